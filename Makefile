@@ -1,0 +1,48 @@
+# `make demo` and `make test` need Python 3.11 or later and make, nothing else.
+
+FITS = import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 14))
+PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11; do \
+	$$p -c "$(FITS)" 2>/dev/null && echo $$p && break; done)
+POOL ?=
+INPUTS ?=
+BIN = .venv/bin
+
+.PHONY: help venv image demo test lint clean
+.DELETE_ON_ERROR:
+
+help:
+	@echo "make demo [POOL=docker|process] [INPUTS=folder]   run real jobs of every compute task"
+	@echo "make test                                         run every test"
+	@echo "make lint                                         ruff and pyright"
+	@echo "make image                                        build the image of jobs"
+
+venv: .venv/installed
+
+# Hashes are checked for everything; setuptools comes first so that what has no wheel is built with
+# the locked one.
+.venv/installed: requirements.lock pyproject.toml
+	@test -n "$(PYTHON)" && $(PYTHON) -c "$(FITS)" \
+		|| { echo "Prefecture needs Python 3.11 to 3.13; name one with PYTHON=..."; exit 1; }
+	test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	$(BIN)/python deployments/image_requirements.py build pyproject.toml requirements.lock > .venv/build.txt
+	$(BIN)/pip install --quiet --require-hashes --no-deps -r .venv/build.txt
+	$(BIN)/pip install --quiet --require-hashes --no-build-isolation -r requirements.lock
+	$(BIN)/pip install --quiet --no-build-isolation --no-deps --editable .
+	touch $@
+
+image: venv
+	$(BIN)/prefecture image
+
+demo: venv
+	$(BIN)/prefecture demo $(if $(POOL),--pool $(POOL)) $(if $(INPUTS),--inputs "$(INPUTS)")
+
+lint: venv
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/pyright
+
+test: lint
+	$(BIN)/pytest
+
+clean:
+	rm -rf .venv build *.egg-info

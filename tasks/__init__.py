@@ -1,0 +1,1 @@
+"""What flows are made of: contracts, errors, settings, and the work itself."""

@@ -1,0 +1,187 @@
+"""Pydantic types shared by all: names, payloads, the manifest. Imports nothing of ours.
+
+The types are the submit form in the UI and the error message of the API: every bound that a
+schema can say is said here, so that a bad value is refused with a 409 before anything runs.
+"""
+
+import re
+from datetime import datetime
+from enum import StrEnum
+from typing import Annotated, Any, Literal
+from uuid import UUID
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+
+
+class Queue(StrEnum):
+    """The work queues of every pool, strict priority in this order, first in first out inside."""
+
+    HIGH = "high"
+    NORMAL = "normal"
+    LOW = "low"
+
+
+class Pool(StrEnum):
+    """The work pools: containers, or plain processes where there is no Docker engine."""
+
+    DOCKER = "docker"
+    PROCESS = "process"
+
+
+# One path segment: no control character, no slash or backslash, no dot in front (which keeps
+# `.`, `..` and our own staging folder out). The lookahead is the one end anchor that both Python's
+# `re` (the server) and JavaScript (the UI form) read as the very end: `$` admits a newline.
+_SEGMENT = r"[^./\\\x00-\x1f\x7f-\x9f\u2028\u2029][^/\\\x00-\x1f\x7f-\x9f\u2028\u2029]*"
+DIRECTORY_PATTERN = rf"^{_SEGMENT}(/{_SEGMENT})*(?![\s\S])"
+_SOURCE_PATTERN = r"^[^/\\\x00-\x1f\x7f-\x9f][^\\\x00-\x1f\x7f-\x9f]*(?![\s\S])"
+_MAX_SEGMENT_BYTES = 255
+_LABEL = "prefecture"
+
+JOB_ID_LABEL = f"{_LABEL}.job_id"
+ATTEMPT_LABEL = f"{_LABEL}.attempt"
+REQUEUE_OF_LABEL = f"{_LABEL}.requeue_of"
+
+RESULT_BLOCK = "prefecture-results"
+"""The storage block that Prefect keeps each flow's small return value in."""
+
+
+def _check_directory(value: str) -> str:
+    if not re.match(DIRECTORY_PATTERN, value):
+        raise ValueError(
+            f"{value!r} is not a results directory: use a relative name such as 'holiday' or "
+            "'trips/2026', without '..', a leading '/' or '.', or control characters"
+        )
+    for segment in value.split("/"):
+        if len(segment.encode()) > _MAX_SEGMENT_BYTES:
+            raise ValueError(
+                f"{segment!r} is longer than {_MAX_SEGMENT_BYTES} bytes: choose a shorter name"
+            )
+    return value
+
+
+def _check_source(value: str) -> str:
+    if not re.match(_SOURCE_PATTERN, value):
+        raise ValueError(
+            f"{value!r} is not a source: use a path or glob relative to the inputs root, such as "
+            "'photos/*.jpg', or an s3:// address"
+        )
+    return value
+
+
+ResultsDirectory = Annotated[
+    str,
+    Field(
+        title="Results directory",
+        description="Results stand in <results root>/<this name>/<job id>/.",
+        min_length=1,
+        max_length=128,
+        examples=["holiday"],
+        json_schema_extra={"pattern": DIRECTORY_PATTERN},
+    ),
+    AfterValidator(_check_directory),
+]
+
+Source = Annotated[
+    str,
+    Field(
+        title="Source",
+        description="A file, folder or glob under the inputs root, or an s3:// address.",
+        min_length=1,
+        max_length=1024,
+        examples=["photos/*.jpg", "s3://bucket/photos/"],
+        json_schema_extra={"pattern": _SOURCE_PATTERN},
+    ),
+    AfterValidator(_check_source),
+]
+
+ImageFormat = Literal["jpeg", "png", "webp", "avif", "tiff"]
+
+
+class Payload(BaseModel):
+    """What a compute task works on. An unknown key is refused, not ignored."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class CompressImages(Payload):
+    """Pictures, and the share of their bytes that each may keep."""
+
+    source: Source
+    ratio: Annotated[
+        float,
+        Field(
+            title="Ratio",
+            description="Output bytes / input bytes of each file, at most. 0.4 keeps 40 %.",
+            gt=0,
+            le=1,
+            examples=[0.4],
+        ),
+    ]
+
+
+class ConvertImages(Payload):
+    """Pictures, and the format each is to have."""
+
+    source: Source
+    format: Annotated[
+        ImageFormat, Field(title="Format", description="The format to write.", examples=["webp"])
+    ]
+
+
+class FindPrimes(Payload):
+    """The range in which every prime is wanted."""
+
+    upper_bound: Annotated[
+        int,
+        Field(
+            title="Upper bound",
+            description="All primes up to and including this number, as Parquet (column `prime`).",
+            ge=2,
+            le=10**10,
+            examples=[1_000_000],
+        ),
+    ]
+
+
+class PublishedFile(BaseModel):
+    """One file of a result."""
+
+    model_config = ConfigDict(frozen=True)
+
+    path: str = Field(description="relative to the job's results directory, with '/'")
+    bytes: int = Field(ge=0)
+    sha256: str = Field(pattern=r"^[0-9a-f]{64}$")
+
+
+class Manifest(BaseModel):
+    """The last file written of a result. A result exists when its manifest does."""
+
+    model_config = ConfigDict(frozen=True)
+
+    version: Literal[1] = 1
+    job: UUID
+    task: str
+    attempt: int = Field(ge=1)
+    flow_run: UUID = Field(description="the attempt that published")
+    parameters: dict[str, Any]
+    submitted: datetime
+    started: datetime
+    published: datetime
+    summary: dict[str, Any] = Field(description="what the task has to say about its work")
+    files: list[PublishedFile]
+
+    @property
+    def bytes(self) -> int:
+        """Size of all files, in bytes, without the manifest itself."""
+        return sum(file.bytes for file in self.files)
+
+
+class Receipt(BaseModel):
+    """What a compute flow returns: where its result stands. Small JSON, kept by Prefect."""
+
+    model_config = ConfigDict(frozen=True)
+
+    job: UUID
+    location: str
+    files: int = Field(ge=0)
+    bytes: int = Field(ge=0)

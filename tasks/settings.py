@@ -1,0 +1,141 @@
+"""Settings, and the only reader of the environment.
+
+Every setting is an environment variable with the prefix `PREFECTURE_`, read when first asked for.
+"""
+
+import os
+from functools import cache
+from pathlib import Path
+from typing import Annotated
+from uuid import UUID
+
+from pydantic import AfterValidator, AliasChoices, Field
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+# What a worker, and so a job of the process pool, may see of the host's environment: enough to
+# find programs, certificates, the time zone and the Docker engine. Prefect's worker hands its whole
+# environment on to every process job, so a secret that is not here cannot leak into one.
+_PASSED_ON = frozenset(
+    {"PATH", "HOME", "USER", "LANG", "LC_ALL", "TZ", "TMPDIR"}
+    | {"SSL_CERT_FILE", "SSL_CERT_DIR", "REQUESTS_CA_BUNDLE"}
+    | {"DOCKER_HOST", "DOCKER_TLS_VERIFY", "DOCKER_CERT_PATH", "DOCKER_CONTEXT"}
+)
+_NO_ROOT = frozenset(
+    Path(p) for p in ("/", "/bin", "/dev", "/etc", "/lib", "/proc", "/sys", "/usr")
+)
+
+
+def _check_root(path: Path) -> Path:
+    path = path.expanduser().absolute()
+    # A root is mounted at its own path into each container: these would break the container.
+    if path in _NO_ROOT:
+        raise ValueError(f"{path} cannot be a root: name a folder of its own")
+    if any(c in str(path) for c in ":{}\n"):
+        raise ValueError(f"{path} holds one of ':', '{{', '}}' or a newline: choose another path")
+    return path
+
+
+Root = Annotated[Path, AfterValidator(_check_root)]
+
+
+class Settings(BaseSettings):
+    """What Prefecture is told by its environment; see each description."""
+
+    model_config = SettingsConfigDict(env_prefix="PREFECTURE_", frozen=True, extra="ignore")
+
+    home: Root = Field(
+        default=Path("~/.prefecture"),
+        validate_default=True,
+        description="Where the embedded server keeps its database and logs.",
+    )
+    inputs_root: Root | None = Field(
+        default=None, description="The folder payloads may read. Default: `inputs` in the home."
+    )
+    results_root: Root | None = Field(
+        default=None,
+        description="The folder results are published under. Default: `results` in the home.",
+    )
+    s3_credentials: str | None = Field(
+        default=None,
+        pattern=r"^(aws-credentials|minio-credentials)/[a-z0-9-]+$",
+        description="The block that s3:// sources are read with, e.g. aws-credentials/photos.",
+    )
+    image: str | None = Field(
+        default=None,
+        description="The image of job containers. Default: the one built from this tree.",
+    )
+    base_image: str | None = Field(
+        default=None,
+        validation_alias=AliasChoices("PREFECTURE_BASE_IMAGE", "BASE_IMAGE"),
+        description="What the image of job containers is built on. Default: python:3.12-slim, "
+        "or what .ci/base-image made, where that is here.",
+    )
+    cpus: int = Field(
+        default_factory=lambda: min(2, len(os.sched_getaffinity(0))),
+        ge=1,
+        description="CPUs one job may use; its number of working threads.",
+    )
+    memory: str = Field(
+        default="2g",
+        pattern=r"^[1-9][0-9]*[kmg]$",
+        description="Memory of a job's container, swap included, where the job does not say.",
+    )
+    container_user: str = Field(
+        default_factory=lambda: f"{os.getuid()}:{os.getgid()}" if os.getuid() else "10001:10001",
+        pattern=r"^[1-9][0-9]*:[0-9]+$",
+        description="uid:gid that job containers run as; never root. Owns what they publish.",
+    )
+
+    @property
+    def inputs(self) -> Path:
+        """The inputs root in force."""
+        return self.inputs_root or self.home / "inputs"
+
+    @property
+    def results(self) -> Path:
+        """The results root in force."""
+        return self.results_root or self.home / "results"
+
+    def job_environment(self) -> dict[str, str]:
+        """The variables that a job of either pool is given, and all it needs to know of ours."""
+        return {
+            "PREFECTURE_INPUTS_ROOT": str(self.inputs),
+            "PREFECTURE_RESULTS_ROOT": str(self.results),
+            "PREFECTURE_CPUS": str(self.cpus),
+            "VIPS_CONCURRENCY": str(self.cpus),  # libvips would take every CPU of the host
+            **({"PREFECTURE_S3_CREDENTIALS": self.s3_credentials} if self.s3_credentials else {}),
+        }
+
+
+@cache
+def get_settings() -> Settings:
+    """The settings of this process, read once. Raises pydantic.ValidationError on a bad value."""
+    return Settings()
+
+
+def child_environment(**extra: str) -> dict[str, str]:
+    """The environment for a process that we start: what is needed of ours, and `extra`."""
+    return {k: v for k, v in os.environ.items() if k in _PASSED_ON} | extra
+
+
+def client_environment(**extra: str) -> dict[str, str]:
+    """The environment for a process that talks to a Prefect API: how to reach it, and `extra`."""
+    prefixes = ("PREFECT_API_", "PREFECT_CLIENT_")
+    own = {k: v for k, v in os.environ.items() if k.startswith(prefixes)}
+    return child_environment(**own | extra)
+
+
+def server_environment(**extra: str) -> dict[str, str]:
+    """The environment for the Prefect server: as for any child, and the server's own settings."""
+    own = {k: v for k, v in os.environ.items() if k.startswith("PREFECT_SERVER_")}
+    return child_environment(**own | extra)
+
+
+def api_url() -> str | None:
+    """The Prefect API that this process was told to use, by the environment."""
+    return os.environ.get("PREFECT_API_URL")
+
+
+def flow_run_id() -> UUID:
+    """The flow run that this process was started for: Prefect's workers say it by this variable."""
+    return UUID(os.environ["PREFECT__FLOW_RUN_ID"])
