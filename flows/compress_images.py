@@ -1,0 +1,22 @@
+"""compress-images: every picture of a set at most a given share of its bytes."""
+
+from functools import partial
+
+from tasks import images
+from tasks.contracts import CompressImages, Receipt, ResultsDirectory
+from tasks.job import compute_task, find_inputs, open_job
+from tasks.picture_sets import keep_name, rework
+
+
+@compute_task("compress-images")
+async def compress_images(payload: CompressImages, results_directory: ResultsDirectory) -> Receipt:
+    """Make each picture at most `ratio` of its bytes, at the best quality that fits.
+
+    The format is kept. A picture that cannot be made that small is published at the smallest size
+    reached and listed as missed; a file that cannot be read is listed as broken.
+    """
+    async with open_job(results_directory) as job:
+        pictures = await find_inputs(payload.source)
+        shrink = partial(images.compress, ratio=payload.ratio)
+        outcome = await rework(pictures, keep_name, shrink, job.stage)
+        return await job.publish(outcome.summary, outcome.notes)

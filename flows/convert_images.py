@@ -1,0 +1,22 @@
+"""convert-images: every picture of a set in another format."""
+
+from functools import partial
+
+from tasks import images
+from tasks.contracts import ConvertImages, Receipt, ResultsDirectory
+from tasks.job import compute_task, find_inputs, open_job
+from tasks.picture_sets import name_for_format, rework
+
+
+@compute_task("convert-images")
+async def convert_images(payload: ConvertImages, results_directory: ResultsDirectory) -> Receipt:
+    """Write each picture in `format`, upright and with its colours right.
+
+    A file that cannot be read is listed as broken and does not stop the rest.
+    """
+    async with open_job(results_directory) as job:
+        pictures = await find_inputs(payload.source)
+        rename = name_for_format(pictures, payload.format)
+        write = partial(images.convert, format=payload.format)
+        outcome = await rework(pictures, rename, write, job.stage)
+        return await job.publish(outcome.summary, outcome.notes)

@@ -1,0 +1,26 @@
+"""find-primes: all primes up to a bound, as Parquet."""
+
+import asyncio
+
+from tasks import primes
+from tasks.contracts import FindPrimes, Receipt, ResultsDirectory
+from tasks.job import compute_task, open_job
+from tasks.progress import show_progress
+from tasks.settings import get_settings
+
+
+@compute_task("find-primes")
+async def find_primes(payload: FindPrimes, results_directory: ResultsDirectory) -> Receipt:
+    """Write every prime up to and including `upper_bound` to primes.parquet, and count them."""
+    async with open_job(results_directory) as job:
+        async with show_progress(f"primes up to {payload.upper_bound:,}") as progress:
+            found = await asyncio.to_thread(
+                primes.write_primes,
+                payload.upper_bound,
+                job.stage.files / "primes.parquet",
+                progress.set,
+                threads=get_settings().cpus,
+            )
+        return await job.publish(
+            found.model_dump(), f"**{found.count:,} primes**, the largest {found.largest:,}."
+        )

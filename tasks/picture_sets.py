@@ -1,0 +1,144 @@
+"""A set of pictures through one piece of work: a few at a time, each reported, none dropped."""
+
+import asyncio
+import base64
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from tasks import images
+from tasks.contracts import ImageFormat
+from tasks.errors import UnreadableInput
+from tasks.images import ImageReport
+from tasks.inputs import InputFile
+from tasks.progress import Progress, show_progress
+from tasks.results.local import Stage
+from tasks.settings import get_settings
+
+Work = Callable[[Path, str, Path], ImageReport]
+"""Takes a picture on disk, its name and the path to write; blocks; reports, also what is broken."""
+
+_PREVIEWS = 3
+_LISTED = 50  # of the missed and of the broken, in the artifact; all are in the manifest
+_SUFFIXES: dict[ImageFormat, str] = {
+    "jpeg": ".jpg",
+    "png": ".png",
+    "webp": ".webp",
+    "avif": ".avif",
+    "tiff": ".tif",
+}
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of a set: `summary` for the manifest, `notes` (markdown) for the UI."""
+
+    summary: dict[str, Any]
+    notes: str
+
+
+def keep_name(picture: InputFile) -> str:
+    """The name a picture is published under where its format is kept: its own."""
+    return picture.name
+
+
+def name_for_format(
+    pictures: Sequence[InputFile], format: ImageFormat
+) -> Callable[[InputFile], str]:
+    """Names for pictures in a new format: `a.png` becomes `a.webp`.
+
+    Where two would meet (`a.png` and `a.jpg`), both keep their old suffix: `a.png.webp`.
+    """
+    suffix = _SUFFIXES[format]
+
+    def renamed(name: str) -> str:
+        return PurePosixPath(name).with_suffix(suffix).as_posix()
+
+    taken = Counter(renamed(picture.name) for picture in pictures)
+
+    def rename(picture: InputFile) -> str:
+        wanted = renamed(picture.name)
+        return wanted if taken[wanted] == 1 else picture.name + suffix
+
+    return rename
+
+
+async def rework(
+    pictures: Sequence[InputFile], rename: Callable[[InputFile], str], work: Work, stage: Stage
+) -> Outcome:
+    """Do `work` on every picture, as many at once as the job has CPUs.
+
+    Raises UnreadableInput where not one of them is a readable image.
+    """
+    reports: list[ImageReport] = []
+    previews: dict[str, bytes] = {}
+
+    def one(picture: InputFile) -> ImageReport:
+        with picture.local(stage.scratch) as source:
+            target = stage.files / rename(picture)
+            target.parent.mkdir(parents=True, exist_ok=True)
+            report = work(source, picture.name, target)
+            if report.outcome != "broken" and len(previews) < _PREVIEWS:
+                pair = images.before_and_after(source, target)
+                if pair is not None and len(previews) < _PREVIEWS:
+                    previews[picture.name] = pair
+        return report
+
+    async def take(queue: Iterator[InputFile], progress: Progress) -> None:
+        for picture in queue:
+            reports.append(await asyncio.to_thread(one, picture))
+            progress.fraction = len(reports) / len(pictures)
+            progress.text = f"{len(reports):,} of {len(pictures):,} pictures"
+
+    async with show_progress(f"{len(pictures):,} pictures") as progress:
+        queue = iter(pictures)
+        async with asyncio.TaskGroup() as group:
+            for _ in range(get_settings().cpus):
+                group.create_task(take(queue, progress))
+
+    reports.sort(key=lambda report: report.source)
+    if all(report.outcome == "broken" for report in reports):
+        first = reports[0]
+        raise UnreadableInput(
+            f"the source holds no readable image: {first.source}: {first.reason}"
+            + (f", and {len(reports) - 1:,} more" if len(reports) > 1 else "")
+        )
+    summary = _summary(reports)
+    return Outcome(summary, _notes(summary, previews))
+
+
+def _summary(reports: list[ImageReport]) -> dict[str, Any]:
+    kept = [report for report in reports if report.outcome != "broken"]
+    outcomes = Counter(report.outcome for report in reports)
+    return {
+        "pictures": len(reports),
+        "done": outcomes["done"],
+        "missed": [_brief(report) for report in reports if report.outcome == "missed"],
+        "broken": [_brief(report) for report in reports if report.outcome == "broken"],
+        "bytes_in": sum(report.bytes_in for report in kept),
+        "bytes_out": sum(report.bytes_out or 0 for report in kept),
+        "reports": [report.model_dump(exclude_none=True) for report in reports],
+    }
+
+
+def _brief(report: ImageReport) -> dict[str, Any]:
+    return report.model_dump(include={"source", "reason", "ratio"}, exclude_none=True)
+
+
+def _notes(summary: dict[str, Any], previews: dict[str, bytes]) -> str:
+    before, after = summary["bytes_in"], summary["bytes_out"]
+    lines = [f"**{before:,} bytes became {after:,}** ({after / max(before, 1):.0%})."]
+    for name in sorted(previews):
+        data = base64.b64encode(previews[name]).decode()
+        lines.append(f"`{name}`, before and after:\n\n![{name}](data:image/webp;base64,{data})")
+    for heading, entries in (
+        ("Could not be made that small", summary["missed"]),
+        ("Could not be read", summary["broken"]),
+    ):
+        if entries:
+            named = "\n".join(f"- `{e['source']}`: {e['reason']}" for e in entries[:_LISTED])
+            more = f"\n- … and {len(entries) - _LISTED:,} more" if len(entries) > _LISTED else ""
+            lines.append(f"{heading} ({len(entries):,}):\n\n{named}{more}")
+    return "\n\n".join(lines)

@@ -1,0 +1,1 @@
+"""Results: staged, published exactly once, read back and checked."""

@@ -1,0 +1,199 @@
+"""Results on a local disk: staged beside their place, published by one rename.
+
+    <results root>/<directory>/<job id>/             the result, complete or not there at all
+    <results root>/.staging/<job id>/<attempt id>/   where one attempt works
+
+One file system holds both, so the rename is atomic, and it fails when the target is there already:
+of two attempts at one job the second to arrive loses and discards its own. A result folder always
+holds a manifest, so the target is never an empty folder, the one case in which a rename would win.
+"""
+
+import errno
+import hashlib
+import logging
+import os
+import shutil
+from collections.abc import Generator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from uuid import UUID
+
+from pydantic import ValidationError
+
+from tasks.contracts import Manifest, PublishedFile
+from tasks.errors import CorruptResult, InvalidPayload, ResultsUnwritable
+
+MANIFEST = "manifest.json"
+STAGING = ".staging"
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Stage:
+    """The folders one attempt works in, until it publishes or is discarded."""
+
+    results: Path
+    target: Path
+    files: Path
+    scratch: Path
+
+
+@contextmanager
+def open_stage(root: Path, directory: str, job: UUID, attempt: UUID) -> Generator[Stage]:
+    """A stage for one attempt at `job`, removed when the block ends, published or not.
+
+    Raises InvalidPayload where `directory` cannot hold a result, ResultsUnwritable where the root
+    cannot be written.
+    """
+    target = root / directory / str(job)
+    _check_place(root, target)
+    folder = root / STAGING / str(job) / str(attempt)
+    stage = Stage(root, target, folder / "files", folder / "scratch")
+    with _writing(root):
+        for path in (stage.files, stage.scratch):
+            path.mkdir(parents=True)
+    try:
+        yield stage
+    finally:
+        _discard(folder)
+
+
+def inventory(folder: Path) -> list[PublishedFile]:
+    """Every file below `folder` with its size and sha256, flushed to the disk, sorted by path."""
+    with _writing(folder):
+        return [
+            _seal(path, path.relative_to(folder).as_posix())
+            for path in sorted(folder.rglob("*"))
+            if path.is_file()
+        ]
+
+
+def publish(stage: Stage, manifest: Manifest) -> Manifest:
+    """Move the staged files with their manifest to their place, all at once.
+
+    Returns the manifest that stands there: another attempt's, where that one was first.
+    """
+    with _writing(stage.results):
+        path = stage.files / MANIFEST
+        path.write_text(manifest.model_dump_json(indent=2) + "\n")
+        _flush(path)
+        for folder in [*(p for p in stage.files.rglob("*") if p.is_dir()), stage.files]:
+            _flush(folder)
+        _check_place(stage.results, stage.target)
+        stage.target.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            stage.files.rename(stage.target)
+        except OSError:
+            if (stage.target / MANIFEST).is_file():
+                return read_manifest(stage.target)
+            raise
+        _flush(stage.target.parent)
+    return manifest
+
+
+def find(root: Path, job: UUID) -> Path | None:
+    """The folder of a job's result, wherever it stands under `root`; None where there is none."""
+    for folder, subfolders, files in os.walk(root):
+        here = Path(folder)
+        if MANIFEST in files:
+            subfolders.clear()
+            if here.name == str(job):
+                return here
+        subfolders[:] = [name for name in subfolders if not name.startswith(".")]
+    return None
+
+
+def read_manifest(folder: Path) -> Manifest:
+    """The manifest of the result in `folder`. Raises CorruptResult where it cannot be read."""
+    try:
+        return Manifest.model_validate_json((folder / MANIFEST).read_bytes())
+    except (OSError, ValidationError) as error:
+        raise CorruptResult(
+            f"{folder / MANIFEST} cannot be read: do not use this result, run the job again"
+        ) from error
+
+
+def verify(folder: Path, manifest: Manifest) -> None:
+    """Compare every file with the manifest. Raises CorruptResult naming the first that differs."""
+    for file in manifest.files:
+        path = folder / file.path
+        if not path.is_file() or path.stat().st_size != file.bytes or _sha256(path) != file.sha256:
+            raise CorruptResult(
+                f"{path} is not the file that was published: do not use this result, "
+                "run the job again"
+            )
+
+
+def copy(folder: Path, manifest: Manifest, target: Path) -> None:
+    """Copy a result to `target`, then check the copies. The target must not exist or be empty."""
+    if target.exists() and (not target.is_dir() or any(target.iterdir())):
+        raise InvalidPayload(f"{target} is not an empty folder: name a new one")
+    for file in manifest.files:
+        to = target / file.path
+        to.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(folder / file.path, to)
+    verify(target, manifest)
+    shutil.copyfile(folder / MANIFEST, target / MANIFEST)
+
+
+def _check_place(root: Path, target: Path) -> None:
+    """Refuse a target inside another result, through a file, or out of the root by a link."""
+    if not target.parent.resolve().is_relative_to(root.resolve()):
+        raise InvalidPayload(
+            f"results directory '{target.parent.relative_to(root)}' leads out of the results root "
+            "by a symbolic link: choose another name"
+        )
+    place = target.parent
+    while place != root:
+        if (place / MANIFEST).is_file() or (place.exists() and not place.is_dir()):
+            raise InvalidPayload(
+                f"results directory '{target.parent.relative_to(root)}' lies inside something "
+                f"published at {place}: choose another name"
+            )
+        place = place.parent
+
+
+def _seal(path: Path, name: str) -> PublishedFile:
+    _flush(path)
+    return PublishedFile(path=name, bytes=path.stat().st_size, sha256=_sha256(path))
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _flush(path: Path) -> None:
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def _discard(folder: Path) -> None:
+    """Remove an attempt's staging folder; what cannot be removed is logged, and harms no job."""
+    try:
+        shutil.rmtree(folder)
+        folder.parent.rmdir()
+    except OSError as error:
+        # ENOTEMPTY: another attempt at the same job is staging there. ENOENT: it removed it first.
+        if error.errno not in (errno.ENOTEMPTY, errno.ENOENT):
+            _log.warning("staging folder %s is left behind: %s", folder, error)
+
+
+def unwritable(root: Path, error: OSError) -> ResultsUnwritable:
+    """The one line that says why results cannot be written under `root`."""
+    return ResultsUnwritable(
+        f"results cannot be written under {root}: {error.strerror or error}: free space there "
+        "or give the worker's user write access, then submit again"
+    )
+
+
+@contextmanager
+def _writing(root: Path) -> Generator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise unwritable(root, error) from error
