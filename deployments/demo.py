@@ -1,0 +1,168 @@
+"""The demo: real jobs of every compute task on all three queues, watched to their end."""
+
+import asyncio
+import shutil
+import socket
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from uuid import UUID
+
+from prefect import get_client
+from prefect.client.orchestration import PrefectClient
+from prefect.client.schemas.filters import (
+    ArtifactFilter,
+    ArtifactFilterFlowRunId,
+    ArtifactFilterType,
+    FlowRunFilter,
+    FlowRunFilterId,
+)
+from prefect.client.schemas.objects import FlowRun
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TaskID, TextColumn
+
+from deployments.demo_inputs import make_photos
+from deployments.pools import TREE
+from deployments.status import job_status
+from deployments.submit import submit
+from deployments.tables import plain_table, seconds
+from deployments.up import running
+from tasks.contracts import Pool, Queue
+from tasks.errors import OperatorError, PrefectureError
+from tasks.results import local
+from tasks.settings import Settings
+
+_SLOTS = 2
+_PHOTOS = 24
+_LONGEST = 3600.0  # seconds, for a folder of the user's own with thousands of photographs
+_WATCH = 0.5
+
+
+@dataclass(frozen=True)
+class _Request:
+    task: str
+    queue: Queue
+    payload: dict[str, Any]
+
+
+def _requests(source: str) -> list[_Request]:
+    # Handed in with the least urgent first: the table shows that high overtakes.
+    return [
+        _Request("find-primes", Queue.LOW, {"upper_bound": 10_000_000}),
+        _Request("convert-images", Queue.LOW, {"source": source, "format": "webp"}),
+        _Request("compress-images", Queue.NORMAL, {"source": source, "ratio": 0.4}),
+        _Request("find-primes", Queue.NORMAL, {"upper_bound": 200_000_000}),
+        _Request("convert-images", Queue.HIGH, {"source": source, "format": "png"}),
+        _Request("find-primes", Queue.HIGH, {"upper_bound": 1_000_000}),
+        _Request("compress-images", Queue.HIGH, {"source": source, "ratio": 0.8}),
+    ]
+
+
+async def demo(pool: Pool | None, inputs: Path | None, out: Console) -> None:
+    """Run it. Raises PrefectureError where a job does not complete."""
+    home = TREE / "build" / "demo"
+    shutil.rmtree(home, ignore_errors=True)
+    settings = _settings(home, inputs)
+    if inputs is None:
+        await asyncio.to_thread(make_photos, settings.inputs / "photos", _PHOTOS)
+    say = _printer(out)
+    async with running(settings, pool, _SLOTS, _free_port(), say) as here:
+        say(f"UI while this runs: {here.ui_url}")
+        async with get_client() as client:
+            requests = _requests("photos" if inputs is None else ".")
+            jobs: dict[UUID, _Request] = {}
+            for request in requests:
+                job = await submit(
+                    client, request.task, request.payload, "demo", queue=request.queue
+                )
+                jobs[job] = request
+            runs = await _watch(client, jobs, out)
+    _report(runs, jobs, settings, out)
+    failed = [run for run in runs if run.state is None or not run.state.is_completed()]
+    if failed:
+        raise PrefectureError(f"{len(failed)} of {len(runs)} jobs did not complete: see the table")
+
+
+async def _watch(client: PrefectClient, jobs: dict[UUID, _Request], out: Console) -> list[FlowRun]:
+    deadline = asyncio.get_running_loop().time() + _LONGEST
+    columns = (
+        TextColumn("{task.fields[queue]:6}"),
+        TextColumn("{task.fields[name]:16}"),
+        BarColumn(),
+        TextColumn("{task.percentage:3.0f} %"),
+        TextColumn("{task.fields[state]}"),
+    )
+    with Progress(*columns, console=out) as bars:
+        lines: dict[UUID, TaskID] = {
+            job: bars.add_task("", total=100, queue=r.queue, name=r.task, state="waiting")
+            for job, r in jobs.items()
+        }
+        while asyncio.get_running_loop().time() < deadline:
+            runs = await client.read_flow_runs(
+                flow_run_filter=FlowRunFilter(id=FlowRunFilterId(any_=list(jobs)))
+            )
+            done = await _fractions(client, list(jobs))
+            for run in runs:
+                ended = run.state is not None and run.state.is_completed()
+                state = run.state.name if run.state else ""
+                percent = 100.0 if ended else done.get(run.id, 0.0)
+                bars.update(lines[run.id], completed=percent, state=state)
+            if all(run.state is not None and run.state.is_final() for run in runs):
+                return sorted(runs, key=lambda run: list(jobs).index(run.id))
+            await asyncio.sleep(_WATCH)
+    raise OperatorError(f"the jobs did not end within {seconds(_LONGEST)}")
+
+
+async def _fractions(client: PrefectClient, jobs: list[UUID]) -> dict[UUID, float]:
+    """How far each job is, in percent, from its progress artifact."""
+    artifacts = await client.read_artifacts(
+        artifact_filter=ArtifactFilter(
+            flow_run_id=ArtifactFilterFlowRunId(any_=jobs),
+            type=ArtifactFilterType(any_=["progress"]),
+        )
+    )
+    return {
+        artifact.flow_run_id: float(artifact.data)
+        for artifact in artifacts
+        if artifact.flow_run_id is not None and isinstance(artifact.data, int | float)
+    }
+
+
+def _report(
+    runs: list[FlowRun], jobs: dict[UUID, _Request], settings: Settings, out: Console
+) -> None:
+    columns = ("job", "task", "queue", ">waited", ">ran", ">files", ">bytes", "results")
+    table = plain_table("Jobs, in the order they were handed in", *columns)
+    for run in runs:
+        request = jobs[run.id]
+        status = job_status(run, request.task)
+        folder = settings.results / "demo" / str(run.id)
+        if (folder / local.MANIFEST).is_file():
+            manifest = local.read_manifest(folder)
+            local.verify(folder, manifest)
+            where = folder.relative_to(Path.cwd()) if folder.is_relative_to(Path.cwd()) else folder
+            result = (f"{len(manifest.files)}", f"{manifest.bytes:,}", str(where))
+        else:
+            result = ("", "", f"{status.state}: {status.message}")
+        times = (seconds(status.waited), seconds(status.ran))
+        table.add_row(str(run.id)[:8], request.task, request.queue, *times, *result)
+    out.print(table)
+
+
+def _settings(home: Path, inputs: Path | None) -> Settings:
+    if inputs is not None and not inputs.is_dir():
+        raise OperatorError(f"INPUTS={inputs} is not a folder: name one that holds photographs")
+    return Settings(home=home, inputs_root=inputs, results_root=None)
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def _printer(out: Console):
+    def say(message: str) -> None:
+        out.print(message, markup=False, soft_wrap=True)
+
+    return say

@@ -1,0 +1,133 @@
+"""The Docker engine on this host: is there one, the image of jobs, the containers of a worker."""
+
+import hashlib
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import docker
+from docker.errors import APIError, DockerException, ImageNotFound, NotFound
+
+from deployments.pools import TREE
+from tasks.errors import OperatorError
+from tasks.settings import Settings
+
+_REPOSITORY = "prefecture"
+_BASE_IMAGE = "python:3.12-slim"
+_BASE_IMAGE_WITHOUT_REGISTRY = "prefecture-base:bookworm"  # made by .ci/base-image
+_STEP_SHOWN = 72  # characters of a build step: enough to see which it is
+_WORKER_LABEL = "io.prefect.worker-name"  # set by Prefect's Docker worker on each container
+_IMAGE_SOURCES = (
+    *("Dockerfile", "requirements.lock", "pyproject.toml", "deployments/image_requirements.py"),
+    *("flows", "tasks", "work_pools"),
+)
+
+
+def find_engine() -> docker.DockerClient | None:
+    """A client for the engine that the environment names; None where none answers."""
+    try:
+        client = docker.from_env()
+        client.ping()
+    except DockerException:
+        return None
+    return client
+
+
+def base_image(client: docker.DockerClient, settings: Settings) -> str:
+    """What the image of jobs is built on."""
+    if settings.base_image is not None:
+        return settings.base_image
+    here = client.images.list(name=_BASE_IMAGE_WITHOUT_REGISTRY)
+    return _BASE_IMAGE_WITHOUT_REGISTRY if here else _BASE_IMAGE
+
+
+def image_tag(client: docker.DockerClient, settings: Settings) -> str:
+    """The image of jobs: the setting's, or one named after what this tree would build."""
+    if settings.image is not None:
+        return settings.image
+    digest = hashlib.sha256(base_image(client, settings).encode())
+    for path in _image_files():
+        digest.update(path.relative_to(TREE).as_posix().encode() + b"\0" + path.read_bytes())
+    return f"{_REPOSITORY}:{digest.hexdigest()[:12]}"
+
+
+def ensure_image(
+    client: docker.DockerClient, settings: Settings, say: Callable[[str], None]
+) -> str:
+    """The image of jobs, built from this tree where the engine has none. Returns its tag.
+
+    Raises OperatorError with the failing step where it does not build, or where a set image is
+    missing and cannot be pulled.
+    """
+    tag = image_tag(client, settings)
+    try:
+        client.images.get(tag)
+        return tag
+    except ImageNotFound:
+        if settings.image is not None:
+            return _pull(client, tag)
+    base = base_image(client, settings)
+    say(f"building the image of jobs, {tag}, on {base} (a few minutes, once)")
+    step, lines = "", list[str]()
+    try:
+        for event in client.api.build(
+            path=str(TREE),
+            tag=tag,
+            buildargs={"BASE_IMAGE": base},
+            rm=True,
+            forcerm=True,
+            decode=True,
+        ):
+            if "error" in event:
+                tail = " ".join(" ".join(lines[-3:]).split())
+                raise OperatorError(
+                    f"the image does not build: {step}: {event['error']} {tail}: mend that, set "
+                    "BASE_IMAGE to an image that is here and has Python 3.11 or later, or use "
+                    "the process pool"
+                )
+            line = str(event.get("stream", "")).strip()
+            if line.startswith("Step "):
+                step = line
+                say(f"  {line[:_STEP_SHOWN]}")
+            elif line:
+                lines.append(line)
+    except APIError as error:
+        raise OperatorError(f"the image does not build: {error.explanation or error}") from error
+    return tag
+
+
+def containers_of(client: docker.DockerClient, worker: str) -> list[Any]:
+    """The containers that a worker started, running or not."""
+    return client.containers.list(all=True, filters={"label": f"{_WORKER_LABEL}={worker}"})
+
+
+def remove_containers(client: docker.DockerClient, worker: str) -> int:
+    """Kill and remove every container that a worker started. Returns how many."""
+    containers = containers_of(client, worker)
+    for container in containers:
+        try:
+            container.remove(force=True, v=True)
+        except NotFound:
+            continue  # ended and removed by someone else meanwhile: as wanted
+        except APIError as error:
+            if error.status_code != 409:  # 409: a removal is under way already
+                raise
+    return len(containers)
+
+
+def _pull(client: docker.DockerClient, tag: str) -> str:
+    try:
+        client.images.pull(tag)
+    except APIError as error:
+        raise OperatorError(
+            f"PREFECTURE_IMAGE names {tag}, which is not here and cannot be pulled: {error}"
+        ) from error
+    return tag
+
+
+def _image_files() -> list[Path]:
+    files: list[Path] = []
+    for name in _IMAGE_SOURCES:
+        path = TREE / name
+        files += sorted(path.rglob("*.py")) if path.is_dir() else [path]
+    return files

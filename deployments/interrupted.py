@@ -1,0 +1,46 @@
+"""Jobs whose worker was stopped in the middle: put back in their queue, to run again."""
+
+from prefect.client.orchestration import PrefectClient
+from prefect.client.schemas.filters import (
+    FlowRunFilter,
+    FlowRunFilterState,
+    FlowRunFilterStateType,
+    WorkPoolFilter,
+    WorkPoolFilterName,
+)
+from prefect.client.schemas.objects import FlowRun, State, StateType
+from prefect.states import Cancelled, Scheduled
+
+from tasks.contracts import Pool
+
+_WORKER_LABEL = "prefect.worker.name"  # set by Prefect's workers on each run they take
+_HELD = [StateType.PENDING, StateType.RUNNING, StateType.CANCELLING]
+_PAGE = 200
+
+
+async def put_back(client: PrefectClient, worker: str) -> int:
+    """Reschedule the runs that a worker held when it ended. Returns how many.
+
+    Only once the worker and everything it started are gone: a live one would run them twice.
+    """
+    held = await client.read_flow_runs(
+        work_pool_filter=WorkPoolFilter(name=WorkPoolFilterName(any_=list(Pool))),
+        flow_run_filter=FlowRunFilter(
+            state=FlowRunFilterState(type=FlowRunFilterStateType(any_=_HELD))
+        ),
+        limit=_PAGE,
+    )
+    ours = [run for run in held if run.labels.get(_WORKER_LABEL) == worker]
+    for run in ours:
+        await client.set_flow_run_state(run.id, _next(run), force=True)
+    return sum(1 for run in ours if not _was_cancelled(run))
+
+
+def _was_cancelled(run: FlowRun) -> bool:
+    return run.state_type == StateType.CANCELLING
+
+
+def _next(run: FlowRun) -> State:
+    if _was_cancelled(run):
+        return Cancelled(message="cancelled; its worker was stopped")
+    return Scheduled(message="its worker was stopped: back in the queue")

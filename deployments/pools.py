@@ -1,0 +1,77 @@
+"""Work pools and their queues on a Prefect server, made or brought up to date."""
+
+import json
+import shlex
+import sys
+from pathlib import Path
+from typing import Any
+
+from prefect.client.orchestration import PrefectClient
+from prefect.client.schemas.actions import WorkPoolCreate
+from prefect.client.schemas.objects import WorkQueue
+
+from tasks.contracts import Pool, Queue
+from tasks.settings import Settings
+
+TREE = Path(__file__).resolve().parent.parent
+"""The folder that holds this code: flows, tasks, work_pools and prefect.yaml."""
+
+_BILLION = 1_000_000_000
+
+
+def job_template(pool: Pool, settings: Settings, image: str | None) -> dict[str, Any]:
+    """The base job template of a pool, with this host's folders, user and limits filled in.
+
+    What is filled in here is part of the job configuration and not a variable: whoever submits a
+    job cannot mount another folder or become another user.
+    """
+    template: dict[str, Any] = json.loads((TREE / "work_pools" / f"{pool}.json").read_text())
+    job: dict[str, Any] = template["job_configuration"]
+    job["env"] = settings.job_environment()
+    if pool is Pool.PROCESS:
+        # The worker's `python` is whichever comes first on its PATH: name the one that has Prefect.
+        job["command"] = shlex.join([sys.executable, *str(job["command"]).split()[1:]])
+        job["working_dir"] = str(TREE)
+        return template
+    # Each root stands at the same path inside the container as outside: a location in a manifest
+    # or in Prefect's result record means the same to both.
+    job["volumes"] = [
+        f"{settings.inputs}:{settings.inputs}:ro",
+        f"{settings.results}:{settings.results}:rw",
+    ]
+    # The worker hands its own PREFECT_HOME on, which no container can write.
+    job["env"] |= {"PREFECT_HOME": "/tmp/prefect", "HOME": "/tmp"}
+    job["container_create_kwargs"]["user"] = settings.container_user
+    if image is not None:
+        job["image"] = image
+    variables = template["variables"]["properties"]
+    variables["mem_limit"]["default"] = settings.memory
+    variables["nano_cpus"]["default"] = settings.cpus * _BILLION
+    return template
+
+
+async def apply_pools(client: PrefectClient, settings: Settings, image: str | None) -> None:
+    """Both pools with their queues, high, normal and low in that order of priority."""
+    for pool in Pool:
+        await client.create_work_pool(
+            WorkPoolCreate(
+                name=pool, type=pool, base_job_template=job_template(pool, settings, image)
+            ),
+            overwrite=True,
+        )
+        present = {queue.name: queue for queue in await read_queues(client, pool)}
+        for priority, queue in enumerate(Queue, start=1):
+            if queue not in present:
+                await client.create_work_queue(queue, priority=priority, work_pool_name=pool)
+            elif present[queue].priority != priority:
+                await client.request(
+                    "PATCH",
+                    "/work_pools/{work_pool_name}/queues/{name}",
+                    path_params={"work_pool_name": pool, "name": queue},
+                    json={"priority": priority},
+                )
+
+
+async def read_queues(client: PrefectClient, pool: str) -> list[WorkQueue]:
+    """All queues of a pool, those that a typo made included."""
+    return await client.read_work_queues(work_pool_name=pool, limit=200)

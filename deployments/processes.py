@@ -1,0 +1,144 @@
+"""Child processes that stay up: restarted when they end, ended whole when told to."""
+
+import asyncio
+import ctypes
+import os
+import signal
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import IO
+
+import psutil
+
+from tasks.errors import OperatorError
+
+_PR_SET_PDEATHSIG = 1
+_PR_SET_CHILD_SUBREAPER = 36
+_LONGEST_PAUSE = 30.0  # seconds before a child that keeps ending is started again
+_GRACE = 8.0  # seconds a process may take to end when asked to
+_LOG_TAIL = 4000
+
+
+def adopt_orphans() -> None:
+    """Have what our children leave behind become ours, so that we can find it and end it."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+
+
+class Child:
+    """One program, kept running, its output in a file."""
+
+    def __init__(
+        self, name: str, argv: list[str], env: dict[str, str], log: Path, say: Callable[[str], None]
+    ) -> None:
+        self.name = name
+        self._argv = argv
+        self._env = env
+        self._log = log
+        self._say = say
+        self._process: asyncio.subprocess.Process | None = None
+        self._watch: asyncio.Task[None] | None = None
+
+    async def start(self) -> None:
+        """Start it, and again whenever it ends, after a growing pause."""
+        self._log.parent.mkdir(parents=True, exist_ok=True)
+        self._log.write_bytes(b"")
+        await self._spawn()
+        self._watch = asyncio.create_task(self._keep_running())
+
+    async def stop(self) -> None:
+        """End it and every process below it, first with SIGTERM, then with SIGKILL."""
+        if self._watch is not None:
+            self._watch.cancel()
+            await asyncio.gather(self._watch, return_exceptions=True)
+        process = self._process
+        if process is None or process.returncode is not None:
+            return
+        below = _descendants(process.pid)
+        process.terminate()
+        try:
+            await asyncio.wait_for(process.wait(), _GRACE)
+        except TimeoutError:
+            process.kill()
+            await process.wait()
+        await kill(below)
+
+    @property
+    def pid(self) -> int | None:
+        """The process id, None before the start."""
+        return self._process.pid if self._process else None
+
+    @property
+    def running(self) -> bool:
+        """Whether the process is there now."""
+        return self._process is not None and self._process.returncode is None
+
+    def log_tail(self) -> str:
+        """The end of its output."""
+        return self._log.read_bytes()[-_LOG_TAIL:].decode(errors="replace")
+
+    async def _spawn(self) -> None:
+        with self._log.open("ab") as output:
+            self._process = await _spawn(self._argv, self._env, output)
+
+    async def _keep_running(self) -> None:
+        pause = 1.0
+        while True:
+            assert self._process is not None
+            started = asyncio.get_running_loop().time()
+            code = await self._process.wait()
+            if asyncio.get_running_loop().time() - started > 10 * _LONGEST_PAUSE:
+                pause = 1.0
+            self._say(f"the {self.name} ended with {code} (see {self._log}); starting it again")
+            await asyncio.sleep(pause)
+            pause = min(2 * pause, _LONGEST_PAUSE)
+            await self._spawn()
+
+
+async def kill(processes: list[psutil.Process]) -> None:
+    """Kill processes that are none of asyncio's, and wait until they are gone."""
+    for process in processes:
+        try:
+            process.kill()
+        except psutil.NoSuchProcess:
+            continue  # ended by itself meanwhile: as wanted
+    _, alive = await asyncio.to_thread(psutil.wait_procs, processes, timeout=_GRACE)
+    if alive:
+        raise OperatorError(f"processes {[p.pid for p in alive]} do not end: look at them by hand")
+
+
+def leftovers() -> list[psutil.Process]:
+    """Every process below this one: what children that are gone have left, once they are."""
+    return psutil.Process().children(recursive=True)
+
+
+def _descendants(pid: int) -> list[psutil.Process]:
+    try:
+        return psutil.Process(pid).children(recursive=True)
+    except psutil.NoSuchProcess:
+        return []
+
+
+async def _spawn(
+    argv: list[str], env: dict[str, str], output: IO[bytes]
+) -> asyncio.subprocess.Process:
+    parent = os.getpid()
+
+    def die_with_parent() -> None:
+        # Where we are killed outright, the child is asked to end too.
+        if sys.platform == "linux":
+            ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM, 0, 0, 0)
+            if os.getppid() != parent:
+                os._exit(1)
+
+    return await asyncio.create_subprocess_exec(
+        *argv,
+        env=env,
+        stdin=asyncio.subprocess.DEVNULL,
+        stdout=output,
+        stderr=output,
+        # A session of its own: Ctrl-C in the terminal reaches us alone, and we end it in order.
+        start_new_session=True,
+        preexec_fn=die_with_parent,
+    )

@@ -1,0 +1,238 @@
+"""Everything one machine needs, in the foreground: server, worker, deployments."""
+
+import asyncio
+import contextlib
+import fcntl
+import json
+import signal
+import socket
+import sys
+import uuid
+from collections.abc import AsyncGenerator, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import docker
+import httpx
+from prefect import get_client
+from prefect.settings import PREFECT_API_URL, temporary_settings
+
+from deployments import docker_engine, interrupted
+from deployments.apply import apply, prepare_folders
+from deployments.processes import Child, adopt_orphans, kill, leftovers
+from tasks.contracts import Pool
+from tasks.errors import OperatorError
+from tasks.settings import Settings, client_environment, server_environment
+
+_HOST = "127.0.0.1"
+_SERVER_START = 60.0  # seconds
+_POLL = "0.5"  # seconds between two looks into the queues: a freed slot waits no longer than that
+_NO_ENGINE = "no Docker engine answers"
+_HEARTBEAT = "30"  # seconds; Prefect's least
+
+Say = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class Running:
+    """What `up` has started."""
+
+    api_url: str
+    ui_url: str
+    pool: Pool
+    worker: str
+    deployments: int
+
+
+@asynccontextmanager
+async def running(
+    settings: Settings, pool: Pool | None, slots: int, port: int, say: Say
+) -> AsyncGenerator[Running]:
+    """Start everything, and end everything when the block ends; jobs that run go back in the queue.
+
+    `slots` is how many jobs run at once. Raises OperatorError where something stands in the way.
+    """
+    adopt_orphans()
+    with _lock(settings.home):
+        engine = await asyncio.to_thread(docker_engine.find_engine)
+        pool = _choose(pool, engine is not None, say)
+        image = None
+        if pool is Pool.DOCKER and engine is not None:
+            image = await asyncio.to_thread(docker_engine.ensure_image, engine, settings, say)
+        prepare_folders(settings)
+        _refuse_busy_port(port)
+        api_url = f"http://{_HOST}:{port}/api"
+        worker = f"prefecture-{socket.gethostname()}-{uuid.uuid4().hex[:8]}"
+        server = Child(
+            "server", _server(port), _server_env(settings), _log(settings, "server"), say
+        )
+        runner = Child(
+            "worker",
+            _worker(pool, worker, slots),
+            _worker_env(settings, api_url),
+            _log(settings, "worker"),
+            say,
+        )
+        try:
+            await server.start()
+            await _until_healthy(server, api_url)
+            with temporary_settings({PREFECT_API_URL: api_url}):
+                await _clean_up_after_a_kill(settings, engine, say)
+                count = await apply(pool, settings, api_url, image)
+                _remember(settings, worker)
+                await runner.start()
+                yield Running(api_url, f"http://{_HOST}:{port}", pool, worker, count)
+        finally:
+            await runner.stop()
+            if engine is not None:
+                await asyncio.to_thread(docker_engine.remove_containers, engine, worker)
+            if server.running:
+                with temporary_settings({PREFECT_API_URL: api_url}):
+                    await _put_back(worker, say)
+            await server.stop()
+            await kill(leftovers())
+            if engine is not None:
+                engine.close()
+
+
+async def up(settings: Settings, pool: Pool | None, slots: int, port: int, say: Say) -> None:
+    """Run until Ctrl-C or SIGTERM."""
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(number, stop.set)
+    starting = asyncio.create_task(_run(settings, pool, slots, port, say))
+    stopped = asyncio.create_task(stop.wait())
+    await asyncio.wait({starting, stopped}, return_when=asyncio.FIRST_COMPLETED)
+    if not starting.done():
+        say("stopping; jobs that run go back in their queue")
+        starting.cancel()
+    stopped.cancel()
+    with contextlib.suppress(asyncio.CancelledError):
+        await starting
+
+
+async def _run(settings: Settings, pool: Pool | None, slots: int, port: int, say: Say) -> None:
+    async with running(settings, pool, slots, port, say) as here:
+        say(f"UI       {here.ui_url}")
+        say(f"API      {here.api_url}")
+        say(f"pool     {here.pool}, {slots} jobs at once, {here.deployments} deployments")
+        say(f"inputs   {settings.inputs}")
+        say(f"results  {settings.results}")
+        say("ready; Ctrl-C stops everything")
+        # Ended by cancellation alone, and once: the end must not be cut short in its turn.
+        await asyncio.get_running_loop().create_future()
+
+
+def _choose(asked: Pool | None, engine: bool, say: Say) -> Pool:
+    if asked is Pool.DOCKER and not engine:
+        raise OperatorError(f"{_NO_ENGINE}: start it, or use --pool process, which needs none")
+    if asked is Pool.PROCESS or not engine:
+        say("jobs run as plain processes" if engine else f"{_NO_ENGINE}: jobs run as processes")
+        return Pool.PROCESS
+    say("a Docker engine answers: jobs run in containers")
+    return Pool.DOCKER
+
+
+@contextlib.contextmanager
+def _lock(home: Path):
+    home.mkdir(parents=True, exist_ok=True)
+    with (home / "up.lock").open("w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise OperatorError(
+                f"prefecture is up already with the home {home}: stop that one, or set "
+                "PREFECTURE_HOME to another folder"
+            ) from None
+        yield
+
+
+def _refuse_busy_port(port: int) -> None:
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((_HOST, port))
+        except OSError:
+            raise OperatorError(
+                f"{_HOST}:{port} is in use, by another Prefect server perhaps: stop that, or "
+                "choose another port with --port"
+            ) from None
+
+
+def _log(settings: Settings, name: str) -> Path:
+    return settings.home / "logs" / f"{name}.log"
+
+
+def _prefect(*words: str) -> list[str]:
+    return [sys.executable, "-m", "prefect", "--no-prompt", *words]
+
+
+def _server(port: int) -> list[str]:
+    return _prefect("server", "start", "--host", _HOST, "--port", str(port))
+
+
+def _server_env(settings: Settings) -> dict[str, str]:
+    return server_environment(
+        PREFECT_HOME=str(settings.home / "prefect"),
+        PREFECT_SERVER_ANALYTICS_ENABLED="false",
+        DO_NOT_TRACK="1",
+    )
+
+
+def _worker(pool: Pool, name: str, slots: int) -> list[str]:
+    return _prefect(
+        *("worker", "start", "--pool", pool, "--type", pool, "--name", name),
+        *("--limit", str(slots), "--install-policy", "never"),
+    )
+
+
+def _worker_env(settings: Settings, api_url: str) -> dict[str, str]:
+    return client_environment(
+        PREFECT_HOME=str(settings.home / "prefect"),
+        PREFECT_API_URL=api_url,
+        PREFECT_WORKER_QUERY_SECONDS=_POLL,
+        # A run that is not due must not hold a slot that a waiting one could use.
+        PREFECT_WORKER_PREFETCH_SECONDS="0",
+        PREFECT_FLOWS_HEARTBEAT_FREQUENCY=_HEARTBEAT,
+        DO_NOT_TRACK="1",
+    )
+
+
+async def _until_healthy(server: Child, api_url: str) -> None:
+    async with httpx.AsyncClient() as client:
+        deadline = asyncio.get_running_loop().time() + _SERVER_START
+        while asyncio.get_running_loop().time() < deadline:
+            if not server.running:
+                break
+            try:
+                if (await client.get(f"{api_url}/health")).is_success:
+                    return
+            except httpx.TransportError:
+                await asyncio.sleep(0.2)  # not listening yet
+    raise OperatorError(f"the Prefect server does not start:\n{server.log_tail()}")
+
+
+def _remember(settings: Settings, worker: str) -> None:
+    (settings.home / "up.json").write_text(json.dumps({"worker": worker}))
+
+
+async def _clean_up_after_a_kill(
+    settings: Settings, engine: docker.DockerClient | None, say: Say
+) -> None:
+    """Where the last `up` was killed, end its containers and put its jobs back in the queue."""
+    memory = settings.home / "up.json"
+    if not memory.exists():
+        return
+    worker = str(json.loads(memory.read_text())["worker"])
+    if engine is not None:
+        await asyncio.to_thread(docker_engine.remove_containers, engine, worker)
+    await _put_back(worker, say)
+
+
+async def _put_back(worker: str, say: Say) -> None:
+    async with get_client() as client:
+        count = await interrupted.put_back(client, worker)
+    if count:
+        say(f"{count} jobs that were running are back in their queue")

@@ -1,0 +1,1 @@
+"""Base job templates, the command that jobs run, and what keeps a pool's jobs alive."""

@@ -1,0 +1,54 @@
+"""The command of every job: Prefect's engine, with the job's own faults told as failures.
+
+    python -m work_pools.engine
+
+Runs `python -m prefect.engine` in this interpreter and changes one thing. Where the engine cannot
+even start the flow because of what was asked or deployed (an unknown or missing parameter, a flow
+that does not import), it exits with 1, which the worker can only report as Crashed, as it would a
+lost container. Such a run ends Failed here, with one line, so that a crash always means that
+the infrastructure failed.
+"""
+
+import runpy
+import sys
+
+from prefect.client.orchestration import get_client
+from prefect.exceptions import ParameterBindError, ScriptError, SignatureMismatchError
+from prefect.states import Failed
+
+from tasks.settings import flow_run_id
+
+
+def reason_of(error: BaseException | None) -> str | None:
+    """The one line for a fault of the job itself; None for anything else."""
+    match error:
+        case SignatureMismatchError() | ParameterBindError():
+            return f"parameters do not fit this task: {' '.join(str(error).split())}"
+        case ScriptError():
+            return f"the flow cannot be loaded: {_one_line(error.user_exc)}"
+        case ImportError() | SyntaxError():
+            return f"the flow cannot be loaded: {_one_line(error)}"
+        case _:
+            return None
+
+
+def main() -> None:
+    """Run the flow run that the environment names, and exit as Prefect's engine would."""
+    try:
+        runpy.run_module("prefect.engine", run_name="__main__", alter_sys=True)
+    except SystemExit as end:
+        # The engine exits from inside its `except` block, so its context is the cause.
+        reason = reason_of(end.__context__) if end.code else None
+        if reason is None:
+            raise
+        with get_client(sync_client=True) as client:
+            client.set_flow_run_state(flow_run_id(), Failed(message=reason))
+        sys.exit(0)
+
+
+def _one_line(error: BaseException) -> str:
+    return f"{type(error).__name__}: {' '.join(str(error).split())}"
+
+
+if __name__ == "__main__":
+    main()
