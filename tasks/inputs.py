@@ -57,6 +57,8 @@ def find_local(source: str, root: Path) -> list[LocalFile]:
             f"source '{source}': there is no inputs root at {root}: create that folder"
         )
     start = root / source
+    fixed = start if start.is_symlink() or start.exists() else root / _fixed_part(source)
+    _refuse_outsiders({fixed.relative_to(root).as_posix(): fixed}, source, root)
     if start.is_file():
         found = {start.name: start}
     elif start.is_dir():
@@ -81,10 +83,14 @@ def _walk(start: Path) -> Iterator[Path]:
         here = Path(folder)
         subfolders[:] = [name for name in subfolders if not name.startswith(".")]
         for name in files:
-            # A linked folder is listed here so that one that leads outside is refused by name.
-            if not name.startswith(".") and not (here / name).is_dir():
+            if not name.startswith("."):
                 yield here / name
-        yield from (here / name for name in subfolders if (here / name).is_symlink())
+        for name in subfolders:
+            if (here / name).is_symlink():
+                raise SourceNotFound(
+                    f"source: {(here / name).relative_to(start)} is a symbolic link to a folder: "
+                    "put the folder itself there, or name it as the source"
+                )
 
 
 def _fixed_part(pattern: str) -> str:
@@ -100,13 +106,10 @@ def _fixed_part(pattern: str) -> str:
 def _refuse_outsiders(found: dict[str, Path], source: str, root: Path) -> None:
     inside = root.resolve()
     for name, path in found.items():
+        # Where the target is not mounted into the container this still tells where it would be.
         real = path.resolve()
         if not real.is_relative_to(inside):
             raise SourceNotFound(
                 f"source '{source}': {name} is a symbolic link out of the inputs root: "
                 "put the file itself there"
-            )
-        if real.is_dir():
-            raise SourceNotFound(
-                f"source '{source}': {name} is a symbolic link to a folder: name that folder itself"
             )

@@ -1,0 +1,143 @@
+"""Each compute task from each way in, on each pool, to a checked result."""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, cast
+from uuid import UUID
+
+import pyarrow.parquet as pq
+import pytest
+from PIL import Image
+from prefect import get_client
+from prefect.deployments import arun_deployment
+from prefect.settings import PREFECT_API_URL, temporary_settings
+
+from tests.support.platform import Platform
+
+PRIMES_TO_100 = 25  # OEIS A000720
+
+
+def by_rest(platform: Platform, task: str, payload: Mapping[str, object], directory: str) -> UUID:
+    return platform.hand_in(f"{task}/normal", payload, directory)
+
+
+def by_cli(platform: Platform, task: str, payload: Mapping[str, object], directory: str) -> UUID:
+    done = platform.command(
+        *("prefect", "deployment", "run", f"{task}/high", "--tag", "user:anna"),
+        *("--param", f"payload={json.dumps(payload)}"),
+        *("--param", f"results_directory={json.dumps(directory)}"),
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    line = next(line for line in done.stdout.splitlines() if "UUID" in line)
+    return UUID(line.split()[-1])
+
+
+def by_prefecture(
+    platform: Platform, task: str, payload: Mapping[str, object], directory: str
+) -> UUID:
+    done = platform.command(
+        "prefecture", "submit", task, json.dumps(payload), directory, "--queue", "low"
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    return UUID(done.stdout.strip())
+
+
+async def by_python(
+    platform: Platform, task: str, payload: Mapping[str, object], directory: str
+) -> UUID:
+    with temporary_settings({PREFECT_API_URL: platform.api}):
+        async with get_client() as client:
+            run = await arun_deployment(
+                f"{task}/normal",
+                parameters={"payload": dict(payload), "results_directory": directory},
+                timeout=0,
+                client=client,
+            )
+    return run.id
+
+
+WAYS = ["rest", "cli", "prefecture", "python"]
+
+
+async def start(
+    way: str, platform: Platform, task: str, payload: Mapping[str, object], directory: str
+) -> UUID:
+    if way == "python":
+        return await by_python(platform, task, payload, directory)
+    ways = {"rest": by_rest, "cli": by_cli, "prefecture": by_prefecture}
+    return ways[way](platform, task, payload, directory)
+
+
+@pytest.mark.parametrize("way", WAYS)
+async def test_find_primes(platform: Platform, way: str) -> None:
+    directory = f"primes/{way}"
+    job = await start(way, platform, "find-primes", {"upper_bound": 100}, directory)
+    folder = platform.completed(job, directory)
+    primes = cast(Any, pq).read_table(folder / "primes.parquet")["prime"].to_pylist()
+    assert len(primes) == PRIMES_TO_100
+    assert primes[-1] == 97
+    assert platform.manifest(job, directory)["summary"]["count"] == PRIMES_TO_100
+
+
+@pytest.mark.parametrize("way", WAYS)
+async def test_compress_images(platform: Platform, way: str) -> None:
+    directory = f"compressed/{way}"
+    payload = {"source": "album", "ratio": 0.5}
+    job = await start(way, platform, "compress-images", payload, directory)
+    folder = platform.completed(job, directory)
+    good = ["a.jpg", "b.jpg", "c.png", "d.webp", "sub/e.jpg"]
+    assert published(folder) == good
+    for name in good:
+        before, after = platform.inputs / "album" / name, folder / name
+        assert after.stat().st_size <= 0.5 * before.stat().st_size
+        with Image.open(before) as old, Image.open(after) as new:
+            assert (new.format, new.size) == (old.format, old.size)
+    assert broken(platform, job, directory) == ["text.jpg", "truncated.jpg"]
+
+
+@pytest.mark.parametrize("way", WAYS)
+async def test_convert_images(platform: Platform, way: str) -> None:
+    directory = f"converted/{way}"
+    payload = {"source": "album/**/*.jpg", "format": "webp"}
+    job = await start(way, platform, "convert-images", payload, directory)
+    folder = platform.completed(job, directory)
+    assert published(folder) == ["a.webp", "b.webp", "sub/e.webp"]
+    with Image.open(folder / "sub" / "e.webp") as picture:
+        assert (picture.format, picture.size) == ("WEBP", (500, 500))
+    assert broken(platform, job, directory) == ["text.jpg", "truncated.jpg"]
+
+
+def test_the_ui_is_told(platform: Platform) -> None:
+    payload = {"source": "album", "ratio": 0.5}
+    job = platform.hand_in("compress-images/high", payload, "told")
+    platform.completed(job, "told")
+    progress = platform.artifacts(job, "progress")
+    assert [artifact["data"] for artifact in progress] == [100.0]
+    listing = platform.artifacts(job, "markdown")[0]["data"]
+    assert str(platform.results / "told" / str(job)) in listing
+    for name in ("a.jpg", "sub/e.jpg", "truncated.jpg", "text.jpg", "data:image/"):
+        assert name in listing
+
+
+def test_what_a_flow_returns_is_small_json(platform: Platform) -> None:
+    job = platform.hand_in("find-primes/high", {"upper_bound": 10}, "receipt")
+    folder = platform.completed(job, "receipt")
+    key = platform.run(job)["state"]["data"]["storage_key"]
+    record = json.loads((platform.results / ".prefect" / key).read_text())
+    assert json.loads(record["result"]) == {
+        "job": str(job),
+        "location": str(folder),
+        "files": 1,
+        "bytes": (folder / "primes.parquet").stat().st_size,
+    }
+    assert record["metadata"]["serializer"]["type"] == "json"
+
+
+def published(folder: Path) -> list[str]:
+    files = (path for path in folder.rglob("*") if path.is_file())
+    return sorted(p.relative_to(folder).as_posix() for p in files if p.name != "manifest.json")
+
+
+def broken(platform: Platform, job: UUID, directory: str) -> list[str]:
+    return [entry["source"] for entry in platform.manifest(job, directory)["summary"]["broken"]]

@@ -1,0 +1,186 @@
+"""A whole Prefecture on this machine, started by its own command, as a user would."""
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Generator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from uuid import UUID
+
+import httpx
+
+BIN = Path(sys.executable).parent
+FINAL = {"COMPLETED", "FAILED", "CRASHED", "CANCELLED"}
+_START = 240.0  # seconds; the first start on Docker may build the image
+
+
+def wait_until(condition: Callable[[], Any], timeout: float = 60.0, what: str = "") -> Any:
+    """The condition's first true value. Fails the test when it takes longer than `timeout`."""
+    deadline = time.monotonic() + timeout
+    while time.monotonic() < deadline:
+        value = condition()
+        if value:
+            return value
+        time.sleep(0.1)
+    raise AssertionError(f"not within {timeout:.0f} s: {what or condition}")
+
+
+def free_port() -> int:
+    """A TCP port that nothing listens on now."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+@dataclass
+class Platform:
+    """A running `prefecture up` and how to talk to it."""
+
+    pool: str
+    home: Path
+    port: int
+    process: subprocess.Popen[bytes]
+    environment: dict[str, str]
+
+    @property
+    def api(self) -> str:
+        """The API's address."""
+        return f"http://127.0.0.1:{self.port}/api"
+
+    @property
+    def ui(self) -> str:
+        """The UI's address."""
+        return f"http://127.0.0.1:{self.port}"
+
+    @property
+    def inputs(self) -> Path:
+        """The inputs root."""
+        return self.home / "inputs"
+
+    @property
+    def results(self) -> Path:
+        """The results root."""
+        return self.home / "results"
+
+    @property
+    def output(self) -> str:
+        """What `up` has printed so far."""
+        return (self.home / "up.out").read_text()
+
+    def rest(self, method: str, path: str, body: Any = None) -> httpx.Response:
+        """One request to the API, a passing 503 of SQLite's retried."""
+        for _ in range(10):
+            response = httpx.request(method, self.api + path, json=body, timeout=30)
+            if response.status_code != 503:
+                return response
+            time.sleep(0.2)
+        raise AssertionError(f"{method} {path}: 503, ten times")
+
+    def deployment(self, name: str) -> str:
+        """The id of a deployment such as `find-primes/low`."""
+        return str(self.rest("GET", f"/deployments/name/{name}").json()["id"])
+
+    def create(self, deployment: str, **body: Any) -> httpx.Response:
+        """POST create_flow_run for a deployment, as curl would."""
+        return self.rest(
+            "POST", f"/deployments/{self.deployment(deployment)}/create_flow_run", body
+        )
+
+    def hand_in(self, deployment: str, payload: Mapping[str, Any], directory: str) -> UUID:
+        """A job that must be accepted, over REST."""
+        parameters = {"payload": dict(payload), "results_directory": directory}
+        response = self.create(deployment, parameters=parameters)
+        assert response.status_code == 201, response.text
+        return UUID(response.json()["id"])
+
+    def run(self, job: UUID) -> dict[str, Any]:
+        """A flow run, as the API tells it."""
+        return self.rest("GET", f"/flow_runs/{job}").json()
+
+    def ended(self, job: UUID, timeout: float = 120.0) -> dict[str, Any]:
+        """The flow run of a job once it is in a final state."""
+
+        def look() -> dict[str, Any] | None:
+            run = self.run(job)
+            return run if run["state_type"] in FINAL else None
+
+        return wait_until(look, timeout, f"job {job} ended")
+
+    def completed(self, job: UUID, directory: str, timeout: float = 120.0) -> Path:
+        """The folder of a job's result, once the job has completed."""
+        run = self.ended(job, timeout)
+        assert run["state_type"] == "COMPLETED", run["state"]["message"]
+        return self.results / directory / str(job)
+
+    def manifest(self, job: UUID, directory: str) -> dict[str, Any]:
+        """The manifest of a completed job."""
+        return json.loads((self.completed(job, directory) / "manifest.json").read_text())
+
+    def artifacts(self, job: UUID, kind: str) -> list[dict[str, Any]]:
+        """The artifacts of one type that a run has made."""
+        filter = {"artifacts": {"flow_run_id": {"any_": [str(job)]}, "type": {"any_": [kind]}}}
+        return self.rest("POST", "/artifacts/filter", filter).json()
+
+    def command(self, *words: str) -> subprocess.CompletedProcess[str]:
+        """`prefecture` or `prefect` with the words that follow, against this server."""
+        return subprocess.run(
+            [str(BIN / words[0]), *words[1:]],
+            env=self.environment | {"PREFECT_API_URL": self.api},
+            capture_output=True,
+            text=True,
+            timeout=120,
+            check=False,
+        )
+
+    def stop(self, number: signal.Signals = signal.SIGTERM) -> int:
+        """Send a signal to `up` and wait for its end. Returns its exit code."""
+        self.process.send_signal(number)
+        return self.process.wait(60)
+
+
+@contextmanager
+def pause(platform: Platform) -> Generator[None]:
+    """While the block runs, the worker takes no job of the pool."""
+    platform.rest("PATCH", f"/work_pools/{platform.pool}", {"is_paused": True})
+    try:
+        yield
+    finally:
+        platform.rest("PATCH", f"/work_pools/{platform.pool}", {"is_paused": False})
+
+
+@contextmanager
+def platform_up(home: Path, pool: str, slots: int = 2, **settings: str) -> Generator[Platform]:
+    """`prefecture up` in a home of its own, stopped at the end if it still runs."""
+    home.mkdir(parents=True, exist_ok=True)
+    environment = dict(os.environ) | {"PREFECTURE_HOME": str(home)} | settings
+    environment |= {"PREFECT_HOME": str(home / "client"), "DO_NOT_TRACK": "1"}
+    port = free_port()
+    with (home / "up.out").open("wb") as output:
+        process = subprocess.Popen(
+            [
+                *(str(BIN / "prefecture"), "up", "--pool", pool),
+                *("--workers", str(slots), "--port", str(port)),
+            ],
+            env=environment,
+            stdout=output,
+            stderr=output,
+        )
+    platform = Platform(pool, home, port, process, environment)
+    try:
+        wait_until(
+            lambda: "ready" in platform.output or process.poll() is not None,
+            _START,
+            f"up on {pool} is ready",
+        )
+        assert process.poll() is None, platform.output
+        yield platform
+    finally:
+        if process.poll() is None:
+            platform.stop()
