@@ -156,8 +156,13 @@ def pause(platform: Platform) -> Generator[None]:
 
 
 @contextmanager
-def platform_up(home: Path, pool: str, slots: int = 2, **settings: str) -> Generator[Platform]:
-    """`prefecture up` in a home of its own, stopped at the end if it still runs."""
+def platform_up(
+    home: Path, pool: str, slots: int = 2, ready: str = "ready", **settings: str
+) -> Generator[Platform]:
+    """`prefecture up` in a home of its own, stopped at the end if it still runs.
+
+    The block starts when `up` has printed `ready`, or, for "server", when its server is starting.
+    """
     home.mkdir(parents=True, exist_ok=True)
     environment = dict(os.environ) | {"PREFECTURE_HOME": str(home)} | settings
     environment |= {"PREFECT_HOME": str(home / "client"), "DO_NOT_TRACK": "1"}
@@ -174,8 +179,12 @@ def platform_up(home: Path, pool: str, slots: int = 2, **settings: str) -> Gener
         )
     platform = Platform(pool, home, port, process, environment)
     try:
+        log = home / "logs" / "server.log"
         wait_until(
-            lambda: "ready" in platform.output or process.poll() is not None,
+            lambda: (
+                (log.exists() if ready == "server" else ready in platform.output)
+                or process.poll() is not None
+            ),
             _START,
             f"up on {pool} is ready",
         )

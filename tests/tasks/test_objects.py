@@ -1,0 +1,280 @@
+"""s3:// sources against a real S3 protocol server: moto's, over HTTP on 127.0.0.1."""
+
+import socketserver
+import threading
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import boto3
+import pytest
+from botocore.config import Config
+from moto.server import ThreadedMotoServer
+
+from tasks.errors import SourceNotFound
+from tasks.objects import S3Object, connect, find_objects, is_s3
+
+if TYPE_CHECKING:
+    from mypy_boto3_s3.client import S3Client
+
+BUCKET = "photos"
+SECRET = "wJalrXUtnFEMI-K7MDENG-bPxRfiCYEXAMPLEKEY"
+KEY_ID = "AKIAIOSFODNN7EXAMPLE"
+
+
+def client_of(address: str) -> "S3Client":
+    return boto3.client(
+        "s3",
+        endpoint_url=address,
+        region_name="us-east-1",
+        aws_access_key_id=KEY_ID,
+        aws_secret_access_key=SECRET,
+        # No second attempts: what is tested here fails the same way each time.
+        config=Config(retries={"total_max_attempts": 1}, connect_timeout=5, read_timeout=20),
+    )
+
+
+@pytest.fixture(scope="module")
+def address() -> Iterator[str]:
+    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
+    server.start()
+    host, port = server.get_host_and_port()
+    yield f"http://{host}:{port}"
+    server.stop()
+
+
+@pytest.fixture(scope="module")
+def everything(address: str) -> "S3Client":
+    client = client_of(address)
+    client.create_bucket(Bucket=BUCKET)
+    return client
+
+
+@pytest.fixture
+def s3(everything: "S3Client") -> Iterator["S3Client"]:
+    """A client of a server whose bucket is empty before and after."""
+    yield everything
+    for page in everything.get_paginator("list_objects_v2").paginate(Bucket=BUCKET):
+        keys = [{"Key": item.get("Key", "")} for item in page.get("Contents", [])]
+        if keys:
+            everything.delete_objects(Bucket=BUCKET, Delete={"Objects": keys})  # pyright: ignore[reportArgumentType]  # {"Key"} is all that is needed
+
+
+def put(s3: "S3Client", *keys: str) -> None:
+    for key in keys:
+        s3.put_object(Bucket=BUCKET, Key=key, Body=key.encode())
+
+
+def names_of(source: str, s3: "S3Client") -> list[str]:
+    names = [found.name for found in find_objects(source, s3)]
+    assert names == sorted(set(names)), "sorted, each once"
+    return names
+
+
+@pytest.mark.parametrize(
+    ("source", "expected"),
+    [("s3://b/k", True), ("s3://", True), ("S3://b", False), ("a/s3://b", False), ("", False)],
+)
+def test_address_is_told_by_its_scheme(source: str, expected: bool) -> None:
+    assert is_s3(source) is expected
+
+
+@pytest.mark.parametrize(
+    ("source", "names"),
+    [
+        ("a.jpg", ["a.jpg"]),
+        ("trip/b.jpg", ["b.jpg"]),
+        ("trip", ["2026/c.jpg", "2026/d.png", "b.jpg"]),
+        ("trip/", ["2026/c.jpg", "2026/d.png", "b.jpg"]),
+        ("trip/2026/", ["c.jpg", "d.png"]),
+        ("", ["a.jpg", "trip/2026/c.jpg", "trip/2026/d.png", "trip/b.jpg", "trips/e.jpg"]),
+        ("trip/2026/*.jpg", ["c.jpg"]),
+        ("trip/2026/?.png", ["d.png"]),
+        ("trip/2026/[cx].*", ["c.jpg"]),
+        ("trip/2026/[!c].*", ["d.png"]),
+        ("trip*/e.jpg", ["trips/e.jpg"]),
+        ("trip/**/*.jpg", ["2026/c.jpg"]),
+    ],
+)
+def test_address_names_objects(s3: "S3Client", source: str, names: list[str]) -> None:
+    put(s3, "a.jpg", "trip/b.jpg", "trip/2026/c.jpg", "trip/2026/d.png", "trips/e.jpg")
+    assert names_of(f"s3://{BUCKET}/{source}", s3) == names
+
+
+def test_bucket_without_a_slash_is_the_whole_bucket(s3: "S3Client") -> None:
+    put(s3, "a.jpg", "b/c.jpg")
+    assert names_of(f"s3://{BUCKET}", s3) == ["a.jpg", "b/c.jpg"]
+
+
+def test_star_stays_inside_one_segment_as_it_does_on_a_disk(s3: "S3Client") -> None:
+    put(s3, "trip/a.jpg", "trip/sub/b.jpg")
+    assert names_of(f"s3://{BUCKET}/trip/*.jpg", s3) == ["a.jpg"]
+
+
+def test_literal_key_wins_over_the_glob_it_looks_like(s3: "S3Client") -> None:
+    put(s3, "set [1].jpg", "set 1.jpg")
+    assert names_of(f"s3://{BUCKET}/set [1].jpg", s3) == ["set [1].jpg"]
+
+
+def test_folder_markers_are_no_objects(s3: "S3Client") -> None:
+    put(s3, "trip/", "trip/a.jpg", "trip/sub/", "empty/")
+    assert names_of(f"s3://{BUCKET}/trip/", s3) == ["a.jpg"]
+    with pytest.raises(SourceNotFound, match="names no object"):
+        find_objects(f"s3://{BUCKET}/empty/", s3)
+
+
+def test_more_keys_than_one_page_holds(s3: "S3Client") -> None:
+    keys = [f"many/{number:04}.jpg" for number in range(1003)]
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(partial(put, s3), keys))
+    assert names_of(f"s3://{BUCKET}/many", s3) == [Path(key).name for key in keys]
+    assert names_of(f"s3://{BUCKET}/many/1*.jpg", s3) == ["1000.jpg", "1001.jpg", "1002.jpg"]
+
+
+@pytest.mark.parametrize("key", ["../../evil.jpg", "a/../../../evil.jpg", "/etc/evil.jpg", "./x"])
+def test_no_key_becomes_a_name_that_leaves_its_folder(s3: "S3Client", key: str) -> None:
+    # The name is where the result is written: S3 keys are any text, '..' included.
+    put(s3, f"trip/{key}")
+    try:
+        names = names_of(f"s3://{BUCKET}/trip", s3)
+    except SourceNotFound:
+        return
+    for name in names:
+        assert not Path(name).is_absolute()
+        assert ".." not in Path(name).parts
+        assert Path(name).as_posix() == name
+
+
+def test_two_keys_never_share_a_name(s3: "S3Client") -> None:
+    put(s3, "trip/a.jpg", "trip//a.jpg", "trip/b//c.jpg", "trip/b/c.jpg")
+    try:
+        found = find_objects(f"s3://{BUCKET}/trip", s3)
+    except SourceNotFound as refused:
+        assert "//" in str(refused)
+    else:
+        assert len({Path(item.name) for item in found}) == len(found) == 4
+
+
+@pytest.mark.parametrize("key", ["a b+c&d=e.jpg", "été/日本.jpg", "100%.jpg", "tab\there", "'\".x"])
+def test_odd_keys_come_back_as_they_are(s3: "S3Client", key: str, tmp_path: Path) -> None:
+    put(s3, f"odd/{key}")
+    (found,) = find_objects(f"s3://{BUCKET}/odd/", s3)
+    assert found.name == key
+    with found.local(tmp_path) as path:
+        assert path.read_bytes() == f"odd/{key}".encode()
+
+
+@pytest.mark.parametrize("source", ["no.jpg", "trip/*.gif", "tri", "trip/a.jpg/x", "trip/a.jp"])
+def test_address_that_names_nothing_is_refused(s3: "S3Client", source: str) -> None:
+    put(s3, "trip/a.jpg")
+    with pytest.raises(SourceNotFound, match="names no object: check the bucket and the prefix"):
+        find_objects(f"s3://{BUCKET}/{source}", s3)
+
+
+def check_message(refused: pytest.ExceptionInfo[SourceNotFound], *holds: str) -> None:
+    message = str(refused.value)
+    assert "\n" not in message
+    assert all(part in message for part in holds)
+    assert SECRET not in message
+    assert KEY_ID not in message
+
+
+@pytest.mark.parametrize("bucket", ["no-such-bucket", "Not A Bucket"])
+def test_bucket_that_is_not_there_is_told_in_one_line(s3: "S3Client", bucket: str) -> None:
+    with pytest.raises(SourceNotFound) as refused:
+        find_objects(f"s3://{bucket}/a.jpg", s3)
+    check_message(refused, f"s3://{bucket}/a.jpg cannot be read: ", "ucket")
+
+
+@pytest.mark.parametrize("source", ["s3://", "s3:///a.jpg"])
+def test_address_without_a_bucket_is_refused(s3: "S3Client", source: str) -> None:
+    with pytest.raises(SourceNotFound, match="names no bucket"):
+        find_objects(source, s3)
+
+
+def test_wrong_endpoint_is_told_in_one_line() -> None:
+    with socketserver.TCPServer(("127.0.0.1", 0), socketserver.BaseRequestHandler) as taken:
+        port = taken.server_address[1]
+    with pytest.raises(SourceNotFound) as refused:
+        find_objects("s3://photos/a.jpg", client_of(f"http://127.0.0.1:{port}"))
+    check_message(refused, "s3://photos/a.jpg cannot be read: ", f"127.0.0.1:{port}")
+
+
+def test_copy_is_removed_afterwards_also_on_error(s3: "S3Client", tmp_path: Path) -> None:
+    put(s3, "trip/a.JPG")
+    (found,) = find_objects(f"s3://{BUCKET}/trip/a.JPG", s3)
+    with found.local(tmp_path) as path:
+        assert path.parent == tmp_path
+        assert path.suffix == ".JPG"
+        assert path.read_bytes() == b"trip/a.JPG"
+    assert list(tmp_path.iterdir()) == []
+    with pytest.raises(RuntimeError, match="work failed"), found.local(tmp_path):
+        raise RuntimeError("work failed")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_two_copies_of_one_object_do_not_meet(s3: "S3Client", tmp_path: Path) -> None:
+    put(s3, "a.jpg")
+    (found,) = find_objects(f"s3://{BUCKET}/a.jpg", s3)
+    with found.local(tmp_path) as one, found.local(tmp_path) as two:
+        assert one != two
+
+
+def test_suffix_of_any_length_fits_the_disk(s3: "S3Client", tmp_path: Path) -> None:
+    put(s3, "long/a." + "x" * 250)
+    (found,) = find_objects(f"s3://{BUCKET}/long", s3)
+    with found.local(tmp_path) as path:
+        assert path.is_file()
+
+
+def test_object_that_vanishes_between_listing_and_fetching(s3: "S3Client", tmp_path: Path) -> None:
+    put(s3, "trip/a.jpg")
+    (found,) = find_objects(f"s3://{BUCKET}/trip/", s3)
+    s3.delete_object(Bucket=BUCKET, Key="trip/a.jpg")
+    with pytest.raises(SourceNotFound) as refused, found.local(tmp_path):
+        pytest.fail("there is nothing to fetch")
+    check_message(refused, f"s3://{BUCKET}/trip/a.jpg cannot be read: ", "404")
+    assert list(tmp_path.iterdir()) == []
+
+
+class Broken(BaseHTTPRequestHandler):
+    """Promises a hundred bytes and hangs up after ten: what moto's server never does."""
+
+    def do_HEAD(self) -> None:
+        self.send_response(200)
+        self.send_header("Content-Length", "100")
+        self.send_header("ETag", '"x"')
+        self.end_headers()
+
+    def do_GET(self) -> None:
+        self.do_HEAD()
+        self.wfile.write(b"x" * 10)
+        self.close_connection = True
+
+    def log_message(self, format: str, *args: object) -> None:
+        """Quiet."""
+
+
+def test_connection_lost_in_the_middle_is_told_in_one_line(tmp_path: Path) -> None:
+    with ThreadingHTTPServer(("127.0.0.1", 0), Broken) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        client = client_of(f"http://127.0.0.1:{server.server_address[1]}")
+        found = S3Object("a.jpg", client, BUCKET, "a.jpg")
+        try:
+            with pytest.raises(SourceNotFound) as refused, found.local(tmp_path):
+                pytest.fail("ninety bytes are missing")
+        finally:
+            server.shutdown()
+            thread.join()
+            client.close()
+    check_message(refused, f"s3://{BUCKET}/a.jpg cannot be read: ")
+    assert list(tmp_path.iterdir()) == []
+
+
+async def test_source_without_credentials_names_the_setting() -> None:
+    with pytest.raises(SourceNotFound, match="PREFECTURE_S3_CREDENTIALS"):
+        await connect(None)
