@@ -1,0 +1,1 @@
+"""Putting Prefecture on a Prefect server, and the `prefecture` command."""

@@ -1,7 +1,6 @@
 """Put pools, queues, blocks and deployments on a Prefect server; again is the same as once."""
 
 import asyncio
-import shutil
 import sys
 import tempfile
 from collections.abc import Iterable
@@ -15,6 +14,7 @@ from prefect.client.schemas.actions import DeploymentUpdate
 from prefect.filesystems import LocalFileSystem
 from prefect.flows import load_flow_from_entrypoint
 
+from deployments.folders import prepare_folders
 from deployments.pools import TREE, apply_pools
 from tasks.contracts import RESULT_BLOCK, Pool
 from tasks.errors import OperatorError
@@ -22,15 +22,6 @@ from tasks.settings import Settings, client_environment
 
 PREFECT_YAML = TREE / "prefect.yaml"
 _PAGE = 200
-
-
-def prepare_folders(settings: Settings) -> None:
-    """Make the inputs and results roots, the latter writable by the containers' user."""
-    settings.inputs.mkdir(parents=True, exist_ok=True)
-    settings.results.mkdir(parents=True, exist_ok=True)
-    user, group = map(int, settings.container_user.split(":"))
-    if settings.results.stat().st_uid != user and settings.home.owner() == "root":
-        shutil.chown(settings.results, user, group)
 
 
 async def apply(pool: Pool, settings: Settings, api_url: str, image: str | None) -> int:
@@ -41,7 +32,7 @@ async def apply(pool: Pool, settings: Settings, api_url: str, image: str | None)
     manifest: dict[str, Any] = yaml.safe_load(PREFECT_YAML.read_text())
     entrypoints = {entry["entrypoint"] for entry in manifest["deployments"]}
     _check_entrypoints(entrypoints)
-    prepare_folders(settings)
+    prepare_folders(settings, pool)
     async with get_client() as client:
         await apply_pools(client, settings, image)
         await LocalFileSystem(basepath=str(settings.results / ".prefect")).asave(

@@ -16,13 +16,14 @@ from prefect.settings import PREFECT_API_URL, temporary_settings
 from pydantic import ValidationError
 from rich.console import Console
 
-from deployments import docker_engine, tables
+from deployments import tables
 from deployments.apply import apply as apply_all
-from deployments.demo import demo as run_demo
+from deployments.demo.run import demo as run_demo
+from deployments.embedded import docker_engine
+from deployments.embedded.up import up as run_up
 from deployments.results import find_result, read_result
 from deployments.status import read_status
 from deployments.submit import submit as submit_job
-from deployments.up import up as run_up
 from tasks.contracts import Pool, Queue
 from tasks.errors import OperatorError, PrefectureError
 from tasks.settings import api_url, get_settings

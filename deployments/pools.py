@@ -41,7 +41,7 @@ def job_template(pool: Pool, settings: Settings, image: str | None) -> dict[str,
     ]
     # The worker hands its own PREFECT_HOME on, which no container can write.
     job["env"] |= {"PREFECT_HOME": "/tmp/prefect", "HOME": "/tmp"}
-    job["container_create_kwargs"]["user"] = settings.container_user
+    job["container_create_kwargs"]["user"] = settings.user
     if image is not None:
         job["image"] = image
     variables = template["variables"]["properties"]

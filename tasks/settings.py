@@ -20,18 +20,29 @@ _PASSED_ON = frozenset(
     | {"SSL_CERT_FILE", "SSL_CERT_DIR", "REQUESTS_CA_BUNDLE"}
     | {"DOCKER_HOST", "DOCKER_TLS_VERIFY", "DOCKER_CERT_PATH", "DOCKER_CONTEXT"}
 )
+# One by one: PREFECT_API_DATABASE_PASSWORD and its like are old names of server settings.
+_CLIENT_SETTINGS = frozenset(
+    f"PREFECT_API_{name}"
+    for name in ("URL", "KEY", "AUTH_STRING", "SSL_CERT_FILE", "TLS_INSECURE_SKIP_VERIFY")
+    + ("ENABLE_HTTP2", "REQUEST_TIMEOUT")
+)
+_NOBODY_ELSE = "10001:10001"  # the image's own user
 _NO_ROOT = frozenset(
     Path(p) for p in ("/", "/bin", "/dev", "/etc", "/lib", "/proc", "/sys", "/usr")
 )
 
 
 def _check_root(path: Path) -> Path:
-    path = path.expanduser().absolute()
+    if path == Path():
+        raise ValueError("an empty path cannot be a root: name a folder of its own")
+    path = Path(os.path.abspath(path.expanduser()))  # noqa: PTH100  # `..` must not hide a root
     # A root is mounted at its own path into each container: these would break the container.
-    if path in _NO_ROOT:
+    if {path, path.resolve()} & _NO_ROOT or str(path) == "//":
         raise ValueError(f"{path} cannot be a root: name a folder of its own")
     if any(c in str(path) for c in ":{}\n"):
-        raise ValueError(f"{path} holds one of ':', '{{', '}}' or a newline: choose another path")
+        raise ValueError(
+            f"{str(path)!r} holds one of ':', '{{', '}}' or a newline: choose another path"
+        )
     return path
 
 
@@ -80,10 +91,11 @@ class Settings(BaseSettings):
         pattern=r"^[1-9][0-9]*[kmg]$",
         description="Memory of a job's container, swap included, where the job does not say.",
     )
-    container_user: str = Field(
-        default_factory=lambda: f"{os.getuid()}:{os.getgid()}" if os.getuid() else "10001:10001",
-        pattern=r"^[1-9][0-9]*:[0-9]+$",
-        description="uid:gid that job containers run as; never root. Owns what they publish.",
+    container_user: str | None = Field(
+        default=None,
+        pattern=r"^[1-9][0-9]*:[1-9][0-9]*$",
+        description="uid:gid that job containers run as; never root. Owns what they publish. "
+        "Default: you; for root the owner of the results root, or 10001:10001.",
     )
 
     @property
@@ -95,6 +107,17 @@ class Settings(BaseSettings):
     def results(self) -> Path:
         """The results root in force."""
         return self.results_root or self.home / "results"
+
+    @property
+    def user(self) -> str:
+        """The uid:gid of job containers in force."""
+        if self.container_user is not None:
+            return self.container_user
+        if os.getuid():
+            return f"{os.getuid()}:{os.getgid()}"
+        status = self.results.stat() if self.results.exists() else None
+        owned = status is not None and status.st_uid and status.st_gid
+        return f"{status.st_uid}:{status.st_gid}" if status and owned else _NOBODY_ELSE
 
     def job_environment(self) -> dict[str, str]:
         """The variables that a job of either pool is given, and all it needs to know of ours."""
@@ -120,8 +143,11 @@ def child_environment(**extra: str) -> dict[str, str]:
 
 def client_environment(**extra: str) -> dict[str, str]:
     """The environment for a process that talks to a Prefect API: how to reach it, and `extra`."""
-    prefixes = ("PREFECT_API_", "PREFECT_CLIENT_")
-    own = {k: v for k, v in os.environ.items() if k.startswith(prefixes)}
+    own = {
+        k: v
+        for k, v in os.environ.items()
+        if k in _CLIENT_SETTINGS or k.startswith("PREFECT_CLIENT_")
+    }
     return child_environment(**own | extra)
 
 

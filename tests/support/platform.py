@@ -157,14 +157,18 @@ def pause(platform: Platform) -> Generator[None]:
 
 @contextmanager
 def platform_up(
-    home: Path, pool: str, slots: int = 2, ready: str = "ready", **settings: str
+    home: Path,
+    pool: str,
+    slots: int = 2,
+    ready: str = "ready",
+    settings: Mapping[str, str] | None = None,
 ) -> Generator[Platform]:
     """`prefecture up` in a home of its own, stopped at the end if it still runs.
 
     The block starts when `up` has printed `ready`, or, for "server", when its server is starting.
     """
     home.mkdir(parents=True, exist_ok=True)
-    environment = dict(os.environ) | {"PREFECTURE_HOME": str(home)} | settings
+    environment = dict(os.environ) | {"PREFECTURE_HOME": str(home)} | dict(settings or {})
     environment |= {"PREFECT_HOME": str(home / "client"), "DO_NOT_TRACK": "1"}
     port = free_port()
     with (home / "up.out").open("wb") as output:

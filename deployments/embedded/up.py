@@ -8,8 +8,8 @@ import signal
 import socket
 import sys
 import uuid
-from collections.abc import AsyncGenerator, Callable
-from contextlib import asynccontextmanager
+from collections.abc import AsyncGenerator, Callable, Generator
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,9 +18,9 @@ import httpx
 from prefect import get_client
 from prefect.settings import PREFECT_API_URL, temporary_settings
 
-from deployments import docker_engine, interrupted
-from deployments.apply import apply, prepare_folders
-from deployments.processes import Child, adopt_orphans, kill, leftovers
+from deployments.apply import apply
+from deployments.embedded import docker_engine, interrupted
+from deployments.embedded.processes import Child, adopt_orphans, kill, leftovers, processes_naming
 from tasks.contracts import Pool
 from tasks.errors import OperatorError
 from tasks.settings import Settings, client_environment, server_environment
@@ -28,6 +28,8 @@ from tasks.settings import Settings, client_environment, server_environment
 _HOST = "127.0.0.1"
 _SERVER_START = 60.0  # seconds
 _POLL = "0.5"  # seconds between two looks into the queues: a freed slot waits no longer than that
+_MEMORY = "up.json"  # in the home: the name of the last worker
+_MARK = "PREFECTURE_WORKER"  # in the environment of all we start: the name of the worker
 _NO_ENGINE = "no Docker engine answers"
 _HEARTBEAT = "30"  # seconds; Prefect's least
 
@@ -54,42 +56,44 @@ async def running(
     `slots` is how many jobs run at once. Raises OperatorError where something stands in the way.
     """
     adopt_orphans()
-    with _lock(settings.home):
+    with lock(settings.home):
         engine = await asyncio.to_thread(docker_engine.find_engine)
         pool = _choose(pool, engine is not None, say)
         image = None
         if pool is Pool.DOCKER and engine is not None:
             image = await asyncio.to_thread(docker_engine.ensure_image, engine, settings, say)
-        prepare_folders(settings)
+        last = await _end_what_a_kill_left(settings, engine)
         _refuse_busy_port(port)
         api_url = f"http://{_HOST}:{port}/api"
         worker = f"prefecture-{socket.gethostname()}-{uuid.uuid4().hex[:8]}"
         server = Child(
-            "server", _server(port), _server_env(settings), _log(settings, "server"), say
+            "server", _server(port), _server_env(settings, worker), _log(settings, "server"), say
         )
         runner = Child(
             "worker",
             _worker(pool, worker, slots),
-            _worker_env(settings, api_url),
+            _worker_env(settings, worker, api_url),
             _log(settings, "worker"),
             say,
         )
+        (settings.home / _MEMORY).write_text(json.dumps({"worker": worker}))
         try:
             await server.start()
             await _until_healthy(server, api_url)
             with temporary_settings({PREFECT_API_URL: api_url}):
-                await _clean_up_after_a_kill(settings, engine, say)
+                if last is not None:
+                    await _put_back(settings, last, say)
                 count = await apply(pool, settings, api_url, image)
-                _remember(settings, worker)
                 await runner.start()
                 yield Running(api_url, f"http://{_HOST}:{port}", pool, worker, count)
         finally:
-            await runner.stop()
+            # Given time, the worker would report the jobs that we end as crashed.
+            await runner.stop(at_once=True)
             if engine is not None:
                 await asyncio.to_thread(docker_engine.remove_containers, engine, worker)
-            if server.running:
+            if server.running and runner.started:
                 with temporary_settings({PREFECT_API_URL: api_url}):
-                    await _put_back(worker, say)
+                    await _put_back(settings, worker, say)
             await server.stop()
             await kill(leftovers())
             if engine is not None:
@@ -135,8 +139,9 @@ def _choose(asked: Pool | None, engine: bool, say: Say) -> Pool:
     return Pool.DOCKER
 
 
-@contextlib.contextmanager
-def _lock(home: Path):
+@contextmanager
+def lock(home: Path) -> Generator[None]:
+    """Hold a home for as long as the block runs. Raises OperatorError where another `up` does."""
     home.mkdir(parents=True, exist_ok=True)
     with (home / "up.lock").open("w") as file:
         try:
@@ -173,8 +178,9 @@ def _server(port: int) -> list[str]:
     return _prefect("server", "start", "--host", _HOST, "--port", str(port))
 
 
-def _server_env(settings: Settings) -> dict[str, str]:
+def _server_env(settings: Settings, worker: str) -> dict[str, str]:
     return server_environment(
+        **{_MARK: worker},
         PREFECT_HOME=str(settings.home / "prefect"),
         PREFECT_SERVER_ANALYTICS_ENABLED="false",
         DO_NOT_TRACK="1",
@@ -188,8 +194,9 @@ def _worker(pool: Pool, name: str, slots: int) -> list[str]:
     )
 
 
-def _worker_env(settings: Settings, api_url: str) -> dict[str, str]:
+def _worker_env(settings: Settings, worker: str, api_url: str) -> dict[str, str]:
     return client_environment(
+        **{_MARK: worker},
         PREFECT_HOME=str(settings.home / "prefect"),
         PREFECT_API_URL=api_url,
         PREFECT_WORKER_QUERY_SECONDS=_POLL,
@@ -214,25 +221,29 @@ async def _until_healthy(server: Child, api_url: str) -> None:
     raise OperatorError(f"the Prefect server does not start:\n{server.log_tail()}")
 
 
-def _remember(settings: Settings, worker: str) -> None:
-    (settings.home / "up.json").write_text(json.dumps({"worker": worker}))
+async def _end_what_a_kill_left(
+    settings: Settings, engine: docker.DockerClient | None
+) -> str | None:
+    """Where the last `up` with this home was killed, end what it could not.
 
-
-async def _clean_up_after_a_kill(
-    settings: Settings, engine: docker.DockerClient | None, say: Say
-) -> None:
-    """Where the last `up` was killed, end its containers and put its jobs back in the queue."""
-    memory = settings.home / "up.json"
+    Returns its worker's name. The home is locked, so that nothing found is in use.
+    """
+    memory = settings.home / _MEMORY
     if not memory.exists():
-        return
+        return None
     worker = str(json.loads(memory.read_text())["worker"])
+    await kill(processes_naming(worker))
     if engine is not None:
         await asyncio.to_thread(docker_engine.remove_containers, engine, worker)
-    await _put_back(worker, say)
+    return worker
 
 
-async def _put_back(worker: str, say: Say) -> None:
-    async with get_client() as client:
-        count = await interrupted.put_back(client, worker)
+async def _put_back(settings: Settings, worker: str, say: Say) -> None:
+    try:
+        async with get_client() as client:
+            count = await interrupted.put_back(client, worker, settings.results)
+    except httpx.HTTPError as error:
+        say(f"jobs that were running go back in their queue at the next start: {error}")
+        return
     if count:
         say(f"{count} jobs that were running are back in their queue")

@@ -1,5 +1,9 @@
 """Jobs whose worker was stopped in the middle: put back in their queue, to run again."""
 
+import asyncio
+from pathlib import Path
+from uuid import UUID
+
 from prefect.client.orchestration import PrefectClient
 from prefect.client.schemas.filters import (
     FlowRunFilter,
@@ -11,15 +15,18 @@ from prefect.client.schemas.filters import (
 from prefect.client.schemas.objects import FlowRun, State, StateType
 from prefect.states import Cancelled, Scheduled
 
-from tasks.contracts import Pool
+from tasks.contracts import JOB_ID_LABEL, Pool
+from tasks.results import local
 
 _WORKER_LABEL = "prefect.worker.name"  # set by Prefect's workers on each run they take
 _HELD = [StateType.PENDING, StateType.RUNNING, StateType.CANCELLING]
 _PAGE = 200
 
 
-async def put_back(client: PrefectClient, worker: str) -> int:
-    """Reschedule the runs that a worker held when it ended. Returns how many.
+async def put_back(client: PrefectClient, worker: str, results: Path) -> int:
+    """Reschedule the runs that a worker held when it ended, and drop what they had staged.
+
+    Returns how many run again.
 
     Only once the worker and everything it started are gone: a live one would run them twice.
     """
@@ -32,6 +39,8 @@ async def put_back(client: PrefectClient, worker: str) -> int:
     )
     ours = [run for run in held if run.labels.get(_WORKER_LABEL) == worker]
     for run in ours:
+        job = UUID(str(run.labels.get(JOB_ID_LABEL, run.id)))
+        await asyncio.to_thread(local.discard_stages, results, job)
         await client.set_flow_run_state(run.id, _next(run), force=True)
     return sum(1 for run in ours if not _was_cancelled(run))
 

@@ -47,8 +47,8 @@ class Child:
         await self._spawn()
         self._watch = asyncio.create_task(self._keep_running())
 
-    async def stop(self) -> None:
-        """End it and every process below it, first with SIGTERM, then with SIGKILL."""
+    async def stop(self, *, at_once: bool = False) -> None:
+        """End it and every process below it: first with SIGTERM, unless `at_once`, then SIGKILL."""
         if self._watch is not None:
             self._watch.cancel()
             await asyncio.gather(self._watch, return_exceptions=True)
@@ -56,18 +56,18 @@ class Child:
         if process is None or process.returncode is not None:
             return
         below = _descendants(process.pid)
-        process.terminate()
-        try:
-            await asyncio.wait_for(process.wait(), _GRACE)
-        except TimeoutError:
+        if not at_once:
+            process.terminate()
+            await asyncio.wait({asyncio.create_task(process.wait())}, timeout=_GRACE)
+        if process.returncode is None:
             process.kill()
-            await process.wait()
+        await process.wait()
         await kill(below)
 
     @property
-    def pid(self) -> int | None:
-        """The process id, None before the start."""
-        return self._process.pid if self._process else None
+    def started(self) -> bool:
+        """Whether it was ever started."""
+        return self._process is not None
 
     @property
     def running(self) -> bool:
@@ -108,6 +108,21 @@ async def kill(processes: list[psutil.Process]) -> None:
         raise OperatorError(f"processes {[p.pid for p in alive]} do not end: look at them by hand")
 
 
+def processes_naming(word: str) -> list[psutil.Process]:
+    """Every process of this user that names `word` in its command or environment.
+
+    How a worker that a killed `up` left, and its jobs, are found: all of them name the worker.
+    """
+    found: list[psutil.Process] = []
+    for process in psutil.process_iter():
+        try:
+            if word in process.cmdline() or word in process.environ().values():
+                found.append(process)
+        except (psutil.AccessDenied, psutil.NoSuchProcess):
+            continue  # another user's, or gone: not one of ours
+    return found
+
+
 def leftovers() -> list[psutil.Process]:
     """Every process below this one: what children that are gone have left, once they are."""
     return psutil.Process().children(recursive=True)
@@ -126,7 +141,7 @@ async def _spawn(
     parent = os.getpid()
 
     def die_with_parent() -> None:
-        # Where we are killed outright, the child is asked to end too.
+        # Where we are killed outright, the child is asked to end too: it has children to end.
         if sys.platform == "linux":
             ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM, 0, 0, 0)
             if os.getppid() != parent:

@@ -21,12 +21,12 @@ from prefect.client.schemas.objects import FlowRun
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn
 
-from deployments.demo_inputs import make_photos
+from deployments.demo.photos import make_photos
+from deployments.embedded.up import lock, running
 from deployments.pools import TREE
 from deployments.status import job_status
 from deployments.submit import submit
 from deployments.tables import plain_table, seconds
-from deployments.up import running
 from tasks.contracts import Pool, Queue
 from tasks.errors import OperatorError, PrefectureError
 from tasks.results import local
@@ -61,8 +61,11 @@ def _requests(source: str) -> list[_Request]:
 async def demo(pool: Pool | None, inputs: Path | None, out: Console) -> None:
     """Run it. Raises PrefectureError where a job does not complete."""
     home = TREE / "build" / "demo"
-    shutil.rmtree(home, ignore_errors=True)
     settings = _settings(home, inputs)
+    with lock(home):
+        for old in home.iterdir():
+            if old.is_dir():
+                shutil.rmtree(old)
     if inputs is None:
         await asyncio.to_thread(make_photos, settings.inputs / "photos", _PHOTOS)
     say = _printer(out)

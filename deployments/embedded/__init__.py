@@ -1,0 +1,1 @@
+"""Everything one machine needs, started and stopped as one: server, worker, containers."""

@@ -1,0 +1,45 @@
+"""The inputs and results roots on this host, made ready for the user that jobs run as."""
+
+import os
+from pathlib import Path
+
+from tasks.contracts import Pool
+from tasks.errors import OperatorError
+from tasks.results.local import MANIFEST
+from tasks.settings import Settings
+
+_OWN = (".prefect", ".staging")  # under the results root: Prefect's records, work in progress
+
+
+def prepare_folders(settings: Settings, pool: Pool) -> None:
+    """Make both roots. Raises OperatorError where jobs could not write the results root."""
+    settings.inputs.mkdir(parents=True, exist_ok=True)
+    for folder in (settings.results, *(settings.results / name for name in _OWN)):
+        folder.mkdir(parents=True, exist_ok=True)
+    if pool is Pool.DOCKER:
+        user, group = map(int, settings.user.split(":"))
+        if os.getuid() == 0:
+            _hand_over(settings.results, user, group)
+        _check_writable(settings.results, user, group)
+
+
+def _hand_over(results: Path, user: int, group: int) -> None:
+    """Give root's own folders to the jobs' user, down to the results, which nobody changes again.
+
+    Root's are those made just now, or by jobs of the process pool; anyone else's stay as they are.
+    """
+    for place, subfolders, files in os.walk(results):
+        if MANIFEST in files:
+            subfolders.clear()
+        elif Path(place).stat().st_uid == 0:
+            os.chown(place, user, group)
+
+
+def _check_writable(results: Path, user: int, group: int) -> None:
+    status = results.stat()
+    bits = 0o300 if status.st_uid == user else 0o030 if status.st_gid == group else 0o003
+    if status.st_mode & bits != bits:
+        raise OperatorError(
+            f"{results} cannot be written by {user}:{group}, which jobs run as: give that user "
+            "the folder, or set PREFECTURE_CONTAINER_USER to its owner's uid:gid"
+        )

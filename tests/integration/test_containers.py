@@ -1,0 +1,152 @@
+"""What a job's container may and may not do, tried from inside one."""
+
+import json
+from collections.abc import Generator
+from typing import Any
+from uuid import UUID
+
+import docker
+import pytest
+
+from tests.support.platform import Platform
+
+# Tried by Python inside a container made with the very configuration of a job's.
+PROBE = """
+import json, os, pathlib, subprocess, sys
+def write(folder):
+    path = pathlib.Path(folder) / "probe"
+    try:
+        path.write_text("x")
+        path.unlink()
+        return "written"
+    except OSError as error:
+        return error.strerror
+status = dict(line.split(":", 1) for line in open("/proc/self/status"))
+program = pathlib.Path("/tmp/program")
+program.write_text("#!/bin/sh\\n")
+program.chmod(0o755)
+try:
+    subprocess.run([program], check=True)
+    executed = True
+except OSError:
+    executed = False
+print(json.dumps({
+    "uid": os.getuid(),
+    "capabilities": status["CapEff"].strip(),
+    "no_new_privileges": status["NoNewPrivs"].strip(),
+    "executed": executed,
+    "writes": {folder: write(folder) for folder in sys.argv[1:]},
+}))
+"""
+
+
+@pytest.fixture(scope="module")
+def container(docker_platform: Platform) -> Generator[Any]:
+    """The ended container of a real job."""
+    job = docker_platform.hand_in("find-primes/high", {"upper_bound": 10}, "container")
+    docker_platform.completed(job, "container")
+    client = docker.from_env()
+    yield of_job(client, job)
+    client.close()
+
+
+def of_job(client: docker.DockerClient, job: UUID) -> Any:
+    label = f"io.prefect.flow-run-id={job}"
+    (found,) = client.containers.list(all=True, filters={"label": label})
+    return found
+
+
+def test_its_limits(container: Any, docker_platform: Platform) -> None:
+    host = container.attrs["HostConfig"]
+    assert host["CapDrop"] == ["ALL"]
+    assert host["SecurityOpt"] == ["no-new-privileges"]
+    assert host["ReadonlyRootfs"] is True
+    assert host["Privileged"] is False
+    assert host["Memory"] == host["MemorySwap"] == 2 * 2**30
+    assert host["PidsLimit"] == 256
+    assert host["NanoCpus"] == 2_000_000_000
+    mounts = {m["Destination"]: m["RW"] for m in container.attrs["Mounts"]}
+    assert mounts == {str(docker_platform.inputs): False, str(docker_platform.results): True}
+    assert container.attrs["Config"]["User"] == "10001:10001"
+    assert container.labels["prefecture"] == "job"
+    assert container.attrs["Config"]["Cmd"] == ["python", "-m", "work_pools.engine"]
+
+
+def test_what_it_can_write(container: Any, docker_platform: Platform) -> None:
+    inputs, results = str(docker_platform.inputs), str(docker_platform.results)
+    refused = ["/", "/opt/prefecture", "/opt/venv", "/etc", "/usr", "/var/tmp", "/root", inputs]
+    found = run_like(container, ["python", "-c", PROBE, *refused, results, "/tmp"])
+    assert found["uid"] == 10001
+    assert int(found["capabilities"], 16) == 0
+    assert found["no_new_privileges"] == "1"
+    assert found["executed"] is False
+    assert found["writes"].pop(results) == "written"
+    assert found["writes"].pop("/tmp") == "written"
+    assert set(found["writes"].values()) <= {"Read-only file system", "Permission denied"}
+
+
+def test_its_environment_holds_no_secret(container: Any) -> None:
+    names = {entry.partition("=")[0] for entry in container.attrs["Config"]["Env"]}
+    assert not {name for name in names if name.startswith("PREFECT_SERVER_DATABASE")}
+    assert not {name for name in names if "SECRET" in name or "PASSWORD" in name or "KEY" in name}
+
+
+def test_limits_of_a_single_job(docker_platform: Platform) -> None:
+    parameters = {"payload": {"upper_bound": 10}, "results_directory": "small"}
+    response = docker_platform.create(
+        "find-primes/high",
+        parameters=parameters,
+        job_variables={"mem_limit": "512m", "nano_cpus": 500_000_000, "pids_limit": 64},
+    )
+    job = UUID(response.json()["id"])
+    docker_platform.completed(job, "small")
+    client = docker.from_env()
+    host = of_job(client, job).attrs["HostConfig"]
+    client.close()
+    assert (host["Memory"], host["MemorySwap"]) == (512 * 2**20, 512 * 2**20)
+    assert (host["NanoCpus"], host["PidsLimit"]) == (500_000_000, 64)
+
+
+@pytest.mark.parametrize(
+    "variables",
+    [
+        {"image": "another"},
+        {"env": {"PREFECTURE_RESULTS_ROOT": "/etc"}},
+        {"volumes": ["/:/host"]},
+        {"privileged": True},
+        {"command": "sh"},
+        {"container_create_kwargs": {"user": "0:0"}},
+        {"mem_limit": "much"},
+        {"nano_cpus": 0},
+    ],
+    ids=lambda variables: next(iter(variables)),
+)
+def test_nothing_else_can_be_overridden(
+    docker_platform: Platform, variables: dict[str, Any]
+) -> None:
+    parameters = {"payload": {"upper_bound": 10}, "results_directory": "never"}
+    response = docker_platform.create(
+        "find-primes/high", parameters=parameters, job_variables=variables
+    )
+    assert response.status_code == 422, response.text
+    assert next(iter(variables)) in response.json()["detail"]
+
+
+def run_like(container: Any, command: list[str]) -> dict[str, Any]:
+    """What a command prints in a new container with the configuration of another."""
+    client = docker.from_env()
+    config = container.attrs["Config"] | {
+        "Cmd": command,
+        "Labels": {},
+        "HostConfig": container.attrs["HostConfig"],
+    }
+    api: Any = client.api  # its stubs leave this method untyped
+    created = api.create_container_from_config(config)
+    probe = client.containers.get(created["Id"])
+    try:
+        probe.start()
+        probe.wait(timeout=60)
+        return json.loads(probe.logs(stderr=False).decode())
+    finally:
+        probe.remove(force=True)
+        client.close()

@@ -1,0 +1,53 @@
+"""The demo, as `make demo` runs it: exit 0, a table of checked results, nothing left running."""
+
+import re
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from tests.support.images import make_album
+
+TREE = Path(__file__).resolve().parents[2]
+
+
+@pytest.mark.parametrize("pool", ["docker", "process"])
+def test_demo(pool: str, tmp_path: Path) -> None:
+    make_album(tmp_path / "photos")
+    done = subprocess.run(
+        ["make", "demo", f"POOL={pool}", f"INPUTS={tmp_path / 'photos'}"],
+        cwd=TREE,
+        capture_output=True,
+        text=True,
+        timeout=280,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert ("containers" if pool == "docker" else "processes") in done.stdout
+    rows = re.findall(r"(\S+) +(high|normal|low) .*(build/demo/results/\S+)", done.stdout)
+    assert {(task, queue) for task, queue, _ in rows} == {
+        ("find-primes", "high"),
+        ("find-primes", "normal"),
+        ("find-primes", "low"),
+        ("convert-images", "high"),
+        ("convert-images", "low"),
+        ("compress-images", "high"),
+        ("compress-images", "normal"),
+    }
+    for _, _, where in rows:
+        assert (TREE / where / "manifest.json").is_file()
+    left = subprocess.run(["pgrep", "-af", str(TREE / "build" / "demo")], capture_output=True)
+    assert left.stdout == b""
+
+
+def test_demo_on_what_is_no_folder() -> None:
+    done = subprocess.run(
+        ["make", "demo", "INPUTS=/nowhere/at/all"],
+        cwd=TREE,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert done.returncode != 0
+    assert "prefecture: INPUTS=/nowhere/at/all is not a folder" in done.stderr
