@@ -32,9 +32,12 @@ class Pool(StrEnum):
 # `.`, `..` and our own staging folder out). The lookahead is the one end anchor that both Python's
 # `re` (the server) and JavaScript (the UI form) read as the very end: `$` admits a newline.
 _SEGMENT = r"[^./\\\x00-\x1f\x7f-\x9f\u2028\u2029][^/\\\x00-\x1f\x7f-\x9f\u2028\u2029]*"
-DIRECTORY_PATTERN = rf"^{_SEGMENT}(/{_SEGMENT})*(?![\s\S])"
+# Nor a job's id: a result published under that name would stand in the place of that job's own.
+_JOB_ID = r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}"
+_NO_JOB_ID = rf"(?!([\s\S]*/)?{_JOB_ID}(/|(?![\s\S])))"
+DIRECTORY_PATTERN = rf"^{_NO_JOB_ID}{_SEGMENT}(/{_SEGMENT})*(?![\s\S])"
 _SOURCE_PATTERN = r"^[^/\\\x00-\x1f\x7f-\x9f][^\\\x00-\x1f\x7f-\x9f]*(?![\s\S])"
-_MAX_SEGMENT_BYTES = 255
+MAX_NAME_BYTES = 255
 _LABEL = "prefecture"
 
 JOB_ID_LABEL = f"{_LABEL}.job_id"
@@ -49,14 +52,25 @@ def _check_directory(value: str) -> str:
     if not re.match(DIRECTORY_PATTERN, value):
         raise ValueError(
             f"{value!r} is not a results directory: use a relative name such as 'holiday' or "
-            "'trips/2026', without '..', a leading '/' or '.', or control characters"
+            "'trips/2026', without '..', a leading '/' or '.', control characters, or a job id"
         )
     for segment in value.split("/"):
-        if len(segment.encode()) > _MAX_SEGMENT_BYTES:
+        if len(segment.encode()) > MAX_NAME_BYTES:
             raise ValueError(
-                f"{segment!r} is longer than {_MAX_SEGMENT_BYTES} bytes: choose a shorter name"
+                f"{segment!r} is longer than {MAX_NAME_BYTES} bytes: choose a shorter name"
             )
     return value
+
+
+def stays_inside(path: str) -> bool:
+    """Whether a path, with '/', names something below the folder that it is relative to."""
+    return not {"", ".", ".."} & {*path.split("/")} and "\0" not in path
+
+
+def _check_published(path: str) -> str:
+    if not stays_inside(path):
+        raise ValueError(f"{path!r} leaves the result: run the job again")
+    return path
 
 
 def _check_source(value: str) -> str:
@@ -71,12 +85,15 @@ def _check_source(value: str) -> str:
 ResultsDirectory = Annotated[
     str,
     Field(
-        title="Results directory",
-        description="Results stand in <results root>/<this name>/<job id>/.",
         min_length=1,
         max_length=128,
         examples=["holiday"],
-        json_schema_extra={"pattern": DIRECTORY_PATTERN},
+        json_schema_extra={
+            "pattern": DIRECTORY_PATTERN,
+            # Here, because Prefect overwrites both of a top-level parameter by its docstring's.
+            "title": "Results directory",
+            "description": "Results stand in <results root>/<this name>/<job id>/.",
+        },
     ),
     AfterValidator(_check_directory),
 ]
@@ -148,7 +165,9 @@ class PublishedFile(BaseModel):
 
     model_config = ConfigDict(frozen=True)
 
-    path: str = Field(description="relative to the job's results directory, with '/'")
+    path: Annotated[str, AfterValidator(_check_published)] = Field(
+        description="relative to the job's results directory, with '/'"
+    )
     bytes: int = Field(ge=0)
     sha256: str = Field(pattern=r"^[0-9a-f]{64}$")
 

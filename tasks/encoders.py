@@ -4,6 +4,8 @@ import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
+import pyvips
+
 from tasks import pictures
 from tasks.pictures import Format, Picture
 
@@ -20,7 +22,11 @@ WEBP_EFFORT = 4
 # Above 4, quantising 12 MP takes most of a minute.
 PALETTE_EFFORT = 4
 
+KEEP_ALL = 63
+KEEP_EXIF_AND_ICC = 1 | 8
+
 _ANY_QUALITY = range(1, 101)
+_METADATA = ("exif-", "iptc-", "xmp-", "photoshop-", "png-comment", "gif-comment", "jpeg-thumb")
 
 
 @dataclass(frozen=True)
@@ -111,12 +117,28 @@ def stages(picture: Picture, budget: int) -> Iterator[Stage]:
         "tiff": _tiff,
         "gif": _gif,
     }[picture.format](picture)
-    size = pictures.metadata_bytes(picture.header)
+    size = metadata_bytes(picture.header)
     for stage in kinds:
         if size <= METADATA_SHARE * budget:
             yield stage
         if size:
             yield replace(stage, metadata=False)
+
+
+def without_metadata(image: pyvips.Image) -> tuple[pyvips.Image, int]:
+    """The image with nothing but its orientation and ICC profile, and the savers' `keep` for it."""
+    image = image.copy()
+    for field in image.get_fields():
+        if field.startswith(_METADATA):
+            image.remove(field)
+    # With EXIF kept, libvips writes a minimal block that carries the orientation.
+    return image, KEEP_EXIF_AND_ICC if pictures.number(image, "orientation", 1) != 1 else 8
+
+
+def metadata_bytes(image: pyvips.Image) -> int:
+    """Size of what `without_metadata` drops, in bytes."""
+    blobs = (f for f in image.get_fields() if f.startswith(_METADATA) and f.endswith("-data"))
+    return sum(len(value) for f in blobs if isinstance(value := pictures.metadata(image, f), bytes))
 
 
 def default_encoding(format: Format, picture: Picture) -> Encoding:

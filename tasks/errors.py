@@ -6,6 +6,7 @@ PrefectureError
 │   ├── SourceNotFound    nothing there, or outside the inputs root
 │   ├── UnreadableInput   something is there, and it is not what the task works on
 │   └── ResultsUnwritable the results root refuses to be written
+├── StorageUnavailable    S3 does not answer, or breaks off: passes, no one's fault
 ├── CorruptResult         a published file is not what its manifest says
 └── OperatorError         the person who runs Prefecture must change something
 """
@@ -33,6 +34,10 @@ class UnreadableInput(JobError):
 
 class ResultsUnwritable(JobError):
     """The results root cannot be written. Free space, or give the worker's user write access."""
+
+
+class StorageUnavailable(PrefectureError):
+    """S3 cannot be reached for now: not the job's fault. Let the job run again, later."""
 
 
 class CorruptResult(PrefectureError):

@@ -81,7 +81,7 @@ def convert(source: Path, name: str, target: Path, format: ImageFormat) -> Image
         encoding = encoders.default_encoding(format, picture)
         try:
             image = _presentable(_upright(picture), format)
-            options = {**encoding.options, "keep": pictures.KEEP_ALL}
+            options = {**encoding.options, "keep": encoders.KEEP_ALL}
             encoded = pictures.encode(image, format, options, target)
         except VipsError:
             fault = picture.explain(format)
@@ -149,9 +149,9 @@ def _search(picture: Picture, budget: int, target: Path) -> _Encoded:
 
 def _encode(picture: Picture, stage: Stage, encoding: Encoding, target: Path) -> IO[bytes]:
     try:
-        image, keep = picture.image(), pictures.KEEP_ALL
+        image, keep = picture.image(), encoders.KEEP_ALL
         if not stage.metadata:
-            image, keep = pictures.without_metadata(image)
+            image, keep = encoders.without_metadata(image)
         if stage.to_8_bit:
             image = _in_8_bit(image)
         options = {**encoding.options, "keep": keep}

@@ -1,10 +1,12 @@
 """What a source means: the files it names, under the inputs root and nowhere else."""
 
-import glob
+import errno
 import os
-from collections.abc import Generator, Iterator
+import stat
+from collections.abc import Generator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
+from fnmatch import fnmatchcase
 from pathlib import Path, PurePosixPath
 from typing import Protocol
 
@@ -46,7 +48,7 @@ def find_local(source: str, root: Path) -> list[LocalFile]:
     """The files that a path, folder or glob names under `root`, sorted by name.
 
     A folder means every file below it that is not hidden. Raises SourceNotFound where the source
-    leaves the root, by '..' or by a symbolic link, or names no file.
+    leaves the root, by '..' or by a symbolic link, cannot be read, or names no file.
     """
     if ".." in PurePosixPath(source).parts:
         raise SourceNotFound(
@@ -57,18 +59,17 @@ def find_local(source: str, root: Path) -> list[LocalFile]:
             f"source '{source}': there is no inputs root at {root}: create that folder"
         )
     start = root / source
-    fixed = start if start.is_symlink() or start.exists() else root / _fixed_part(source)
-    _refuse_outsiders({fixed.relative_to(root).as_posix(): fixed}, source, root)
-    if start.is_file():
+    _refuse_outsiders({source: start}, source, root)
+    kind = _kind(start, source)
+    found: dict[str, Path] = {}
+    if kind == stat.S_IFREG:
         found = {start.name: start}
-    elif start.is_dir():
-        found = {path.relative_to(start).as_posix(): path for path in _walk(start)}
-    else:
-        base = root / _fixed_part(source)
-        # Path.glob would match hidden files, which a shell's glob does not.
-        matches = glob.iglob(source, root_dir=root, recursive=True)  # noqa: PTH207
-        paths = (path for match in matches if (path := root / match).is_file())
-        found = {path.relative_to(base).as_posix(): path for path in paths}
+    elif kind == stat.S_IFDIR:
+        found = _below(start, Glob("**"), source)
+    elif is_glob(source):
+        fixed, pattern = split_glob(PurePosixPath(source).as_posix())
+        if not source.endswith("/") and _kind(root / fixed, source) == stat.S_IFDIR:
+            found = _below(root / fixed, Glob(pattern), source)
     _refuse_outsiders(found, source, root)
     if not found:
         raise SourceNotFound(
@@ -78,37 +79,138 @@ def find_local(source: str, root: Path) -> list[LocalFile]:
     return [LocalFile(name, found[name]) for name in sorted(found)]
 
 
-def _walk(start: Path) -> Iterator[Path]:
-    for folder, subfolders, files in os.walk(start, followlinks=False):
-        here = Path(folder)
-        subfolders[:] = [name for name in subfolders if not name.startswith(".")]
-        for name in files:
-            if not name.startswith("."):
-                yield here / name
-        for name in subfolders:
-            if (here / name).is_symlink():
-                raise SourceNotFound(
-                    f"source: {(here / name).relative_to(start)} is a symbolic link to a folder: "
-                    "put the folder itself there, or name it as the source"
-                )
+def is_glob(source: str) -> bool:
+    """Whether a source holds a wildcard."""
+    return bool(_MAGIC & set(source))
 
 
-def _fixed_part(pattern: str) -> str:
-    """The folder that every match of a glob lies in: its leading segments without a wildcard."""
-    segments: list[str] = []
-    for segment in PurePosixPath(pattern).parts[:-1]:
-        if _MAGIC & set(segment):
-            break
-        segments.append(segment)
-    return "/".join(segments)
+def split_glob(pattern: str) -> tuple[str, str]:
+    """The folder that every match lies in, by its segments without a wildcard, and the rest."""
+    segments = pattern.split("/")
+    names = segments[:-1]
+    fixed = next((n for n, name in enumerate(names) if is_glob(name)), len(names))
+    return "/".join(segments[:fixed]), "/".join(segments[fixed:])
+
+
+class Glob:
+    """A shell's glob, followed one segment of a path at a time.
+
+    `*`, `?` and `[…]` stay inside a segment, `**` stands for any number of them, and only a dot
+    matches the dot of a hidden name. (`glob.translate` is no help before Python 3.13.)
+
+    A state holds the places in the pattern that the path so far may have come to.
+    """
+
+    def __init__(self, pattern: str) -> None:
+        self._globs: Sequence[str] = pattern.split("/")
+        self._end = len(self._globs)
+        self.start = self._open({0})
+
+    def step(self, state: frozenset[int], name: str) -> frozenset[int]:
+        """The state after one more segment; empty where nothing can match any more."""
+        places: set[int] = set()
+        for place in state - {self._end}:
+            glob = self._globs[place]
+            if name.startswith(".") and not glob.startswith("."):
+                continue
+            if glob == "**":
+                places.add(place)
+            elif fnmatchcase(name, glob):
+                places.add(place + 1)
+        return self._open(places)
+
+    def is_match(self, state: frozenset[int]) -> bool:
+        """Whether a path may end here."""
+        return self._end in state
+
+    def leads_on(self, state: frozenset[int]) -> bool:
+        """Whether a longer path may match."""
+        return bool(state - {self._end})
+
+    def matches(self, path: str) -> bool:
+        """Whether the whole of a path matches."""
+        state = self.start
+        for name in path.split("/"):
+            state = self.step(state, name)
+        return self.is_match(state)
+
+    def _open(self, places: set[int]) -> frozenset[int]:
+        """With the places behind each `**`, which may stand for nothing."""
+        for place, glob in enumerate(self._globs):
+            if glob == "**" and place in places:
+                places.add(place + 1)
+        return frozenset(places)
+
+
+def _below(start: Path, glob: Glob, source: str) -> dict[str, Path]:
+    """The files below a folder that match, by their path relative to it.
+
+    A link that leads nowhere counts as one: whoever opens it can say what is wrong with it.
+    """
+    found: dict[str, Path] = {}
+    waiting = [(start, glob.start)]
+    while waiting:
+        folder, state = waiting.pop()
+        for path in _listed(folder, source):
+            reached = glob.step(state, path.name)
+            if not reached:
+                continue
+            name = path.relative_to(start).as_posix()
+            _refuse_unspeakable(name, source)
+            kind = _kind(path, source)
+            if kind == stat.S_IFDIR:
+                if not glob.leads_on(reached):
+                    continue
+                if path.is_symlink():
+                    raise SourceNotFound(
+                        f"source '{source}': {name} is a symbolic link to a folder: "
+                        "put the folder itself there, or name it as the source"
+                    )
+                waiting.append((path, reached))
+            elif glob.is_match(reached) and kind in (stat.S_IFREG, None):
+                found[name] = path
+    return found
+
+
+def _listed(folder: Path, source: str) -> list[Path]:
+    try:
+        return list(folder.iterdir())
+    except OSError as error:
+        raise _unreadable(error, source) from error
+
+
+def _kind(path: Path, source: str) -> int | None:
+    """What a path leads to (stat.S_IFREG, stat.S_IFDIR and so on), None where that is nothing."""
+    try:
+        return stat.S_IFMT(path.stat().st_mode)
+    except OSError as error:
+        if error.errno in (errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.ENAMETOOLONG):
+            return None
+        raise _unreadable(error, source) from error
+
+
+def _unreadable(error: OSError, source: str) -> SourceNotFound:
+    return SourceNotFound(
+        f"source '{source}': {error.filename} cannot be read: {error.strerror}: "
+        "give the worker's user read access, or name another source"
+    )
+
+
+def _refuse_unspeakable(name: str, source: str) -> None:
+    try:
+        name.encode()
+    except UnicodeEncodeError as error:
+        raise SourceNotFound(
+            f"source '{source}': the file name {name!r} is not UTF-8: rename the file"
+        ) from error
 
 
 def _refuse_outsiders(found: dict[str, Path], source: str, root: Path) -> None:
-    inside = root.resolve()
+    # Not Path.resolve, which raises at a link to itself before Python 3.13.
+    inside = Path(os.path.realpath(root))
     for name, path in found.items():
         # Where the target is not mounted into the container this still tells where it would be.
-        real = path.resolve()
-        if not real.is_relative_to(inside):
+        if not Path(os.path.realpath(path)).is_relative_to(inside):
             raise SourceNotFound(
                 f"source '{source}': {name} is a symbolic link out of the inputs root: "
                 "put the file itself there"

@@ -21,7 +21,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from tasks import objects
 from tasks.contracts import ATTEMPT_LABEL, JOB_ID_LABEL, RESULT_BLOCK, Manifest, Receipt
-from tasks.errors import InvalidPayload, JobError
+from tasks.errors import InvalidPayload, PrefectureError
 from tasks.inputs import InputFile, find_local
 from tasks.results import local
 from tasks.settings import get_settings
@@ -35,7 +35,7 @@ _Body = Callable[P, Coroutine[Any, Any, Receipt]]
 def compute_task(name: str) -> Callable[[_Body[P]], Flow[P, Coroutine[Any, Any, Receipt]]]:
     """Make a flow of an async function that takes a payload and a results directory.
 
-    A JobError ends the run Failed with its one line and no traceback: it is the user's to mend.
+    An error of ours ends the run Failed with its one line and no traceback.
     Parameters are validated here and not by Prefect, whose message takes several lines.
     """
 
@@ -45,7 +45,7 @@ def compute_task(name: str) -> Callable[[_Body[P]], Flow[P, Coroutine[Any, Any, 
             try:
                 given = inspect.signature(body).bind(*args, **kwargs).arguments
                 return await body(**_validated(body, given))  # pyright: ignore[reportCallIssue]  # validated against body's own signature
-            except JobError as error:
+            except PrefectureError as error:
                 get_run_logger().error("%s", error)
                 return Failed(message=str(error))
             except OSError as error:

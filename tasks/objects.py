@@ -1,6 +1,6 @@
 """Sources kept in S3: listed first, fetched one at a time when their turn comes."""
 
-import fnmatch
+import re
 import uuid
 from collections.abc import Generator
 from contextlib import contextmanager
@@ -10,13 +10,18 @@ from typing import TYPE_CHECKING
 
 from prefect.blocks.core import Block
 
-from tasks.errors import SourceNotFound
+from tasks.contracts import stays_inside
+from tasks.errors import PrefectureError, SourceNotFound, StorageUnavailable
+from tasks.inputs import Glob, split_glob
 
 if TYPE_CHECKING:
     from mypy_boto3_s3.client import S3Client
 
 _SCHEME = "s3://"
-_MAGIC = "*?["
+_WILDCARD = re.compile(r"[*?[]")
+_SUFFIX = 16  # characters of a key's suffix that its copy keeps: names of files are short
+_PASSING_STATUS = (408, 429)  # and 500 up
+_PASSING_CODES = ("RequestTimeout", "SlowDown", "Throttling")
 
 
 def is_s3(source: str) -> bool:
@@ -35,17 +40,14 @@ class S3Object:
 
     @contextmanager
     def local(self, scratch: Path) -> Generator[Path]:
-        """A copy in `scratch`, streamed to disk and removed afterwards."""
-        from botocore.exceptions import BotoCoreError, ClientError
+        """A copy in `scratch`, streamed to disk and removed afterwards.
 
-        path = scratch / f"{uuid.uuid4().hex}{PurePosixPath(self.key).suffix}"
+        Raises SourceNotFound where the object is gone or refused, StorageUnavailable where S3 is.
+        """
+        path = scratch / f"{uuid.uuid4().hex}{PurePosixPath(self.key).suffix[:_SUFFIX]}"
         try:
-            try:
+            with _reading(f"{_SCHEME}{self.bucket}/{self.key}"):
                 self.client.download_file(self.bucket, self.key, str(path))
-            except (BotoCoreError, ClientError) as error:
-                raise SourceNotFound(
-                    _one_line(f"{_SCHEME}{self.bucket}/{self.key}", error)
-                ) from error
             yield path
         finally:
             path.unlink(missing_ok=True)
@@ -78,34 +80,74 @@ async def connect(credentials: str | None) -> "S3Client":
 def find_objects(source: str, client: "S3Client") -> list[S3Object]:
     """The objects that an s3:// address names (an object, a prefix or a glob), sorted by name.
 
-    Blocking: one request per 1,000 keys. Raises SourceNotFound where there are none, or the
-    bucket, key or credentials are refused.
+    Blocking: one request per 1,000 keys. Raises SourceNotFound where there are none, a key cannot
+    be a path, or the bucket, key or credentials are refused; StorageUnavailable where S3 is.
     """
-    from botocore.exceptions import BotoCoreError, ClientError
-
     bucket, _, pattern = source.removeprefix(_SCHEME).partition("/")
     if not bucket:
         raise SourceNotFound(f"source '{source}' names no bucket: write s3://bucket/prefix")
-    fixed = pattern[: min((i for c in _MAGIC if (i := pattern.find(c)) >= 0), default=len(pattern))]
-    is_glob = fixed != pattern
-    try:
-        pages = client.get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=fixed)
+    with _reading(source):
+        pages = client.get_paginator("list_objects_v2").paginate(
+            Bucket=bucket, Prefix=_WILDCARD.split(pattern, maxsplit=1)[0]
+        )
         keys = [item.get("Key", "") for page in pages for item in page.get("Contents", [])]
-    except (BotoCoreError, ClientError) as error:
-        raise SourceNotFound(_one_line(source, error)) from error
-    if is_glob:
-        base = fixed.rpartition("/")[0]
-        keys = [key for key in keys if fnmatch.fnmatchcase(key, pattern)]
-    elif pattern in keys and not pattern.endswith("/"):
-        base, keys = pattern.rpartition("/")[0], [pattern]
-    else:
-        base = pattern.rstrip("/")
-        keys = [key for key in keys if not base or key.startswith(f"{base}/")]
-    found = {key[len(base) :].lstrip("/"): key for key in keys if not key.endswith("/")}
+    found = _select([key for key in keys if not key.endswith("/")], pattern)
     if not found:
         raise SourceNotFound(f"source '{source}' names no object: check the bucket and the prefix")
+    for name, key in found.items():
+        # The name is where the result will be written.
+        if not stays_inside(name):
+            raise SourceNotFound(
+                f"source '{source}': the key {key!r} cannot be a path, by an empty, '.' or '..' "
+                "segment: rename the object, or name a source without it"
+            )
     return [S3Object(name, client, bucket, found[name]) for name in sorted(found)]
 
 
-def _one_line(address: str, error: Exception) -> str:
-    return f"{address} cannot be read: {' '.join(str(error).split())}"
+def _select(keys: list[str], pattern: str) -> dict[str, str]:
+    """The keys that are meant, by their name in the source: what is called so, before a glob."""
+    if pattern in keys:
+        return {pattern.rpartition("/")[2]: pattern}
+    prefix = f"{pattern.removesuffix('/')}/" if pattern else ""
+    if found := {key.removeprefix(prefix): key for key in keys if key.startswith(prefix)}:
+        return found
+    folder, rest = split_glob(pattern)
+    prefix, glob = f"{folder}/" if folder else "", Glob(rest)
+    names = {key.removeprefix(prefix): key for key in keys if key.startswith(prefix)}
+    return {name: key for name, key in names.items() if glob.matches(name)}
+
+
+@contextmanager
+def _reading(address: str) -> Generator[None]:
+    """Every failure of the S3 client as one line."""
+    from boto3.exceptions import Boto3Error
+    from botocore.exceptions import BotoCoreError, ClientError
+    from s3transfer.exceptions import S3DownloadFailedError
+
+    try:
+        yield
+    except (Boto3Error, BotoCoreError, ClientError, S3DownloadFailedError) as error:
+        raise _explained(address, error) from error
+
+
+def _explained(address: str, error: Exception) -> PrefectureError:
+    """The user's to mend, or no one's: what fails the same way each time is the user's."""
+    from boto3.exceptions import Boto3Error
+    from botocore.exceptions import (
+        ClientError,
+        ConnectionError,
+        HTTPClientError,
+        IncompleteReadError,
+    )
+
+    text = " ".join(str(getattr(error, "last_exception", error)).split())
+    passing = isinstance(
+        error, Boto3Error | ConnectionError | HTTPClientError | IncompleteReadError
+    )
+    if isinstance(error, ClientError):
+        status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
+        code = error.response.get("Error", {}).get("Code", "")
+        passing = status >= 500 or status in _PASSING_STATUS or code in _PASSING_CODES
+    if passing:
+        return StorageUnavailable(f"{address} cannot be read for now: {text}: try again later")
+    return SourceNotFound(f"{address} cannot be read: {text}")

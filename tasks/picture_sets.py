@@ -2,19 +2,19 @@
 
 import asyncio
 import base64
-from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections import Counter, deque
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
 
 from tasks import images
-from tasks.contracts import ImageFormat
-from tasks.errors import UnreadableInput
+from tasks.contracts import MAX_NAME_BYTES, ImageFormat, stays_inside
+from tasks.errors import InvalidPayload, UnreadableInput
 from tasks.images import ImageReport
 from tasks.inputs import InputFile
 from tasks.progress import Progress, show_progress
-from tasks.results.local import Stage
+from tasks.results.local import MANIFEST, Stage, name_taken
 from tasks.settings import get_settings
 
 Work = Callable[[Path, str, Path], ImageReport]
@@ -52,17 +52,11 @@ def name_for_format(
     Where two would meet (`a.png` and `a.jpg`), both keep their old suffix: `a.png.webp`.
     """
     suffix = _SUFFIXES[format]
-
-    def renamed(name: str) -> str:
-        return PurePosixPath(name).with_suffix(suffix).as_posix()
-
-    taken = Counter(renamed(picture.name) for picture in pictures)
-
-    def rename(picture: InputFile) -> str:
-        wanted = renamed(picture.name)
-        return wanted if taken[wanted] == 1 else picture.name + suffix
-
-    return rename
+    names = {p.name: PurePosixPath(p.name).with_suffix(suffix).as_posix() for p in pictures}
+    # Again and again, because `a.png.webp` may be what an `a.png.tif` was to become.
+    while met := {name for name, count in Counter(names.values()).items() if count > 1}:
+        names |= {old: old + suffix for old, new in names.items() if new in met}
+    return lambda picture: names[picture.name]
 
 
 async def rework(
@@ -70,8 +64,12 @@ async def rework(
 ) -> Outcome:
     """Do `work` on every picture, as many at once as the job has CPUs.
 
-    Raises UnreadableInput where not one of them is a readable image.
+    Raises UnreadableInput where not one of them is a readable image, InvalidPayload where their
+    names cannot stand in one result.
     """
+    _check_names(map(rename, pictures))
+    # Most manifest.json are no pictures, and only reported. One that is stops the job at once.
+    queue = deque(sorted(pictures, key=lambda picture: rename(picture) != MANIFEST))
     reports: list[ImageReport] = []
     previews: dict[str, bytes] = {}
 
@@ -80,23 +78,30 @@ async def rework(
             target = stage.files / rename(picture)
             target.parent.mkdir(parents=True, exist_ok=True)
             report = work(source, picture.name, target)
+            if target == stage.files / MANIFEST and report.outcome != "broken":
+                raise name_taken()
             if report.outcome != "broken" and len(previews) < _PREVIEWS:
                 pair = images.before_and_after(source, target)
                 if pair is not None and len(previews) < _PREVIEWS:
                     previews[picture.name] = pair
         return report
 
-    async def take(queue: Iterator[InputFile], progress: Progress) -> None:
-        for picture in queue:
-            reports.append(await asyncio.to_thread(one, picture))
+    async def take(progress: Progress) -> None:
+        while queue:
+            try:
+                reports.append(await asyncio.to_thread(one, queue.popleft()))
+            except Exception:
+                queue.clear()  # the others end with the picture they are at
+                raise
             progress.fraction = len(reports) / len(pictures)
             progress.text = f"{len(reports):,} of {len(pictures):,} pictures"
 
     async with show_progress(f"{len(pictures):,} pictures") as progress:
-        queue = iter(pictures)
-        async with asyncio.TaskGroup() as group:
-            for _ in range(get_settings().cpus):
-                group.create_task(take(queue, progress))
+        takers = (take(progress) for _ in range(get_settings().cpus))
+        # Not a TaskGroup: it would hide a JobError in a group, and leave threads at work.
+        for error in await asyncio.gather(*takers, return_exceptions=True):
+            if error is not None:
+                raise error
 
     reports.sort(key=lambda report: report.source)
     if all(report.outcome == "broken" for report in reports):
@@ -107,6 +112,24 @@ async def rework(
         )
     summary = _summary(reports)
     return Outcome(summary, _notes(summary, previews))
+
+
+def _check_names(names: Iterable[str]) -> None:
+    taken = set(names)
+    for name in sorted(taken):
+        path = PurePosixPath(name)
+        if not stays_inside(name):
+            raise InvalidPayload(f"{name!r} would be written outside of the result: rename it")
+        if any(len(part.encode()) > MAX_NAME_BYTES for part in path.parts):
+            raise InvalidPayload(
+                f"{name!r} is longer than the {MAX_NAME_BYTES} bytes of a file name: rename it"
+            )
+        for folder in map(str, path.parents):
+            if folder in taken:
+                raise InvalidPayload(
+                    f"{folder!r} and {name!r} cannot stand in one result, where the first would "
+                    "be a file and a folder: rename one"
+                )
 
 
 def _summary(reports: list[ImageReport]) -> dict[str, Any]:

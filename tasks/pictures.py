@@ -28,13 +28,9 @@ DECODED_BY_WHOLE_CODER = 256 * 2**20
 # Encoded bytes kept in memory, before they go to an unnamed file beside the target.
 ENCODED_IN_MEMORY = 16 * 2**20
 
-KEEP_ALL = 63
-KEEP_EXIF_AND_ICC = 1 | 8
-
 _LARGEST_SIDE: dict[Format, int] = {"jpeg": 65500, "webp": 16383, "avif": 16384, "gif": 65535}
 _WHOLE_CODERS = {"webp", "avif", "gif"}
 _ITEM_BYTES = {"uchar": 1, "char": 1, "ushort": 2, "short": 2, "double": 8, "complex": 8}
-_METADATA = ("exif-", "iptc-", "xmp-", "photoshop-", "png-comment", "gif-comment", "jpeg-thumb")
 _UNSUPPORTED = {
     b"BM": "BMP",
     b"%PDF": "PDF",
@@ -90,7 +86,9 @@ class Picture:
     @property
     def decoded_bytes(self) -> int:
         """Size of all pages in memory, uncompressed."""
-        return decoded_bytes(self.header)
+        header = self.header
+        item = _ITEM_BYTES.get(str(header.format), 4)
+        return header.width * header.height * header.bands * item
 
     def image(self) -> pyvips.Image:
         """The pixels for one pass from top to bottom, from memory or streamed from the file."""
@@ -195,22 +193,6 @@ def encode(
     return file
 
 
-def without_metadata(image: pyvips.Image) -> tuple[pyvips.Image, int]:
-    """The image with nothing but its orientation and ICC profile, and the savers' `keep` for it."""
-    image = image.copy()
-    for field in image.get_fields():
-        if field.startswith(_METADATA):
-            image.remove(field)
-    # With EXIF kept, libvips writes a minimal block that carries the orientation.
-    return image, KEEP_EXIF_AND_ICC if number(image, "orientation", 1) != 1 else 8
-
-
-def metadata_bytes(image: pyvips.Image) -> int:
-    """Size of what `without_metadata` drops, in bytes."""
-    blobs = (f for f in image.get_fields() if f.startswith(_METADATA) and f.endswith("-data"))
-    return sum(len(value) for f in blobs if isinstance(value := metadata(image, f), bytes))
-
-
 def metadata(image: pyvips.Image, field: str) -> object:
     """The value of a metadata field, None where there is none."""
     return image.get(field) if image.get_typeof(field) else None
@@ -226,11 +208,6 @@ def text(image: pyvips.Image, field: str) -> str:
     """A textual metadata field, empty where there is none."""
     value = metadata(image, field)
     return value if isinstance(value, str) else ""
-
-
-def decoded_bytes(image: pyvips.Image) -> int:
-    """Size of the pixels in memory, uncompressed, all pages together."""
-    return image.width * image.height * image.bands * _ITEM_BYTES.get(str(image.format), 4)
 
 
 def check_size(first: Picture, format: Format) -> None:

@@ -22,9 +22,9 @@ _PASSED_ON = frozenset(
 )
 # One by one: PREFECT_API_DATABASE_PASSWORD and its like are old names of server settings.
 _CLIENT_SETTINGS = frozenset(
-    f"PREFECT_API_{name}"
-    for name in ("URL", "KEY", "AUTH_STRING", "SSL_CERT_FILE", "TLS_INSECURE_SKIP_VERIFY")
-    + ("ENABLE_HTTP2", "REQUEST_TIMEOUT")
+    {"PREFECT_API_URL", "PREFECT_API_KEY", "PREFECT_API_AUTH_STRING", "PREFECT_API_SSL_CERT_FILE"}
+    | {"PREFECT_API_TLS_INSECURE_SKIP_VERIFY", "PREFECT_API_ENABLE_HTTP2"}
+    | {"PREFECT_API_REQUEST_TIMEOUT"}
 )
 _NOBODY_ELSE = "10001:10001"  # the image's own user
 _NO_ROOT = frozenset(

@@ -1,17 +1,17 @@
 """Results on a local disk: staged beside their place, published by one rename.
 
     <results root>/<directory>/<job id>/             the result, complete or not there at all
-    <results root>/.staging/<job id>/<attempt id>/   where one attempt works
+    <results root>/.staging/<job id>.<attempt>/      where one attempt works
 
 One file system holds both, so the rename is atomic, and it fails when the target is there already:
 of two attempts at one job the second to arrive loses and discards its own. A result folder always
 holds a manifest, so the target is never an empty folder, the one case in which a rename would win.
 """
 
-import errno
 import hashlib
 import logging
 import os
+import secrets
 import shutil
 from collections.abc import Generator
 from contextlib import contextmanager
@@ -22,7 +22,7 @@ from uuid import UUID
 from pydantic import ValidationError
 
 from tasks.contracts import Manifest, PublishedFile
-from tasks.errors import CorruptResult, InvalidPayload, ResultsUnwritable
+from tasks.errors import CorruptResult, InvalidPayload, PrefectureError, ResultsUnwritable
 
 MANIFEST = "manifest.json"
 STAGING = ".staging"
@@ -48,15 +48,23 @@ def open_stage(root: Path, directory: str, job: UUID, attempt: UUID) -> Generato
     """
     target = root / directory / str(job)
     _check_place(root, target)
-    folder = root / STAGING / str(job) / str(attempt)
+    # An attempt that was put back in its queue runs again under the same id: hence the suffix.
+    # No folder of the job's above it: one attempt would remove it while another moves in.
+    folder = root / STAGING / f"{job}.{attempt}.{secrets.token_hex(4)}"
     stage = Stage(root, target, folder / "files", folder / "scratch")
-    with _writing(root):
-        for path in (stage.files, stage.scratch):
-            path.mkdir(parents=True)
     try:
+        with _writing(root):
+            for path in (stage.files, stage.scratch):
+                path.mkdir(parents=True)
         yield stage
     finally:
         _discard(folder)
+
+
+def discard_stages(root: Path, job: UUID) -> None:
+    """Remove what attempts at a job that are gone have staged. Only once they are gone."""
+    for folder in (root / STAGING).glob(f"{job}.*"):
+        shutil.rmtree(folder)
 
 
 def inventory(folder: Path) -> list[PublishedFile]:
@@ -72,10 +80,13 @@ def inventory(folder: Path) -> list[PublishedFile]:
 def publish(stage: Stage, manifest: Manifest) -> Manifest:
     """Move the staged files with their manifest to their place, all at once.
 
-    Returns the manifest that stands there: another attempt's, where that one was first.
+    Returns the manifest that stands there: another attempt's, where that one was first. Raises
+    InvalidPayload where a file has the manifest's name, or the directory is no place for a result.
     """
+    path = stage.files / MANIFEST
+    if os.path.lexists(path):
+        raise name_taken()
     with _writing(stage.results):
-        path = stage.files / MANIFEST
         path.write_text(manifest.model_dump_json(indent=2) + "\n")
         _flush(path)
         for folder in [*(p for p in stage.files.rglob("*") if p.is_dir()), stage.files]:
@@ -88,7 +99,11 @@ def publish(stage: Stage, manifest: Manifest) -> Manifest:
             if (stage.target / MANIFEST).is_file():
                 return read_manifest(stage.target)
             raise
-        _flush(stage.target.parent)
+        # Up to the root, because the directory's own folders may be new as well.
+        for folder in stage.target.parents:
+            _flush(folder)
+            if folder == stage.results:
+                break
     return manifest
 
 
@@ -119,38 +134,61 @@ def verify(folder: Path, manifest: Manifest) -> None:
     for file in manifest.files:
         path = folder / file.path
         if not path.is_file() or path.stat().st_size != file.bytes or _sha256(path) != file.sha256:
-            raise CorruptResult(
-                f"{path} is not the file that was published: do not use this result, "
-                "run the job again"
-            )
+            raise _damaged(path)
 
 
 def copy(folder: Path, manifest: Manifest, target: Path) -> None:
-    """Copy a result to `target`, then check the copies. The target must not exist or be empty."""
-    if target.exists() and (not target.is_dir() or any(target.iterdir())):
-        raise InvalidPayload(f"{target} is not an empty folder: name a new one")
-    for file in manifest.files:
-        to = target / file.path
-        to.parent.mkdir(parents=True, exist_ok=True)
-        shutil.copyfile(folder / file.path, to)
-    verify(target, manifest)
-    shutil.copyfile(folder / MANIFEST, target / MANIFEST)
+    """Copy a result to `target`, then check the copies. The target must not exist or be empty.
+
+    Raises CorruptResult naming the first file that differs, PrefectureError where it cannot copy.
+    """
+    try:
+        if target.exists() and (not target.is_dir() or any(target.iterdir())):
+            raise InvalidPayload(f"{target} is not an empty folder: name a new one")
+        for file in manifest.files:
+            path, to = folder / file.path, target / file.path
+            if not path.is_file():
+                raise _damaged(path)
+            to.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(path, to)
+        verify(target, manifest)
+        shutil.copyfile(folder / MANIFEST, target / MANIFEST)
+    except OSError as error:
+        raise PrefectureError(
+            f"{folder} cannot be copied to {target}: {error.strerror or error}: free space there, "
+            "or name another folder"
+        ) from error
+
+
+def name_taken() -> InvalidPayload:
+    """The one line for a result that holds a file called like its manifest."""
+    return InvalidPayload(
+        f"a result cannot hold a file called {MANIFEST} beside its manifest: rename that file"
+    )
+
+
+def _damaged(path: Path) -> CorruptResult:
+    return CorruptResult(
+        f"{path} is not the file that was published: do not use this result, run the job again"
+    )
 
 
 def _check_place(root: Path, target: Path) -> None:
     """Refuse a target inside another result, through a file, or out of the root by a link."""
-    if not target.parent.resolve().is_relative_to(root.resolve()):
+    directory = f"results directory '{target.parent.relative_to(root)}'"
+    # Not Path.resolve, which raises at a link to itself before Python 3.13.
+    if not Path(os.path.realpath(target.parent)).is_relative_to(os.path.realpath(root)):
         raise InvalidPayload(
-            f"results directory '{target.parent.relative_to(root)}' leads out of the results root "
-            "by a symbolic link: choose another name"
+            f"{directory} leads out of the results root by a symbolic link: choose another name"
         )
     place = target.parent
     while place != root:
-        if (place / MANIFEST).is_file() or (place.exists() and not place.is_dir()):
+        if (place / MANIFEST).is_file():
             raise InvalidPayload(
-                f"results directory '{target.parent.relative_to(root)}' lies inside something "
-                f"published at {place}: choose another name"
+                f"{directory} lies inside something published at {place}: choose another name"
             )
+        if os.path.lexists(place) and not place.is_dir():
+            raise InvalidPayload(f"{directory}: {place} is not a folder: choose another name")
         place = place.parent
 
 
@@ -176,10 +214,8 @@ def _discard(folder: Path) -> None:
     """Remove an attempt's staging folder; what cannot be removed is logged, and harms no job."""
     try:
         shutil.rmtree(folder)
-        folder.parent.rmdir()
     except OSError as error:
-        # ENOTEMPTY: another attempt at the same job is staging there. ENOENT: it removed it first.
-        if error.errno not in (errno.ENOTEMPTY, errno.ENOENT):
+        if folder.exists():  # or it was never made, or `discard_stages` was first
             _log.warning("staging folder %s is left behind: %s", folder, error)
 
 

@@ -12,6 +12,8 @@ from tasks.settings import Settings
 
 pytestmark = pytest.mark.skipif(os.getuid() != 0, reason="gives folders away, as root alone can")
 
+pytestmark = pytest.mark.skipif(os.getuid() != 0, reason="only root can give folders away")
+
 
 def test_new_folders_belong_to_the_user_of_jobs(tmp_path: Path) -> None:
     settings = Settings(home=tmp_path / "home")

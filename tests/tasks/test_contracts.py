@@ -37,6 +37,7 @@ FLOWS: dict[type[Payload], Flow[..., Any]] = {
 SCHEMAS = {model: parameter_schema(flow).model_dump_for_openapi() for model, flow in FLOWS.items()}
 DIRECTORY = TypeAdapter[str](ResultsDirectory)
 SOURCE = "photos/*.jpg"
+JOB = "01c1aa32-747f-45b2-9c6f-8f40621e261b"
 
 GOOD: list[tuple[type[Payload], dict[str, Any]]] = [
     (CompressImages, {"source": SOURCE, "ratio": 1}),
@@ -65,6 +66,7 @@ BAD: list[tuple[type[Payload], dict[str, Any], str]] = [
 ]
 GOOD_DIRECTORIES = [
     *("holiday", "trips/2026", "a", "a b", "été", "日本/東京", "a.b", "a..b", "-x", "~", "$HOME"),
+    *(f"x{JOB}", f"{JOB}x", f"{JOB}.x/y", JOB[1:]),
     *("{x}", "a:b", "x" * 128, "é" * 127, "photos/2026/07/31", "😀"),
 ]
 BAD_DIRECTORIES = [
@@ -72,6 +74,7 @@ BAD_DIRECTORIES = [
     *(".hidden", "a/.hidden", ".staging", ".prefect", "...", "a\\b", "\\", "..\\x"),
     *("a\n", "\na", "a\nb", "a\r", "a\tb", "a\x00", "\x1b[31m", "a\x7f", "a\x80", "a\x9f"),
     *("a\u2028", "a\u2029b", "a/\n", "a\n/b", "x" * 129, "a/" * 64 + "b"),
+    *(JOB, f"a/{JOB}", f"{JOB}/b", f"a/{JOB}/b"),
 ]
 
 
@@ -193,13 +196,22 @@ def test_pattern_never_backtracks_for_long(text: str) -> None:
     re.search(DIRECTORY_PATTERN, text + "\n")
 
 
+@pytest.mark.parametrize("model", FLOWS)
+def test_form_says_what_a_results_directory_is(model: type[Payload]) -> None:
+    shown = SCHEMAS[model]["properties"]["results_directory"]
+    assert shown["title"] == "Results directory"
+    assert shown["description"] == "Results stand in <results root>/<this name>/<job id>/."
+
+
 @pytest.mark.parametrize("digest", ["", "x", "A" * 64, "a" * 63, "a" * 65, "a" * 64 + "\n"])
 def test_published_file_needs_a_sha256(digest: str) -> None:
     with pytest.raises(ValidationError, match="sha256"):
         PublishedFile(path="a", bytes=0, sha256=digest)
 
 
-@pytest.mark.parametrize("path", ["../evil", "/etc/passwd", "a/../../evil", "", "."])
+@pytest.mark.parametrize(
+    "path", ["../evil", "/etc/passwd", "a/../../evil", "", ".", "a//b", "a/.", "a\0"]
+)
 def test_published_file_lies_inside_its_result(path: str) -> None:
     # `prefecture results --to` writes where the manifest says.
     with pytest.raises(ValidationError, match="path"):
@@ -210,7 +222,7 @@ def test_manifest_counts_its_bytes_and_survives_json() -> None:
     moment = "2026-01-01T00:00:00Z"
     manifest = Manifest.model_validate(
         {
-            "job": "01c1aa32-747f-45b2-9c6f-8f40621e261b",
+            "job": JOB,
             "task": "find-primes",
             "attempt": 1,
             "flow_run": "5b77f14c-ab5e-4991-a8af-4ebeed6b9a91",

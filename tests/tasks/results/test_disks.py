@@ -1,19 +1,19 @@
-"""A disk that is full or read-only, for real: a small tmpfs in a mount namespace of its own."""
+"""Publishing to, and copying to, a disk that is full or read-only."""
 
-import subprocess
 import sys
 from pathlib import Path
 from uuid import UUID
 
 import pytest
 
-from tasks.errors import ResultsUnwritable
+from tasks.errors import PrefectureError, ResultsUnwritable
 from tasks.results import local
 from tests.tasks.results.attempts import left_in_staging, publish
+from tests.tasks.small_disks import on_small_disk
 
-ROOT = Path(__file__).parents[3]
 JOB = UUID(int=7)
 DIRECTORY = "holiday"
+ME = "tests.tasks.results.test_disks"
 
 
 def attempt(root: Path, size: int) -> str:
@@ -27,23 +27,13 @@ def attempt(root: Path, size: int) -> str:
     return "published"
 
 
-def on_small_disk(root: Path, options: str, size: int) -> str:
-    """Run `attempt` in a process that sees a tmpfs with these mount options at `root`."""
-    root.mkdir()
-    script = 'mount -t tmpfs -o "$1" none "$2" && shift 2 && exec "$@"'
-    python = [sys.executable, "-m", "tests.tasks.results.test_disks", str(root), str(size)]
-    # A user namespace makes this work without root as well.
-    unshare = ["unshare", "--user", "--map-root-user", "--mount", "sh", "-ec", script, "sh"]
-    ended = subprocess.run(
-        [*unshare, options, str(root), *python],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        timeout=60,
-    )
-    assert ended.returncode == 0, ended.stderr
-    assert list(root.iterdir()) == [], "the disk was not a disk of its own"
-    return ended.stdout.strip()
+def copy(result: Path, target: Path) -> str:
+    try:
+        local.copy(result, local.read_manifest(result), target)
+    except PrefectureError as error:
+        assert not (target / local.MANIFEST).exists()
+        return str(error)
+    return "copied"
 
 
 def check_one_line(message: str, root: Path, reason: str) -> None:
@@ -54,27 +44,53 @@ def check_one_line(message: str, root: Path, reason: str) -> None:
 
 
 def test_disk_with_room(tmp_path: Path) -> None:
-    assert on_small_disk(tmp_path / "results", "size=1m", 1000) == "published"
+    root = tmp_path / "results"
+    assert on_small_disk(root, "size=1m", ME, "attempt", root, 1000) == "published"
 
 
 @pytest.mark.parametrize(
     ("options", "size"),
     [
         pytest.param("nr_inodes=3", 10, id="the stage"),
-        pytest.param("nr_inodes=9", 10, id="the manifest"),
-        pytest.param("nr_inodes=10", 10, id="the directory"),
+        pytest.param("nr_inodes=8", 10, id="the manifest"),
+        pytest.param("nr_inodes=9", 10, id="the directory"),
         pytest.param("size=512k", 256 * 1024, id="the manifest's text"),
     ],
 )
 def test_disk_without_room_for(tmp_path: Path, options: str, size: int) -> None:
-    message = on_small_disk(tmp_path / "results", options, size)
-    check_one_line(message, tmp_path / "results", "No space left on device")
+    root = tmp_path / "results"
+    message = on_small_disk(root, options, ME, "attempt", root, size)
+    check_one_line(message, root, "No space left on device")
 
 
 def test_read_only_disk(tmp_path: Path) -> None:
-    message = on_small_disk(tmp_path / "results", "ro,size=1m", 10)
-    check_one_line(message, tmp_path / "results", "Read-only file system")
+    root = tmp_path / "results"
+    message = on_small_disk(root, "ro,size=1m", ME, "attempt", root, 10)
+    check_one_line(message, root, "Read-only file system")
+
+
+@pytest.mark.parametrize(
+    ("options", "reason"),
+    [
+        ("size=64k", "No space left on device"),
+        ("nr_inodes=2", "No space left on device"),
+        ("ro", "Read-only file system"),
+    ],
+)
+def test_copy_to_a_disk_that_cannot_hold_it_names_the_target(
+    tmp_path: Path, options: str, reason: str
+) -> None:
+    publish(tmp_path / "results", DIRECTORY, JOB)
+    result, disk = tmp_path / "results" / DIRECTORY / str(JOB), tmp_path / "disk"
+    message = on_small_disk(disk, options, ME, "copy", result, disk / "to")
+    assert message == (
+        f"{result} cannot be copied to {disk / 'to'}: {reason}: free space there, "
+        "or name another folder"
+    )
 
 
 if __name__ == "__main__":
-    print(attempt(Path(sys.argv[1]), int(sys.argv[2])))
+    if sys.argv[1] == "copy":
+        print(copy(Path(sys.argv[2]), Path(sys.argv[3])))
+    else:
+        print(attempt(Path(sys.argv[2]), int(sys.argv[3])))

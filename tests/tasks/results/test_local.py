@@ -6,7 +6,13 @@ from uuid import UUID, uuid4
 
 import pytest
 
-from tasks.errors import CorruptResult, InvalidPayload, JobError, ResultsUnwritable
+from tasks.errors import (
+    CorruptResult,
+    InvalidPayload,
+    JobError,
+    PrefectureError,
+    ResultsUnwritable,
+)
 from tasks.results import local
 from tests.tasks.results.attempts import CONTENT, fill, left_in_staging, publish
 
@@ -115,6 +121,31 @@ def test_staging_of_another_attempt_stays(
     assert not [record for record in caplog.records if record.levelno >= logging.WARNING]
 
 
+def test_stages_of_a_job_that_are_left_can_be_discarded(root: Path, job: UUID) -> None:
+    local.discard_stages(root, job)
+    with local.open_stage(root, "x", uuid4(), uuid4()) as other:
+        for _ in range(2):
+            with local.open_stage(root, "x", job, uuid4()) as stage:
+                fill(stage.files)
+                local.discard_stages(root, job)
+                assert not stage.files.exists()
+        assert other.files.is_dir()
+    assert left_in_staging(root) == []
+
+
+def test_new_folders_are_flushed_up_to_the_root(
+    root: Path, job: UUID, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    flushed: list[Path] = []
+
+    def record(descriptor: int) -> None:
+        flushed.append(Path(f"/proc/self/fd/{descriptor}").readlink())
+
+    monkeypatch.setattr(local.os, "fsync", record)
+    publish(root, "trips/2026", job)
+    assert flushed[-3:] == [root / "trips" / "2026", root / "trips", root]
+
+
 def test_directory_inside_a_result_is_refused(root: Path, result: Path) -> None:
     for directory in (f"holiday/{result.name}", f"holiday/{result.name}/deep"):
         with pytest.raises(InvalidPayload, match="lies inside something published"):
@@ -160,7 +191,7 @@ def test_link_made_while_the_job_ran_is_refused_too(root: Path, job: UUID) -> No
 def test_link_in_a_circle_is_refused_in_one_line(root: Path, job: UUID, target: str) -> None:
     (root / "holiday").symlink_to(target)
     (root / "loop").symlink_to("holiday")
-    with pytest.raises(JobError, match=r"'holiday'|results cannot be written"):
+    with pytest.raises(InvalidPayload, match=r"'holiday': .*/holiday is not a folder"):
         publish(root, "holiday", job)
 
 
@@ -236,6 +267,13 @@ def test_copy_goes_to_a_new_or_empty_folder_only(result: Path, tmp_path: Path) -
     for target in (tmp_path / "empty", tmp_path / "empty" / "a.bin"):
         with pytest.raises(InvalidPayload, match="is not an empty folder"):
             local.copy(result, manifest, target)
+
+
+def test_copy_below_a_file_names_the_target(result: Path, tmp_path: Path) -> None:
+    fill(tmp_path, {"note": b"x"})
+    target = tmp_path / "note" / "to"
+    with pytest.raises(PrefectureError, match=f"cannot be copied to {target}: Not a directory"):
+        local.copy(result, local.read_manifest(result), target)
 
 
 def test_copy_writes_nothing_outside_its_target(result: Path, tmp_path: Path) -> None:

@@ -1,0 +1,50 @@
+"""Debian's Chromium, headless, on a machine that has no other host than itself."""
+
+from collections.abc import Generator
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import Page, sync_playwright
+
+from tests.support.platform import Platform
+
+SCREENSHOTS = Path(__file__).parents[2] / "build" / "screenshots"
+_CHROMIUM = "/usr/bin/chromium"  # Debian's package; playwright's own download is not reachable
+_FLAGS = [
+    *("--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run"),
+    *("--disable-background-networking", "--disable-component-update", "--disable-sync"),
+    # Nothing is looked up or fetched from outside, by the UI (which loads the configuration of a
+    # telemetry service) or by Chromium itself.
+    "--host-resolver-rules=MAP * ~NOTFOUND , EXCLUDE 127.0.0.1",
+]
+
+
+@pytest.fixture
+def page(
+    docker_platform: Platform, tmp_path: Path, request: pytest.FixtureRequest
+) -> Generator[Page]:
+    """A tab at the start page of the UI. What it shows at the end of the test is kept."""
+    with sync_playwright() as playwright:
+        context = playwright.chromium.launch_persistent_context(
+            tmp_path / "profile",
+            executable_path=_CHROMIUM,
+            headless=True,  # adds --headless
+            args=_FLAGS,
+            locale="en-US",  # of the messages that Chromium itself shows
+            viewport={"width": 1280, "height": 1000},
+        )
+        context.set_default_timeout(30_000)
+        context.route(
+            lambda url: not url.startswith(docker_platform.ui), lambda route: route.abort()
+        )
+        tab = context.new_page()
+        tab.goto(docker_platform.ui)
+        yield tab
+        tab.screenshot(path=SCREENSHOTS / f"end-of-{request.node.name}.png")
+        context.close()
+
+
+@pytest.fixture
+def screenshots() -> Path:
+    """The folder of the pictures that a person looks at after the test."""
+    return SCREENSHOTS
