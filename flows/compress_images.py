@@ -19,4 +19,4 @@ async def compress_images(payload: CompressImages, results_directory: ResultsDir
         pictures = await find_inputs(payload.source)
         shrink = partial(images.compress, ratio=payload.ratio)
         outcome = await rework(pictures, keep_name, shrink, job.stage)
-        return await job.publish(outcome.summary, outcome.notes)
+        return await job.publish(outcome.summary, outcome.notes, outcome.pictures)

@@ -19,4 +19,4 @@ async def convert_images(payload: ConvertImages, results_directory: ResultsDirec
         rename = name_for_format(pictures, payload.format)
         write = partial(images.convert, format=payload.format)
         outcome = await rework(pictures, rename, write, job.stage)
-        return await job.publish(outcome.summary, outcome.notes)
+        return await job.publish(outcome.summary, outcome.notes, outcome.pictures)

@@ -32,10 +32,10 @@ class Pool(StrEnum):
 # `.`, `..` and our own staging folder out). The lookahead is the one end anchor that both Python's
 # `re` (the server) and JavaScript (the UI form) read as the very end: `$` admits a newline.
 _SEGMENT = r"[^./\\\x00-\x1f\x7f-\x9f\u2028\u2029][^/\\\x00-\x1f\x7f-\x9f\u2028\u2029]*"
-# Nor a job's id: a result published under that name would stand in the place of that job's own.
-_JOB_ID = r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}"
-_NO_JOB_ID = rf"(?!([\s\S]*/)?{_JOB_ID}(/|(?![\s\S])))"
-DIRECTORY_PATTERN = rf"^{_NO_JOB_ID}{_SEGMENT}(/{_SEGMENT})*(?![\s\S])"
+DIRECTORY_PATTERN = rf"^{_SEGMENT}(/{_SEGMENT})*(?![\s\S])"
+# A result published under a job's id would stand in the place of that job's own. Not in the schema:
+# a refusal there quotes the whole pattern, and this one would make it unreadable.
+_JOB_ID = re.compile(r"(^|/)[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}(/|$)")
 _SOURCE_PATTERN = r"^[^/\\\x00-\x1f\x7f-\x9f][^\\\x00-\x1f\x7f-\x9f]*(?![\s\S])"
 MAX_NAME_BYTES = 255
 _LABEL = "prefecture"
@@ -49,7 +49,7 @@ RESULT_BLOCK = "prefecture-results"
 
 
 def _check_directory(value: str) -> str:
-    if not re.match(DIRECTORY_PATTERN, value):
+    if not re.match(DIRECTORY_PATTERN, value) or _JOB_ID.search(value):
         raise ValueError(
             f"{value!r} is not a results directory: use a relative name such as 'holiday' or "
             "'trips/2026', without '..', a leading '/' or '.', control characters, or a job id"
@@ -92,7 +92,8 @@ ResultsDirectory = Annotated[
             "pattern": DIRECTORY_PATTERN,
             # Here, because Prefect overwrites both of a top-level parameter by its docstring's.
             "title": "Results directory",
-            "description": "Results stand in <results root>/<this name>/<job id>/.",
+            "description": "A name such as holiday or trips/2026, without '..' and with no '/' or "
+            "'.' in front. The results go into a folder of this job's own inside it.",
         },
     ),
     AfterValidator(_check_directory),
@@ -102,7 +103,8 @@ Source = Annotated[
     str,
     Field(
         title="Source",
-        description="A file, folder or glob under the inputs root, or an s3:// address.",
+        description="A file, folder or glob under the inputs root, such as photos or "
+        "photos/*.jpg, or an s3:// address.",
         min_length=1,
         max_length=1024,
         examples=["photos/*.jpg", "s3://bucket/photos/"],
@@ -128,7 +130,8 @@ class CompressImages(Payload):
         float,
         Field(
             title="Ratio",
-            description="Output bytes / input bytes of each file, at most. 0.4 keeps 40 %.",
+            description="The most that each file may keep of its bytes, over 0 and up to 1: "
+            "0.4 makes every file at most 40 % of its size.",
             gt=0,
             le=1,
             examples=[0.4],

@@ -95,11 +95,14 @@ class Job:
     stage: local.Stage
     started: datetime = field(default_factory=lambda: datetime.now(UTC))
 
-    async def publish(self, summary: dict[str, Any], notes: str = "") -> Receipt:
+    async def publish(
+        self, summary: dict[str, Any], notes: str = "", appendix: str = ""
+    ) -> Receipt:
         """Publish what is staged and list it in the UI.
 
-        `summary` goes into the manifest, `notes` (markdown) above the list of files. Of several
-        attempts at one job only the first publishes; the others return its receipt.
+        `summary` goes into the manifest, `notes` (markdown) above the list of files and `appendix`
+        below it. Of several attempts at one job only the first publishes; the others return its
+        receipt.
         """
         files = await asyncio.to_thread(local.inventory, self.stage.files)
         manifest = await asyncio.to_thread(
@@ -120,10 +123,14 @@ class Job:
         )
         location = str(self.stage.target)
         log = get_run_logger()
-        log.info("published %d files, %d bytes: %s", len(files), manifest.bytes, location)
+        log.info(
+            "published %s files, %s bytes: %s", f"{len(files):,}", f"{manifest.bytes:,}", location
+        )
         try:
             await acreate_markdown_artifact(
-                _listing(location, manifest, notes), description=f"Results in {location}"
+                _listing(location, manifest, notes, appendix),
+                key=self.task,
+                description=f"{len(manifest.files):,} files, {manifest.bytes:,} bytes: {location}",
             )
         except httpx.HTTPError as error:
             # The result stands: a missing list in the UI must not make a failure of it.
@@ -165,16 +172,16 @@ async def find_inputs(source: str) -> list[InputFile]:
 _LISTED = 100  # files in the artifact; all of them are in the manifest
 
 
-def _listing(location: str, manifest: Manifest, notes: str) -> str:
+def _listing(location: str, manifest: Manifest, notes: str, appendix: str) -> str:
     rows = "\n".join(
         f"| `{_cell(file.path)}` | {file.bytes:,} |" for file in manifest.files[:_LISTED]
     )
     more = len(manifest.files) - _LISTED
     rest = f"\n\n… and {more:,} more: see `manifest.json` there." if more > 0 else ""
+    attempt = f", attempt {manifest.attempt}" if manifest.attempt > 1 else ""
     return (
-        f"Results of `{manifest.task}`, attempt {manifest.attempt}, in `{location}`: "
-        f"{len(manifest.files):,} files, {manifest.bytes:,} bytes.\n\n{notes}\n\n"
-        f"| file | bytes |\n|---|---:|\n{rows}{rest}\n"
+        f"## {manifest.task}: {len(manifest.files):,} files, {manifest.bytes:,} bytes{attempt}\n\n"
+        f"`{location}`\n\n{notes}\n\n| file | bytes |\n|---|---:|\n{rows}{rest}\n\n{appendix}\n"
     )
 
 

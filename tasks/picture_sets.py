@@ -33,10 +33,11 @@ _SUFFIXES: dict[ImageFormat, str] = {
 
 @dataclass(frozen=True)
 class Outcome:
-    """What became of a set: `summary` for the manifest, `notes` (markdown) for the UI."""
+    """What became of a set: `summary` for the manifest, the rest (markdown) for the UI."""
 
     summary: dict[str, Any]
     notes: str
+    pictures: str
 
 
 def keep_name(picture: InputFile) -> str:
@@ -111,7 +112,7 @@ async def rework(
             + (f", and {len(reports) - 1:,} more" if len(reports) > 1 else "")
         )
     summary = _summary(reports)
-    return Outcome(summary, _notes(summary, previews))
+    return Outcome(summary, _notes(summary), _pictures(previews))
 
 
 def _check_names(names: Iterable[str]) -> None:
@@ -150,18 +151,23 @@ def _brief(report: ImageReport) -> dict[str, Any]:
     return report.model_dump(include={"source", "reason", "ratio"}, exclude_none=True)
 
 
-def _notes(summary: dict[str, Any], previews: dict[str, bytes]) -> str:
+def _notes(summary: dict[str, Any]) -> str:
     before, after = summary["bytes_in"], summary["bytes_out"]
     lines = [f"**{before:,} bytes became {after:,}** ({after / max(before, 1):.0%})."]
-    for name in sorted(previews):
-        data = base64.b64encode(previews[name]).decode()
-        lines.append(f"`{name}`, before and after:\n\n![{name}](data:image/webp;base64,{data})")
     for heading, entries in (
-        ("Could not be made that small", summary["missed"]),
         ("Could not be read", summary["broken"]),
+        ("Could not be made that small", summary["missed"]),
     ):
         if entries:
             named = "\n".join(f"- `{e['source']}`: {e['reason']}" for e in entries[:_LISTED])
             more = f"\n- … and {len(entries) - _LISTED:,} more" if len(entries) > _LISTED else ""
-            lines.append(f"{heading} ({len(entries):,}):\n\n{named}{more}")
+            lines.append(f"### {heading} ({len(entries):,})\n\n{named}{more}")
+    return "\n\n".join(lines)
+
+
+def _pictures(previews: dict[str, bytes]) -> str:
+    lines: list[str] = []
+    for name in sorted(previews):
+        data = base64.b64encode(previews[name]).decode()
+        lines.append(f"`{name}`, before and after:\n\n![{name}](data:image/webp;base64,{data})")
     return "\n\n".join(lines)

@@ -183,6 +183,8 @@ def _server_env(settings: Settings, worker: str) -> dict[str, str]:
         **{_MARK: worker},
         PREFECT_HOME=str(settings.home / "prefect"),
         PREFECT_SERVER_ANALYTICS_ENABLED="false",
+        # Else the UI asks port 4200, whichever port it is served on.
+        PREFECT_UI_API_URL="/api",
         DO_NOT_TRACK="1",
     )
 

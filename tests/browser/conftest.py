@@ -4,12 +4,13 @@ from collections.abc import Generator
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Page, sync_playwright
+from playwright.sync_api import Page, expect, sync_playwright
 
 from tests.support.platform import Platform
 
 SCREENSHOTS = Path(__file__).parents[2] / "build" / "screenshots"
 _CHROMIUM = "/usr/bin/chromium"  # Debian's package; playwright's own download is not reachable
+_PATIENCE = 30_000  # ms; the UI on a busy machine
 _FLAGS = [
     *("--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run"),
     *("--disable-background-networking", "--disable-component-update", "--disable-sync"),
@@ -33,7 +34,8 @@ def page(
             locale="en-US",  # of the messages that Chromium itself shows
             viewport={"width": 1280, "height": 1000},
         )
-        context.set_default_timeout(30_000)
+        context.set_default_timeout(_PATIENCE)
+        expect.set_options(timeout=_PATIENCE)
         context.route(
             lambda url: not url.startswith(docker_platform.ui), lambda route: route.abort()
         )

@@ -7,7 +7,7 @@ from uuid import UUID
 import pytest
 from playwright.sync_api import Locator, Page, expect
 
-from tests.support.platform import Platform
+from tests.support.platform import Platform, wait_until
 
 GOOD = ["a.jpg", "b.jpg", "c.png", "d.webp", "sub/e.jpg"]
 BROKEN = ["text.jpg", "truncated.jpg"]
@@ -50,6 +50,12 @@ def runs(platform: Platform, name: str) -> list[dict[str, Any]]:
     ).json()
 
 
+def log(platform: Platform, run: str) -> str:
+    """What the API has of a run's log."""
+    wanted = {"logs": {"flow_run_id": {"any_": [run]}}}
+    return platform.rest("POST", "/logs/filter", wanted).text
+
+
 def assert_rendered(picture: Locator) -> None:
     """Chromium has decoded the picture, and it has a size."""
     width = picture.evaluate("async image => { await image.decode(); return image.naturalWidth }")
@@ -67,7 +73,10 @@ def test_from_the_form_to_the_pictures(
     page.get_by_role("link", name="View run").click()
     main = page.get_by_role("main")
     expect(main.get_by_text("Completed", exact=True).first).to_be_visible(timeout=JOB)
-    expect(main.get_by_role("log")).to_contain_text("published 5 files", timeout=JOB)
+    [run] = runs(docker_platform, name)
+    wait_until(lambda: "published 5 files" in log(docker_platform, run["id"]), what="the log")
+    page.reload()  # Prefect's UI stops reading the log once the run has ended, last lines or not
+    expect(main.get_by_role("log")).to_contain_text("published 5 files")
     page.screenshot(path=screenshots / "2-run-completed.png")
 
     page.get_by_role("tab", name="Artifacts").click()
@@ -83,7 +92,6 @@ def test_from_the_form_to_the_pictures(
         assert_rendered(picture)
     page.screenshot(path=screenshots / "3-artifact.png", full_page=True)
 
-    [run] = runs(docker_platform, name)
     manifest = docker_platform.manifest(UUID(run["id"]), "from-the-ui")
     assert manifest["parameters"] == {
         "payload": {"source": "album", "ratio": 0.5},

@@ -17,7 +17,7 @@ def test_two_jobs_into_the_same_directory(platform: Platform) -> None:
     assert sorted(path.name for path in folders[0].parent.iterdir()) == sorted(map(str, jobs))
 
 
-def test_a_directory_inside_a_result_is_refused(process_platform: Platform) -> None:
+def test_a_directory_named_after_a_job_is_refused(process_platform: Platform) -> None:
     first = process_platform.hand_in("find-primes/normal", {"upper_bound": 10}, "outer")
     folder = process_platform.completed(first, "outer")
     inner = f"outer/{first}"
@@ -25,7 +25,7 @@ def test_a_directory_inside_a_result_is_refused(process_platform: Platform) -> N
         process_platform.hand_in("find-primes/normal", {"upper_bound": 10}, inner)
     )
     assert second["state_type"] == "FAILED"
-    assert "lies inside something published" in second["state"]["message"]
+    assert "or a job id" in second["state"]["message"]
     assert sorted(path.name for path in folder.iterdir()) == ["manifest.json", "primes.parquet"]
 
 

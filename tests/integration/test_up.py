@@ -12,7 +12,6 @@ from tests.support.platform import Platform, platform_up, wait_until
 
 LONG = {"upper_bound": 10**10}  # seconds of work: enough to be stopped in the middle
 FOUND = 455_052_511  # primes up to there, OEIS A006880
-STOPS = [signal.SIGINT, signal.SIGTERM, signal.SIGKILL]
 
 
 def processes_of(home: Path) -> list[str]:
@@ -48,8 +47,16 @@ def start_a_long_job(platform: Platform) -> UUID:
     return job
 
 
-@pytest.mark.parametrize("pool", ["docker", "process"])
-@pytest.mark.parametrize("stop", STOPS, ids=lambda stop: stop.name)
+@pytest.mark.parametrize(
+    ("pool", "stop"),
+    [
+        ("docker", signal.SIGINT),
+        ("docker", signal.SIGKILL),
+        ("process", signal.SIGTERM),
+        ("process", signal.SIGKILL),
+    ],
+    ids=str,
+)
 def test_stopped_with_a_job_running(home: Path, pool: str, stop: signal.Signals) -> None:
     with platform_up(home, pool) as platform:
         job = start_a_long_job(platform)
