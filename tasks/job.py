@@ -129,7 +129,6 @@ class Job:
         try:
             await acreate_markdown_artifact(
                 _listing(location, manifest, notes, appendix),
-                key=self.task,
                 description=f"{len(manifest.files):,} files, {manifest.bytes:,} bytes: {location}",
             )
         except httpx.HTTPError as error:
