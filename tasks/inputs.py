@@ -59,17 +59,18 @@ def find_local(source: str, root: Path) -> list[LocalFile]:
             f"source '{source}': there is no inputs root at {root}: create that folder"
         )
     start = root / source
-    _refuse_outsiders({source: start}, source, root)
     kind = _kind(start, source)
+    fixed, pattern = split_glob(PurePosixPath(source).as_posix())
+    named = fixed if kind is None and is_glob(source) else source
+    _refuse_outsiders({named: root / named}, source, root)
     found: dict[str, Path] = {}
     if kind == stat.S_IFREG:
         found = {start.name: start}
     elif kind == stat.S_IFDIR:
         found = _below(start, Glob("**"), source)
-    elif is_glob(source):
-        fixed, pattern = split_glob(PurePosixPath(source).as_posix())
-        if not source.endswith("/") and _kind(root / fixed, source) == stat.S_IFDIR:
-            found = _below(root / fixed, Glob(pattern), source)
+    elif is_glob(source.rstrip("/")) and _kind(root / fixed, source) == stat.S_IFDIR:
+        # A slash at the end asks for folders, which are no files.
+        found = {} if source.endswith("/") else _below(root / fixed, Glob(pattern), source)
     _refuse_outsiders(found, source, root)
     if not found:
         raise SourceNotFound(

@@ -37,12 +37,29 @@ async def put_back(client: PrefectClient, worker: str, results: Path) -> int:
         ),
         limit=_PAGE,
     )
-    ours = [run for run in held if run.labels.get(_WORKER_LABEL) == worker]
+    alone = await _no_other_host(client, worker)
+    ours = [
+        run
+        for run in held
+        # A run that was just taken carries no label yet: whose it is then, no one can tell but by
+        # there being no one else.
+        if run.labels.get(_WORKER_LABEL, worker if alone else None) == worker
+    ]
     for run in ours:
         job = UUID(str(run.labels.get(JOB_ID_LABEL, run.id)))
         await asyncio.to_thread(local.discard_stages, results, job)
         await client.set_flow_run_state(run.id, _next(run), force=True)
     return sum(1 for run in ours if not _was_cancelled(run))
+
+
+async def _no_other_host(client: PrefectClient, worker: str) -> bool:
+    """Whether every worker that the server believes to be there was started on this host."""
+    here = worker.rpartition("-")[0] + "-"  # workers are named after their host
+    for pool in Pool:
+        for other in await client.read_workers_for_work_pool(pool):
+            if other.status == "ONLINE" and not other.name.startswith(here):
+                return False
+    return True
 
 
 def _was_cancelled(run: FlowRun) -> bool:

@@ -28,7 +28,7 @@ from tasks.settings import Settings, client_environment, server_environment
 _HOST = "127.0.0.1"
 _SERVER_START = 60.0  # seconds
 _POLL = "0.5"  # seconds between two looks into the queues: a freed slot waits no longer than that
-_MEMORY = "up.json"  # in the home: the name of the last worker
+_MEMORY = "workers.json"  # in the home: the workers whose jobs are not settled
 _MARK = "PREFECTURE_WORKER"  # in the environment of all we start: the name of the worker
 _NO_ENGINE = "no Docker engine answers"
 _HEARTBEAT = "30"  # seconds; Prefect's least
@@ -62,7 +62,7 @@ async def running(
         image = None
         if pool is Pool.DOCKER and engine is not None:
             image = await asyncio.to_thread(docker_engine.ensure_image, engine, settings, say)
-        last = await _end_what_a_kill_left(settings, engine)
+        unsettled = await _end_what_a_kill_left(settings, engine)
         _refuse_busy_port(port)
         api_url = f"http://{_HOST}:{port}/api"
         worker = f"prefecture-{socket.gethostname()}-{uuid.uuid4().hex[:8]}"
@@ -76,14 +76,15 @@ async def running(
             _log(settings, "worker"),
             say,
         )
-        (settings.home / _MEMORY).write_text(json.dumps({"worker": worker}))
+        _remember(settings, [*unsettled, worker])
         try:
             await server.start()
             await _until_healthy(server, api_url)
             with temporary_settings({PREFECT_API_URL: api_url}):
-                if last is not None:
-                    await _put_back(settings, last, say)
                 count = await apply(pool, settings, api_url, image)
+                for last in unsettled:
+                    await _put_back(settings, last, say)
+                _remember(settings, [worker])
                 await runner.start()
                 yield Running(api_url, f"http://{_HOST}:{port}", pool, worker, count)
         finally:
@@ -223,21 +224,28 @@ async def _until_healthy(server: Child, api_url: str) -> None:
     raise OperatorError(f"the Prefect server does not start:\n{server.log_tail()}")
 
 
+def _remember(settings: Settings, workers: list[str]) -> None:
+    """Note whose jobs the next `up` has to settle, should this one be killed."""
+    new = settings.home / f"{_MEMORY}.new"
+    new.write_text(json.dumps(workers))
+    new.replace(settings.home / _MEMORY)
+
+
 async def _end_what_a_kill_left(
     settings: Settings, engine: docker.DockerClient | None
-) -> str | None:
+) -> list[str]:
     """Where the last `up` with this home was killed, end what it could not.
 
-    Returns its worker's name. The home is locked, so that nothing found is in use.
+    Returns the names of the workers whose jobs are to be put back. The home is locked, so that
+    nothing found is in use.
     """
     memory = settings.home / _MEMORY
-    if not memory.exists():
-        return None
-    worker = str(json.loads(memory.read_text())["worker"])
-    await kill(processes_naming(worker))
-    if engine is not None:
-        await asyncio.to_thread(docker_engine.remove_containers, engine, worker)
-    return worker
+    workers: list[str] = json.loads(memory.read_text()) if memory.exists() else []
+    for worker in workers:
+        await kill(processes_naming(worker))
+        if engine is not None:
+            await asyncio.to_thread(docker_engine.remove_containers, engine, worker)
+    return workers
 
 
 async def _put_back(settings: Settings, worker: str, say: Say) -> None:

@@ -6,10 +6,10 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Page, expect, sync_playwright
 
+from tests.support.needs import CHROMIUM, need_chromium
 from tests.support.platform import Platform
 
 SCREENSHOTS = Path(__file__).parents[2] / "build" / "screenshots"
-_CHROMIUM = "/usr/bin/chromium"  # Debian's package; playwright's own download is not reachable
 _PATIENCE = 30_000  # ms; the UI on a busy machine
 _FLAGS = [
     *("--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run"),
@@ -25,10 +25,11 @@ def page(
     docker_platform: Platform, tmp_path: Path, request: pytest.FixtureRequest
 ) -> Generator[Page]:
     """A tab at the start page of the UI. What it shows at the end of the test is kept."""
+    need_chromium()
     with sync_playwright() as playwright:
         context = playwright.chromium.launch_persistent_context(
             tmp_path / "profile",
-            executable_path=_CHROMIUM,
+            executable_path=CHROMIUM,
             headless=True,  # adds --headless
             args=_FLAGS,
             locale="en-US",  # of the messages that Chromium itself shows

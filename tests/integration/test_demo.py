@@ -7,12 +7,15 @@ from pathlib import Path
 import pytest
 
 from tests.support.images import make_album
+from tests.support.needs import need_docker
 
 TREE = Path(__file__).resolve().parents[2]
 
 
 @pytest.mark.parametrize("pool", ["docker", "process"])
 def test_demo(pool: str, tmp_path: Path) -> None:
+    if pool == "docker":
+        need_docker()
     make_album(tmp_path / "photos")
     done = subprocess.run(
         ["make", "demo", f"POOL={pool}", f"INPUTS={tmp_path / 'photos'}"],

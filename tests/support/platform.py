@@ -16,6 +16,8 @@ from uuid import UUID
 
 import httpx
 
+from tests.support.needs import need_docker
+
 BIN = Path(sys.executable).parent
 FINAL = {"COMPLETED", "FAILED", "CRASHED", "CANCELLED"}
 _START = 240.0  # seconds; the first start on Docker may build the image
@@ -167,6 +169,8 @@ def platform_up(
 
     The block starts when `up` has printed `ready`, or, for "server", when its server is starting.
     """
+    if pool == "docker":
+        need_docker()
     home.mkdir(parents=True, exist_ok=True)
     environment = dict(os.environ) | {"PREFECTURE_HOME": str(home)} | dict(settings or {})
     environment |= {"PREFECT_HOME": str(home / "client"), "DO_NOT_TRACK": "1"}

@@ -4,12 +4,15 @@ import subprocess
 import sys
 from pathlib import Path
 
+from tests.support.needs import need_namespaces
+
 _ROOT = Path(__file__).parents[2]
 _MOUNT = 'mount -t tmpfs -o "$1" none "$2" && shift 2 && exec "$@"'
 
 
 def on_small_disk(root: Path, options: str, module: str, *arguments: object) -> str:
     """What `python -m module` prints that sees a tmpfs with these mount options at `root`."""
+    need_namespaces()
     root.mkdir()
     # A user namespace makes this work without root as well.
     unshare = ["unshare", "--user", "--map-root-user", "--mount", "sh", "-ec", _MOUNT, "sh"]
