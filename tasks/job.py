@@ -30,21 +30,23 @@ _NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)  # met in the middle of the
 
 P = ParamSpec("P")
 _Body = Callable[P, Coroutine[Any, Any, Receipt]]
+_Returned = dict[str, Any]  # a Receipt as plain JSON, which anyone can read without our classes
 
 
-def compute_task(name: str) -> Callable[[_Body[P]], Flow[P, Coroutine[Any, Any, Receipt]]]:
+def compute_task(name: str) -> Callable[[_Body[P]], Flow[P, Coroutine[Any, Any, _Returned]]]:
     """Make a flow of an async function that takes a payload and a results directory.
 
     An error of ours ends the run Failed with its one line and no traceback.
     Parameters are validated here and not by Prefect, whose message takes several lines.
     """
 
-    def decorate(body: _Body[P]) -> Flow[P, Coroutine[Any, Any, Receipt]]:
+    def decorate(body: _Body[P]) -> Flow[P, Coroutine[Any, Any, _Returned]]:
         @functools.wraps(body)
-        async def attempt(*args: P.args, **kwargs: P.kwargs) -> Receipt | State:
+        async def attempt(*args: P.args, **kwargs: P.kwargs) -> _Returned | State:
             try:
                 given = inspect.signature(body).bind(*args, **kwargs).arguments
-                return await body(**_validated(body, given))  # pyright: ignore[reportCallIssue]  # validated against body's own signature
+                receipt = await body(**_validated(body, given))  # pyright: ignore[reportCallIssue]  # validated against body's own signature
+                return receipt.model_dump(mode="json")
             except PrefectureError as error:
                 get_run_logger().error("%s", error)
                 return Failed(message=str(error))
@@ -62,7 +64,7 @@ def compute_task(name: str) -> Callable[[_Body[P]], Flow[P, Coroutine[Any, Any, 
             result_storage=f"local-file-system/{RESULT_BLOCK}",
             result_serializer="json",
         )(attempt)
-        return cast(Flow[P, Coroutine[Any, Any, Receipt]], made)
+        return cast(Flow[P, Coroutine[Any, Any, _Returned]], made)
 
     return decorate
 
