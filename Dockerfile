@@ -69,4 +69,4 @@ COPY tasks tasks
 COPY work_pools work_pools
 RUN python -m compileall -q .
 USER 10001:10001
-CMD ["python", "-m", "prefect.engine"]
+CMD ["python", "-m", "work_pools.engine"]

@@ -23,7 +23,7 @@ venv: .venv/installed
 .venv/installed: requirements.lock pyproject.toml
 	@test -n "$(PYTHON)" && $(PYTHON) -c "$(FITS)" \
 		|| { echo "Prefecture needs Python 3.11 to 3.13; name one with PYTHON=..."; exit 1; }
-	test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	$(BIN)/python -m pip --version >/dev/null 2>&1 || $(PYTHON) -m venv --clear .venv
 	$(BIN)/python deployments/image_requirements.py build pyproject.toml requirements.lock > .venv/build.txt
 	$(BIN)/pip install --quiet --require-hashes --no-deps -r .venv/build.txt
 	$(BIN)/pip install --quiet --require-hashes --no-build-isolation -r requirements.lock

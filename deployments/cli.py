@@ -20,6 +20,7 @@ from deployments import tables
 from deployments.apply import apply as apply_all
 from deployments.demo.run import demo as run_demo
 from deployments.embedded import docker_engine
+from deployments.embedded.up import until_stopped
 from deployments.embedded.up import up as run_up
 from deployments.results import find_result, read_result
 from deployments.status import read_status
@@ -32,8 +33,8 @@ _DEFAULT_API = "http://127.0.0.1:4200/api"  # where `prefecture up` listens
 
 app = App(name="prefecture", help="Compute infrastructure on Prefect.", version_flags=[])
 _WIDE = 160  # columns where the output is no terminal: a pipe or a log needs no folding
-_out = Console(highlight=False, width=None if sys.stdout.isatty() else _WIDE)
-_err = Console(stderr=True, highlight=False)
+_out = Console(highlight=False, markup=False, width=None if sys.stdout.isatty() else _WIDE)
+_err = Console(stderr=True, highlight=False, markup=False)
 
 
 @app.command
@@ -67,7 +68,15 @@ def apply(*, pool: Pool | None = None) -> None:
     settings = get_settings()
     engine = docker_engine.find_engine()
     chosen = pool or (Pool.DOCKER if engine else Pool.PROCESS)
-    image = docker_engine.image_tag(engine, settings) if engine else settings.image
+    image = settings.image
+    if chosen is Pool.DOCKER:
+        if engine is not None:
+            image = docker_engine.ensure_image(engine, settings, _say)
+        elif image is None:
+            raise OperatorError(
+                "no Docker engine answers here: set PREFECTURE_IMAGE to the image that the "
+                "workers' engine has"
+            )
 
     async def put() -> int:
         async with _client():
@@ -169,7 +178,12 @@ def demo(*, pool: Pool | None = None, inputs: Path | None = None) -> None:
     inputs
         A folder of your own photographs.
     """
-    asyncio.run(run_demo(pool, inputs, _out))
+
+    async def run() -> bool:
+        return await until_stopped(run_demo(pool, inputs, _out), _say)
+
+    if not asyncio.run(run()):
+        raise OperatorError("the demo was stopped")
 
 
 def main() -> None:
@@ -186,6 +200,12 @@ def main() -> None:
             f"no Prefect server answers at {_api()}: start one with `prefecture up`, or set "
             "PREFECT_API_URL"
         )
+    except httpx.HTTPError as error:
+        _fail(f"the Prefect server at {_api()} did not do what was asked: {_first_line(error)}")
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).partition("\n")[0] or type(error).__name__
 
 
 def _fail(message: str) -> None:

@@ -20,7 +20,8 @@ def prepare_folders(settings: Settings, pool: Pool) -> None:
         user, group = map(int, settings.user.split(":"))
         if os.getuid() == 0:
             _hand_over(settings.results, user, group)
-        _check_writable(settings.results, user, group)
+        for folder in (settings.results, *(settings.results / name for name in _OWN)):
+            _check_writable(folder, user, group)
 
 
 def _hand_over(results: Path, user: int, group: int) -> None:

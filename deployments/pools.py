@@ -9,6 +9,7 @@ from typing import Any
 from prefect.client.orchestration import PrefectClient
 from prefect.client.schemas.actions import WorkPoolCreate
 from prefect.client.schemas.objects import WorkQueue
+from prefect.exceptions import ObjectNotFound
 
 from tasks.contracts import Pool, Queue
 from tasks.settings import Settings
@@ -53,11 +54,9 @@ def job_template(pool: Pool, settings: Settings, image: str | None) -> dict[str,
 async def apply_pools(client: PrefectClient, settings: Settings, image: str | None) -> None:
     """Both pools with their queues, high, normal and low in that order of priority."""
     for pool in Pool:
+        template = job_template(pool, settings, image or await _image_of(client, pool))
         await client.create_work_pool(
-            WorkPoolCreate(
-                name=pool, type=pool, base_job_template=job_template(pool, settings, image)
-            ),
-            overwrite=True,
+            WorkPoolCreate(name=pool, type=pool, base_job_template=template), overwrite=True
         )
         present = {queue.name: queue for queue in await read_queues(client, pool)}
         for priority, queue in enumerate(Queue, start=1):
@@ -70,6 +69,15 @@ async def apply_pools(client: PrefectClient, settings: Settings, image: str | No
                     path_params={"work_pool_name": pool, "name": queue},
                     json={"priority": priority},
                 )
+
+
+async def _image_of(client: PrefectClient, pool: Pool) -> str | None:
+    """The image that a pool's jobs run in now, where there is such a pool."""
+    try:
+        template = (await client.read_work_pool(pool)).base_job_template
+    except ObjectNotFound:
+        return None
+    return template.get("job_configuration", {}).get("image")
 
 
 async def read_queues(client: PrefectClient, pool: str) -> list[WorkQueue]:

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Mapping
 from typing import Any
-from uuid import UUID
+from uuid import UUID, uuid4
 
 from prefect.client.orchestration import PrefectClient
 from prefect.exceptions import ObjectNotFound, PrefectHTTPStatusError
@@ -23,8 +23,6 @@ async def submit(
     *,
     queue: str = Queue.NORMAL,
     tags: Iterable[str] = (),
-    name: str | None = None,
-    job_variables: Mapping[str, Any] | None = None,
 ) -> UUID:
     """Hand a job to the server and return its id at once. Raises InvalidPayload with one line."""
     parameters = {"payload": dict(payload), "results_directory": results_directory}
@@ -42,11 +40,12 @@ async def submit(
             f"there is no compute task '{task}': `prefect deployment ls` lists them, "
             "`prefecture apply` puts them on the server"
         ) from None
-    body: dict[str, Any] = {"parameters": parameters, "tags": list(tags)}
-    if name is not None:
-        body["name"] = name
-    if job_variables is not None:
-        body["job_variables"] = dict(job_variables)
+    body = {
+        "parameters": parameters,
+        "tags": list(tags),
+        # Prefect's client sends a request again whose answer was lost: without a key, a second job.
+        "idempotency_key": f"submit:{uuid4()}",
+    }
     try:
         # Without a state in the body the server stamps the time: its clock, not ours, keeps the
         # queue first in, first out. Prefect's own method always sends one.

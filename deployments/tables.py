@@ -1,5 +1,6 @@
 """Tables for the terminal."""
 
+import shlex
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -73,7 +74,8 @@ def _stray(stray: StrayQueue) -> str:
         f"Queue '{stray.name}' of pool {stray.pool} is none of ours: a typo when submitting makes "
         "such a queue, and its jobs run after all others. "
         + (f"Its last jobs: {runs}. " if runs else "It is empty. ")
-        + f"Remove it with: prefect work-queue delete {stray.name} --pool {stray.pool}"
+        + "When its jobs have ended, and not before, remove it with: prefect work-queue delete "
+        + f"{shlex.quote(stray.name)} --pool {stray.pool}"
     )
 
 

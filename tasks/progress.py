@@ -31,7 +31,12 @@ class Progress:
 async def show_progress(text: str) -> AsyncGenerator[Progress]:
     """A progress bar in the UI for as long as the block runs."""
     progress = Progress(text=text)
-    bar = await acreate_progress_artifact(0.0, description=text)
+    try:
+        bar = await acreate_progress_artifact(0.0, description=text)
+    except httpx.HTTPError as error:
+        get_run_logger().warning("progress will not be shown: %s", error)
+        yield progress
+        return
     ticker = asyncio.create_task(_show_changes(bar, progress))
     try:
         yield progress

@@ -84,6 +84,7 @@ class Settings(BaseSettings):
     cpus: int = Field(
         default_factory=lambda: min(2, len(os.sched_getaffinity(0))),
         ge=1,
+        le=os.cpu_count() or 1,  # the Docker engine refuses more than there are
         description="CPUs one job may use; its number of working threads.",
     )
     memory: str = Field(

@@ -30,10 +30,10 @@ def reader(docker_platform: Platform, tmp_path_factory: pytest.TempPathFactory) 
     return tmp_path_factory.mktemp("reader")
 
 
-def run(platform: Platform, folder: Path, program: list[str], text: str) -> str:
+def run(platform: Platform, folder: Path, program: list[str], text: str, **more: str) -> str:
     """Run an example with the one thing changed that a test must: the port."""
     text = text.replace("127.0.0.1:4200", f"127.0.0.1:{platform.port}")
-    environment: dict[str, Any] = platform.environment | {"PREFECT_API_URL": platform.api}
+    environment: dict[str, Any] = platform.environment | more
     environment["PATH"] = f"{BIN}:{environment['PATH']}"
     done = subprocess.run(
         [*program, text],
@@ -49,8 +49,6 @@ def run(platform: Platform, folder: Path, program: list[str], text: str) -> str:
 
 
 def test_shell_examples(docker_platform: Platform, reader: Path) -> None:
-    (reader / "prefect.yaml").symlink_to(TREE / "prefect.yaml")
-    (reader / "flows").symlink_to(TREE / "flows")
     examples = [block for block in blocks("sh") if block not in ELSEWHERE]
     assert len(examples) == len(blocks("sh")) - len(ELSEWHERE)
     wait = 'until prefecture results "$JOB" > result 2> error; do ! grep -q Failed error; done\n'
@@ -65,7 +63,9 @@ def test_shell_examples(docker_platform: Platform, reader: Path) -> None:
 
 def test_python_examples(docker_platform: Platform, reader: Path) -> None:
     for block in blocks("python"):
-        shown = run(docker_platform, reader, [str(BIN / "python"), "-W", "error", "-c"], block)
+        program = [str(BIN / "python"), "-W", "error", "-c"]
+        # As the reader has exported it in the shell.
+        shown = run(docker_platform, reader, program, block, PREFECT_API_URL=docker_platform.api)
         assert shown.startswith("Completed")
 
 

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import docker
+import requests
 from docker.errors import APIError, DockerException, ImageNotFound, NotFound
 
 from deployments.pools import TREE
@@ -98,7 +99,11 @@ def ensure_image(
 
 def containers_of(client: docker.DockerClient, worker: str) -> list[Any]:
     """The containers that a worker started, running or not."""
-    return client.containers.list(all=True, filters={"label": f"{_WORKER_LABEL}={worker}"})
+    label = f"{_WORKER_LABEL}={worker}"
+    try:
+        return client.containers.list(all=True, filters={"label": label}, ignore_removed=True)
+    except requests.RequestException as error:
+        raise OperatorError(f"the Docker engine does not answer any more: {error}") from error
 
 
 def remove_containers(client: docker.DockerClient, worker: str) -> int:

@@ -69,4 +69,8 @@ def _was_cancelled(run: FlowRun) -> bool:
 def _next(run: FlowRun) -> State:
     if _was_cancelled(run):
         return Cancelled(message="cancelled; its worker was stopped")
-    return Scheduled(message="its worker was stopped: back in the queue")
+    # The time it was due is its place in the queue.
+    return Scheduled(
+        scheduled_time=run.expected_start_time,
+        message="its worker was stopped: back in the queue",
+    )

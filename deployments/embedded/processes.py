@@ -13,6 +13,7 @@ import psutil
 
 from tasks.errors import OperatorError
 
+_LIBC = ctypes.CDLL(None)  # here, since to load it between fork and exec could deadlock
 _PR_SET_PDEATHSIG = 1
 _PR_SET_CHILD_SUBREAPER = 36
 _LONGEST_PAUSE = 30.0  # seconds before a child that keeps ending is started again
@@ -23,7 +24,7 @@ _LOG_TAIL = 4000
 def adopt_orphans() -> None:
     """Have what our children leave behind become ours, so that we can find it and end it."""
     if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+        _LIBC.prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
 
 
 class Child:
@@ -91,9 +92,14 @@ class Child:
             if asyncio.get_running_loop().time() - started > 10 * _LONGEST_PAUSE:
                 pause = 1.0
             self._say(f"the {self.name} ended with {code} (see {self._log}); starting it again")
-            await asyncio.sleep(pause)
-            pause = min(2 * pause, _LONGEST_PAUSE)
-            await self._spawn()
+            while True:
+                await asyncio.sleep(pause)
+                pause = min(2 * pause, _LONGEST_PAUSE)
+                try:
+                    await self._spawn()
+                    break
+                except OSError as error:
+                    self._say(f"the {self.name} cannot be started: {error}; trying again")
 
 
 async def kill(processes: list[psutil.Process]) -> None:
@@ -108,15 +114,15 @@ async def kill(processes: list[psutil.Process]) -> None:
         raise OperatorError(f"processes {[p.pid for p in alive]} do not end: look at them by hand")
 
 
-def processes_naming(word: str) -> list[psutil.Process]:
-    """Every process of this user that names `word` in its command or environment.
+def processes_with(variable: str, value: str) -> list[psutil.Process]:
+    """Every process with this variable in its environment.
 
-    How a worker that a killed `up` left, and its jobs, are found: all of them name the worker.
+    How a worker that is gone has its jobs found: they inherit the mark it was started with.
     """
     found: list[psutil.Process] = []
     for process in psutil.process_iter():
         try:
-            if word in process.cmdline() or word in process.environ().values():
+            if process.environ().get(variable) == value:
                 found.append(process)
         except (psutil.AccessDenied, psutil.NoSuchProcess):
             continue  # another user's, or gone: not one of ours
@@ -143,7 +149,7 @@ async def _spawn(
     def die_with_parent() -> None:
         # Where we are killed outright, the child is asked to end too: it has children to end.
         if sys.platform == "linux":
-            ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM, 0, 0, 0)
+            _LIBC.prctl(_PR_SET_PDEATHSIG, signal.SIGTERM, 0, 0, 0)
             if os.getppid() != parent:
                 os._exit(1)
 

@@ -8,10 +8,11 @@ import signal
 import socket
 import sys
 import uuid
-from collections.abc import AsyncGenerator, Callable, Generator
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import AsyncGenerator, Callable, Coroutine, Generator
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import docker
 import httpx
@@ -20,7 +21,7 @@ from prefect.settings import PREFECT_API_URL, temporary_settings
 
 from deployments.apply import apply
 from deployments.embedded import docker_engine, interrupted
-from deployments.embedded.processes import Child, adopt_orphans, kill, leftovers, processes_naming
+from deployments.embedded.processes import Child, adopt_orphans, kill, leftovers, processes_with
 from tasks.contracts import Pool
 from tasks.errors import OperatorError
 from tasks.settings import Settings, client_environment, server_environment
@@ -77,45 +78,61 @@ async def running(
             say,
         )
         _remember(settings, [*unsettled, worker])
-        try:
+        # Undone in reverse order, each step whatever becomes of the others.
+        async with AsyncExitStack() as undo:
+            if engine is not None:
+                undo.callback(engine.close)
+            undo.push_async_callback(_kill_leftovers)
+            undo.push_async_callback(server.stop)
             await server.start()
             await _until_healthy(server, api_url)
-            with temporary_settings({PREFECT_API_URL: api_url}):
-                count = await apply(pool, settings, api_url, image)
-                for last in unsettled:
-                    await _put_back(settings, last, say)
+            undo.enter_context(temporary_settings({PREFECT_API_URL: api_url}))
+            count = await apply(pool, settings, api_url, image)
+            if all([await _put_back(settings, last, say) for last in unsettled]):
                 _remember(settings, [worker])
-                await runner.start()
-                yield Running(api_url, f"http://{_HOST}:{port}", pool, worker, count)
-        finally:
-            # Given time, the worker would report the jobs that we end as crashed.
-            await runner.stop(at_once=True)
+            undo.push_async_callback(_put_back, settings, worker, say)
             if engine is not None:
-                await asyncio.to_thread(docker_engine.remove_containers, engine, worker)
-            if server.running and runner.started:
-                with temporary_settings({PREFECT_API_URL: api_url}):
-                    await _put_back(settings, worker, say)
-            await server.stop()
-            await kill(leftovers())
-            if engine is not None:
-                engine.close()
+                undo.push_async_callback(
+                    asyncio.to_thread, docker_engine.remove_containers, engine, worker
+                )
+            undo.push_async_callback(_end_worker, runner, worker)
+            await runner.start()
+            yield Running(api_url, f"http://{_HOST}:{port}", pool, worker, count)
 
 
 async def up(settings: Settings, pool: Pool | None, slots: int, port: int, say: Say) -> None:
-    """Run until Ctrl-C or SIGTERM."""
+    """Run until Ctrl-C, SIGTERM or the end of the terminal."""
+    await until_stopped(_run(settings, pool, slots, port, say), say)
+
+
+async def until_stopped(work: Coroutine[Any, Any, None], say: Say) -> bool:
+    """Do the work, or cancel it at a signal and let it tidy up. Returns whether it was done."""
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
-    for number in (signal.SIGINT, signal.SIGTERM):
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         loop.add_signal_handler(number, stop.set)
-    starting = asyncio.create_task(_run(settings, pool, slots, port, say))
+    working = asyncio.create_task(work)
     stopped = asyncio.create_task(stop.wait())
-    await asyncio.wait({starting, stopped}, return_when=asyncio.FIRST_COMPLETED)
-    if not starting.done():
+    await asyncio.wait({working, stopped}, return_when=asyncio.FIRST_COMPLETED)
+    done = working.done()
+    if not done:
         say("stopping; jobs that run go back in their queue")
-        starting.cancel()
+        working.cancel()
     stopped.cancel()
     with contextlib.suppress(asyncio.CancelledError):
-        await starting
+        await working
+    return done
+
+
+async def _end_worker(runner: Child, worker: str) -> None:
+    # Given time, the worker would report the jobs that we end as crashed.
+    await runner.stop(at_once=True)
+    # Its jobs, where it was gone already; as processes, they do not end with it.
+    await kill(processes_with(_MARK, worker))
+
+
+async def _kill_leftovers() -> None:
+    await kill(leftovers())
 
 
 async def _run(settings: Settings, pool: Pool | None, slots: int, port: int, say: Say) -> None:
@@ -181,7 +198,7 @@ def _server(port: int) -> list[str]:
 
 def _server_env(settings: Settings, worker: str) -> dict[str, str]:
     return server_environment(
-        **{_MARK: worker},
+        **{_MARK: _of_server(worker)},
         PREFECT_HOME=str(settings.home / "prefect"),
         PREFECT_SERVER_ANALYTICS_ENABLED="false",
         # Else the UI asks port 4200, whichever port it is served on.
@@ -211,7 +228,7 @@ def _worker_env(settings: Settings, worker: str, api_url: str) -> dict[str, str]
 
 
 async def _until_healthy(server: Child, api_url: str) -> None:
-    async with httpx.AsyncClient() as client:
+    async with httpx.AsyncClient(trust_env=False) as client:
         deadline = asyncio.get_running_loop().time() + _SERVER_START
         while asyncio.get_running_loop().time() < deadline:
             if not server.running:
@@ -242,18 +259,26 @@ async def _end_what_a_kill_left(
     memory = settings.home / _MEMORY
     workers: list[str] = json.loads(memory.read_text()) if memory.exists() else []
     for worker in workers:
-        await kill(processes_naming(worker))
+        for mark in (worker, _of_server(worker)):
+            await kill(processes_with(_MARK, mark))
         if engine is not None:
             await asyncio.to_thread(docker_engine.remove_containers, engine, worker)
     return workers
 
 
-async def _put_back(settings: Settings, worker: str, say: Say) -> None:
+def _of_server(worker: str) -> str:
+    """The mark of the server that runs beside a worker: not the worker's, whose jobs inherit it."""
+    return f"{worker}/server"
+
+
+async def _put_back(settings: Settings, worker: str, say: Say) -> bool:
+    """Put a worker's jobs back in their queue. Returns whether that is settled."""
     try:
         async with get_client() as client:
             count = await interrupted.put_back(client, worker, settings.results)
     except httpx.HTTPError as error:
         say(f"jobs that were running go back in their queue at the next start: {error}")
-        return
+        return False
     if count:
         say(f"{count} jobs that were running are back in their queue")
+    return True

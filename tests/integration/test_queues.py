@@ -59,12 +59,12 @@ def test_status_counts_and_names_a_queue_that_a_typo_made(one_slot: Platform) ->
 
 def test_our_own_ways_in_refuse_an_unknown_queue(one_slot: Platform) -> None:
     done = one_slot.command(
-        "prefecture", "submit", "find-primes", '{"upper_bound": 10}', "x", "--queue", "hihg"
+        "prefecture", "submit", "find-primes", '{"upper_bound": 10}', "x", "--queue", "hugh"
     )
     assert done.returncode == 1
-    assert done.stderr == "prefecture: there is no queue 'hihg': choose high, normal, low\n"
+    assert done.stderr == "prefecture: there is no queue 'hugh': choose high, normal, low\n"
     queues = one_slot.rest("POST", f"/work_pools/{one_slot.pool}/queues/filter", {}).json()
-    assert "hihh" not in {queue["name"] for queue in queues}
+    assert "hugh" not in {queue["name"] for queue in queues}
 
 
 def test_apply_twice_changes_nothing(one_slot: Platform, tmp_path: Path) -> None:
@@ -82,3 +82,16 @@ def test_apply_twice_changes_nothing(one_slot: Platform, tmp_path: Path) -> None
     done = one_slot.command("prefecture", "apply", "--pool", one_slot.pool)
     assert done.returncode == 0, done.stderr
     assert everything() == before
+
+
+def test_prefects_own_deploy_reads_the_same_file(one_slot: Platform) -> None:
+    tree = Path(__file__).parents[2]
+    done = one_slot.command("prefect", "--no-prompt", "deploy", "--all", folder=tree)
+    assert done.returncode == 0, done.stdout + done.stderr
+    deployments = one_slot.rest("POST", "/deployments/filter", {}).json()
+    assert len(deployments) == 9
+    assert {deployment["work_pool_name"] for deployment in deployments} == {"docker"}
+    again = one_slot.command("prefecture", "apply", "--pool", one_slot.pool)
+    assert again.returncode == 0, again.stderr
+    job = one_slot.hand_in("find-primes/low", {"upper_bound": 10}, "deployed")
+    one_slot.completed(job, "deployed")

@@ -130,10 +130,11 @@ class Platform:
         filter = {"artifacts": {"flow_run_id": {"any_": [str(job)]}, "type": {"any_": [kind]}}}
         return self.rest("POST", "/artifacts/filter", filter).json()
 
-    def command(self, *words: str) -> subprocess.CompletedProcess[str]:
+    def command(self, *words: str, folder: Path | None = None) -> subprocess.CompletedProcess[str]:
         """`prefecture` or `prefect` with the words that follow, against this server."""
         return subprocess.run(
             [str(BIN / words[0]), *words[1:]],
+            cwd=folder,
             env=self.environment | {"PREFECT_API_URL": self.api},
             capture_output=True,
             text=True,

@@ -196,13 +196,13 @@ def test_job_environment_holds_what_a_job_needs_and_no_secret(
     for name in (*CLIENTS, *SERVERS, *NOWHERE, *OLD_SERVER_NAMES):
         if not name.startswith(PREFIX):
             monkeypatch.setenv(name, "secret")
-    monkeypatch.setenv("PREFECTURE_CPUS", "3")
+    monkeypatch.setenv("PREFECTURE_CPUS", "1")
     home = tmp_path / ".prefecture"
     job = {
         "PREFECTURE_INPUTS_ROOT": str(home / "inputs"),
         "PREFECTURE_RESULTS_ROOT": str(home / "results"),
-        "PREFECTURE_CPUS": "3",
-        "VIPS_CONCURRENCY": "3",
+        "PREFECTURE_CPUS": "1",
+        "VIPS_CONCURRENCY": "1",
     }
     assert Settings().job_environment() == job
     monkeypatch.setenv("PREFECTURE_S3_CREDENTIALS", "aws-credentials/photos")  # a block's name
