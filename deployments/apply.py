@@ -18,6 +18,7 @@ from deployments.folders import prepare_folders
 from deployments.pools import TREE, apply_pools
 from tasks.contracts import RESULT_BLOCK, Pool
 from tasks.errors import OperatorError
+from tasks.results.local import RECORDS
 from tasks.settings import Settings, client_environment
 
 PREFECT_YAML = TREE / "prefect.yaml"
@@ -35,7 +36,7 @@ async def apply(pool: Pool, settings: Settings, api_url: str, image: str | None)
     prepare_folders(settings, pool)
     async with get_client() as client:
         await apply_pools(client, settings, image)
-        await LocalFileSystem(basepath=str(settings.results / ".prefect")).asave(
+        await LocalFileSystem(basepath=str(settings.results / RECORDS)).asave(
             RESULT_BLOCK, overwrite=True
         )
         await _deploy(manifest, pool, api_url)

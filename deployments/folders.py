@@ -5,10 +5,10 @@ from pathlib import Path
 
 from tasks.contracts import Pool
 from tasks.errors import OperatorError
-from tasks.results.local import MANIFEST
+from tasks.results.local import MANIFEST, RECORDS, STAGING
 from tasks.settings import Settings
 
-_OWN = (".prefect", ".staging")  # under the results root: Prefect's records, work in progress
+_OWN = (RECORDS, STAGING)
 
 
 def prepare_folders(settings: Settings, pool: Pool) -> None:

@@ -7,7 +7,7 @@ from uuid import UUID
 from prefect.client.orchestration import PrefectClient
 from prefect.exceptions import ObjectNotFound
 
-from tasks.contracts import JOB_ID_LABEL, Manifest
+from tasks.contracts import Manifest, job_id
 from tasks.errors import InvalidPayload, PrefectureError
 from tasks.results import local
 from tasks.settings import Settings
@@ -19,26 +19,26 @@ async def find_result(client: PrefectClient, settings: Settings, job: str) -> Pa
     Raises PrefectureError with the job's state where there is no result.
     """
     try:
-        job_id = UUID(job)
+        wanted = UUID(job)
     except ValueError:
         raise InvalidPayload(f"'{job}' is not a job id: `prefecture status` shows them") from None
     try:
-        run = await client.read_flow_run(job_id)
+        run = await client.read_flow_run(wanted)
     except ObjectNotFound:
         run = None
     else:
-        job_id = UUID(str(run.labels.get(JOB_ID_LABEL, run.id)))
-        folder = settings.results / str(run.parameters.get("results_directory")) / str(job_id)
+        wanted = job_id(run.labels, run.id)
+        folder = settings.results / str(run.parameters.get("results_directory")) / str(wanted)
         if (folder / local.MANIFEST).is_file():
             return folder
     # The server may be another one by now, or have forgotten the job: the disk has not.
-    folder = await asyncio.to_thread(local.find, settings.results, job_id)
+    folder = await asyncio.to_thread(local.find, settings.results, wanted)
     if folder is not None:
         return folder
     if run is None or run.state is None:
-        raise PrefectureError(f"no job {job_id} is known here, and no result of it: check the id")
+        raise PrefectureError(f"no job {wanted} is known here, and no result of it: check the id")
     message = f": {run.state.message}" if run.state.message else ""
-    raise PrefectureError(f"job {job_id} has no result: it is {run.state.name}{message}")
+    raise PrefectureError(f"job {wanted} has no result: it is {run.state.name}{message}")
 
 
 async def read_result(folder: Path, to: Path | None) -> Manifest:

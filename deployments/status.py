@@ -19,7 +19,7 @@ from prefect.client.schemas.sorting import FlowRunSort
 from prefect.exceptions import ObjectNotFound
 
 from deployments.pools import read_queues
-from tasks.contracts import ATTEMPT_LABEL, JOB_ID_LABEL, Pool, Queue
+from tasks.contracts import ATTEMPT_LABEL, Pool, Queue, job_id
 
 WAITING = [StateType.SCHEDULED]
 RUNNING = [StateType.PENDING, StateType.RUNNING, StateType.CANCELLING]
@@ -121,7 +121,7 @@ def job_status(run: FlowRun, task: str) -> JobStatus:
     waited = (run.start_time - due).total_seconds() if run.start_time and due else 0.0
     state = run.state
     return JobStatus(
-        job=UUID(str(run.labels.get(JOB_ID_LABEL, run.id))),
+        job=job_id(run.labels, run.id),
         attempt=int(run.labels.get(ATTEMPT_LABEL, 1)),
         name=run.name,
         task=task,

@@ -31,8 +31,7 @@ async def submit(
     try:
         TypeAdapter[str](ResultsDirectory).validate_python(results_directory)
     except ValidationError as error:
-        message = error.errors(include_url=False)[0]["msg"].removeprefix("Value error, ")
-        raise InvalidPayload(f"results_directory: {message}") from error
+        raise InvalidPayload.of("results_directory", error) from error
     try:
         deployment = await client.read_deployment_by_name(f"{task}/{queue}")
     except ObjectNotFound:

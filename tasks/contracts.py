@@ -5,6 +5,7 @@ schema can say is said here, so that a bad value is refused with a 409 before an
 """
 
 import re
+from collections.abc import Mapping
 from datetime import datetime
 from enum import StrEnum
 from typing import Annotated, Any, Literal
@@ -43,6 +44,12 @@ _LABEL = "prefecture"
 JOB_ID_LABEL = f"{_LABEL}.job_id"
 ATTEMPT_LABEL = f"{_LABEL}.attempt"
 REQUEUE_OF_LABEL = f"{_LABEL}.requeue_of"
+
+
+def job_id(labels: Mapping[str, Any], run_id: UUID) -> UUID:
+    """The job that a flow run is an attempt at: its own id, unless a label names an earlier run."""
+    return UUID(str(labels.get(JOB_ID_LABEL, run_id)))
+
 
 RESULT_BLOCK = "prefecture-results"
 """The storage block that Prefect keeps each flow's small return value in."""

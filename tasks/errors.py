@@ -11,6 +11,8 @@ PrefectureError
 └── OperatorError         the person who runs Prefecture must change something
 """
 
+from pydantic import ValidationError
+
 
 class PrefectureError(Exception):
     """Base of every error of ours: its message is one line that says what to change."""
@@ -22,6 +24,13 @@ class JobError(PrefectureError):
 
 class InvalidPayload(JobError):
     """A parameter is out of range or not allowed. Submit again as the message says."""
+
+    @classmethod
+    def of(cls, parameter: str, error: ValidationError) -> "InvalidPayload":
+        """What pydantic found wrong first with a parameter, in one line that names the field."""
+        first = error.errors(include_url=False)[0]
+        path = ".".join([parameter, *map(str, first["loc"])])
+        return cls(f"{path}: {first['msg'].removeprefix('Value error, ')}")
 
 
 class SourceNotFound(JobError):

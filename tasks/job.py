@@ -20,7 +20,7 @@ from prefect.states import Failed
 from pydantic import TypeAdapter, ValidationError
 
 from tasks import objects
-from tasks.contracts import ATTEMPT_LABEL, JOB_ID_LABEL, RESULT_BLOCK, Manifest, Receipt
+from tasks.contracts import ATTEMPT_LABEL, RESULT_BLOCK, Manifest, Receipt, job_id
 from tasks.errors import InvalidPayload, PrefectureError
 from tasks.inputs import InputFile, find_local
 from tasks.results import local
@@ -77,10 +77,7 @@ def _validated(body: Callable[..., Any], given: dict[str, Any]) -> dict[str, Any
         try:
             parameters[name] = TypeAdapter[Any](hints[name]).validate_python(value)
         except ValidationError as error:
-            first = error.errors(include_url=False)[0]
-            path = ".".join([name, *map(str, first["loc"])])
-            message = first["msg"].removeprefix("Value error, ")
-            raise InvalidPayload(f"{path}: {message}") from error
+            raise InvalidPayload.of(name, error) from error
     return parameters
 
 
@@ -148,10 +145,10 @@ async def open_job(results_directory: str) -> AsyncGenerator[Job]:
     if context is None or context.flow_run is None:
         raise RuntimeError("open_job() works inside a flow run only")
     run = context.flow_run
-    job_id = UUID(str(run.labels.get(JOB_ID_LABEL, run.id)))
-    with local.open_stage(get_settings().results, results_directory, job_id, run.id) as stage:
+    job = job_id(run.labels, run.id)
+    with local.open_stage(get_settings().results, results_directory, job, run.id) as stage:
         yield Job(
-            id=job_id,
+            id=job,
             attempt=int(run.labels.get(ATTEMPT_LABEL, 1)),
             flow_run=run.id,
             task=context.flow.name if context.flow else "unknown",

@@ -2,7 +2,6 @@
 
 import asyncio
 from pathlib import Path
-from uuid import UUID
 
 from prefect.client.orchestration import PrefectClient
 from prefect.client.schemas.filters import (
@@ -15,11 +14,11 @@ from prefect.client.schemas.filters import (
 from prefect.client.schemas.objects import FlowRun, State, StateType
 from prefect.states import Cancelled, Scheduled
 
-from tasks.contracts import JOB_ID_LABEL, Pool
+from deployments.status import RUNNING
+from tasks.contracts import Pool, job_id
 from tasks.results import local
 
 _WORKER_LABEL = "prefect.worker.name"  # set by Prefect's workers on each run they take
-_HELD = [StateType.PENDING, StateType.RUNNING, StateType.CANCELLING]
 _PAGE = 200
 
 
@@ -33,7 +32,7 @@ async def put_back(client: PrefectClient, worker: str, results: Path) -> int:
     held = await client.read_flow_runs(
         work_pool_filter=WorkPoolFilter(name=WorkPoolFilterName(any_=list(Pool))),
         flow_run_filter=FlowRunFilter(
-            state=FlowRunFilterState(type=FlowRunFilterStateType(any_=_HELD))
+            state=FlowRunFilterState(type=FlowRunFilterStateType(any_=RUNNING))
         ),
         limit=_PAGE,
     )
@@ -46,8 +45,7 @@ async def put_back(client: PrefectClient, worker: str, results: Path) -> int:
         if run.labels.get(_WORKER_LABEL, worker if alone else None) == worker
     ]
     for run in ours:
-        job = UUID(str(run.labels.get(JOB_ID_LABEL, run.id)))
-        await asyncio.to_thread(local.discard_stages, results, job)
+        await asyncio.to_thread(local.discard_stages, results, job_id(run.labels, run.id))
         await client.set_flow_run_state(run.id, _next(run), force=True)
     return sum(1 for run in ours if not _was_cancelled(run))
 

@@ -26,6 +26,7 @@ from tasks.errors import CorruptResult, InvalidPayload, PrefectureError, Results
 
 MANIFEST = "manifest.json"
 STAGING = ".staging"
+RECORDS = ".prefect"  # under the root too: what Prefect keeps of the flows' return values
 _log = logging.getLogger(__name__)
 
 
