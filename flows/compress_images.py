@@ -2,10 +2,11 @@
 
 from functools import partial
 
-from tasks import images
 from tasks.contracts import CompressImages, Receipt, ResultsDirectory
-from tasks.job import compute_task, find_inputs, open_job
-from tasks.picture_sets import keep_name, rework
+from tasks.job import compute_task, open_job
+from tasks.pictures import images
+from tasks.pictures.sets import keep_name, rework
+from tasks.sources import find_inputs
 
 
 @compute_task("compress-images")

@@ -2,10 +2,11 @@
 
 from functools import partial
 
-from tasks import images
 from tasks.contracts import ConvertImages, Receipt, ResultsDirectory
-from tasks.job import compute_task, find_inputs, open_job
-from tasks.picture_sets import name_for_format, rework
+from tasks.job import compute_task, open_job
+from tasks.pictures import images
+from tasks.pictures.sets import name_for_format, rework
+from tasks.sources import find_inputs
 
 
 @compute_task("convert-images")

@@ -6,6 +6,7 @@ schema can say is said here, so that a bad value is refused with a 409 before an
 
 import re
 from collections.abc import Mapping
+from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 from typing import Annotated, Any, Literal
@@ -39,16 +40,37 @@ DIRECTORY_PATTERN = rf"^{_SEGMENT}(/{_SEGMENT})*(?![\s\S])"
 _JOB_ID = re.compile(r"(^|/)[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}(/|$)")
 _SOURCE_PATTERN = r"^[^/\\\x00-\x1f\x7f-\x9f][^\\\x00-\x1f\x7f-\x9f]*(?![\s\S])"
 MAX_NAME_BYTES = 255
+S3_SCHEME = "s3://"
 _LABEL = "prefecture"
 
 JOB_ID_LABEL = f"{_LABEL}.job_id"
 ATTEMPT_LABEL = f"{_LABEL}.attempt"
 REQUEUE_OF_LABEL = f"{_LABEL}.requeue_of"
+REQUEUED_AS_LABEL = f"{_LABEL}.requeued_as"
 
 
 def job_id(labels: Mapping[str, Any], run_id: UUID) -> UUID:
-    """The job that a flow run is an attempt at: its own id, unless a label names an earlier run."""
-    return UUID(str(labels.get(JOB_ID_LABEL, run_id)))
+    """The job that a flow run is an attempt at: its own id, unless a label names an earlier run.
+
+    A label that is no id names none: anyone can set one.
+    """
+    try:
+        return UUID(str(labels.get(JOB_ID_LABEL, run_id)))
+    except ValueError:
+        return run_id
+
+
+def attempt_number(labels: Mapping[str, Any]) -> int:
+    """Which attempt at its job a flow run is: 1 for the first."""
+    try:
+        return max(1, int(labels.get(ATTEMPT_LABEL, 1)))
+    except (TypeError, ValueError):
+        return 1
+
+
+def requeue_key(job: UUID, attempt: int) -> str:
+    """The idempotency key of a later attempt: however many supervisors try, one is made."""
+    return f"requeue:{job}:{attempt}"
 
 
 RESULT_BLOCK = "prefecture-results"
@@ -80,6 +102,10 @@ def _check_published(path: str) -> str:
     return path
 
 
+def _check_folder(path: str) -> str:
+    return path and _check_published(path)
+
+
 def _check_source(value: str) -> str:
     if not re.match(_SOURCE_PATTERN, value):
         raise ValueError(
@@ -87,6 +113,35 @@ def _check_source(value: str) -> str:
             "'photos/*.jpg', or an s3:// address"
         )
     return value
+
+
+_BUCKET = re.compile(r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]")
+_PREFIX = re.compile(rf"({_SEGMENT}(/{_SEGMENT})*)?")
+
+
+@dataclass(frozen=True)
+class S3Address:
+    """A place in S3: a bucket, and what every key there begins with; `prefix` may be empty."""
+
+    bucket: str
+    prefix: str
+
+    @classmethod
+    def parse(cls, text: str) -> "S3Address":
+        """From `s3://bucket/prefix`. Raises ValueError."""
+        bucket, _, prefix = text.removeprefix(S3_SCHEME).partition("/")
+        prefix = prefix.removesuffix("/")
+        named = _BUCKET.fullmatch(bucket) and _PREFIX.fullmatch(prefix)
+        if not named or not text.startswith(S3_SCHEME) or {*"{}"} & {*prefix}:
+            raise ValueError(f"{text!r} is no place in S3: write s3://bucket/prefix")
+        return cls(bucket, prefix)
+
+    def key(self, *parts: str) -> str:
+        """The key of something here."""
+        return "/".join((self.prefix, *parts) if self.prefix else parts)
+
+    def __str__(self) -> str:
+        return f"{S3_SCHEME}{self.bucket}/{self.prefix}".removesuffix("/")
 
 
 ResultsDirectory = Annotated[
@@ -176,7 +231,7 @@ class PublishedFile(BaseModel):
     model_config = ConfigDict(frozen=True)
 
     path: Annotated[str, AfterValidator(_check_published)] = Field(
-        description="relative to the job's results directory, with '/'"
+        description="relative to the manifest, or to its `folder` there, with '/'"
     )
     bytes: int = Field(ge=0)
     sha256: str = Field(pattern=r"^[0-9a-f]{64}$")
@@ -198,6 +253,9 @@ class Manifest(BaseModel):
     published: datetime
     summary: dict[str, Any] = Field(description="what the task has to say about its work")
     files: list[PublishedFile]
+    folder: Annotated[str, AfterValidator(_check_folder)] = Field(
+        default="", description="where the files are, relative to the manifest; empty: beside it"
+    )
 
     @property
     def bytes(self) -> int:
@@ -214,3 +272,26 @@ class Receipt(BaseModel):
     location: str
     files: int = Field(ge=0)
     bytes: int = Field(ge=0)
+
+
+AGENT_VARIABLES = "prefecture_agent_"
+"""Agents report in Prefect variables whose names start like this."""
+
+
+class AgentReport(BaseModel):
+    """What the agent beside a worker says of its host, again every few seconds."""
+
+    model_config = ConfigDict(frozen=True)
+
+    host: str
+    pool: str
+    worker: str
+    failed: dict[str, str] = Field(description="the checks that fail now, and what each found")
+    running: int = Field(ge=0, description="jobs that run on this host")
+    holds_intake: bool = Field(description="whether it has paused the pool until it is well again")
+    at: datetime
+
+    @property
+    def variable(self) -> str:
+        """The name of the variable it stands in."""
+        return AGENT_VARIABLES + re.sub(r"[^a-z0-9_-]", "_", f"{self.pool}_{self.worker}".lower())

@@ -3,10 +3,19 @@
 PrefectureError
 ├── JobError              the job's own fault: final, told to the user in one line
 │   ├── InvalidPayload    a value that the schema could not refuse
+│   │   └── KeyTaken      a key that another job was handed in with
 │   ├── SourceNotFound    nothing there, or outside the inputs root
 │   ├── UnreadableInput   something is there, and it is not what the task works on
 │   └── ResultsUnwritable the results root refuses to be written
 ├── StorageUnavailable    S3 does not answer, or breaks off: passes, no one's fault
+├── EngineUnavailable     the Docker engine does not answer: passes, no one's fault
+├── DeliveryFailed        a notification was not taken: passes, or the receiver must change
+├── ServerUnavailable     the Prefect server does not answer, or not as it should
+├── JobNotCompleted       a job that was waited for
+│   ├── JobFailedError    has failed
+│   ├── JobCancelledError was cancelled
+│   └── JobNotEnded       has not ended in the time given
+├── StageDiscarded        the attempt was given up, and another has taken its place
 ├── CorruptResult         a published file is not what its manifest says
 └── OperatorError         the person who runs Prefecture must change something
 """
@@ -33,6 +42,10 @@ class InvalidPayload(JobError):
         return cls(f"{path}: {first['msg'].removeprefix('Value error, ')}")
 
 
+class KeyTaken(InvalidPayload):
+    """The key names another job. Choose another one, or hand in just what that job was."""
+
+
 class SourceNotFound(JobError):
     """The source names nothing under the inputs root. Put files there, or correct the source."""
 
@@ -46,7 +59,49 @@ class ResultsUnwritable(JobError):
 
 
 class StorageUnavailable(PrefectureError):
-    """S3 cannot be reached for now: not the job's fault. Let the job run again, later."""
+    """S3 cannot be reached for now, and a minute of retries within the run has not helped.
+
+    Not the job's fault, but the job fails: submit it again once S3 answers.
+    """
+
+
+class EngineUnavailable(PrefectureError):
+    """The Docker engine does not answer for now. Start it; jobs wait until it does."""
+
+
+class DeliveryFailed(PrefectureError):
+    """A receiver has not taken a notification. It is tried again; see to what the message names.
+
+    `retry_after` is how many seconds the receiver asks to be left alone, where it says so.
+    """
+
+    def __init__(self, message: str, *, retry_after: float | None = None) -> None:
+        super().__init__(message)
+        self.retry_after = retry_after
+
+
+class ServerUnavailable(PrefectureError):
+    """The Prefect server cannot do what was asked. Start it, or look into its log."""
+
+
+class JobNotCompleted(PrefectureError):
+    """A job that was waited for has no result. See which of these it is."""
+
+
+class JobFailedError(JobNotCompleted):
+    """The job has failed. Change what the message names, and submit it again."""
+
+
+class JobCancelledError(JobNotCompleted):
+    """The job was cancelled. Submit it again, should it be wanted after all."""
+
+
+class JobNotEnded(JobNotCompleted, TimeoutError):
+    """The job has not ended within the time that was given. It goes on: wait once more."""
+
+
+class StageDiscarded(PrefectureError):
+    """This attempt was taken for dead and what it had staged is gone. Another does the job."""
 
 
 class CorruptResult(PrefectureError):

@@ -3,8 +3,8 @@
 import errno
 import os
 import stat
-from collections.abc import Generator, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from pathlib import Path, PurePosixPath
@@ -23,7 +23,7 @@ class InputFile(Protocol):
         """Its path relative to the source, with '/'; unique within the source."""
         ...
 
-    def local(self, scratch: Path) -> AbstractContextManager[Path]:
+    def local(self, scratch: Path) -> AbstractAsyncContextManager[Path]:
         """The file on this machine's disk, for as long as the block runs.
 
         `scratch` is a folder for a copy of what is not on this disk; the copy is removed.
@@ -38,8 +38,8 @@ class LocalFile:
     name: str
     path: Path
 
-    @contextmanager
-    def local(self, scratch: Path) -> Generator[Path]:
+    @asynccontextmanager
+    async def local(self, scratch: Path) -> AsyncGenerator[Path]:
         """The file itself: nothing is copied."""
         yield self.path
 

@@ -4,31 +4,43 @@ import asyncio
 import errno
 import functools
 import inspect
+import os
+import signal
+import threading
 from collections.abc import AsyncGenerator, Callable, Coroutine
-from contextlib import asynccontextmanager
+from contextlib import AbstractContextManager, asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import Any, ParamSpec, cast, get_type_hints
+from pathlib import Path
+from typing import Any, ParamSpec, TypeVar, cast, get_type_hints
 from uuid import UUID
 
 import httpx
 from prefect import Flow, State, flow
 from prefect.artifacts import acreate_markdown_artifact
+from prefect.client.schemas.objects import FlowRun
 from prefect.context import FlowRunContext
+from prefect.exceptions import Abort
 from prefect.logging import get_run_logger
 from prefect.states import Failed
 from pydantic import TypeAdapter, ValidationError
 
-from tasks import objects
-from tasks.contracts import ATTEMPT_LABEL, RESULT_BLOCK, Manifest, Receipt, job_id
-from tasks.errors import InvalidPayload, PrefectureError
-from tasks.inputs import InputFile, find_local
+from tasks.contracts import RESULT_BLOCK, Manifest, Receipt, attempt_number, job_id
+from tasks.errors import InvalidPayload, PrefectureError, StageDiscarded
+from tasks.events import JobStarted, about, job_moved
 from tasks.results import local
-from tasks.settings import get_settings
+from tasks.results.listing import listing
+from tasks.results.root import Result, ResultsRoot, Stage
+from tasks.settings import Settings, get_settings, has_process_of_its_own
+from tasks.steps import in_patience
+from tasks.storage.opening import open_results
 
 _NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)  # met in the middle of the work itself
 
+_LAST_WORDS = 5.0  # seconds in which the engine tells the server of its end
+
 P = ParamSpec("P")
+T = TypeVar("T")
 _Body = Callable[P, Coroutine[Any, Any, Receipt]]
 _Returned = dict[str, Any]  # a Receipt as plain JSON, which anyone can read without our classes
 
@@ -36,7 +48,8 @@ _Returned = dict[str, Any]  # a Receipt as plain JSON, which anyone can read wit
 def compute_task(name: str) -> Callable[[_Body[P]], Flow[P, Coroutine[Any, Any, _Returned]]]:
     """Make a flow of an async function that takes a payload and a results directory.
 
-    An error of ours ends the run Failed with its one line and no traceback.
+    An error of ours ends the run Failed with its one line and no traceback. Where the job's result
+    stands already, its receipt is returned and the function not called.
     Parameters are validated here and not by Prefect, whose message takes several lines.
     """
 
@@ -45,28 +58,57 @@ def compute_task(name: str) -> Callable[[_Body[P]], Flow[P, Coroutine[Any, Any, 
         async def attempt(*args: P.args, **kwargs: P.kwargs) -> _Returned | State:
             try:
                 given = inspect.signature(body).bind(*args, **kwargs).arguments
-                receipt = await body(**_validated(body, given))  # pyright: ignore[reportCallIssue]  # validated against body's own signature
+                parameters = _validated(body, given)
+                _say_that_it_began()
+                receipt = await _standing(parameters["results_directory"])
+                if receipt is None:
+                    receipt = await body(**parameters)  # pyright: ignore[reportCallIssue]  # validated against body's own signature
                 return receipt.model_dump(mode="json")
+            except StageDiscarded as error:
+                # Failed would be the job's last word, which another attempt has by now: a crash.
+                raise Abort(str(error)) from error
             except PrefectureError as error:
                 get_run_logger().error("%s", error)
                 return Failed(message=str(error))
             except OSError as error:
                 if error.errno not in _NO_ROOM:
                     raise
-                message = str(local.unwritable(get_settings().results, error))
+                message = str(local.unwritable(get_settings().written, error))
                 get_run_logger().error("%s", message)
                 return Failed(message=message)
+            except asyncio.CancelledError:
+                _end_soon()
+                raise
 
         made = flow(
             name=name,
             validate_parameters=False,
             persist_result=True,
-            result_storage=f"local-file-system/{RESULT_BLOCK}",
+            result_storage=_result_storage(),
             result_serializer="json",
         )(attempt)
         return cast(Flow[P, Coroutine[Any, Any, _Returned]], made)
 
     return decorate
+
+
+def _result_storage() -> str:
+    """The block that the flows' return values are kept in."""
+    # Not get_settings: this is asked when a flow is imported, which must decide nothing for others.
+    if isinstance(Settings().results, Path):
+        return f"local-file-system/{RESULT_BLOCK}"
+    import prefect_aws.s3  # noqa: F401  # makes the type of block known  # pyright: ignore[reportUnusedImport]
+
+    return f"s3-bucket/{RESULT_BLOCK}"
+
+
+def _end_soon() -> None:
+    """Have this process end soon after SIGTERM, whatever its threads are at: nothing else can
+    interrupt one, and the interpreter would wait for each."""
+    if has_process_of_its_own():
+        end = threading.Timer(_LAST_WORDS, os._exit, (128 + signal.SIGTERM,))
+        end.daemon = True
+        end.start()
 
 
 def _validated(body: Callable[..., Any], given: dict[str, Any]) -> dict[str, Any]:
@@ -91,7 +133,8 @@ class Job:
     task: str
     parameters: dict[str, Any]
     submitted: datetime
-    stage: local.Stage
+    results: ResultsRoot
+    stage: Stage
     started: datetime = field(default_factory=lambda: datetime.now(UTC))
 
     async def publish(
@@ -103,85 +146,110 @@ class Job:
         below it. Of several attempts at one job only the first publishes; the others return its
         receipt.
         """
-        files = await asyncio.to_thread(local.inventory, self.stage.files)
-        manifest = await asyncio.to_thread(
-            local.publish,
-            self.stage,
-            Manifest(
-                job=self.id,
-                task=self.task,
-                attempt=self.attempt,
-                flow_run=self.flow_run,
-                parameters=self.parameters,
-                submitted=self.submitted,
-                started=self.started,
-                published=datetime.now(UTC),
-                summary=summary,
-                files=files,
-            ),
+        files = await _off_the_loop(self.results, "store the files", self.stage.store)
+        manifest = Manifest(
+            job=self.id,
+            task=self.task,
+            attempt=self.attempt,
+            flow_run=self.flow_run,
+            parameters=self.parameters,
+            submitted=self.submitted,
+            started=self.started,
+            published=datetime.now(UTC),
+            summary=summary,
+            files=files,
         )
-        location = str(self.stage.target)
-        log = get_run_logger()
-        log.info(
-            "published %s files, %s bytes: %s", f"{len(files):,}", f"{manifest.bytes:,}", location
+        publish = functools.partial(self.stage.publish, manifest)
+        result = await _off_the_loop(self.results, "publish the result", publish)
+        get_run_logger().info(
+            "published %s files, %s bytes: %s",
+            f"{len(result.manifest.files):,}",
+            f"{result.manifest.bytes:,}",
+            result.location,
         )
-        try:
-            await acreate_markdown_artifact(
-                _listing(location, manifest, notes, appendix),
-                description=f"{len(manifest.files):,} files, {manifest.bytes:,} bytes: {location}",
-            )
-        except httpx.HTTPError as error:
-            # The result stands: a missing list in the UI must not make a failure of it.
-            log.warning("the results could not be listed in the UI: %s", error)
-        return Receipt(
-            job=self.id, location=location, files=len(manifest.files), bytes=manifest.bytes
-        )
+        return await _hand_out(result, notes, appendix)
 
 
 @asynccontextmanager
 async def open_job(results_directory: str) -> AsyncGenerator[Job]:
     """The job of the flow run that calls this, with a stage that is removed when the block ends."""
-    context = FlowRunContext.get()
-    if context is None or context.flow_run is None:
-        raise RuntimeError("open_job() works inside a flow run only")
-    run = context.flow_run
+    run, task = _this_run()
     job = job_id(run.labels, run.id)
-    with local.open_stage(get_settings().results, results_directory, job, run.id) as stage:
+    root = open_results(get_settings())
+    async with _in_threads(root.open_stage(results_directory, job, run.id)) as stage:
         yield Job(
             id=job,
-            attempt=int(run.labels.get(ATTEMPT_LABEL, 1)),
+            attempt=attempt_number(run.labels),
             flow_run=run.id,
-            task=context.flow.name if context.flow else "unknown",
+            task=task,
             parameters=run.parameters,
             submitted=run.created or datetime.now(UTC),
+            results=root,
             stage=stage,
         )
 
 
-async def find_inputs(source: str) -> list[InputFile]:
-    """The files that a source names, in the inputs root or in S3. Raises SourceNotFound."""
-    settings = get_settings()
-    if objects.is_s3(source):
-        client = await objects.connect(settings.s3_credentials)
-        return list(await asyncio.to_thread(objects.find_objects, source, client))
-    return list(await asyncio.to_thread(find_local, source, settings.inputs))
+@asynccontextmanager
+async def _in_threads(manager: AbstractContextManager[T]) -> AsyncGenerator[T]:
+    """A context manager whose beginning and end block."""
+    value = await asyncio.to_thread(manager.__enter__)
+    try:
+        yield value
+    except BaseException as error:
+        if not await asyncio.to_thread(manager.__exit__, type(error), error, error.__traceback__):
+            raise
+    else:
+        await asyncio.to_thread(manager.__exit__, None, None, None)
 
 
-_LISTED = 100  # files in the artifact; all of them are in the manifest
+async def _off_the_loop(root: ResultsRoot, doing: str, work: Callable[[], T]) -> T:
+    """Blocking work in a thread, and where a storage may be away for a moment, as a step."""
+    if root.passes_away:
+        return await in_patience(doing, work)
+    return await asyncio.to_thread(work)
 
 
-def _listing(location: str, manifest: Manifest, notes: str, appendix: str) -> str:
-    rows = "\n".join(
-        f"| `{_cell(file.path)}` | {file.bytes:,} |" for file in manifest.files[:_LISTED]
+def _this_run() -> tuple[FlowRun, str]:
+    """The flow run that calls this, and the name of its compute task."""
+    context = FlowRunContext.get()
+    if context is None or context.flow_run is None:
+        raise RuntimeError("a job is known inside its flow run only")
+    return context.flow_run, context.flow.name if context.flow else "unknown"
+
+
+def _say_that_it_began() -> None:
+    run, task = _this_run()
+    attempt = attempt_number(run.labels)
+    job_moved(JobStarted(**about(run, task), attempt=attempt, flow_run=run.id))
+
+
+async def _standing(results_directory: str) -> Receipt | None:
+    """The receipt of the job's result where an earlier attempt has published it.
+
+    It may have ended before it could say so. Raises CorruptResult where the manifest is no good.
+    """
+    run, _ = _this_run()
+    job, root = job_id(run.labels, run.id), open_results(get_settings())
+    find = functools.partial(root.find, results_directory, job)
+    result = await _off_the_loop(root, "look for an earlier result", find)
+    if result is None:
+        return None
+    attempt = result.manifest.attempt
+    get_run_logger().info("attempt %s has published already: %s", attempt, result.location)
+    return await _hand_out(result)
+
+
+async def _hand_out(result: Result, notes: str = "", appendix: str = "") -> Receipt:
+    """List a result in the UI, and make its receipt."""
+    manifest, location = result.manifest, result.location
+    try:
+        await acreate_markdown_artifact(
+            listing(result, notes, appendix),
+            description=f"{len(manifest.files):,} files, {manifest.bytes:,} bytes: {location}",
+        )
+    except httpx.HTTPError as error:
+        # The result stands: a missing list in the UI must not make a failure of it.
+        get_run_logger().warning("the results could not be listed in the UI: %s", error)
+    return Receipt(
+        job=manifest.job, location=location, files=len(manifest.files), bytes=manifest.bytes
     )
-    more = len(manifest.files) - _LISTED
-    rest = f"\n\n… and {more:,} more: see `manifest.json` there." if more > 0 else ""
-    attempt = f", attempt {manifest.attempt}" if manifest.attempt > 1 else ""
-    return (
-        f"## {manifest.task}: {len(manifest.files):,} files, {manifest.bytes:,} bytes{attempt}\n\n"
-        f"`{location}`\n\n{notes}\n\n| file | bytes |\n|---|---:|\n{rows}{rest}\n\n{appendix}\n"
-    )
-
-
-def _cell(text: str) -> str:
-    return text.replace("|", "\\|").replace("`", "'")

@@ -1,32 +1,30 @@
 """Sources kept in S3: listed first, fetched one at a time when their turn comes."""
 
+import asyncio
 import re
 import uuid
-from collections.abc import Generator
-from contextlib import contextmanager
+from collections.abc import AsyncGenerator, Awaitable, Callable, Generator
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
 
-from prefect.blocks.core import Block
-
-from tasks.contracts import stays_inside
-from tasks.errors import PrefectureError, SourceNotFound, StorageUnavailable
+from tasks.contracts import S3_SCHEME, stays_inside
+from tasks.errors import OperatorError, SourceNotFound, StorageUnavailable
 from tasks.inputs import Glob, split_glob
+from tasks.storage.credentials import TRIES, s3_client
+from tasks.storage.faults import is_passing, s3_errors, text
 
 if TYPE_CHECKING:
     from mypy_boto3_s3.client import S3Client
 
-_SCHEME = "s3://"
 _WILDCARD = re.compile(r"[*?[]")
 _SUFFIX = 16  # characters of a key's suffix that its copy keeps: names of files are short
-_PASSING_STATUS = (408, 429)  # and 500 up
-_PASSING_CODES = ("RequestTimeout", "SlowDown", "Throttling")
 
 
 def is_s3(source: str) -> bool:
     """Whether the source is an s3:// address."""
-    return source.startswith(_SCHEME)
+    return source.startswith(S3_SCHEME)
 
 
 @dataclass(frozen=True)
@@ -37,53 +35,62 @@ class S3Object:
     client: "S3Client"
     bucket: str
     key: str
+    fetch: "Fetch"
+    """How `local` downloads: at once and once, or by a step that is retried."""
 
-    @contextmanager
-    def local(self, scratch: Path) -> Generator[Path]:
-        """A copy in `scratch`, streamed to disk and removed afterwards.
-
-        Raises SourceNotFound where the object is gone or refused, StorageUnavailable where S3 is.
-        """
+    @asynccontextmanager
+    async def local(self, scratch: Path) -> AsyncGenerator[Path]:
+        """A copy in `scratch`, streamed to disk and removed afterwards. Raises as `download`."""
         path = scratch / f"{uuid.uuid4().hex}{PurePosixPath(self.key).suffix[:_SUFFIX]}"
         try:
-            with _reading(f"{_SCHEME}{self.bucket}/{self.key}"):
-                self.client.download_file(self.bucket, self.key, str(path))
+            await self.fetch(self, path)
             yield path
         finally:
             path.unlink(missing_ok=True)
+
+    def download(self, path: Path) -> None:
+        """Write the object to `path`, or nothing. Blocking.
+
+        Raises SourceNotFound where the object is gone or refused, StorageUnavailable where S3 is.
+        """
+        from boto3.s3.transfer import TransferConfig
+
+        with _reading(f"{S3_SCHEME}{self.bucket}/{self.key}"):
+            self.client.download_file(
+                self.bucket,
+                self.key,
+                str(path),
+                Config=TransferConfig(num_download_attempts=TRIES),
+            )
+
+
+Fetch = Callable[[S3Object, Path], Awaitable[None]]
+
+
+async def download_once(found: S3Object, path: Path) -> None:
+    """`S3Object.download` in a thread, tried once."""
+    await asyncio.to_thread(found.download, path)
 
 
 async def connect(credentials: str | None) -> "S3Client":
     """An S3 client from the credentials block that the setting names.
 
-    Raises SourceNotFound where no block is set or the server has none of that name.
+    Raises SourceNotFound where no block is set, the server has none of that name, or AWS refuses
+    it; StorageUnavailable where AWS does not answer.
     """
-    if credentials is None:
-        raise SourceNotFound(
-            "s3:// sources need credentials: save an AwsCredentials or MinIOCredentials block and "
-            "set PREFECTURE_S3_CREDENTIALS to its name, e.g. aws-credentials/photos"
-        )
-    # Registers the block types; heavy, so imported only when a payload names S3.
-    from prefect_aws.credentials import AwsCredentials, MinIOCredentials
-
     try:
-        block = await Block.aload(credentials)
-    except ValueError as error:
-        raise SourceNotFound(
-            f"there is no block {credentials} on the Prefect server: save it, or correct "
-            "PREFECTURE_S3_CREDENTIALS"
-        ) from error
-    assert isinstance(block, AwsCredentials | MinIOCredentials)  # the setting's pattern says so
-    return block.get_s3_client()
+        return await s3_client(credentials)
+    except OperatorError as error:
+        raise SourceNotFound(str(error)) from error
 
 
-def find_objects(source: str, client: "S3Client") -> list[S3Object]:
+def find_objects(source: str, client: "S3Client", fetch: Fetch = download_once) -> list[S3Object]:
     """The objects that an s3:// address names (an object, a prefix or a glob), sorted by name.
 
     Blocking: one request per 1,000 keys. Raises SourceNotFound where there are none, a key cannot
     be a path, or the bucket, key or credentials are refused; StorageUnavailable where S3 is.
     """
-    bucket, _, pattern = source.removeprefix(_SCHEME).partition("/")
+    bucket, _, pattern = source.removeprefix(S3_SCHEME).partition("/")
     if not bucket:
         raise SourceNotFound(f"source '{source}' names no bucket: write s3://bucket/prefix")
     with _reading(source):
@@ -101,7 +108,7 @@ def find_objects(source: str, client: "S3Client") -> list[S3Object]:
                 f"source '{source}': the key {key!r} cannot be a path, by an empty, '.' or '..' "
                 "segment: rename the object, or name a source without it"
             )
-    return [S3Object(name, client, bucket, found[name]) for name in sorted(found)]
+    return [S3Object(name, client, bucket, found[name], fetch) for name in sorted(found)]
 
 
 def _select(keys: list[str], pattern: str) -> dict[str, str]:
@@ -119,35 +126,12 @@ def _select(keys: list[str], pattern: str) -> dict[str, str]:
 
 @contextmanager
 def _reading(address: str) -> Generator[None]:
-    """Every failure of the S3 client as one line."""
-    from boto3.exceptions import Boto3Error
-    from botocore.exceptions import BotoCoreError, ClientError
-    from s3transfer.exceptions import S3DownloadFailedError
-
+    """Every failure of the S3 client as one line: the user's to mend, or no one's."""
     try:
         yield
-    except (Boto3Error, BotoCoreError, ClientError, S3DownloadFailedError) as error:
-        raise _explained(address, error) from error
-
-
-def _explained(address: str, error: Exception) -> PrefectureError:
-    """The user's to mend, or no one's: what fails the same way each time is the user's."""
-    from boto3.exceptions import Boto3Error
-    from botocore.exceptions import (
-        ClientError,
-        ConnectionError,
-        HTTPClientError,
-        IncompleteReadError,
-    )
-
-    text = " ".join(str(getattr(error, "last_exception", error)).split())
-    passing = isinstance(
-        error, Boto3Error | ConnectionError | HTTPClientError | IncompleteReadError
-    )
-    if isinstance(error, ClientError):
-        status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
-        code = error.response.get("Error", {}).get("Code", "")
-        passing = status >= 500 or status in _PASSING_STATUS or code in _PASSING_CODES
-    if passing:
-        return StorageUnavailable(f"{address} cannot be read for now: {text}: try again later")
-    return SourceNotFound(f"{address} cannot be read: {text}")
+    except s3_errors() as error:
+        if is_passing(error):
+            raise StorageUnavailable(
+                f"{address} cannot be read for now: {text(error)}: try again later"
+            ) from error
+        raise SourceNotFound(f"{address} cannot be read: {text(error)}") from error

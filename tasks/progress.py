@@ -1,4 +1,4 @@
-"""How far a job is, as a progress artifact in the UI."""
+"""How far a job is, as a progress artifact in the UI and, in larger steps, by events."""
 
 import asyncio
 from collections.abc import AsyncGenerator
@@ -8,9 +8,16 @@ from uuid import UUID
 
 import httpx
 from prefect.artifacts import acreate_progress_artifact, aupdate_progress_artifact
+from prefect.context import FlowRunContext
 from prefect.logging import get_run_logger
 
+from tasks.contracts import attempt_number
+from tasks.events import JobProgress, about, job_moved
+
 _INTERVAL = 1.0  # seconds between updates: often enough to watch, rare enough to cost nothing
+# Events are kept for a week: one for each step so far, or after so many seconds.
+_STEP = 0.05
+_SECONDS = 10.0
 
 
 @dataclass
@@ -47,12 +54,33 @@ async def show_progress(text: str) -> AsyncGenerator[Progress]:
 
 
 async def _show_changes(bar: UUID, progress: Progress) -> None:
-    shown = Progress(text=progress.text)
+    clock = asyncio.get_running_loop().time
+    shown = told = Progress(text=progress.text)
+    told_at = clock()
     while True:
         await asyncio.sleep(_INTERVAL)
         if progress != shown:
             shown = Progress(progress.fraction, progress.text)
             await _update(bar, shown)
+        far = abs(shown.fraction - told.fraction) >= _STEP
+        if far or (shown != told and clock() - told_at >= _SECONDS):
+            _tell(shown)
+            told, told_at = shown, clock()
+
+
+def _tell(progress: Progress) -> None:
+    context = FlowRunContext.get()
+    if context is None or context.flow_run is None or context.flow is None:
+        return  # no flow run: no job to tell of
+    run = context.flow_run
+    job_moved(
+        JobProgress(
+            **about(run, context.flow.name),
+            attempt=attempt_number(run.labels),
+            fraction=min(1.0, progress.fraction),
+            text=progress.text,
+        )
+    )
 
 
 async def _update(bar: UUID, progress: Progress) -> None:

@@ -9,8 +9,10 @@ from pathlib import Path
 from typing import Annotated
 from uuid import UUID
 
-from pydantic import AfterValidator, AliasChoices, Field
+from pydantic import AfterValidator, AliasChoices, BeforeValidator, ByteSize, Field
 from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from tasks.contracts import S3_SCHEME, S3Address
 
 # What a worker, and so a job of the process pool, may see of the host's environment: enough to
 # find programs, certificates, the time zone and the Docker engine. Prefect's worker hands its whole
@@ -46,7 +48,14 @@ def _check_root(path: Path) -> Path:
     return path
 
 
+def _parse_place(value: object) -> object:
+    if isinstance(value, str) and value.startswith(S3_SCHEME):
+        return S3Address.parse(value)
+    return value
+
+
 Root = Annotated[Path, AfterValidator(_check_root)]
+Place = Annotated[S3Address | Root, BeforeValidator(_parse_place)]
 
 
 class Settings(BaseSettings):
@@ -62,14 +71,22 @@ class Settings(BaseSettings):
     inputs_root: Root | None = Field(
         default=None, description="The folder payloads may read. Default: `inputs` in the home."
     )
-    results_root: Root | None = Field(
+    results_root: Place | None = Field(
         default=None,
-        description="The folder results are published under. Default: `results` in the home.",
+        description="The folder, or s3:// prefix, that results are published under. Default: "
+        "`results` in the home.",
+    )
+    scratch_root: Root | None = Field(
+        default=None,
+        validation_alias="PREFECTURE_SCRATCH",
+        description="Where jobs keep what they will publish in S3, on the worker's disk. Default: "
+        "`scratch` in the home.",
     )
     s3_credentials: str | None = Field(
         default=None,
         pattern=r"^(aws-credentials|minio-credentials)/[a-z0-9-]+$",
-        description="The block that s3:// sources are read with, e.g. aws-credentials/photos.",
+        description="The block that s3:// addresses are read and written with, e.g. "
+        "aws-credentials/photos.",
     )
     image: str | None = Field(
         default=None,
@@ -96,7 +113,57 @@ class Settings(BaseSettings):
         default=None,
         pattern=r"^[1-9][0-9]*:[1-9][0-9]*$",
         description="uid:gid that job containers run as; never root. Owns what they publish. "
-        "Default: you; for root the owner of the results root, or 10001:10001.",
+        "Default: you; for root the owner of the folder that results are written to, or "
+        "10001:10001.",
+    )
+
+    max_attempts: int = Field(
+        default=5, ge=1, le=100, description="How often a job is tried before a crash is final."
+    )
+    requeue_backoff: float = Field(
+        default=5.0,
+        gt=0,
+        le=3600,
+        description="Seconds before the third attempt at a job; twice as long before each later "
+        "one. The second starts at once.",
+    )
+    pending_limit: float = Field(
+        default=60.0,
+        ge=1,
+        description="Seconds after which a job that a worker took, and did not start, is lost.",
+    )
+    agent_timeout: float = Field(
+        default=20.0,
+        ge=5,
+        description="Seconds of silence of a host's agent and worker after which its jobs are "
+        "lost.",
+    )
+    cancel_grace: float = Field(
+        default=30.0, ge=0, description="Seconds between SIGTERM and SIGKILL for a cancelled job."
+    )
+    max_duration: int = Field(
+        default=86_400,
+        ge=1,
+        le=31_536_000,
+        description="Seconds one attempt may run, where neither job nor deployment says.",
+    )
+    min_free_disk: ByteSize = Field(
+        default=ByteSize(2**30),
+        description="Space that must be free under the results root and the engine's own folder.",
+    )
+    min_free_memory: ByteSize = Field(
+        default=ByteSize(256 * 2**20), description="Memory that must be available on the host."
+    )
+
+    notifications: Path | None = Field(
+        default=None,
+        description="The file that says who is told of which jobs. Default: "
+        "deployments/notifications.yaml.",
+    )
+    allow_private_webhooks: bool = Field(
+        default=False,
+        description="Whether webhooks may go to private networks, this host included, and over "
+        "http.",
     )
 
     @property
@@ -105,9 +172,19 @@ class Settings(BaseSettings):
         return self.inputs_root or self.home / "inputs"
 
     @property
-    def results(self) -> Path:
+    def results(self) -> Path | S3Address:
         """The results root in force."""
         return self.results_root or self.home / "results"
+
+    @property
+    def scratch(self) -> Path:
+        """Where jobs keep what they will publish in S3."""
+        return self.scratch_root or self.home / "scratch"
+
+    @property
+    def written(self) -> Path:
+        """The folder of this host that jobs write: where results are published, or on their way."""
+        return self.results if isinstance(self.results, Path) else self.scratch
 
     @property
     def user(self) -> str:
@@ -116,7 +193,7 @@ class Settings(BaseSettings):
             return self.container_user
         if os.getuid():
             return f"{os.getuid()}:{os.getgid()}"
-        status = self.results.stat() if self.results.exists() else None
+        status = self.written.stat() if self.written.exists() else None
         owned = status is not None and status.st_uid and status.st_gid
         return f"{status.st_uid}:{status.st_gid}" if status and owned else _NOBODY_ELSE
 
@@ -127,7 +204,11 @@ class Settings(BaseSettings):
             "PREFECTURE_RESULTS_ROOT": str(self.results),
             "PREFECTURE_CPUS": str(self.cpus),
             "VIPS_CONCURRENCY": str(self.cpus),  # libvips would take every CPU of the host
+            # A job outlives its server for two minutes or so: 2 + 4 + … + 64 s. Past that it ends;
+            # a result that it has published by then stands, and the next attempt finds it.
+            "PREFECT_CLIENT_MAX_RETRIES": "6",
             **({"PREFECTURE_S3_CREDENTIALS": self.s3_credentials} if self.s3_credentials else {}),
+            **({} if self.written == self.results else {"PREFECTURE_SCRATCH": str(self.scratch)}),
         }
 
 
@@ -135,6 +216,12 @@ class Settings(BaseSettings):
 def get_settings() -> Settings:
     """The settings of this process, read once. Raises pydantic.ValidationError on a bad value."""
     return Settings()
+
+
+def own_environment(**extra: str) -> dict[str, str]:
+    """The environment for a process of ours that reads the settings: as a client's, and `extra`."""
+    own = {k: v for k, v in os.environ.items() if k.startswith(("PREFECTURE_", "BASE_IMAGE"))}
+    return client_environment(**own | extra)
 
 
 def child_environment(**extra: str) -> dict[str, str]:
@@ -166,3 +253,8 @@ def api_url() -> str | None:
 def flow_run_id() -> UUID:
     """The flow run that this process was started for: Prefect's workers say it by this variable."""
     return UUID(os.environ["PREFECT__FLOW_RUN_ID"])
+
+
+def has_process_of_its_own() -> bool:
+    """Whether this process was started for one flow run alone."""
+    return "PREFECT__FLOW_RUN_ID" in os.environ

@@ -14,7 +14,7 @@ import os
 import secrets
 import shutil
 from collections.abc import Generator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from uuid import UUID
@@ -22,7 +22,13 @@ from uuid import UUID
 from pydantic import ValidationError
 
 from tasks.contracts import Manifest, PublishedFile
-from tasks.errors import CorruptResult, InvalidPayload, PrefectureError, ResultsUnwritable
+from tasks.errors import (
+    CorruptResult,
+    InvalidPayload,
+    PrefectureError,
+    ResultsUnwritable,
+    StageDiscarded,
+)
 
 MANIFEST = "manifest.json"
 STAGING = ".staging"
@@ -45,7 +51,7 @@ def open_stage(root: Path, directory: str, job: UUID, attempt: UUID) -> Generato
     """A stage for one attempt at `job`, removed when the block ends, published or not.
 
     Raises InvalidPayload where `directory` cannot hold a result, ResultsUnwritable where the root
-    cannot be written.
+    cannot be written, and StageDiscarded where the block fails because someone removed the stage.
     """
     target = root / directory / str(job)
     _check_place(root, target)
@@ -54,23 +60,45 @@ def open_stage(root: Path, directory: str, job: UUID, attempt: UUID) -> Generato
     folder = root / STAGING / f"{job}.{attempt}.{secrets.token_hex(4)}"
     stage = Stage(root, target, folder / "files", folder / "scratch")
     try:
-        with _writing(root):
+        with writing(root):
             for path in (stage.files, stage.scratch):
                 path.mkdir(parents=True)
-        yield stage
+        try:
+            yield stage
+        except Exception as error:
+            if folder.exists():
+                raise
+            raise StageDiscarded(
+                f"attempt {attempt} was given up, and what it staged removed: another does the job"
+            ) from error
     finally:
-        _discard(folder)
+        discard(folder)
 
 
-def discard_stages(root: Path, job: UUID) -> None:
-    """Remove what attempts at a job that are gone have staged. Only once they are gone."""
-    for folder in (root / STAGING).glob(f"{job}.*"):
-        shutil.rmtree(folder)
+def discard_stages(root: Path, job: UUID, attempt: UUID | None = None) -> None:
+    """Remove what one attempt at a job, or all, have staged. Only once they are gone."""
+    for folder in (root / STAGING).glob(f"{job}.{attempt or '*'}.*"):
+        discard(folder)
+
+
+def staged(root: Path) -> set[tuple[UUID, UUID]]:
+    """The job and the attempt of every stage that stands under `root`."""
+    found: set[tuple[UUID, UUID]] = set()
+    for folder in (root / STAGING).glob("*.*.*"):
+        with suppress(ValueError):  # not one of ours: left alone
+            job, attempt, _ = folder.name.split(".")
+            found.add((UUID(job), UUID(attempt)))
+    return found
+
+
+def is_published(root: Path, directory: str, job: UUID) -> bool:
+    """Whether a job's result stands."""
+    return (root / directory / str(job) / MANIFEST).is_file()
 
 
 def inventory(folder: Path) -> list[PublishedFile]:
     """Every file below `folder` with its size and sha256, flushed to the disk, sorted by path."""
-    with _writing(folder):
+    with writing(folder):
         return [
             _seal(path, path.relative_to(folder).as_posix())
             for path in sorted(folder.rglob("*"))
@@ -87,7 +115,7 @@ def publish(stage: Stage, manifest: Manifest) -> Manifest:
     path = stage.files / MANIFEST
     if os.path.lexists(path):
         raise name_taken()
-    with _writing(stage.results):
+    with writing(stage.results):
         path.write_text(manifest.model_dump_json(indent=2) + "\n")
         _flush(path)
         for folder in [*(p for p in stage.files.rglob("*") if p.is_dir()), stage.files]:
@@ -125,17 +153,15 @@ def read_manifest(folder: Path) -> Manifest:
     try:
         return Manifest.model_validate_json((folder / MANIFEST).read_bytes())
     except (OSError, ValidationError) as error:
-        raise CorruptResult(
-            f"{folder / MANIFEST} cannot be read: do not use this result, run the job again"
-        ) from error
+        raise unreadable(folder / MANIFEST) from error
 
 
 def verify(folder: Path, manifest: Manifest) -> None:
     """Compare every file with the manifest. Raises CorruptResult naming the first that differs."""
     for file in manifest.files:
         path = folder / file.path
-        if not path.is_file() or path.stat().st_size != file.bytes or _sha256(path) != file.sha256:
-            raise _damaged(path)
+        if not path.is_file() or path.stat().st_size != file.bytes or sha256(path) != file.sha256:
+            raise damaged(path)
 
 
 def copy(folder: Path, manifest: Manifest, target: Path) -> None:
@@ -144,21 +170,32 @@ def copy(folder: Path, manifest: Manifest, target: Path) -> None:
     Raises CorruptResult naming the first file that differs, PrefectureError where it cannot copy.
     """
     try:
-        if target.exists() and (not target.is_dir() or any(target.iterdir())):
-            raise InvalidPayload(f"{target} is not an empty folder: name a new one")
+        prepare_target(target)
         for file in manifest.files:
             path, to = folder / file.path, target / file.path
             if not path.is_file():
-                raise _damaged(path)
+                raise damaged(path)
             to.parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(path, to)
         verify(target, manifest)
         shutil.copyfile(folder / MANIFEST, target / MANIFEST)
     except OSError as error:
-        raise PrefectureError(
-            f"{folder} cannot be copied to {target}: {error.strerror or error}: free space there, "
-            "or name another folder"
-        ) from error
+        raise uncopied(folder, target, error) from error
+
+
+def prepare_target(target: Path) -> None:
+    """Make the folder that a result is copied to. Raises InvalidPayload where it holds anything."""
+    if target.exists() and (not target.is_dir() or any(target.iterdir())):
+        raise InvalidPayload(f"{target} is not an empty folder: name a new one")
+    target.mkdir(parents=True, exist_ok=True)
+
+
+def uncopied(source: object, target: Path, error: OSError) -> PrefectureError:
+    """The one line for a copy that could not be written."""
+    return PrefectureError(
+        f"{source} cannot be copied to {target}: {error.strerror or error}: free space there, "
+        "or name another folder"
+    )
 
 
 def name_taken() -> InvalidPayload:
@@ -168,10 +205,16 @@ def name_taken() -> InvalidPayload:
     )
 
 
-def _damaged(path: Path) -> CorruptResult:
+def damaged(file: object) -> CorruptResult:
+    """The one line for a file that differs from its manifest."""
     return CorruptResult(
-        f"{path} is not the file that was published: do not use this result, run the job again"
+        f"{file} is not the file that was published: do not use this result, run the job again"
     )
+
+
+def unreadable(manifest: object) -> CorruptResult:
+    """The one line for a manifest that is none."""
+    return CorruptResult(f"{manifest} cannot be read: do not use this result, run the job again")
 
 
 def _check_place(root: Path, target: Path) -> None:
@@ -195,10 +238,11 @@ def _check_place(root: Path, target: Path) -> None:
 
 def _seal(path: Path, name: str) -> PublishedFile:
     _flush(path)
-    return PublishedFile(path=name, bytes=path.stat().st_size, sha256=_sha256(path))
+    return PublishedFile(path=name, bytes=path.stat().st_size, sha256=sha256(path))
 
 
-def _sha256(path: Path) -> str:
+def sha256(path: Path) -> str:
+    """Of a file's content."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
@@ -211,13 +255,21 @@ def _flush(path: Path) -> None:
         os.close(handle)
 
 
-def _discard(folder: Path) -> None:
-    """Remove an attempt's staging folder; what cannot be removed is logged, and harms no job."""
+def discard(folder: Path) -> None:
+    """Remove an attempt's staging folder; what cannot be removed is logged, and harms no job.
+
+    It changes its name first: an attempt that is about to publish, on a host that cannot be
+    reached, then finds nothing to move, where it could have moved what is just being emptied.
+    """
+    name, _, _ = folder.name.rpartition(".")
+    away = folder.with_name(f"{name}.discarded-{secrets.token_hex(4)}")
     try:
-        shutil.rmtree(folder)
+        folder.rename(away)
+        shutil.rmtree(away)
+    except FileNotFoundError:
+        return  # it was never made, or another was first
     except OSError as error:
-        if folder.exists():  # or it was never made, or `discard_stages` was first
-            _log.warning("staging folder %s is left behind: %s", folder, error)
+        _log.warning("staging folder %s is left behind: %s", folder, error)
 
 
 def unwritable(root: Path, error: OSError) -> ResultsUnwritable:
@@ -229,7 +281,8 @@ def unwritable(root: Path, error: OSError) -> ResultsUnwritable:
 
 
 @contextmanager
-def _writing(root: Path) -> Generator[None]:
+def writing(root: Path) -> Generator[None]:
+    """Every failure to write to the disk as one line."""
     try:
         yield
     except OSError as error:

@@ -6,8 +6,8 @@ from dataclasses import dataclass, replace
 
 import pyvips
 
-from tasks import pictures
-from tasks.pictures import Format, Picture
+from tasks.pictures import vips
+from tasks.pictures.vips import Format, Picture
 
 # Metadata of more than this share of the allowed bytes would be paid for in visible quality.
 METADATA_SHARE = 0.2
@@ -132,13 +132,13 @@ def without_metadata(image: pyvips.Image) -> tuple[pyvips.Image, int]:
         if field.startswith(_METADATA):
             image.remove(field)
     # With EXIF kept, libvips writes a minimal block that carries the orientation.
-    return image, KEEP_EXIF_AND_ICC if pictures.number(image, "orientation", 1) != 1 else 8
+    return image, KEEP_EXIF_AND_ICC if vips.number(image, "orientation", 1) != 1 else 8
 
 
 def metadata_bytes(image: pyvips.Image) -> int:
     """Size of what `without_metadata` drops, in bytes."""
     blobs = (f for f in image.get_fields() if f.startswith(_METADATA) and f.endswith("-data"))
-    return sum(len(value) for f in blobs if isinstance(value := pictures.metadata(image, f), bytes))
+    return sum(len(value) for f in blobs if isinstance(value := vips.metadata(image, f), bytes))
 
 
 def default_encoding(format: Format, picture: Picture) -> Encoding:
@@ -160,12 +160,12 @@ def _qualities(options: Callable[[int], Mapping[str, object]]) -> list[Encoding]
 
 def _jpeg_options(picture: Picture, quality: int) -> Mapping[str, object]:
     # Colour that the original does not resolve is not worth bytes now.
-    subsampled = pictures.text(picture.header, "jpeg-chroma-subsample") == "4:2:0"
+    subsampled = vips.text(picture.header, "jpeg-chroma-subsample") == "4:2:0"
     return {
         "Q": quality,
         "subsample_mode": "on" if subsampled else "auto",
         # Best Huffman tables need all coefficients in memory: not for streams.
-        "optimize_coding": picture.decoded_bytes <= pictures.DECODED_IN_MEMORY,
+        "optimize_coding": picture.decoded_bytes <= vips.DECODED_IN_MEMORY,
     }
 
 
@@ -178,14 +178,14 @@ def _webp(_: Picture) -> list[Stage]:
 
 
 def _avif(picture: Picture) -> list[Stage]:
-    bits = pictures.number(picture.header, "bits-per-sample", 8)
+    bits = vips.number(picture.header, "bits-per-sample", 8)
     common = {"compression": "av1", "effort": AVIF_EFFORT, "bitdepth": bits}
     return [Stage(_qualities(lambda q: {"Q": q, **common}), True)]
 
 
 def _png(picture: Picture) -> list[Stage]:
     header = picture.header
-    bits = pictures.number(header, "bits-per-sample", 8)
+    bits = vips.number(header, "bits-per-sample", 8)
     lossless: dict[str, object] = {"compression": 9}
     if bits < 8 and header.bands == 1:
         lossless["bitdepth"] = bits
@@ -196,7 +196,7 @@ def _png(picture: Picture) -> list[Stage]:
     ]
     if bits == 16:
         exact.append(Stage([Encoding({**lossless, "filter": "all"})], to_8_bit=True))
-    if picture.decoded_bytes > pictures.DECODED_BY_WHOLE_CODER:
+    if picture.decoded_bytes > vips.DECODED_BY_WHOLE_CODER:
         return exact  # the quantiser holds the whole picture
     palettes = ((1, 0.0), (2, 0.0), (4, 0.0), (4, 0.5), (4, 1.0), (8, 0.0), (8, 0.5), (8, 1.0))
     options = {"palette": True, "compression": 9, "effort": PALETTE_EFFORT}
@@ -232,7 +232,7 @@ def _tiff(picture: Picture) -> list[Stage]:
         "bigtiff": picture.decoded_bytes > 2**31,
     }
     result = [Stage([Encoding(options)])]
-    if pictures.number(header, "bits-per-sample", 8) == 1 and header.bands == 1:
+    if vips.number(header, "bits-per-sample", 8) == 1 and header.bands == 1:
         bilevel = {"compression": "ccittfax4", "bitdepth": 1}
         return [Stage([Encoding(bilevel)])]
     if header.format == "uchar" and header.bands in (1, 3):

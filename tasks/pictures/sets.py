@@ -8,13 +8,14 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from tasks import images
 from tasks.contracts import MAX_NAME_BYTES, ImageFormat, stays_inside
 from tasks.errors import InvalidPayload, UnreadableInput
-from tasks.images import ImageReport
 from tasks.inputs import InputFile
+from tasks.pictures import images
+from tasks.pictures.images import ImageReport
 from tasks.progress import Progress, show_progress
-from tasks.results.local import MANIFEST, Stage, name_taken
+from tasks.results.local import MANIFEST, name_taken
+from tasks.results.root import Workplace
 from tasks.settings import get_settings
 
 Work = Callable[[Path, str, Path], ImageReport]
@@ -61,7 +62,7 @@ def name_for_format(
 
 
 async def rework(
-    pictures: Sequence[InputFile], rename: Callable[[InputFile], str], work: Work, stage: Stage
+    pictures: Sequence[InputFile], rename: Callable[[InputFile], str], work: Work, stage: Workplace
 ) -> Outcome:
     """Do `work` on every picture, as many at once as the job has CPUs.
 
@@ -74,23 +75,24 @@ async def rework(
     reports: list[ImageReport] = []
     previews: dict[str, bytes] = {}
 
-    def one(picture: InputFile) -> ImageReport:
-        with picture.local(stage.scratch) as source:
-            target = stage.files / rename(picture)
-            target.parent.mkdir(parents=True, exist_ok=True)
-            report = work(source, picture.name, target)
-            if target == stage.files / MANIFEST and report.outcome != "broken":
-                raise name_taken()
-            if report.outcome != "broken" and len(previews) < _PREVIEWS:
-                pair = images.before_and_after(source, target)
-                if pair is not None and len(previews) < _PREVIEWS:
-                    previews[picture.name] = pair
+    def one(picture: InputFile, source: Path) -> ImageReport:
+        target = stage.files / rename(picture)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        report = work(source, picture.name, target)
+        if target == stage.files / MANIFEST and report.outcome != "broken":
+            raise name_taken()
+        if report.outcome != "broken" and len(previews) < _PREVIEWS:
+            pair = images.before_and_after(source, target)
+            if pair is not None and len(previews) < _PREVIEWS:
+                previews[picture.name] = pair
         return report
 
     async def take(progress: Progress) -> None:
         while queue:
+            picture = queue.popleft()
             try:
-                reports.append(await asyncio.to_thread(one, queue.popleft()))
+                async with picture.local(stage.scratch) as source:
+                    reports.append(await asyncio.to_thread(one, picture, source))
             except Exception:
                 queue.clear()  # the others end with the picture they are at
                 raise

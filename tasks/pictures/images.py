@@ -16,10 +16,10 @@ from typing import IO, Literal, NamedTuple
 import pyvips
 from pydantic import BaseModel, ConfigDict
 
-from tasks import encoders, pictures
 from tasks.contracts import ImageFormat
-from tasks.encoders import Encoding, Stage
-from tasks.pictures import Picture, Unreadable, VipsError
+from tasks.pictures import encoders, vips
+from tasks.pictures.encoders import Encoding, Stage
+from tasks.pictures.vips import Picture, Unreadable, VipsError
 
 PREVIEW_BYTES = 30_000
 _WHITE = [255.0, 255.0, 255.0]
@@ -48,7 +48,7 @@ def compress(source: Path, name: str, target: Path, ratio: float) -> ImageReport
     cannot be written.
     """
     try:
-        picture = pictures.open_picture(source)
+        picture = vips.open_picture(source)
         bytes_in = source.stat().st_size
         budget = int(ratio * bytes_in)
         picture = picture.decode()
@@ -82,7 +82,7 @@ def convert(source: Path, name: str, target: Path, format: ImageFormat) -> Image
         try:
             image = _presentable(_upright(picture), format)
             options = {**encoding.options, "keep": encoders.KEEP_ALL}
-            encoded = pictures.encode(image, format, options, target)
+            encoded = vips.encode(image, format, options, target)
         except VipsError:
             fault = picture.explain(format)
             _check_room(picture)
@@ -155,30 +155,30 @@ def _encode(picture: Picture, stage: Stage, encoding: Encoding, target: Path) ->
         if stage.to_8_bit:
             image = _in_8_bit(image)
         options = {**encoding.options, "keep": keep}
-        return pictures.encode(image, picture.format, options, target)
+        return vips.encode(image, picture.format, options, target)
     except VipsError:
         raise picture.explain(picture.format) from None
 
 
 def _pages_for(source: Path, format: ImageFormat) -> Picture:
     """The picture with the pages that `format` is to hold: frames in WebP, pages in TIFF."""
-    first = pictures.open_picture(source, all_pages=False)
-    pictures.check_size(first, format)
-    pages = pictures.number(first.header, "n-pages", 1)
-    upright = pictures.number(first.header, "orientation", 1) == 1
+    first = vips.open_picture(source, all_pages=False)
+    vips.check_size(first, format)
+    pages = vips.number(first.header, "n-pages", 1)
+    upright = vips.number(first.header, "orientation", 1) == 1
     animated = format == "webp" and first.format in ("gif", "webp")
     if pages == 1 or not upright or not (animated or format == first.format == "tiff"):
         return first
-    if animated and first.decoded_bytes * pages > pictures.DECODED_BY_WHOLE_CODER:
+    if animated and first.decoded_bytes * pages > vips.DECODED_BY_WHOLE_CODER:
         return first
-    return pictures.open_picture(source)
+    return vips.open_picture(source)
 
 
 def _upright(picture: Picture) -> pyvips.Image:
     streamed = picture.pixels is None
-    if streamed and pictures.number(picture.header, "orientation", 1) > 2:
+    if streamed and vips.number(picture.header, "orientation", 1) > 2:
         # Turning needs lines out of order: libvips unpacks into a temporary file, not memory.
-        return pictures.load(picture.source, picture.format, access="random").autorot()
+        return vips.load(picture.source, picture.format, access="random").autorot()
     image = picture.image()
     return image if picture.pages > 1 else image.autorot()
 
@@ -213,7 +213,7 @@ def _in_8_bit(image: pyvips.Image) -> pyvips.Image:
 
 
 def _thumbnail(path: Path, width: int) -> pyvips.Image:
-    image = pictures.open_picture(path, all_pages=False).image()
+    image = vips.open_picture(path, all_pages=False).image()
     image = image.thumbnail_image(width, height=width, size="down", output_profile="srgb")
     image = image.colourspace("srgb")
     # In memory, because the pair is encoded several times and a stream is read only once.

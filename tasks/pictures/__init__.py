@@ -1,0 +1,1 @@
+"""Pictures: one file made smaller or converted, and whole sets of them."""

@@ -1,0 +1,117 @@
+"""A results root that is a folder: what tasks.results.local does, behind the interface."""
+
+import tempfile
+from collections.abc import Generator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from uuid import UUID
+
+from tasks.contracts import Manifest, PublishedFile
+from tasks.results import local
+
+
+@dataclass(frozen=True)
+class LocalResult:
+    """A result in a folder."""
+
+    folder: Path
+    manifest: Manifest
+
+    @property
+    def location(self) -> str:
+        """Its folder."""
+        return str(self.folder)
+
+    def __str__(self) -> str:
+        return self.location
+
+    def address(self, file: PublishedFile) -> None:
+        """None: who may see the folder, sees the file."""
+
+    def links(self) -> list[str]:
+        """None either."""
+        return []
+
+    def verify(self) -> None:
+        """Read every file again."""
+        local.verify(self.folder, self.manifest)
+
+    def copy(self, target: Path) -> None:
+        """Copy the files, then read the copies."""
+        local.copy(self.folder, self.manifest, target)
+
+
+@dataclass(frozen=True)
+class LocalStage:
+    """A stage beside the place of its result."""
+
+    stage: local.Stage
+
+    @property
+    def files(self) -> Path:
+        """What is published in the end."""
+        return self.stage.files
+
+    @property
+    def scratch(self) -> Path:
+        """What is not."""
+        return self.stage.scratch
+
+    def store(self) -> list[PublishedFile]:
+        """Flush the files, which are where they stay already."""
+        return local.inventory(self.files)
+
+    def publish(self, manifest: Manifest) -> LocalResult:
+        """Rename the folder to its place."""
+        return LocalResult(self.stage.target, local.publish(self.stage, manifest))
+
+
+@dataclass(frozen=True)
+class LocalRoot:
+    """A folder that results stand under."""
+
+    root: Path
+    passes_away: bool = False
+
+    @contextmanager
+    def open_stage(self, directory: str, job: UUID, attempt: UUID) -> Generator[LocalStage]:
+        """A stage for one attempt; see tasks.results.local."""
+        with local.open_stage(self.root, directory, job, attempt) as stage:
+            yield LocalStage(stage)
+
+    def staged(self) -> set[tuple[UUID, UUID]]:
+        """The job and the attempt of every stage there."""
+        return local.staged(self.root)
+
+    def discard_stages(self, job: UUID, attempt: UUID | None = None) -> None:
+        """Remove what one attempt at a job, or all, have staged."""
+        local.discard_stages(self.root, job, attempt)
+
+    def is_published(self, directory: str, job: UUID) -> bool:
+        """Whether a job's result stands."""
+        return local.is_published(self.root, directory, job)
+
+    def find(self, directory: str, job: UUID) -> LocalResult | None:
+        """The result of a job."""
+        if not self.is_published(directory, job):
+            return None
+        return _read(self.root / directory / str(job))
+
+    def search(self, job: UUID) -> LocalResult | None:
+        """The same in whichever directory."""
+        folder = local.find(self.root, job)
+        return None if folder is None else _read(folder)
+
+    def check(self) -> None:
+        """Write a file that is gone at once."""
+        folder = self.root / local.STAGING
+        try:
+            with tempfile.TemporaryFile(dir=folder) as file:
+                file.write(b"x")
+        except OSError as error:
+            raise local.unwritable(folder, error) from error
+
+
+def _read(folder: Path) -> LocalResult:
+    return LocalResult(folder, local.read_manifest(folder))

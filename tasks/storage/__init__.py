@@ -1,0 +1,1 @@
+"""What the settings name as storage, opened: S3 with its credentials, and the results root."""
