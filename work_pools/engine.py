@@ -2,21 +2,31 @@
 
     python -m work_pools.engine
 
-Runs `python -m prefect.engine` in this interpreter and changes one thing. Where the engine cannot
-even start the flow because of what was asked or deployed (an unknown or missing parameter, a flow
-that does not import), it exits with 1, which the worker can only report as Crashed, as it would a
-lost container. Such a run ends Failed here, with one line, so that a crash always means that
-the infrastructure failed.
+Runs `python -m prefect.engine` in this interpreter and changes two things.
+
+Where the engine cannot even start the flow because of what was asked or deployed (an unknown or
+missing parameter, a flow that does not import), it exits with 1, which the worker can only report
+as Crashed, as it would a lost container. Such a run ends Failed here, with one line, so that a
+crash always means that the infrastructure failed.
+
+A run that is over already, cancelled or given up as lost while its container was being made, does
+not start: the engine would, and make it Running once more, beside the attempt that has taken its
+place.
 """
 
 import runpy
 import sys
+import time
+from uuid import UUID
 
+import httpx
 from prefect.client.orchestration import get_client
 from prefect.exceptions import ParameterBindError, ScriptError, SignatureMismatchError
 from prefect.states import Failed
 
 from tasks.settings import flow_run_id
+
+_WAITS = (1, 2, 4, 8, 16, 32, 64)  # seconds
 
 
 def reason_of(error: BaseException | None) -> str | None:
@@ -32,8 +42,23 @@ def reason_of(error: BaseException | None) -> str | None:
             return None
 
 
+def is_over(run: UUID) -> bool:
+    """Whether nobody waits for a run any more. Waits for a server that is away for a moment."""
+    for wait in _WAITS:
+        try:
+            with get_client(sync_client=True) as client:
+                state = client.read_flow_run(run).state
+            return state is not None and (state.is_final() or state.is_cancelling())
+        except httpx.ConnectError:
+            # Prefect's client waits only for a server that it has reached before.
+            time.sleep(wait)
+    return False  # the engine says what is wrong
+
+
 def main() -> None:
     """Run the flow run that the environment names, and exit as Prefect's engine would."""
+    if is_over(flow_run_id()):
+        return
     try:
         runpy.run_module("prefect.engine", run_name="__main__", alter_sys=True)
     except SystemExit as end:

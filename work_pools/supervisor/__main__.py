@@ -1,0 +1,49 @@
+"""python -m work_pools.supervisor --pool docker|process --worker NAME"""
+
+import argparse
+import asyncio
+import contextlib
+import logging
+import signal
+import socket
+
+from prefect.client.orchestration import get_client
+
+from tasks.contracts import Pool
+from tasks.settings import get_settings
+from work_pools.supervisor.bodies.containers import Containers
+from work_pools.supervisor.bodies.processes import Processes
+from work_pools.supervisor.supervisor import Supervisor
+
+
+async def supervise(pool: Pool, worker: str) -> None:
+    """Supervise the pool's jobs until SIGTERM or SIGINT."""
+    loop = asyncio.get_running_loop()
+    bodies = Containers() if pool is Pool.DOCKER else Processes()
+    async with get_client() as client:
+        supervisor = Supervisor(client, pool, socket.gethostname(), worker, bodies, get_settings())
+        work = asyncio.create_task(supervisor.run())
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, work.cancel)
+        try:
+            with contextlib.suppress(asyncio.CancelledError):
+                await work
+        finally:
+            await bodies.close()
+
+
+def main() -> None:
+    """Read the command line, and supervise."""
+    parser = argparse.ArgumentParser(prog="python -m work_pools.supervisor")
+    parser.add_argument("--pool", type=Pool, choices=list(Pool), required=True)
+    parser.add_argument("--worker", required=True, help="the worker that this host runs")
+    given = parser.parse_args()
+    logging.basicConfig(
+        level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s", force=True
+    )
+    logging.getLogger("httpx").setLevel(logging.WARNING)
+    asyncio.run(supervise(given.pool, given.worker))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,1 @@
+"""What an attempt is on this host: a container, or a process."""

@@ -1,0 +1,69 @@
+"""What an attempt is on this host, a container or a process, behind one interface."""
+
+from collections.abc import AsyncIterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Protocol
+from uuid import UUID
+
+
+@dataclass(frozen=True)
+class Ending:
+    """How a body ended, as far as the host can tell."""
+
+    code: int | None = None
+    """Exit code; None where nothing tells."""
+    out_of_memory: bool = False
+    limit: int = 0
+    """Memory limit in bytes, 0 for none."""
+    error: str = ""
+    """Why it did not start, in the engine's words."""
+    tail: str = ""
+    """The last lines of its output."""
+
+
+@dataclass(frozen=True)
+class Body:
+    """A container or a process that an attempt runs in, or ran in."""
+
+    run: UUID
+    id: str
+    """Container id, or pid."""
+    alive: bool
+    since: datetime
+    """When it was made, or, where it is not alive, when it ended."""
+    worker: str | None = None
+    """The worker that made it, where that stands on it."""
+    ending: Ending | None = None
+    """None while it is alive or was never started."""
+
+
+Found = Mapping[UUID, Sequence[Body]]
+"""Every body on this host, by flow run; one run may have had several."""
+
+
+class Bodies(Protocol):
+    """The bodies of one kind on this host.
+
+    Each method may raise EngineUnavailable: what is there cannot be seen.
+    """
+
+    async def find(self) -> Found:
+        """All of ours, alive or not."""
+        ...
+
+    async def stop(self, body: Body, grace: float) -> None:
+        """SIGTERM, and SIGKILL after `grace` seconds. Returns once it is gone."""
+        ...
+
+    async def remove(self, body: Body) -> None:
+        """Kill it where it is alive, and remove what is left of it."""
+        ...
+
+    def endings(self) -> AsyncIterator[None]:
+        """Yields whenever a body may have ended, at once. Where nothing tells, it never does."""
+        ...
+
+    async def close(self) -> None:
+        """Let go of the engine."""
+        ...

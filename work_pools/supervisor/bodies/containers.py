@@ -1,0 +1,197 @@
+"""Attempts that are containers."""
+
+import asyncio
+import contextlib
+import logging
+import threading
+from collections.abc import AsyncIterator, Callable
+from datetime import UTC, datetime
+from typing import Any
+from uuid import UUID
+
+import docker
+import requests
+from docker.errors import APIError, DockerException, NotFound
+
+from tasks.errors import EngineUnavailable
+from work_pools.supervisor.bodies.body import Body, Ending, Found
+from work_pools.supervisor.bodies.threads import in_thread
+
+_OURS = "prefecture=job"  # the label that the pool's template gives every container
+_RUN = "io.prefect.flow-run-id"  # set by Prefect's Docker worker
+_WORKER = "io.prefect.worker-name"  # as well
+_ALIVE = frozenset({"running", "paused", "restarting"})
+_TIMEOUT = 15  # seconds for one answer of the engine
+_PATIENCE = 3  # seconds for an answer that tells nothing but that it is there
+_TAIL = 20  # lines of output that an ending keeps
+_CONFLICT = 409
+_log = logging.getLogger(__name__)
+
+
+class Containers:
+    """The containers of jobs on this host's engine, whichever worker started them."""
+
+    def __init__(self) -> None:
+        self._client: docker.DockerClient | None = None
+        self._root: str | None = None
+        self._finding = asyncio.Lock()
+        self._endings: dict[str, Body] = {}  # by container: an ended one does not change any more
+
+    async def find(self) -> Found:
+        """See Bodies."""
+        async with self._finding:  # what is remembered of endings is not for two threads
+            return await asyncio.to_thread(self._find)
+
+    async def stop(self, body: Body, grace: float) -> None:
+        """See Bodies."""
+
+        def stop(client: docker.DockerClient) -> None:
+            _api(client).stop(body.id, timeout=max(1, round(grace)))
+            _api(client).wait(body.id, timeout=_TIMEOUT)
+
+        await in_thread(self._ask, stop)
+
+    async def remove(self, body: Body) -> None:
+        """See Bodies."""
+
+        def remove(client: docker.DockerClient) -> None:
+            _api(client).remove_container(body.id, force=True, v=True)
+
+        await in_thread(self._ask, remove)
+
+    async def endings(self) -> AsyncIterator[None]:
+        """See Bodies. Raises EngineUnavailable when the engine ends."""
+        loop = asyncio.get_running_loop()
+        queue = asyncio.Queue[bool]()
+
+        def put(alive: bool) -> None:
+            # The loop may be closed before the thread has noticed.
+            with contextlib.suppress(RuntimeError):
+                loop.call_soon_threadsafe(queue.put_nowait, alive)
+
+        client = await asyncio.to_thread(_connect, None)
+
+        def listen() -> None:
+            # Closing the client from the other side ends this with nearly any error.
+            with contextlib.suppress(
+                requests.RequestException, DockerException, OSError, ValueError
+            ):
+                filters = {"type": "container", "event": "die", "label": _OURS}
+                for _ in client.events(filters=filters):
+                    put(True)
+            put(False)
+
+        threading.Thread(target=listen, daemon=True, name="docker-events").start()
+        try:
+            yield
+            while await queue.get():
+                yield
+        finally:
+            client.close()
+        raise EngineUnavailable("the Docker engine has ended")
+
+    async def close(self) -> None:
+        """See Bodies."""
+        if self._client is not None:
+            self._client.close()
+
+    def ping(self) -> None:
+        """Raises EngineUnavailable where the engine does not answer, soon and to a newcomer: one
+        that is ending keeps its old connections open, and says nothing on them any more."""
+        _connect(_PATIENCE).close()
+
+    def root(self) -> str:
+        """The engine's own folder, where images and containers are kept."""
+        if self._root is None:
+            self._root = str(self._ask(lambda client: client.info())["DockerRootDir"])
+        return self._root
+
+    def _ask(self, question: Callable[[docker.DockerClient], Any]) -> Any:
+        """The engine's answer; None where what was asked about is gone, just going, or broken.
+
+        Raises EngineUnavailable where the engine itself does not answer.
+        """
+        if self._client is None:
+            self._client = _connect(_TIMEOUT)
+        try:
+            return question(self._client)
+        except NotFound:
+            return None
+        except APIError as error:
+            if error.status_code != _CONFLICT:
+                _log.warning("the Docker engine refuses: %s", error)
+            return None
+        except (requests.RequestException, DockerException, OSError) as error:
+            raise EngineUnavailable(f"the Docker engine does not answer: {error}") from error
+
+    def _find(self) -> Found:
+        found: dict[UUID, list[Body]] = {}
+        listed: list[dict[str, Any]] = self._ask(
+            lambda client: _api(client).containers(all=True, filters={"label": _OURS})
+        )
+        if listed is None:  # pyright: ignore[reportUnnecessaryComparison]  # what _ask says of a refusal
+            raise EngineUnavailable("the Docker engine does not list its containers")
+        for entry in listed:
+            if _RUN in entry["Labels"] and (body := self._body(entry)) is not None:
+                found.setdefault(body.run, []).append(body)
+        here = {entry["Id"] for entry in listed}
+        self._endings = {key: body for key, body in self._endings.items() if key in here}
+        return found
+
+    def _body(self, entry: dict[str, Any]) -> Body | None:
+        run, id = UUID(entry["Labels"][_RUN]), str(entry["Id"])
+        worker = entry["Labels"].get(_WORKER)
+        made = datetime.fromtimestamp(entry["Created"], UTC)
+        if entry["State"] in _ALIVE:
+            return Body(run, id, True, made, worker)
+        if id not in self._endings:
+            details = self._ask(lambda client: _api(client).inspect_container(id))
+            if details is None:
+                return None
+            state: dict[str, Any] = details["State"]
+            if entry["State"] == "created" and not state["ExitCode"]:
+                return Body(run, id, False, made, worker)  # not started, or not yet
+            self._endings[id] = Body(
+                run,
+                id,
+                False,
+                _time(state["FinishedAt"]) or made,
+                worker,
+                self._ending(id, details),
+            )
+        return self._endings[id]
+
+    def _ending(self, id: str, details: dict[str, Any]) -> Ending:
+        state = details["State"]
+        tail: bytes = (
+            self._ask(lambda client: _api(client).logs(id, tail=_TAIL)) or b""
+            if state["ExitCode"]
+            else b""
+        )
+        return Ending(
+            code=int(state["ExitCode"]),
+            out_of_memory=bool(state["OOMKilled"]),
+            limit=int(details["HostConfig"]["Memory"]),
+            error=str(state["Error"]),
+            tail=tail.decode(errors="replace"),
+        )
+
+
+def _api(client: docker.DockerClient) -> Any:
+    return client.api  # its stubs leave most of its methods untyped
+
+
+def _connect(timeout: int | None) -> docker.DockerClient:
+    try:
+        # For a stream of events there is no time in which the engine must have said something.
+        client = docker.from_env(timeout=timeout)  # pyright: ignore[reportArgumentType]
+        client.ping()
+        return client
+    except (DockerException, requests.RequestException) as error:
+        raise EngineUnavailable(f"no Docker engine answers: {error}") from error
+
+
+def _time(text: str) -> datetime | None:
+    """An engine's time, whose nanoseconds Python cannot read; None for its year 1."""
+    moment = datetime.fromisoformat(f"{text[:19]}+00:00")
+    return moment if moment.year > 1 else None

@@ -1,0 +1,100 @@
+"""Attempts that are plain processes."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from datetime import UTC, datetime
+from uuid import UUID
+
+import psutil
+
+from tasks.errors import EngineUnavailable
+from work_pools.supervisor.bodies.body import Body, Found
+from work_pools.supervisor.bodies.threads import in_thread
+
+_ENGINE = "work_pools.engine"  # in the command of each
+_RUN = "PREFECT__FLOW_RUN_ID"  # in its environment, by Prefect's worker
+_GONE = 5.0  # seconds in which a killed process must be gone
+
+
+class Processes:
+    """The processes of jobs on this host. Of one that has ended, nothing is left to find."""
+
+    async def find(self) -> Found:
+        """See Bodies."""
+        return await asyncio.to_thread(_find)
+
+    async def stop(self, body: Body, grace: float) -> None:
+        """See Bodies."""
+        await in_thread(_stop, body, grace)
+
+    async def remove(self, body: Body) -> None:
+        """See Bodies."""
+        await in_thread(_stop, body, 0.0)
+
+    async def endings(self) -> AsyncIterator[None]:
+        """See Bodies: nothing tells of a process that is not our child."""
+        yield
+        await asyncio.get_running_loop().create_future()
+
+    async def close(self) -> None:
+        """See Bodies."""
+
+
+def find_worker(name: str, pool: str) -> psutil.Process | None:
+    """The worker of this name and pool on this host; None where none can be seen."""
+    found: list[psutil.Process] = []
+    for process in psutil.process_iter(["cmdline"]):
+        command: list[str] = process.info["cmdline"] or []
+        if {"worker", "start"} <= {*command} and all(_says(command, w) for w in (name, pool)):
+            found.append(process)
+    # Of a wrapper and what it wraps, the one within.
+    parents = {process.ppid() for process in found if process.is_running()}
+    return next((process for process in found if process.pid not in parents), None)
+
+
+def started(process: psutil.Process) -> datetime:
+    """When a process was started, by this host's clock."""
+    return datetime.fromtimestamp(process.create_time(), UTC)
+
+
+def _says(command: list[str], value: str) -> bool:
+    return any(word == value or word.endswith(f"={value}") for word in command)
+
+
+def _find() -> Found:
+    found: dict[UUID, list[Body]] = {}
+    for process in psutil.process_iter(["cmdline"]):
+        if _ENGINE not in (process.info["cmdline"] or []):
+            continue
+        try:
+            run = process.environ().get(_RUN)
+            if run:
+                body = Body(UUID(run), str(process.pid), True, started(process))
+                found.setdefault(body.run, []).append(body)
+        except psutil.NoSuchProcess:
+            continue  # ended just now
+        except psutil.AccessDenied as error:
+            # Not to be taken for lost.
+            raise EngineUnavailable(
+                f"process {process.pid} is a job of another user: run worker and supervisor as one"
+            ) from error
+    return found
+
+
+def _stop(body: Body, grace: float) -> None:
+    try:
+        process = psutil.Process(int(body.id))
+        if started(process) != body.since:
+            return  # the number is another's by now
+        family = [process, *process.children(recursive=True)]
+        if grace:
+            process.terminate()
+            psutil.wait_procs([process], timeout=grace)
+    except psutil.NoSuchProcess:
+        return
+    for member in family:
+        try:
+            member.kill()
+        except psutil.NoSuchProcess:
+            continue  # ended by itself: as wanted
+    psutil.wait_procs(family, timeout=_GONE)

@@ -1,0 +1,138 @@
+"""What a crash was, and so whether the job is tried again: ordered rules, the first match wins."""
+
+import random
+import re
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from uuid import UUID
+
+from work_pools.supervisor.bodies.body import Ending
+
+_CODE = re.compile(r"status code:? (-?\d+)")
+_SUBMIT = "Failed to submit flow run to infrastructure: "
+_PARAMETERS = re.compile(r"\b(SignatureMismatchError|ParameterBindError|ParameterTypeError)\b")
+_IMPORT = re.compile(
+    r"^.*(\b(?:ModuleNotFoundError|ImportError|SyntaxError|ScriptError)\b|No module named).*$",
+    re.MULTILINE,
+)
+_COMMAND = re.compile(r"executable file not found|exec format error")
+_NO_ENGINE = re.compile(
+    r"Could not connect to Docker|Docker engine (?:does not|has)", re.IGNORECASE
+)
+_KILLED = {137, -9, 143, -15}
+_COMMAND_FAULTS = {125, 126, 127}
+_LONGEST_BACKOFF = 600.0  # seconds
+
+
+@dataclass(frozen=True)
+class Crash:
+    """All that is known of the end of an attempt."""
+
+    message: str
+    """Of the state Crashed."""
+    ending: Ending = field(default_factory=Ending)
+
+    @property
+    def code(self) -> int | None:
+        """The exit code: the engine's word, else the worker's."""
+        if self.ending.code is not None:
+            return self.ending.code
+        told = _CODE.search(self.message)
+        return int(told[1]) if told else None
+
+    @property
+    def text(self) -> str:
+        """Everything that anyone said about it."""
+        return "\n".join((self.message, self.ending.error, self.ending.tail))
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """Whether the job is tried again, and why, in one line."""
+
+    again: bool
+    reason: str
+
+
+@dataclass(frozen=True)
+class Rule:
+    """A kind of crash: how to know it, what it is called, whether it passes."""
+
+    fits: Callable[[Crash], bool]
+    again: bool
+    reason: Callable[[Crash], str]
+
+
+RULES = (
+    # Of the job itself: the same would happen again.
+    Rule(
+        lambda c: c.code == 1 and bool(_PARAMETERS.search(c.text)),
+        False,
+        lambda c: "parameters do not fit this task: submit again with those that it asks for",
+    ),
+    Rule(
+        lambda c: c.code == 1 and bool(_IMPORT.search(c.text)),
+        False,
+        lambda c: f"the flow cannot be loaded: {_line(_IMPORT, c.text)}",
+    ),
+    Rule(
+        lambda c: c.code in _COMMAND_FAULTS or bool(_COMMAND.search(c.ending.error or c.message)),
+        False,
+        lambda c: (
+            f"the job's command cannot run{_exit(c)}: {_short(c.ending.error or c.message)}: "
+            "mend the image or the pool"
+        ),
+    ),
+    # Of the infrastructure: it passes, or is elsewhere another.
+    Rule(
+        lambda c: c.ending.out_of_memory,
+        True,
+        lambda c: (
+            f"out of memory: the limit is {c.ending.limit / 2**20:,.0f} MiB; "
+            "the job variable mem_limit raises it"
+        ),
+    ),
+    Rule(
+        lambda c: bool(_NO_ENGINE.search(c.message)),
+        True,
+        lambda c: "could not start: the Docker engine does not answer",
+    ),
+    Rule(
+        lambda c: c.message.startswith(_SUBMIT),
+        True,
+        lambda c: f"could not start: {_short(c.message.partition(': ')[2])}",
+    ),
+    Rule(lambda c: c.code in _KILLED, True, lambda c: f"killed{_exit(c)}"),
+    Rule(lambda c: True, True, lambda c: f"crashed{_exit(c)}: {_short(c.message)}"),
+)
+
+
+def judge(crash: Crash) -> Verdict:
+    """The verdict of the first rule that fits; the last fits everything."""
+    rule = next(rule for rule in RULES if rule.fits(crash))
+    return Verdict(rule.again, rule.reason(crash))
+
+
+def backoff(job: UUID, attempt: int, base: float) -> float:
+    """Seconds that an attempt waits: none for the second, then `base`, doubling, half to one and a
+    half times that.
+
+    The same wherever it is asked, so that it does not matter which supervisor is first.
+    """
+    if attempt <= 2:
+        return 0.0
+    jitter = random.Random(f"{job}.{attempt}").uniform(0.5, 1.5)
+    return min(_LONGEST_BACKOFF, base * 2 ** (attempt - 3)) * jitter
+
+
+def _exit(crash: Crash) -> str:
+    return "" if crash.code is None else f" (exit code {crash.code})"
+
+
+def _line(pattern: re.Pattern[str], text: str) -> str:
+    found = pattern.search(text)
+    return _short(found[0]) if found else ""
+
+
+def _short(text: str) -> str:
+    return " ".join(text.split())[:300]

@@ -1,0 +1,144 @@
+"""Is this host fit to run jobs? Checks on an interval, each a function that anyone can add."""
+
+import asyncio
+import shutil
+import time
+from collections.abc import Callable, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
+from importlib.metadata import entry_points
+from pathlib import Path
+
+import psutil
+
+from tasks.contracts import Pool
+from tasks.errors import EngineUnavailable, PrefectureError
+from tasks.results.local_root import LocalRoot
+from tasks.results.root import ResultsRoot
+from tasks.settings import Settings
+from work_pools.supervisor.bodies.body import Bodies
+from work_pools.supervisor.bodies.containers import Containers
+from work_pools.supervisor.outages import in_short
+
+ENTRY_POINTS = "prefecture.checks"
+"""An installed package adds a check under this group: a callable that takes Settings."""
+
+_SHOWN = 300  # characters of what a check found: reports and events have little room
+_WELL_FOR = 30.0  # seconds in which storage that took a write is not asked again
+_LONGEST = 10.0  # seconds after which a check that does not end has failed
+
+Check = Callable[[Settings], str | None]
+"""What is wrong, in one line that says what to do; None where nothing is. May block."""
+
+
+def results_disk(settings: Settings) -> str | None:
+    """Space in the folder that jobs write, and that it can be written."""
+    try:
+        LocalRoot(settings.written).check()
+    except PrefectureError as error:
+        return str(error)
+    return _space(settings.written, settings)
+
+
+class ResultsStorage:
+    """Whether results can be written to S3: looked at now and then, and each time once they
+    cannot."""
+
+    def __init__(self, results: ResultsRoot) -> None:
+        self._results = results
+        self._well = -_WELL_FOR
+
+    def __call__(self, settings: Settings) -> str | None:
+        if time.monotonic() - self._well < _WELL_FOR:
+            return None
+        try:
+            self._results.check()
+        except PrefectureError as error:
+            return str(error)
+        self._well = time.monotonic()
+        return None
+
+
+def memory(settings: Settings) -> str | None:
+    """Memory that is still available."""
+    available = psutil.virtual_memory().available
+    if available >= settings.min_free_memory:
+        return None
+    return (
+        f"{available / 2**20:,.0f} MiB of memory available, "
+        f"{settings.min_free_memory / 2**20:,.0f} MiB wanted: run fewer jobs at once"
+    )
+
+
+def checks_of(pool: Pool, bodies: Bodies, results: ResultsRoot) -> dict[str, Check]:
+    """The checks of a pool's hosts by name, ours and those of installed packages."""
+    checks: dict[str, Check] = {"results disk": results_disk, "memory": memory}
+    if results.passes_away:
+        checks["results storage"] = ResultsStorage(results)
+    if pool is Pool.DOCKER:
+        assert isinstance(bodies, Containers)
+        checks |= {"engine": _engine(bodies), "engine's disk": _engines_disk(bodies)}
+    return checks | {point.name: point.load() for point in entry_points(group=ENTRY_POINTS)}
+
+
+class Checkup:
+    """A host's checks, each in a thread of its own: one that hangs holds up none of the others."""
+
+    def __init__(self, checks: Mapping[str, Check], settings: Settings) -> None:
+        self._checks = checks
+        self._settings = settings
+        self._threads = ThreadPoolExecutor(max(1, len(checks)), thread_name_prefix="check")
+        self._running: dict[str, Future[str | None]] = {}
+
+    async def failed(self) -> dict[str, str]:
+        """Run every check. Returns those that fail, with what each found."""
+        findings = await asyncio.gather(*map(self._found, self._checks))
+        return {
+            name: finding[:_SHOWN]
+            for name, finding in zip(self._checks, findings, strict=True)
+            if finding is not None
+        }
+
+    async def _found(self, name: str) -> str | None:
+        if name not in self._running or self._running[name].done():
+            self._running[name] = self._threads.submit(self._checks[name], self._settings)
+        try:
+            # Shielded: what hangs is not begun a second time, but waited for.
+            running = asyncio.shield(asyncio.wrap_future(self._running[name]))
+            return await asyncio.wait_for(running, _LONGEST)
+        except TimeoutError:
+            return f"does not end within {_LONGEST:.0f} s"
+        except Exception as error:  # noqa: BLE001  # anyone's code: a check that breaks has failed
+            return f"broke: {in_short(error)}"
+
+
+def _engine(containers: Containers) -> Check:
+    def check(settings: Settings) -> str | None:
+        try:
+            containers.ping()
+        except EngineUnavailable as error:
+            return f"{error}: start it"
+        return None
+
+    return check
+
+
+def _engines_disk(containers: Containers) -> Check:
+    def check(settings: Settings) -> str | None:
+        try:
+            root = Path(containers.root())
+        except EngineUnavailable:
+            return None  # the other check tells
+        # An engine on another machine has its disk there.
+        return _space(root, settings) if root.exists() else None
+
+    return check
+
+
+def _space(folder: Path, settings: Settings) -> str | None:
+    free = shutil.disk_usage(folder).free
+    if free >= settings.min_free_disk:
+        return None
+    return (
+        f"{free / 2**20:,.0f} MiB free under {folder}, "
+        f"{settings.min_free_disk / 2**20:,.0f} MiB wanted: free some"
+    )

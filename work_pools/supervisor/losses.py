@@ -1,0 +1,63 @@
+"""Which attempts are lost: the server believes that they live, and they do not."""
+
+from dataclasses import dataclass
+
+from prefect.client.schemas.objects import StateType
+
+from tasks.settings import Settings
+
+_RELABELLED = 10.0  # seconds in which a worker that takes a run has said so
+_CANCELLED = "cancelled"  # a body that is only being made finds out, and ends: see the engine
+GRACE = 2.0  # seconds in which who is still there may report an end itself
+
+
+@dataclass(frozen=True)
+class Sight:
+    """An attempt that a worker holds, as this host sees it at one moment."""
+
+    state: StateType
+    missed: float
+    """Seconds, by this host's clock alone, since it was first seen so, without a living body."""
+    bodies: int = 0
+    """Bodies there are or were, those that were never started left out."""
+    alive: int = 0
+    """Those of them that live."""
+    orphaned: bool = False
+    """Whether its worker was first seen without it: started since, or gone."""
+
+
+def loss_here(sight: Sight, settings: Settings) -> str | None:
+    """Why an attempt that a worker of this host took is lost, in one line; None where it is not."""
+    if sight.alive or sight.missed < GRACE:
+        return None
+    if sight.state == StateType.CANCELLING:
+        return _CANCELLED
+    if sight.state == StateType.RUNNING:
+        return "lost: its container or process is gone"
+    if sight.bodies:
+        return "lost: its container or process ended before it ran"
+    if sight.orphaned:
+        return "lost: its worker ended before it started it"
+    if sight.missed < settings.pending_limit:
+        return None
+    return f"lost: taken by a worker, and not started for {settings.pending_limit:.0f} s"
+
+
+def loss_of_unknown(sight: Sight, settings: Settings) -> str | None:
+    """The same for a Pending attempt whose worker has not said who it is, as it does at once."""
+    if sight.missed < GRACE:
+        return None
+    if sight.state == StateType.CANCELLING:
+        return _CANCELLED
+    if sight.orphaned:
+        return "lost: its worker ended before it started it"
+    if sight.missed < settings.agent_timeout:
+        return None
+    return f"lost: no worker has claimed it for {settings.agent_timeout:.0f} s"
+
+
+def loss_elsewhere(sight: Sight, silent: bool, settings: Settings) -> str | None:
+    """The same for an attempt on another host. `silent`: neither agent nor worker speak there."""
+    # The label still names the worker before the last for a moment after a run was put back.
+    settled = sight.missed >= min(settings.agent_timeout, _RELABELLED)
+    return "lost: its host is gone" if silent and settled else None

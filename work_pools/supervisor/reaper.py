@@ -1,0 +1,89 @@
+"""What dead attempts leave behind on this host: containers, and folders they staged in."""
+
+import asyncio
+import logging
+from datetime import UTC, datetime, timedelta
+from uuid import UUID
+
+from prefect.client.schemas.objects import FlowRun, StateType
+
+from tasks.results.root import ResultsRoot
+from work_pools.supervisor.bodies.body import Bodies, Body, Found
+from work_pools.supervisor.outages import apart
+from work_pools.supervisor.requeue import Requeue
+from work_pools.supervisor.runs import Runs
+
+_READ = timedelta(seconds=5)  # in which its worker has read its exit code and its log
+_TIDYING = timedelta(seconds=60)  # that an attempt which has its last word may take to end
+_OUT = timedelta(seconds=2)
+_log = logging.getLogger(__name__)
+
+
+class Reaper:
+    """Removes what the runs of one pool have left. Nothing of a run that it does not know."""
+
+    def __init__(
+        self, runs: Runs, requeue: Requeue, bodies: Bodies, worker: str, results: ResultsRoot
+    ) -> None:
+        self._worker = worker
+        self._runs = runs
+        self._requeue = requeue
+        self._bodies = bodies
+        self._results = results
+
+    async def reap(self, found: Found) -> None:
+        """Remove every body and stage whose run is over. Raises EngineUnavailable."""
+        stages = await asyncio.to_thread(self._results.staged)
+        known = await self._runs.by_id({*found, *(attempt for _, attempt in stages)})
+        now = datetime.now(UTC)
+        for id, run in known.items():
+            if run.state is None or not run.state.is_final():
+                continue
+            with apart(id):
+                for body in found.get(id, ()):
+                    if self._is_over(run, body, now):
+                        name = run.state.name
+                        _log.info("removing %s of %s, which is %s", body.id[:12], id, name)
+                        await self._bodies.remove(body)
+        await self._remove_what_belongs_to_no_run(known, found, now)
+        await self._remove_stages(stages, known, found, now)
+
+    async def _remove_what_belongs_to_no_run(
+        self, known: dict[UUID, FlowRun], found: Found, now: datetime
+    ) -> None:
+        """What our own worker made for runs that were deleted since."""
+        strays = [body for id in found.keys() - known.keys() for body in found[id]]
+        for body in strays:
+            if body.worker == self._worker and now - body.since > _TIDYING:
+                with apart(body.run):
+                    if not await self._runs.exists(body.run):
+                        _log.info("removing %s: its run was deleted", body.id[:12])
+                        await self._bodies.remove(body)
+
+    def _is_over(self, run: FlowRun, body: Body, now: datetime) -> bool:
+        assert run.state is not None
+        final = now - run.state.timestamp
+        if body.alive:
+            # Of a run that was given up, it works for nothing; of another, it is about to end.
+            beaten = run.state.type in (StateType.CRASHED, StateType.CANCELLED)
+            return final > (_OUT if beaten else _TIDYING)
+        if run.state.type == StateType.CRASHED and not self._requeue.is_settled(run):
+            return False  # its exit code has not been read yet
+        return final > _READ and now - body.since > _READ
+
+    async def _remove_stages(
+        self,
+        stages: set[tuple[UUID, UUID]],
+        known: dict[UUID, FlowRun],
+        found: Found,
+        now: datetime,
+    ) -> None:
+        for job, attempt in stages:
+            run = known.get(attempt)
+            if run is None or run.state is None or not run.state.is_final():
+                continue
+            here = any(body.alive for body in found.get(attempt, ()))
+            # One on a host that cannot be reached loses its stage, and with it the race.
+            if not here and now - run.state.timestamp > _READ:
+                with apart(attempt):
+                    await asyncio.to_thread(self._results.discard_stages, job, attempt)

@@ -1,0 +1,292 @@
+"""Crashed attempts: each gets one successor in `high`, or its last word."""
+
+import asyncio
+import logging
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Any
+from uuid import UUID
+
+from prefect.client.orchestration import PrefectClient
+from prefect.client.schemas.objects import FlowRun, State, StateType
+from prefect.exceptions import ObjectNotFound, PrefectHTTPStatusError
+from prefect.states import Cancelled, Completed, Failed
+
+from tasks.contracts import (
+    ATTEMPT_LABEL,
+    JOB_ID_LABEL,
+    REQUEUE_OF_LABEL,
+    REQUEUED_AS_LABEL,
+    Queue,
+    attempt_number,
+    job_id,
+    requeue_key,
+)
+from tasks.errors import EngineUnavailable
+from tasks.results.root import ResultsRoot
+from tasks.settings import Settings
+from work_pools.supervisor.bodies.body import Bodies, Ending, Found
+from work_pools.supervisor.crashes import Crash, backoff, judge
+from work_pools.supervisor.outages import apart
+from work_pools.supervisor.runs import Runs, stands_result
+
+_NOT_FOUND = 404
+_REFUSED = (400, 409, 422)
+_BATCH = 100  # crashes that are looked into together
+_TRIES = 5  # before each is asked for alone, which tells what is wrong with it
+_AT_ONCE = 20  # runs made in one request: the server takes 100, and locks SQLite meanwhile
+_OVERLAP = timedelta(seconds=60)  # so far behind its end may a crash become visible
+_LOOKBACK = timedelta(days=7)  # an older crash that no one settled is history
+_EVERYTHING = 300.0  # seconds between two looks at all crashes there are
+_DECIDED = frozenset(
+    {StateType.CANCELLING, StateType.CANCELLED, StateType.FAILED, StateType.COMPLETED}
+)
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class _Successor:
+    """What is asked of the server: another attempt."""
+
+    of: FlowRun
+    attempt: int
+    reason: str
+    delay: float
+
+    @property
+    def key(self) -> str:
+        return requeue_key(job_id(self.of.labels, self.of.id), self.attempt)
+
+    def body(self) -> dict[str, Any]:
+        run = self.of
+        labels = {k: v for k, v in run.labels.items() if not k.startswith("prefect.")}
+        body: dict[str, Any] = {
+            "name": run.name,
+            "parameters": run.parameters,
+            # They were accepted once; what they are worth, the job says itself.
+            "enforce_parameter_schema": False,
+            "tags": run.tags,
+            "job_variables": run.job_variables or {},
+            "work_queue_name": Queue.HIGH,
+            "idempotency_key": self.key,
+            "labels": labels
+            | {
+                JOB_ID_LABEL: str(job_id(run.labels, run.id)),
+                ATTEMPT_LABEL: self.attempt,
+                REQUEUE_OF_LABEL: str(run.id),
+            },
+        }
+        if self.delay:
+            due = datetime.now(UTC) + timedelta(seconds=self.delay)
+            body["state"] = {
+                "type": "SCHEDULED",
+                "state_details": {"scheduled_time": due.isoformat()},
+            }
+        return body
+
+
+class Requeue:
+    """Settles the crashes of one pool. Any number of supervisors may do so at once."""
+
+    def __init__(
+        self, client: PrefectClient, runs: Runs, bodies: Bodies, results: ResultsRoot,
+        settings: Settings,
+    ) -> None:  # fmt: skip
+        self._client = client
+        self._runs = runs
+        self._bodies = bodies
+        self._results = results
+        self._settings = settings
+        self._settled: set[UUID] = set()
+        self._watermark: datetime | None = None
+        self._looked_at_everything = 0.0
+
+    def is_settled(self, run: FlowRun) -> bool:
+        """Whether a crashed run has its successor or its last word, as far as is known here."""
+        return run.id in self._settled or REQUEUED_AS_LABEL in run.labels
+
+    async def unsettled(self) -> list[FlowRun]:
+        """Every crash that has neither successor nor last word, as far as is known here."""
+        now = asyncio.get_running_loop().time()
+        everything = self._watermark is None or now - self._looked_at_everything > _EVERYTHING
+        since = datetime.now(UTC) - _LOOKBACK if everything else self._watermark
+        crashed = await self._runs.crashed(since)
+        if everything:
+            self._looked_at_everything = now
+            self._settled &= {run.id for run in crashed}
+        unsettled = [run for run in crashed if not self.is_settled(run)]
+        # What is not settled yet must be seen again, whatever comes in between.
+        ends = [run.end_time for run in unsettled or crashed if run.end_time]
+        if ends:
+            self._watermark = (min if unsettled else max)(ends) - _OVERLAP
+        return unsettled
+
+    async def settle(self, crashed: Sequence[FlowRun], found: Found) -> None:
+        """Settle crashes. `found`: what there is on this host, seen after they were read."""
+        for start in range(0, len(crashed), _BATCH):
+            await self._settle(crashed[start : start + _BATCH], found)
+
+    async def _settle(self, crashed: Sequence[FlowRun], found: Found) -> None:
+        keys = {
+            run.id: requeue_key(job_id(run.labels, run.id), attempt_number(run.labels) + 1)
+            for run in crashed
+        }
+        made = await self._runs.by_key(keys.values())
+        open_ = [run for run in crashed if keys[run.id] not in made]
+        self._settled |= {run.id for run in crashed} - {run.id for run in open_}
+        successors: list[_Successor] = []
+        histories = await self._runs.histories(run.id for run in open_)
+        for run, history in zip(open_, histories, strict=True):
+            if not history or history[-1].type != StateType.CRASHED:
+                continue  # deleted, or revived, since it was read
+            with apart(run.id):
+                await self._fence(run.id, found)
+                if (decided := _decision(history)) is not None:
+                    await self._restore(run, decided)
+                elif isinstance(verdict := self._judge(run, found), _Successor):
+                    successors.append(verdict)
+                else:
+                    await self.give_up(run, verdict)
+        await self._make(successors)
+
+    async def _fence(self, run: UUID, found: Found) -> None:
+        """Two attempts must not run at once, where that is in our hands."""
+        for body in found.get(run, ()):
+            if body.alive:
+                try:
+                    await self._bodies.remove(body)
+                except EngineUnavailable as error:
+                    # It publishes later than its successor, and loses, or earlier, and wins.
+                    _log.warning("attempt %s may still run: %s", run, error)
+
+    def _judge(self, run: FlowRun, found: Found) -> "_Successor | str":
+        attempt = attempt_number(run.labels) + 1
+        job = job_id(run.labels, run.id)
+        endings = [body.ending for body in found.get(run.id, ()) if body.ending is not None]
+        message = (run.state.message if run.state else None) or ""
+        verdict = judge(Crash(message, endings[-1] if endings else Ending()))
+        if not verdict.again:
+            return verdict.reason
+        if attempt > self._settings.max_attempts:
+            return f"given up after {attempt - 1} attempts, the last: {verdict.reason}"
+        if run.deployment_id is None:
+            return f"{verdict.reason}; it cannot be tried again: its deployment was deleted"
+        delay = backoff(job, attempt, self._settings.requeue_backoff)
+        return _Successor(run, attempt, verdict.reason, delay)
+
+    async def _make(self, successors: Sequence[_Successor]) -> None:
+        by_deployment: dict[UUID, list[_Successor]] = defaultdict(list)
+        for successor in successors:
+            assert successor.of.deployment_id is not None
+            by_deployment[successor.of.deployment_id].append(successor)
+        for deployment, group in by_deployment.items():
+            for start in range(0, len(group), _AT_ONCE):
+                await self._make_some(deployment, group[start : start + _AT_ONCE])
+
+    async def _make_some(self, deployment: UUID, group: Sequence[_Successor]) -> None:
+        made: dict[str, FlowRun] = {}
+        for _ in range(_TRIES):
+            missing = [successor for successor in group if successor.key not in made]
+            if not missing:
+                break
+            try:
+                await self._client.request(
+                    "POST",
+                    "/deployments/{id}/create_flow_run/bulk",  # pyright: ignore[reportArgumentType]  # of the REST API, not yet of the client's list
+                    path_params={"id": deployment},
+                    json=[successor.body() for successor in missing],
+                )
+            except PrefectHTTPStatusError as error:
+                if error.response.status_code not in (_NOT_FOUND, *_REFUSED):
+                    raise
+                break  # for one of them, perhaps
+            # Its answer is not to be relied on: where SQLite was locked it says 200 and FAILED, and
+            # even what it says was CREATED may have been rolled back.
+            made = await self._runs.by_key(successor.key for successor in group)
+        for successor in group:
+            if successor.key in made:
+                continue
+            with apart(successor.of.id):
+                if refusal := await self._make_alone(successor):
+                    await self.give_up(
+                        successor.of, f"{successor.reason}; it cannot be tried again: {refusal}"
+                    )
+        if len(made) < len(group):
+            made = await self._runs.by_key(successor.key for successor in group)
+        there = [(s, made[s.key].id) for s in group if s.key in made]
+        await self._cancel_what_was_cancelled_meanwhile({s.of.id: id for s, id in there})
+        told = {
+            s.of.id: f"{s.reason}: tried again as attempt {s.attempt} of "
+            f"{self._settings.max_attempts}, flow run {id}"
+            + (f", in {s.delay:.0f} s" if s.delay else "")
+            for s, id in there
+        }
+        self._settled |= told.keys()
+        for id, line in told.items():
+            _log.info("%s: %s", id, line)
+        await self._runs.mark({s.of.id: id for s, id in there})
+        await self._runs.tell(told)
+
+    async def _make_alone(self, successor: _Successor) -> str | None:
+        """Ask for one successor. Returns why the server will never make it; None where it did."""
+        try:
+            await self._client.request(
+                "POST",
+                "/deployments/{id}/create_flow_run",
+                path_params={"id": successor.of.deployment_id},
+                json=successor.body(),
+            )
+        except ObjectNotFound:
+            return "its deployment was deleted"
+        except PrefectHTTPStatusError as error:
+            if error.response.status_code == _NOT_FOUND:
+                return "its deployment was deleted"
+            if error.response.status_code not in _REFUSED:
+                raise
+            return " ".join(error.response.text.split())[:300]
+        return None
+
+    async def _cancel_what_was_cancelled_meanwhile(self, made: dict[UUID, UUID]) -> None:
+        before = await self._runs.by_id(made)
+        for id, successor in made.items():
+            if id in before and before[id].state_type in (
+                StateType.CANCELLED,
+                StateType.CANCELLING,
+            ):
+                await self._runs.set_state(successor, Cancelled(), force=True)
+
+    async def give_up(self, run: FlowRun, reason: str) -> None:
+        """The last word on a job: Failed, unless its result stands all the same."""
+        if await asyncio.to_thread(stands_result, self._results, run):
+            state: State[Any] = Completed(message=f"its result stands; after that, {reason}")
+        else:
+            state = Failed(message=reason)
+        await self._runs.set_state(run.id, state, force=True)
+        self._settled.add(run.id)
+        _log.warning("%s: %s: %s", run.id, state.name, reason)
+        await self._runs.tell({run.id: reason})
+
+    async def _restore(self, run: FlowRun, decided: State) -> None:
+        """A word was spoken before the crash: it stands."""
+        state = (
+            Cancelled(message=decided.message)
+            if decided.type == StateType.CANCELLING
+            else State(
+                type=decided.type, name=decided.name, message=decided.message, data=decided.data
+            )
+        )
+        await self._runs.set_state(run.id, state, force=True)
+        _log.info("%s: it was %s before it crashed", run.id, state.name)
+
+
+def _decision(history: Sequence[State]) -> State | None:
+    """What was decided about an attempt since it was last put in a queue; None for nothing."""
+    decided = None
+    for state in history:
+        if state.type == StateType.SCHEDULED:
+            decided = None
+        elif state.type in _DECIDED:
+            decided = state
+    return decided

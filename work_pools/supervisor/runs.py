@@ -1,0 +1,171 @@
+"""The questions that the supervisor asks of the Prefect API."""
+
+import asyncio
+import logging
+import sys
+from collections.abc import Iterable
+from contextlib import suppress
+from datetime import UTC, datetime
+from uuid import UUID
+
+from prefect.client.orchestration import PrefectClient
+from prefect.client.schemas.filters import (
+    FlowRunFilter,
+    FlowRunFilterEndTime,
+    FlowRunFilterId,
+    FlowRunFilterIdempotencyKey,
+    FlowRunFilterState,
+    FlowRunFilterStateType,
+    WorkPoolFilter,
+    WorkPoolFilterName,
+)
+from prefect.client.schemas.objects import FlowRun, State, StateType
+from prefect.client.schemas.sorting import FlowRunSort
+from prefect.exceptions import ObjectNotFound
+from pydantic import TypeAdapter, ValidationError
+
+from tasks.contracts import REQUEUED_AS_LABEL, ResultsDirectory, job_id
+from tasks.results.root import ResultsRoot
+
+PAGE = 200  # the server's most
+_AT_ONCE = 8  # requests in flight: SQLite answers one after the other anyway
+ACTIVE = [StateType.PENDING, StateType.RUNNING, StateType.CANCELLING]
+WORKER_LABEL = "prefect.worker.name"  # set by Prefect's workers on each run they take
+
+
+class Runs:
+    """The flow runs of one pool."""
+
+    def __init__(self, client: PrefectClient, pool: str) -> None:
+        self._client = client
+        self._pool = WorkPoolFilter(name=WorkPoolFilterName(any_=[pool]))
+        self._gate = asyncio.Semaphore(_AT_ONCE)
+
+    async def active(self) -> list[FlowRun]:
+        """Every run that a worker holds."""
+        return await self._all(FlowRunFilter(state=_of_type(ACTIVE)))
+
+    async def crashed(self, since: datetime | None) -> list[FlowRun]:
+        """Every run that ended Crashed since then, or ever, those due first in front."""
+        ended = since and FlowRunFilterEndTime.model_validate({"after_": since})
+        found = await self._all(FlowRunFilter(state=_of_type([StateType.CRASHED]), end_time=ended))
+        return sorted(found, key=lambda run: run.expected_start_time or _EVER)
+
+    async def by_id(self, ids: Iterable[UUID]) -> dict[UUID, FlowRun]:
+        """Those of the runs that are in this pool, by id."""
+        wanted = list(ids)
+        found: dict[UUID, FlowRun] = {}
+        for start in range(0, len(wanted), PAGE):
+            page = FlowRunFilter(id=FlowRunFilterId(any_=wanted[start : start + PAGE]))
+            found |= {run.id: run for run in await self._all(page)}
+        return found
+
+    async def by_key(self, keys: Iterable[str]) -> dict[str, FlowRun]:
+        """The runs that were made with these idempotency keys."""
+        wanted = list(keys)
+        found: dict[str, FlowRun] = {}
+        for start in range(0, len(wanted), PAGE):
+            page = await self._client.read_flow_runs(
+                # In any pool: a deployment may have moved to another one since.
+                flow_run_filter=FlowRunFilter(
+                    idempotency_key=FlowRunFilterIdempotencyKey(any_=wanted[start : start + PAGE])
+                ),
+                limit=PAGE,
+            )
+            found |= {run.idempotency_key: run for run in page if run.idempotency_key}
+        return found
+
+    async def histories(self, ids: Iterable[UUID]) -> list[list[State]]:
+        """All states of each run, oldest first; none of one that was deleted."""
+
+        async def history(id: UUID) -> list[State]:
+            async with self._gate:
+                try:
+                    states = await self._client.read_flow_run_states(id)
+                except ObjectNotFound:
+                    return []
+            return sorted(states, key=lambda state: state.timestamp)
+
+        return await asyncio.gather(*(history(id) for id in ids))
+
+    async def exists(self, id: UUID) -> bool:
+        """Whether the server knows a run, in whichever pool."""
+        try:
+            await self._client.read_flow_run(id)
+        except ObjectNotFound:
+            return False
+        return True
+
+    async def state_type(self, id: UUID) -> StateType | None:
+        """The type of the state that a run is in now."""
+        return (await self._client.read_flow_run(id)).state_type
+
+    async def set_state(self, id: UUID, state: State, *, force: bool = False) -> None:
+        """Propose a state, or, with `force`, set it whatever the run is in."""
+        await self._client.set_flow_run_state(id, state, force=force)
+
+    async def mark(self, successors: dict[UUID, UUID]) -> None:
+        """Note at each crashed run which run took its place, should that be deleted one day."""
+
+        async def mark(id: UUID, successor: UUID) -> None:
+            async with self._gate:
+                with suppress(ObjectNotFound):
+                    await self._client.update_flow_run_labels(
+                        id, {REQUEUED_AS_LABEL: str(successor)}
+                    )
+
+        await asyncio.gather(*(mark(id, successor) for id, successor in successors.items()))
+
+    async def tell(self, lines: dict[UUID, str]) -> None:
+        """A line in the log of each run, for whoever looks at it in the UI."""
+        now = datetime.now(UTC).isoformat()
+        await self._client.create_logs(
+            {
+                "name": "prefecture.supervisor",
+                "level": logging.WARNING,
+                "message": line,
+                "timestamp": now,
+                "flow_run_id": str(id),
+            }
+            for id, line in lines.items()
+        )
+
+    async def _all(self, wanted: FlowRunFilter) -> list[FlowRun]:
+        found: dict[UUID, FlowRun] = {}
+        for offset in range(0, sys.maxsize, PAGE):
+            page = await self._client.read_flow_runs(
+                work_pool_filter=self._pool,
+                flow_run_filter=wanted,
+                sort=FlowRunSort.ID_DESC,  # does not change between two pages
+                limit=PAGE,
+                offset=offset,
+            )
+            found |= {run.id: run for run in page}
+            if len(page) < PAGE:
+                break
+        return list(found.values())
+
+
+_EVER = datetime.min.replace(tzinfo=UTC)
+
+
+def worker_of(run: FlowRun) -> str | None:
+    """The worker that took a run; None where it has not said so yet."""
+    name = run.labels.get(WORKER_LABEL)
+    return None if name is None else str(name)
+
+
+def stands_result(results: ResultsRoot, run: FlowRun) -> bool:
+    """Whether the result of a run's job is published. Never where its directory is no name for one:
+    parameters are checked by the job itself, and this one may not have come so far."""
+    try:
+        directory = TypeAdapter[str](ResultsDirectory).validate_python(
+            run.parameters.get("results_directory")
+        )
+    except ValidationError:
+        return False
+    return results.is_published(directory, job_id(run.labels, run.id))
+
+
+def _of_type(types: list[StateType]) -> FlowRunFilterState:
+    return FlowRunFilterState(type=FlowRunFilterStateType(any_=types))

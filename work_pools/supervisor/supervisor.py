@@ -1,0 +1,257 @@
+"""The loops of a supervisor: look, judge, settle; events only make it look sooner."""
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import Awaitable, Callable
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from uuid import UUID
+
+import psutil
+from prefect.client.orchestration import PrefectClient
+from prefect.client.schemas.objects import FlowRun, StateType
+from prefect.events.clients import get_events_subscriber
+from prefect.events.filters import EventFilter, EventNameFilter
+from prefect.states import Crashed
+
+from tasks.contracts import Pool
+from tasks.errors import EngineUnavailable
+from tasks.settings import Settings
+from tasks.storage.opening import open_results
+from work_pools.supervisor.agents import Agents
+from work_pools.supervisor.bodies.body import Bodies, Body, Found
+from work_pools.supervisor.bodies.processes import find_worker, started
+from work_pools.supervisor.endings import Endings
+from work_pools.supervisor.health import Checkup, checks_of
+from work_pools.supervisor.losses import (
+    GRACE,
+    Sight,
+    loss_elsewhere,
+    loss_here,
+    loss_of_unknown,
+)
+from work_pools.supervisor.outages import apart, in_short, is_outage
+from work_pools.supervisor.reaper import Reaper
+from work_pools.supervisor.requeue import Requeue
+from work_pools.supervisor.runs import Runs, worker_of
+
+_SWEEP = 2.0  # seconds between two looks, where no event asks for one
+_SOON = 0.5  # the same while something is missing
+_REPORT = 5.0  # seconds between two reports of the agent, at most
+_BEATS = 4  # reports in the time after which the others take silence for an end
+_REAP = 5.0
+_PATIENCE = 3  # times what a worker may take, before it is taken to hang
+_AGAIN = 1.0  # seconds before a broken subscription is made anew
+_OWNER_FIRST = timedelta(seconds=10)  # in which the host of a crash, which knows more, settles it
+_WAKING = ["prefect.flow-run.Crashed", "prefect.flow-run.Cancelling"]
+_log = logging.getLogger(__name__)
+
+
+class Supervisor:
+    """Keeps the jobs of one pool alive from one host."""
+
+    def __init__(
+        self, client: PrefectClient, pool: Pool, host: str, worker: str, bodies: Bodies,
+        settings: Settings,
+    ) -> None:  # fmt: skip
+        self._worker = worker
+        self._bodies = bodies
+        self._settings = settings
+        self._pool = pool
+        results = open_results(settings)
+        self._checkup = Checkup(checks_of(pool, bodies, results), settings)
+        self._runs = Runs(client, pool)
+        self._agents = Agents(client, pool, host, worker, settings)
+        self._requeue = Requeue(client, self._runs, bodies, results, settings)
+        self._endings = Endings(client, self._runs, bodies, results, settings)
+        self._reaper = Reaper(self._runs, self._requeue, bodies, worker, results)
+        self._wake = asyncio.Event()
+        self._examine = asyncio.Event()
+        self._missed: dict[UUID, float] = {}  # when a run was first seen without a living body
+        self._alive = 0
+
+    async def run(self) -> None:
+        """Supervise until cancelled."""
+        try:
+            async with asyncio.TaskGroup() as group:
+                group.create_task(self._repeat(self._sweep, self._wake, lambda: self._pause))
+                group.create_task(self._repeat(self._report, self._examine, lambda: self._beat))
+                group.create_task(self._repeat(self._reap, asyncio.Event(), lambda: _REAP))
+                group.create_task(self._listen_to_the_server())
+                group.create_task(self._listen_to_the_host())
+        finally:
+            await self._endings.close()
+            try:
+                await self._agents.leave()
+            except Exception as error:  # noqa: BLE001  # nothing is left to do but to say so
+                _log.warning("left without a word: %s", in_short(error))
+
+    @property
+    def _beat(self) -> float:
+        # One that comes late is not silence yet.
+        return min(_REPORT, self._settings.agent_timeout / _BEATS)
+
+    @property
+    def _pause(self) -> float:
+        now = asyncio.get_running_loop().time()
+        hurry = any(now - since < _SWEEP + GRACE for since in self._missed.values())
+        return _SOON if hurry else _SWEEP
+
+    async def _repeat(
+        self, step: Callable[[], Awaitable[None]], now: asyncio.Event, pause: Callable[[], float]
+    ) -> None:
+        """Take a step again and again: after a pause, or at once when asked."""
+        while True:
+            now.clear()
+            try:
+                await step()
+            except Exception as error:  # noqa: BLE001  # supervision must not end for anything
+                _log.warning("trying again: %s", in_short(error), exc_info=not is_outage(error))
+                if isinstance(error, EngineUnavailable):
+                    self._examine.set()
+                elif is_outage(error):
+                    self._agents.forget()
+                await asyncio.sleep(_AGAIN)
+                continue
+            try:
+                await asyncio.wait_for(now.wait(), pause())
+            except TimeoutError:
+                continue
+
+    async def _sweep(self) -> None:
+        crashed = await self._requeue.unsettled()
+        active = await self._runs.active()
+        # After the runs: a body that has ended since is still in here, none is missing.
+        found, here = await self._look()
+        # Not whatever is found: processes here may be jobs of another server.
+        self._alive = sum(1 for run in active for body in found.get(run.id, ()) if body.alive)
+        ours = [run for run in crashed if self._is_ours_to_settle(run, here)]
+        await self._requeue.settle(ours, found)
+        foreign = [run for run in active if worker_of(run) not in (self._worker, None)]
+        if any(run.id not in found for run in foreign):
+            await self._agents.hear_workers()
+        self._missed = {id: t for id, t in self._missed.items() if id in {run.id for run in active}}
+        worker = await asyncio.to_thread(find_worker, self._worker, self._pool)
+        since = None if worker is None else started(worker)
+        for run in active:
+            if run.id not in self._endings.busy:
+                with apart(run.id):
+                    await self._attend(run, list(found.get(run.id, ())), here, since)
+
+    async def _look(self) -> tuple[Found, bool]:
+        """What is on this host, and whether that could be seen."""
+        try:
+            return await self._bodies.find(), True
+        except EngineUnavailable as error:
+            _log.warning("%s", error)
+            self._examine.set()
+            return {}, False
+
+    def _is_ours_to_settle(self, run: FlowRun, here: bool) -> bool:
+        if run.id in self._endings.busy:
+            return False
+        worker = worker_of(run)
+        if worker in (None, self._worker):
+            # Without an engine its successor would only use up another attempt. Where there are
+            # other hosts, theirs do not wait as long.
+            return here
+        if not self._agents.speaks(worker) or run.state is None:
+            return True
+        return datetime.now(UTC) - run.state.timestamp > _OWNER_FIRST
+
+    async def _attend(
+        self, run: FlowRun, bodies: list[Body], here: bool, worker_since: datetime | None
+    ) -> None:
+        """Look after one run that a worker holds."""
+        assert run.state is not None
+        ahead = timedelta(seconds=self._agents.clock_ahead)
+        alive = [body for body in bodies if body.alive]
+        ours = bool(bodies) or worker_of(run) == self._worker
+        if alive:
+            self._missed.pop(run.id, None)
+            if run.state.type == StateType.CANCELLING:
+                self._endings.cancel(run, alive)
+            else:
+                await self._endings.end_if_over_time(run, alive, ahead)
+            return
+        if ours and not here:
+            return  # the engine is away: what it has, it will tell
+        now = asyncio.get_running_loop().time()
+        sight = Sight(
+            state=run.state.type,
+            missed=now - self._missed.setdefault(run.id, now),
+            bodies=sum(1 for body in bodies if body.ending is not None),
+            alive=len(alive),
+            orphaned=worker_since is not None and worker_since - ahead > run.state.timestamp,
+        )
+        if ours:
+            reason = loss_here(sight, self._settings)
+        elif (worker := worker_of(run)) is None:
+            alone = replace(sight, orphaned=sight.orphaned and self._agents.alone)
+            reason = loss_of_unknown(alone, self._settings)
+        else:
+            silent = self._agents.is_silent(worker)
+            reason = loss_elsewhere(sight, silent, self._settings)
+        if reason is None:
+            return
+        await self._declare_lost(run, reason)
+
+    async def _declare_lost(self, run: FlowRun, reason: str) -> None:
+        assert run.state is not None
+        if run.state.type == StateType.CANCELLING:
+            self._endings.cancel(run, [])
+        elif await self._runs.state_type(run.id) == run.state.type:
+            _log.warning("%s: %s", run.id, reason)
+            await self._runs.set_state(run.id, Crashed(message=reason))
+            self._wake.set()
+        self._missed.pop(run.id, None)
+
+    async def _reap(self) -> None:
+        found, here = await self._look()
+        if here:
+            await self._reaper.reap(found)
+
+    async def _report(self) -> None:
+        await self._end_a_worker_that_hangs()
+        failed = await self._checkup.failed()
+        await self._agents.report(failed, self._alive)
+
+    async def _end_a_worker_that_hangs(self) -> None:
+        """One that takes no job any more must not keep its successor away.
+
+        It may hang, or wait, once it was told to end, until its last job has ended: its jobs have
+        us.
+        """
+        await self._agents.hear_workers()
+        worker = await asyncio.to_thread(find_worker, self._worker, self._pool)
+        if worker is None or not self._agents.hangs(_PATIENCE):
+            return
+        up = (datetime.now(UTC) - started(worker)).total_seconds()
+        if up > _PATIENCE * self._settings.agent_timeout:  # or it has only just been started
+            _log.warning("the worker %s has fallen silent: killing it", self._worker)
+            with contextlib.suppress(psutil.NoSuchProcess):
+                worker.kill()
+
+    async def _listen_to_the_server(self) -> None:
+        """Look at once when a run crashes or is to be cancelled."""
+        while True:
+            try:
+                wanted = EventFilter(event=EventNameFilter(name=_WAKING))
+                async with get_events_subscriber(filter=wanted) as subscriber:
+                    self._wake.set()  # for what happened before
+                    async for _ in subscriber:
+                        self._wake.set()
+            except Exception as error:  # noqa: BLE001  # a websocket breaks in many ways; the sweep goes on
+                _log.info("events come again soon: %s", in_short(error))
+            await asyncio.sleep(_AGAIN)
+
+    async def _listen_to_the_host(self) -> None:
+        """Look at once when a container ends, and examine when the engine does."""
+        while True:
+            try:
+                async for _ in self._bodies.endings():
+                    self._wake.set()
+            except EngineUnavailable:
+                self._examine.set()
+            await asyncio.sleep(_AGAIN)
