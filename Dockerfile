@@ -66,7 +66,8 @@ COPY --from=dependencies /opt/venv /opt/venv
 WORKDIR /opt/prefecture
 COPY flows flows
 COPY tasks tasks
-COPY work_pools work_pools
+# The supervisor stays outside: it needs the engine's socket, which no job has.
+COPY work_pools/__init__.py work_pools/engine.py work_pools/
 RUN python -m compileall -q .
 USER 10001:10001
 CMD ["python", "-m", "work_pools.engine"]

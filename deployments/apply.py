@@ -3,7 +3,7 @@
 import asyncio
 import sys
 import tempfile
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -11,46 +11,67 @@ import yaml
 from prefect import get_client
 from prefect.client.orchestration import PrefectClient
 from prefect.client.schemas.actions import DeploymentUpdate
-from prefect.filesystems import LocalFileSystem
 from prefect.flows import load_flow_from_entrypoint
 
 from deployments.folders import prepare_folders
+from deployments.notifications.declaration import read_subscribers
+from deployments.notifications.registration import declaration, prepare
 from deployments.pools import TREE, apply_pools
-from tasks.contracts import RESULT_BLOCK, Pool
+from deployments.result_block import save_result_block
+from tasks.contracts import Pool
 from tasks.errors import OperatorError
-from tasks.results.local import RECORDS
 from tasks.settings import Settings, client_environment
 
 PREFECT_YAML = TREE / "prefect.yaml"
 _PAGE = 200
 
 
-async def apply(pool: Pool, settings: Settings, api_url: str, image: str | None) -> int:
+async def apply(
+    pool: Pool,
+    settings: Settings,
+    api_url: str,
+    image: str | None,
+    warn: Callable[[str], None] | None = None,
+) -> int:
     """Bring the server at `api_url` up to date; deployments run on `pool`. Returns their number.
 
-    Raises OperatorError where a flow does not import or the server refuses a deployment.
+    Raises OperatorError where a flow does not import, the server refuses a deployment, or the
+    subscribers to notifications are not declared as they should be. Of one who cannot be reached,
+    for a block that is missing perhaps, `warn` is told where it is given: it takes a server that
+    runs to make the block on.
     """
     manifest: dict[str, Any] = yaml.safe_load(PREFECT_YAML.read_text())
     entrypoints = {entry["entrypoint"] for entry in manifest["deployments"]}
-    _check_entrypoints(entrypoints)
+    tasks = _load_names(entrypoints)
+    subscribers = read_subscribers(declaration(settings), tasks)
     prepare_folders(settings, pool)
     async with get_client() as client:
+        registration = await prepare(client, settings, subscribers)
+        for fault in registration.faults:
+            if warn is None:
+                raise OperatorError(fault)
+            warn(f"{fault}; then run prefecture apply")
         await apply_pools(client, settings, image)
-        await LocalFileSystem(basepath=str(settings.results / RECORDS)).asave(
-            RESULT_BLOCK, overwrite=True
-        )
+        if fault := await save_result_block(settings):
+            if warn is None:
+                raise OperatorError(fault)
+            warn(f"{fault}; then run prefecture apply")
         await _deploy(manifest, pool, api_url)
         await _close_schemas(client, entrypoints)
+        await registration.put(client, settings)
     return len(manifest["deployments"])
 
 
-def _check_entrypoints(entrypoints: Iterable[str]) -> None:
-    """`prefect deploy` puts a placeholder in the place of a flow that does not import."""
+def _load_names(entrypoints: Iterable[str]) -> set[str]:
+    """The flows' names; `prefect deploy` puts a placeholder in the place of one that is broken."""
+    names: set[str] = set()
     for entrypoint in sorted(entrypoints):
         try:
-            load_flow_from_entrypoint(str(TREE / entrypoint), use_placeholder_flow=False)
+            flow = load_flow_from_entrypoint(str(TREE / entrypoint), use_placeholder_flow=False)
         except Exception as error:
             raise OperatorError(f"{entrypoint} does not load: {error}") from error
+        names.add(flow.name)
+    return names
 
 
 async def _deploy(manifest: dict[str, Any], pool: Pool, api_url: str) -> None:

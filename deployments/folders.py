@@ -1,4 +1,4 @@
-"""The inputs and results roots on this host, made ready for the user that jobs run as."""
+"""The folders on this host that jobs read and write, made ready for the user they run as."""
 
 import os
 from pathlib import Path
@@ -12,15 +12,19 @@ _OWN = (RECORDS, STAGING)
 
 
 def prepare_folders(settings: Settings, pool: Pool) -> None:
-    """Make both roots. Raises OperatorError where jobs could not write the results root."""
+    """Make the inputs root and the folder that jobs write: the results root, or the scratch.
+
+    Raises OperatorError where jobs could not write it.
+    """
     settings.inputs.mkdir(parents=True, exist_ok=True)
-    for folder in (settings.results, *(settings.results / name for name in _OWN)):
+    folders = (settings.written, *(settings.written / name for name in _OWN))
+    for folder in folders:
         folder.mkdir(parents=True, exist_ok=True)
     if pool is Pool.DOCKER:
         user, group = map(int, settings.user.split(":"))
         if os.getuid() == 0:
-            _hand_over(settings.results, user, group)
-        for folder in (settings.results, *(settings.results / name for name in _OWN)):
+            _hand_over(settings.written, user, group)
+        for folder in folders:
             _check_writable(folder, user, group)
 
 

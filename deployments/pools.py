@@ -29,6 +29,8 @@ def job_template(pool: Pool, settings: Settings, image: str | None) -> dict[str,
     template: dict[str, Any] = json.loads((TREE / "work_pools" / f"{pool}.json").read_text())
     job: dict[str, Any] = template["job_configuration"]
     job["env"] = settings.job_environment()
+    variables: dict[str, Any] = template["variables"]["properties"]
+    variables["max_duration"]["default"] = settings.max_duration
     if pool is Pool.PROCESS:
         # The worker's `python` is whichever comes first on its PATH: name the one that has Prefect.
         job["command"] = shlex.join([sys.executable, *str(job["command"]).split()[1:]])
@@ -38,14 +40,13 @@ def job_template(pool: Pool, settings: Settings, image: str | None) -> dict[str,
     # or in Prefect's result record means the same to both.
     job["volumes"] = [
         f"{settings.inputs}:{settings.inputs}:ro",
-        f"{settings.results}:{settings.results}:rw",
+        f"{settings.written}:{settings.written}:rw",
     ]
     # The worker hands its own PREFECT_HOME on, which no container can write.
     job["env"] |= {"PREFECT_HOME": "/tmp/prefect", "HOME": "/tmp"}
     job["container_create_kwargs"]["user"] = settings.user
     if image is not None:
         job["image"] = image
-    variables = template["variables"]["properties"]
     variables["mem_limit"]["default"] = settings.memory
     variables["nano_cpus"]["default"] = settings.cpus * _BILLION
     return template

@@ -1,7 +1,8 @@
-"""What is going on: queues, workers, the last jobs, and queues that only a typo can have made."""
+"""What is going on: queues, workers, agents, the last jobs, queues that only a typo can make."""
 
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
 from uuid import UUID
 
 from prefect.client.orchestration import PrefectClient
@@ -14,16 +15,19 @@ from prefect.client.schemas.filters import (
     WorkQueueFilter,
     WorkQueueFilterName,
 )
-from prefect.client.schemas.objects import FlowRun, StateType
+from prefect.client.schemas.objects import FlowRun, StateType, Variable
 from prefect.client.schemas.sorting import FlowRunSort
 from prefect.exceptions import ObjectNotFound
+from pydantic import ValidationError
 
 from deployments.pools import read_queues
-from tasks.contracts import ATTEMPT_LABEL, Pool, Queue, job_id
+from tasks.contracts import AGENT_VARIABLES, AgentReport, Pool, Queue, attempt_number, job_id
 
 WAITING = [StateType.SCHEDULED]
 RUNNING = [StateType.PENDING, StateType.RUNNING, StateType.CANCELLING]
 _SHOWN = 10
+_LOOKED_AT = 50  # the last attempts: those of ten jobs, if each was tried five times
+_MOST_AGENTS = 200  # that one request reads
 
 
 @dataclass(frozen=True)
@@ -44,6 +48,14 @@ class WorkerStatus:
     name: str
     status: str
     last_heartbeat: datetime | None
+
+
+@dataclass(frozen=True)
+class AgentStatus:
+    """What the agent of a host last said, and how many seconds ago by the server's clock."""
+
+    report: AgentReport
+    ago: float
 
 
 @dataclass(frozen=True)
@@ -75,7 +87,10 @@ class Status:
     """A server at one moment."""
 
     queues: list[QueueStatus]
+    paused: list[str]
+    """Pools whose intake is paused."""
     workers: list[WorkerStatus]
+    agents: list[AgentStatus]
     jobs: list[JobStatus]
     strays: list[StrayQueue]
 
@@ -83,6 +98,7 @@ class Status:
 async def read_status(client: PrefectClient) -> Status:
     """Ask the server what is going on in our pools."""
     queues: list[QueueStatus] = []
+    paused: list[str] = []
     workers: list[WorkerStatus] = []
     strays: list[StrayQueue] = []
     for pool in Pool:
@@ -90,6 +106,8 @@ async def read_status(client: PrefectClient) -> Status:
             present = await read_queues(client, pool)
         except ObjectNotFound:
             continue
+        if (await client.read_work_pool(pool)).is_paused:
+            paused.append(pool)
         names = {queue.name for queue in present}
         for queue in (queue for queue in Queue if queue in names):
             waiting, running = [
@@ -105,14 +123,47 @@ async def read_status(client: PrefectClient) -> Status:
             WorkerStatus(pool, worker.name, worker.status or "unknown", worker.last_heartbeat_time)
             for worker in await client.read_workers_for_work_pool(pool)
         ]
+    agents = await _agents(client)
+    return Status(queues, paused, workers, agents, await _last_jobs(client), strays)
+
+
+async def _last_jobs(client: PrefectClient) -> list[JobStatus]:
+    """The latest attempt of each of the last jobs."""
     runs = await client.read_flow_runs(
         work_pool_filter=WorkPoolFilter(name=WorkPoolFilterName(any_=list(Pool))),
         sort=FlowRunSort.EXPECTED_START_TIME_DESC,
-        limit=_SHOWN,
+        limit=_LOOKED_AT,
     )
+    latest: dict[UUID, FlowRun] = {}
+    for run in runs:
+        before = latest.setdefault(job_id(run.labels, run.id), run)
+        if attempt_number(run.labels) > attempt_number(before.labels):
+            latest[job_id(run.labels, run.id)] = run
     tasks = {flow.id: flow.name for flow in await client.read_flows()}
-    jobs = [job_status(run, tasks.get(run.flow_id, "unknown")) for run in runs]
-    return Status(queues, workers, jobs, strays)
+    return [
+        job_status(run, tasks.get(run.flow_id, "unknown")) for run in list(latest.values())[:_SHOWN]
+    ]
+
+
+async def _agents(client: PrefectClient) -> list[AgentStatus]:
+    """All agents that report, by the names of their workers."""
+    response = await client.request(
+        "POST",
+        "/variables/filter",
+        json={"variables": {"name": {"like_": AGENT_VARIABLES}}, "limit": _MOST_AGENTS},
+    )
+    # The server's clock wrote `updated`: another one would only tell how far it is off.
+    date = response.headers.get("date")
+    now = parsedate_to_datetime(date) if date else datetime.now(UTC)
+    agents: list[AgentStatus] = []
+    for variable in Variable.model_validate_list(response.json()):
+        try:
+            report = AgentReport.model_validate(variable.value)
+        except ValidationError:
+            continue  # someone else's variable, in spite of its name
+        ago = (now - (variable.updated or report.at)).total_seconds()
+        agents.append(AgentStatus(report, max(0.0, ago)))
+    return agents
 
 
 def job_status(run: FlowRun, task: str) -> JobStatus:
@@ -122,7 +173,7 @@ def job_status(run: FlowRun, task: str) -> JobStatus:
     state = run.state
     return JobStatus(
         job=job_id(run.labels, run.id),
-        attempt=int(run.labels.get(ATTEMPT_LABEL, 1)),
+        attempt=attempt_number(run.labels),
         name=run.name,
         task=task,
         queue=run.work_queue_name or "",

@@ -2,28 +2,37 @@
 
 import shlex
 from collections.abc import Iterable
-from pathlib import Path
 
 from rich import box
 from rich.filesize import decimal
 from rich.table import Table
 
-from deployments.status import JobStatus, QueueStatus, Status, StrayQueue, WorkerStatus
+from deployments.status import (
+    AgentStatus,
+    JobStatus,
+    QueueStatus,
+    Status,
+    StrayQueue,
+    WorkerStatus,
+)
 from tasks.contracts import Manifest
 
 
-def status_tables(status: Status) -> Iterable[Table | str]:
+def status_tables(status: Status, agent_timeout: float) -> Iterable[Table | str]:
     """Everything that `prefecture status` prints, in order."""
     yield _queues(status.queues)
+    for pool in status.paused:
+        yield _paused(pool, status.agents)
     yield _workers(status.workers)
+    yield _agents(status.agents, agent_timeout)
     yield _jobs(status.jobs)
     for stray in status.strays:
         yield _stray(stray)
 
 
-def results_table(folder: Path, manifest: Manifest) -> Table:
+def results_table(place: object, manifest: Manifest) -> Table:
     """The files of a result."""
-    table = _table(f"{manifest.task} · job {manifest.job} · {folder}", "file", ">bytes", "sha256")
+    table = _table(f"{manifest.task} · job {manifest.job} · {place}", "file", ">bytes", "sha256")
     for file in manifest.files:
         table.add_row(file.path, f"{file.bytes:,}", file.sha256[:16])
     table.caption = f"{len(manifest.files):,} files, {decimal(manifest.bytes)}, all checked"
@@ -57,15 +66,39 @@ def _workers(workers: list[WorkerStatus]) -> Table:
     return table
 
 
-def _jobs(jobs: list[JobStatus]) -> Table:
-    table = _table("Last jobs", "job", "task", "queue", "state", ">waited", ">ran")
-    for job in jobs:
-        state = f"{job.state}: {job.message}" if job.message else job.state
-        attempt = f" (attempt {job.attempt})" if job.attempt > 1 else ""
+def _agents(agents: list[AgentStatus], agent_timeout: float) -> Table:
+    columns = ("host", "pool", "worker", "health", ">jobs", "intake", ">last report")
+    table = _table("Agents", *columns)
+    for agent in agents:
+        report = agent.report
+        health = [f"{check}: {found}" for check, found in sorted(report.failed.items())]
+        if agent.ago > agent_timeout:
+            health = ["silent: its supervisor, its host or its way to the server is gone"]
         table.add_row(
-            f"{job.job}{attempt}", job.task, job.queue, state, seconds(job.waited), seconds(job.ran)
+            *(report.host, report.pool, report.worker, "\n".join(health) or "healthy"),
+            *(str(report.running), "paused by it" if report.holds_intake else ""),
+            f"{seconds(agent.ago)} ago",
         )
     return table
+
+
+def _jobs(jobs: list[JobStatus]) -> Table:
+    columns = ("job", "task", "queue", ">attempt", "state", ">waited", ">ran")
+    table = _table("Last jobs", *columns)
+    for job in jobs:
+        state = f"{job.state}: {job.message}" if job.message else job.state
+        times = (seconds(job.waited), seconds(job.ran))
+        table.add_row(str(job.job), job.task, job.queue, str(job.attempt), state, *times)
+    return table
+
+
+def _paused(pool: str, agents: list[AgentStatus]) -> str:
+    holding = [a.report.host for a in agents if a.report.holds_intake and a.report.pool == pool]
+    return f"Pool {pool} is paused, and starts no job that waits: " + (
+        f"the agent on {' and '.join(sorted(holding))} resumes it once its checks pass."
+        if holding
+        else f"resume it with: prefect work-pool resume {pool}"
+    )
 
 
 def _stray(stray: StrayQueue) -> str:

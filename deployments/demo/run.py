@@ -22,20 +22,23 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn
 
 from deployments.demo.photos import make_photos
-from deployments.embedded.up import lock, running
+from deployments.embedded.up import lock, running, show_ends
+from deployments.jobs.attempts import attempts
+from deployments.jobs.request import Terms
+from deployments.jobs.submit import submit
 from deployments.pools import TREE
 from deployments.status import job_status
-from deployments.submit import submit
 from deployments.tables import plain_table, seconds
-from tasks.contracts import Pool, Queue
+from tasks.contracts import Pool, Queue, job_id
 from tasks.errors import OperatorError, PrefectureError
-from tasks.results import local
 from tasks.settings import Settings
+from tasks.storage.opening import open_results
 
 _SLOTS = 2
 _PHOTOS = 24
 _LONGEST = 3600.0  # seconds, for a folder of the user's own with thousands of photographs
 _WATCH = 0.5
+_NEWS = 10.0  # seconds in which the last end is told
 
 
 @dataclass(frozen=True)
@@ -75,11 +78,16 @@ async def demo(pool: Pool | None, inputs: Path | None, out: Console) -> None:
             requests = _requests("photos" if inputs is None else ".")
             jobs: dict[UUID, _Request] = {}
             for request in requests:
-                job = await submit(
-                    client, request.task, request.payload, "demo", queue=request.queue
-                )
+                terms = Terms(request.task, "demo", request.queue)
+                job = await submit(client, terms, request.payload)
                 jobs[job] = request
-            runs = await _watch(client, jobs, out)
+            news = asyncio.create_task(show_ends(say, jobs))
+            try:
+                runs = await _watch(client, jobs, out)
+                await asyncio.wait({news}, timeout=_NEWS)
+            finally:
+                news.cancel()
+                await asyncio.gather(news, return_exceptions=True)
     _report(runs, jobs, settings, out)
     failed = [run for run in runs if run.state is None or not run.state.is_completed()]
     if failed:
@@ -100,27 +108,42 @@ async def _watch(client: PrefectClient, jobs: dict[UUID, _Request], out: Console
             job: bars.add_task("", total=100, queue=r.queue, name=r.task, state="waiting")
             for job, r in jobs.items()
         }
+        latest = {job: (await attempts(client, job))[-1] for job in jobs}
         while asyncio.get_running_loop().time() < deadline:
-            runs = await client.read_flow_runs(
-                flow_run_filter=FlowRunFilter(id=FlowRunFilterId(any_=list(jobs)))
-            )
-            done = await _fractions(client, list(jobs))
-            for run in runs:
+            latest = await _latest(client, latest)
+            done = await _fractions(client, [run.id for run in latest.values()])
+            for job, run in latest.items():
                 ended = run.state is not None and run.state.is_completed()
                 state = run.state.name if run.state else ""
                 percent = 100.0 if ended else done.get(run.id, 0.0)
-                bars.update(lines[run.id], completed=percent, state=state)
-            if all(run.state is not None and run.state.is_final() for run in runs):
-                return sorted(runs, key=lambda run: list(jobs).index(run.id))
+                bars.update(lines[job], completed=percent, state=state)
+            if all(map(_has_ended, latest.values())):
+                return list(latest.values())
             await asyncio.sleep(_WATCH)
     raise OperatorError(f"the jobs did not end within {seconds(_LONGEST)}")
 
 
-async def _fractions(client: PrefectClient, jobs: list[UUID]) -> dict[UUID, float]:
-    """How far each job is, in percent, from its progress artifact."""
+async def _latest(client: PrefectClient, runs: dict[UUID, FlowRun]) -> dict[UUID, FlowRun]:
+    """The same attempts as they are now; of one that crashed, the next where there is one."""
+    ids = [run.id for run in runs.values()]
+    found = await client.read_flow_runs(flow_run_filter=FlowRunFilter(id=FlowRunFilterId(any_=ids)))
+    latest = {job_id(run.labels, run.id): run for run in found}
+    for job, run in latest.items():
+        if run.state is not None and run.state.is_crashed():
+            latest[job] = (await attempts(client, job))[-1]
+    return {job: latest[job] for job in runs}
+
+
+def _has_ended(run: FlowRun) -> bool:
+    # One that crashed is tried again.
+    return run.state is not None and run.state.is_final() and not run.state.is_crashed()
+
+
+async def _fractions(client: PrefectClient, runs: list[UUID]) -> dict[UUID, float]:
+    """How far each attempt is, in percent, from its progress artifact."""
     artifacts = await client.read_artifacts(
         artifact_filter=ArtifactFilter(
-            flow_run_id=ArtifactFilterFlowRunId(any_=jobs),
+            flow_run_id=ArtifactFilterFlowRunId(any_=runs),
             type=ArtifactFilterType(any_=["progress"]),
         )
     )
@@ -137,18 +160,19 @@ def _report(
     columns = ("job", "task", "queue", ">waited", ">ran", ">files", ">bytes", "results")
     table = plain_table("Jobs, in the order they were handed in", *columns)
     for run in runs:
-        request = jobs[run.id]
+        job = job_id(run.labels, run.id)
+        request = jobs[job]
         status = job_status(run, request.task)
-        folder = settings.results / "demo" / str(run.id)
-        if (folder / local.MANIFEST).is_file():
-            manifest = local.read_manifest(folder)
-            local.verify(folder, manifest)
+        found = open_results(settings).find("demo", job)
+        if found is not None:
+            found.verify()
+            folder = Path(found.location)
             where = folder.relative_to(Path.cwd()) if folder.is_relative_to(Path.cwd()) else folder
-            result = (f"{len(manifest.files)}", f"{manifest.bytes:,}", str(where))
+            result = (f"{len(found.manifest.files)}", f"{found.manifest.bytes:,}", str(where))
         else:
             result = ("", "", f"{status.state}: {status.message}")
         times = (seconds(status.waited), seconds(status.ran))
-        table.add_row(str(run.id)[:8], request.task, request.queue, *times, *result)
+        table.add_row(str(job)[:8], request.task, request.queue, *times, *result)
     out.print(table)
 
 

@@ -20,7 +20,7 @@ _STEP_SHOWN = 72  # characters of a build step: enough to see which it is
 _WORKER_LABEL = "io.prefect.worker-name"  # set by Prefect's Docker worker on each container
 _IMAGE_SOURCES = (
     *("Dockerfile", "requirements.lock", "pyproject.toml", "deployments/image_requirements.py"),
-    *("flows", "tasks", "work_pools"),
+    *("flows", "tasks", "work_pools/__init__.py", "work_pools/engine.py"),
 )
 
 

@@ -1,7 +1,8 @@
 """Jobs whose worker was stopped in the middle: put back in their queue, to run again."""
 
 import asyncio
-from pathlib import Path
+import logging
+import sys
 
 from prefect.client.orchestration import PrefectClient
 from prefect.client.schemas.filters import (
@@ -12,30 +13,28 @@ from prefect.client.schemas.filters import (
     WorkPoolFilterName,
 )
 from prefect.client.schemas.objects import FlowRun, State, StateType
+from prefect.client.schemas.sorting import FlowRunSort
+from prefect.exceptions import ObjectNotFound
 from prefect.states import Cancelled, Scheduled
 
 from deployments.status import RUNNING
 from tasks.contracts import Pool, job_id
-from tasks.results import local
+from tasks.errors import PrefectureError
+from tasks.results.root import ResultsRoot
 
 _WORKER_LABEL = "prefect.worker.name"  # set by Prefect's workers on each run they take
 _PAGE = 200
+_log = logging.getLogger(__name__)
 
 
-async def put_back(client: PrefectClient, worker: str, results: Path) -> int:
+async def put_back(client: PrefectClient, worker: str, results: ResultsRoot) -> int:
     """Reschedule the runs that a worker held when it ended, and drop what they had staged.
 
     Returns how many run again.
 
     Only once the worker and everything it started are gone: a live one would run them twice.
     """
-    held = await client.read_flow_runs(
-        work_pool_filter=WorkPoolFilter(name=WorkPoolFilterName(any_=list(Pool))),
-        flow_run_filter=FlowRunFilter(
-            state=FlowRunFilterState(type=FlowRunFilterStateType(any_=RUNNING))
-        ),
-        limit=_PAGE,
-    )
+    held = await _held(client)
     alone = await _no_other_host(client, worker)
     ours = [
         run
@@ -44,10 +43,37 @@ async def put_back(client: PrefectClient, worker: str, results: Path) -> int:
         # there being no one else.
         if run.labels.get(_WORKER_LABEL, worker if alone else None) == worker
     ]
+    again = 0
     for run in ours:
-        await asyncio.to_thread(local.discard_stages, results, job_id(run.labels, run.id))
-        await client.set_flow_run_state(run.id, _next(run), force=True)
-    return sum(1 for run in ours if not _was_cancelled(run))
+        try:
+            await asyncio.to_thread(results.discard_stages, job_id(run.labels, run.id))
+        except PrefectureError as error:
+            _log.warning("%s: what it staged is removed later: %s", run.id, error)
+        try:
+            await client.set_flow_run_state(run.id, _next(run), force=True)
+        except ObjectNotFound:
+            continue  # deleted meanwhile: nobody waits for it
+        again += not _was_cancelled(run)
+    return again
+
+
+async def _held(client: PrefectClient) -> list[FlowRun]:
+    """Every run that some worker of ours holds, page by page in an order that does not change."""
+    held: list[FlowRun] = []
+    for offset in range(0, sys.maxsize, _PAGE):
+        page = await client.read_flow_runs(
+            work_pool_filter=WorkPoolFilter(name=WorkPoolFilterName(any_=list(Pool))),
+            flow_run_filter=FlowRunFilter(
+                state=FlowRunFilterState(type=FlowRunFilterStateType(any_=RUNNING))
+            ),
+            sort=FlowRunSort.ID_DESC,
+            limit=_PAGE,
+            offset=offset,
+        )
+        held += page
+        if len(page) < _PAGE:
+            break
+    return held
 
 
 async def _no_other_host(client: PrefectClient, worker: str) -> bool:

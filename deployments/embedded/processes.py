@@ -3,6 +3,7 @@
 import asyncio
 import ctypes
 import os
+import shutil
 import signal
 import sys
 from collections.abc import Callable
@@ -19,6 +20,8 @@ _PR_SET_CHILD_SUBREAPER = 36
 _LONGEST_PAUSE = 30.0  # seconds before a child that keeps ending is started again
 _GRACE = 8.0  # seconds a process may take to end when asked to
 _LOG_TAIL = 4000
+_LOG_MOST = 64 * 2**20  # bytes of a log, and as many of the one before it
+_LOG_LOOK = 10.0  # seconds between two looks at that
 
 
 def adopt_orphans() -> None:
@@ -39,20 +42,24 @@ class Child:
         self._log = log
         self._say = say
         self._process: asyncio.subprocess.Process | None = None
-        self._watch: asyncio.Task[None] | None = None
+        self._watches: list[asyncio.Task[None]] = []
 
     async def start(self) -> None:
         """Start it, and again whenever it ends, after a growing pause."""
         self._log.parent.mkdir(parents=True, exist_ok=True)
         self._log.write_bytes(b"")
         await self._spawn()
-        self._watch = asyncio.create_task(self._keep_running())
+        # Each by itself: the end of one must not hide the other from `stop`.
+        self._watches = [
+            asyncio.create_task(self._keep_running()),
+            asyncio.create_task(self._keep_log_short()),
+        ]
 
     async def stop(self, *, at_once: bool = False) -> None:
         """End it and every process below it: first with SIGTERM, unless `at_once`, then SIGKILL."""
-        if self._watch is not None:
-            self._watch.cancel()
-            await asyncio.gather(self._watch, return_exceptions=True)
+        for watch in self._watches:
+            watch.cancel()
+        await asyncio.gather(*self._watches, return_exceptions=True)
         process = self._process
         if process is None or process.returncode is not None:
             return
@@ -82,6 +89,22 @@ class Child:
     async def _spawn(self) -> None:
         with self._log.open("ab") as output:
             self._process = await _spawn(self._argv, self._env, output)
+
+    async def _keep_log_short(self) -> None:
+        """What jobs print goes into the worker's log: it must not fill the disk."""
+        told = False
+        while True:
+            await asyncio.sleep(_LOG_LOOK)
+            try:
+                if self._log.exists() and self._log.stat().st_size > _LOG_MOST:
+                    before = self._log.with_suffix(".log.1")
+                    await asyncio.to_thread(shutil.copyfile, self._log, before)
+                    # The child appends, so that it goes on at the new end.
+                    os.truncate(self._log, 0)
+            except OSError as error:
+                if not told:
+                    self._say(f"the log of the {self.name} cannot be cut: {error}; trying again")
+                told = True
 
     async def _keep_running(self) -> None:
         pause = 1.0

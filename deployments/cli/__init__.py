@@ -1,0 +1,1 @@
+"""The `prefecture` command: thin, one function a command."""

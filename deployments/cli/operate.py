@@ -1,0 +1,123 @@
+"""Commands for whoever operates Prefecture."""
+
+import asyncio
+import os
+import socket
+from pathlib import Path
+
+from deployments import tables
+from deployments.apply import apply as apply_all
+from deployments.cli.console import out, say
+from deployments.demo.run import demo as run_demo
+from deployments.embedded import docker_engine, programs
+from deployments.embedded.up import until_stopped
+from deployments.embedded.up import up as run_up
+from deployments.server import connect, server_api
+from deployments.status import read_status
+from tasks.contracts import Pool
+from tasks.errors import OperatorError
+from tasks.settings import get_settings
+
+
+def up(*, pool: Pool | None = None, workers: int = 2, port: int = 4200) -> None:
+    """Keep a server, a worker and its supervisor running, until Ctrl-C or SIGTERM.
+
+    Parameters
+    ----------
+    pool
+        Run jobs in containers (docker) or as plain processes. Default: docker where an engine
+        answers.
+    workers
+        How many jobs run at once.
+    port
+        Where the UI and the API listen, on 127.0.0.1.
+    """
+    if workers < 1:
+        raise OperatorError(f"--workers {workers}: at least 1 job must be able to run")
+    asyncio.run(run_up(get_settings(), pool, workers, port, say))
+
+
+def apply(*, pool: Pool | None = None) -> None:
+    """Put pools, queues, blocks and deployments on the server that PREFECT_API_URL names.
+
+    Parameters
+    ----------
+    pool
+        The pool that deployments run on. Default: docker where an engine answers.
+    """
+    settings = get_settings()
+    engine = docker_engine.find_engine()
+    chosen = pool or _usual_pool(engine)
+    image = settings.image
+    if chosen is Pool.DOCKER:
+        if engine is not None:
+            image = docker_engine.ensure_image(engine, settings, say)
+        elif image is None:
+            raise OperatorError(
+                "no Docker engine answers here: set PREFECTURE_IMAGE to the image that the "
+                "workers' engine has"
+            )
+
+    async def put() -> int:
+        async with connect():
+            return await apply_all(chosen, settings, server_api(), image)
+
+    say(f"{asyncio.run(put())} deployments on pool {chosen} at {server_api()}")
+
+
+def status() -> None:
+    """Show queues, workers, agents and the last jobs."""
+    timeout = get_settings().agent_timeout
+
+    async def show() -> None:
+        async with connect() as client:
+            for part in tables.status_tables(await read_status(client), timeout):
+                out.print(part)
+
+    asyncio.run(show())
+
+
+def supervise(*, pool: Pool | None = None, worker: str | None = None) -> None:
+    """Keep alive the jobs of a worker that `prefect worker start` runs on this host.
+
+    Parameters
+    ----------
+    pool
+        The worker's pool. Default: docker where an engine answers.
+    worker
+        The worker's name. Default: this host's.
+    """
+    chosen = pool or _usual_pool(docker_engine.find_engine())
+    name = worker or socket.gethostname()
+    argv = programs.supervisor(chosen, name)
+    os.execve(argv[0], argv, programs.supervisor_env(get_settings(), name, server_api()))
+
+
+def image() -> None:
+    """Build the image of jobs, where this host's engine does not have it, and print its tag."""
+    engine = docker_engine.find_engine()
+    if engine is None:
+        raise OperatorError("no Docker engine answers: start it, or use the process pool")
+    out.print(docker_engine.ensure_image(engine, get_settings(), say))
+
+
+def demo(*, pool: Pool | None = None, inputs: Path | None = None) -> None:
+    """Run real jobs of every compute task on all three queues, watch them, and stop everything.
+
+    Parameters
+    ----------
+    pool
+        Default: docker where an engine answers.
+    inputs
+        A folder of your own photographs.
+    """
+
+    async def run() -> bool:
+        return await until_stopped(run_demo(pool, inputs, out), say)
+
+    if not asyncio.run(run()):
+        raise OperatorError("the demo was stopped")
+
+
+def _usual_pool(engine: object | None) -> Pool:
+    return Pool.DOCKER if engine else Pool.PROCESS

@@ -1,0 +1,72 @@
+"""What `prefecture watch` shows: a bar on a terminal, a line for each change in a pipe."""
+
+from contextlib import aclosing
+from uuid import UUID
+
+from rich.console import Console
+from rich.progress import BarColumn, TextColumn, TimeElapsedColumn
+from rich.progress import Progress as Bars
+
+from deployments.jobs.following import Progress, follow
+from deployments.jobs.results import find_result
+from deployments.server import connect
+from tasks.errors import PrefectureError
+from tasks.settings import get_settings
+
+_EXIT_CODES = {"completed": 0, "failed": 1, "cancelled": 2}
+
+
+async def watch_to_end(job: UUID, out: Console) -> int:
+    """Show how far a job is until it has ended, then where its results are, or why there are none.
+
+    Returns the exit code: 0 if it completed, 1 if it failed, 2 if it was cancelled.
+    """
+    columns = (
+        TextColumn("{task.description}", markup=False),  # names of files may hold brackets
+        BarColumn(),
+        TextColumn("{task.percentage:3.0f} %"),
+        TimeElapsedColumn(),
+    )
+    shown, last = "", None
+    with Bars(*columns, console=out, transient=True, disable=not out.is_terminal) as bars:
+        bar = bars.add_task("", total=1.0)
+        async with aclosing(follow(job)) as looks:
+            async for last in looks:
+                description = describe(last)
+                bars.update(bar, completed=last.fraction, description=description)
+                line = f"{description} {last.fraction:.0%}" if last.fraction else description
+                if last.outcome is None and line != shown and not out.is_terminal:
+                    out.print(line, soft_wrap=True)
+                    shown = line
+    assert last is not None and last.outcome is not None
+    out.print(await last_line(last), soft_wrap=True)
+    return _EXIT_CODES[last.outcome]
+
+
+def describe(progress: Progress) -> str:
+    """What a job is at, in a few words."""
+    again = f", attempt {progress.attempt}" if progress.attempt > 1 else ""
+    if progress.ahead is not None:
+        place = "next" if progress.ahead == 0 else f"{progress.ahead} before it"
+        return f"waiting{again}, {place}"
+    if progress.state == "Crashed":
+        return f"crashed{again}, is tried again"
+    text = f": {progress.text}" if progress.text else ""
+    return f"{progress.state.lower()}{again}{text}"
+
+
+async def last_line(last: Progress) -> str:
+    """Where the results of a job that has ended are, or why there are none."""
+    attempts = f" at attempt {last.attempt}" if last.attempt > 1 else ""
+    if last.outcome != "completed":
+        return f"job {last.job} {last.state}{attempts}: {last.text}"
+    return f"job {last.job} Completed{attempts}: {await _location(last.job)}"
+
+
+async def _location(job: UUID) -> str:
+    try:
+        async with connect() as client:
+            return str(await find_result(client, get_settings(), str(job)))
+    except PrefectureError:
+        # The results root is another one here, as its settings are; or the server is away just now.
+        return f"`prefecture results {job}` where the results root is"

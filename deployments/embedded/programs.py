@@ -1,0 +1,116 @@
+"""The programs that keep jobs running: how each is called, and all it sees of the environment."""
+
+import sys
+from pathlib import Path
+
+from tasks.contracts import Pool
+from tasks.settings import Settings, client_environment, own_environment, server_environment
+
+HOST = "127.0.0.1"
+MARK = "PREFECTURE_WORKER"
+"""In the environment of all that `up` starts: whose it is. Read by nobody as a setting."""
+
+_POLL = "0.5"  # seconds between two looks into the queues: a freed slot waits no longer than that
+_JOB_HEARTBEAT = "30"  # seconds; Prefect's least
+_WORKER_HEARTBEAT = "5"  # seconds: a worker that is gone is to be noticed soon
+_RETRIES = (
+    "2"  # of a request: the supervisor and the notifier look again every few seconds by themselves
+)
+
+
+def marks(worker: str) -> tuple[str, str, str, str]:
+    """The marks of a worker and its jobs, which inherit it, of its server, of its notifier and of
+    its supervisor."""
+    return worker, f"{worker}/server", f"{worker}/notifier", f"{worker}/supervisor"
+
+
+def server(port: int) -> list[str]:
+    """The embedded server."""
+    return _prefect("server", "start", "--host", HOST, "--port", str(port))
+
+
+def server_env(settings: Settings, worker: str) -> dict[str, str]:
+    """The server's, with its own settings, which no one else sees."""
+    _, mark, _, _ = marks(worker)
+    return server_environment(
+        **{MARK: mark},
+        PREFECT_HOME=_prefect_home(settings),
+        PREFECT_SERVER_ANALYTICS_ENABLED="false",
+        # It renames each job that waits for 15 s, one by one: with a thousand of them SQLite is
+        # locked all the time, and the log grows by megabytes a minute.
+        PREFECT_SERVER_SERVICES_LATE_RUNS_ENABLED="false",
+        # Else the UI asks port 4200, whichever port it is served on.
+        PREFECT_UI_API_URL="/api",
+        DO_NOT_TRACK="1",
+    )
+
+
+def worker(pool: Pool, name: str, slots: int) -> list[str]:
+    """A worker that runs so many jobs at once."""
+    return _prefect(
+        *("worker", "start", "--pool", pool, "--type", pool, "--name", name),
+        *("--limit", str(slots), "--install-policy", "never"),
+    )
+
+
+def worker_env(settings: Settings, worker: str, api_url: str) -> dict[str, str]:
+    """The worker's, which its jobs inherit."""
+    mark, _, _, _ = marks(worker)
+    return client_environment(
+        **{MARK: mark},
+        PREFECT_HOME=_prefect_home(settings),
+        PREFECT_API_URL=api_url,
+        PREFECT_WORKER_QUERY_SECONDS=_POLL,
+        # A run that is not due must not hold a slot that a waiting one could use.
+        PREFECT_WORKER_PREFETCH_SECONDS="0",
+        PREFECT_WORKER_HEARTBEAT_SECONDS=_WORKER_HEARTBEAT,
+        PREFECT_FLOWS_HEARTBEAT_FREQUENCY=_JOB_HEARTBEAT,
+        DO_NOT_TRACK="1",
+    )
+
+
+def supervisor(pool: Pool, worker: str) -> list[str]:
+    """The supervisor beside a worker."""
+    # By name: what stands beside us is not ours to import.
+    return [sys.executable, "-m", "work_pools.supervisor", "--pool", pool, "--worker", worker]
+
+
+def supervisor_env(settings: Settings, worker: str, api_url: str) -> dict[str, str]:
+    """The supervisor's: it reads our settings."""
+    return _own_env(settings, marks(worker)[-1], api_url)
+
+
+def notifier() -> list[str]:
+    """The notifier, one for each home."""
+    return [sys.executable, "-m", "deployments.notifications"]
+
+
+def notifier_env(settings: Settings, worker: str, api_url: str) -> dict[str, str]:
+    """The notifier's: it reads our settings."""
+    return _own_env(settings, marks(worker)[-2], api_url)
+
+
+def _own_env(settings: Settings, mark: str, api_url: str) -> dict[str, str]:
+    return own_environment(
+        **{MARK: mark},
+        PREFECTURE_HOME=str(settings.home),
+        PREFECTURE_INPUTS_ROOT=str(settings.inputs),
+        PREFECTURE_RESULTS_ROOT=str(settings.results),
+        PREFECT_HOME=_prefect_home(settings),
+        PREFECT_API_URL=api_url,
+        PREFECT_CLIENT_MAX_RETRIES=_RETRIES,
+        DO_NOT_TRACK="1",
+    )
+
+
+def log(settings: Settings, name: str) -> Path:
+    """Where a program's output goes."""
+    return settings.home / "logs" / f"{name}.log"
+
+
+def _prefect(*words: str) -> list[str]:
+    return [sys.executable, "-m", "prefect", "--no-prompt", *words]
+
+
+def _prefect_home(settings: Settings) -> str:
+    return str(settings.home / "prefect")

@@ -1,0 +1,1 @@
+"""Jobs: handed in, found with all their attempts, cancelled, read back."""

@@ -1,0 +1,58 @@
+"""The attempts at a job: found by the job's id, or by the id of any of them."""
+
+from uuid import UUID
+
+from prefect.client.orchestration import PrefectClient
+from prefect.client.schemas.filters import (
+    FlowRunFilter,
+    FlowRunFilterId,
+    FlowRunFilterIdempotencyKey,
+    Operator,
+)
+from prefect.client.schemas.objects import FlowRun
+from prefect.exceptions import ObjectNotFound
+
+from tasks.contracts import attempt_number, job_id, requeue_key
+from tasks.errors import InvalidPayload
+
+_MOST = 100  # the upper bound of the setting `max_attempts`; a page of the API holds 200
+
+
+def parse_job(job: str) -> UUID:
+    """The id that a user gave. Raises InvalidPayload where it is none."""
+    try:
+        return UUID(job)
+    except ValueError:
+        raise InvalidPayload(f"'{job}' is not a job id: `prefecture status` shows them") from None
+
+
+async def attempts(client: PrefectClient, job: UUID) -> list[FlowRun]:
+    """Every attempt at a job, in their order. Empty where the server knows none.
+
+    `job` is its id, or the id of any attempt at it.
+    """
+    try:
+        run = await client.read_flow_run(job)
+        job = job_id(run.labels, run.id)
+    except ObjectNotFound:
+        pass  # the first attempt may be deleted, and later ones there
+    # Labels cannot be asked for; the keys that later attempts were made with can.
+    keys = [requeue_key(job, number) for number in range(2, _MOST + 1)]
+    found = await client.read_flow_runs(
+        flow_run_filter=FlowRunFilter.model_validate(
+            {
+                "operator": Operator.or_,
+                "id": FlowRunFilterId(any_=[job]),
+                "idempotency_key": FlowRunFilterIdempotencyKey(any_=keys),
+            }
+        )
+    )
+    return sorted(found, key=lambda run: attempt_number(run.labels))
+
+
+async def known_attempts(client: PrefectClient, job: UUID) -> list[FlowRun]:
+    """As `attempts`, but raises InvalidPayload where the server knows none."""
+    found = await attempts(client, job)
+    if not found:
+        raise InvalidPayload(f"no job {job} is known here: `prefecture status` shows the last ones")
+    return found

@@ -1,0 +1,190 @@
+"""Hand in thousands of jobs at once, in the order given, each exactly once."""
+
+import asyncio
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import timedelta
+from typing import Any
+from uuid import UUID, uuid4
+
+import httpx
+from prefect.client.orchestration import PrefectClient
+from prefect.client.schemas.filters import (
+    FlowFilter,
+    FlowFilterId,
+    FlowRunFilter,
+    FlowRunFilterIdempotencyKey,
+)
+from prefect.client.schemas.objects import FlowRun
+from prefect.client.schemas.responses import DeploymentResponse
+from prefect.exceptions import PrefectHTTPStatusError
+
+from deployments.jobs.request import Terms, check_against_schema, check_key
+from deployments.jobs.submit import REFUSED, find_deployment, hand_in
+from deployments.outages import is_outage
+from tasks.errors import InvalidPayload, KeyTaken, ServerUnavailable
+
+_AT_ONCE = 25  # jobs in one request: the server takes 100, and locks SQLite meanwhile
+_PAGE = 200  # the most the API gives
+# Where SQLite was locked, seconds until it is asked again. Not singly: Prefect's client pauses for
+# two seconds and more at each 503.
+_PAUSES = (0.1, 0.2, 0.5, 1.0, 2.0, 4.0)
+_JUST_BEFORE = timedelta(microseconds=1)
+
+
+async def submit_many(
+    client: PrefectClient,
+    terms: Terms,
+    payloads: Sequence[Mapping[str, Any]],
+    key: str | None = None,
+) -> list[UUID]:
+    """Hand in a job for each payload; their ids, in the order of the payloads and of the queue.
+
+    Every payload is checked before the first is handed in. With a key, what was handed in with it
+    before is not handed in again: so a call that broke off is continued. Raises InvalidPayload,
+    which names the payload by its number from 1, KeyTaken, and ServerUnavailable, which says how
+    many were handed in and with which key to go on.
+    """
+    if key is not None:
+        check_key(key)
+    deployment = await find_deployment(client, terms)
+    bulk = _Bulk(client, terms, deployment, payloads, key or str(uuid4()))
+    if key is not None:
+        await bulk.find_handed_in()
+    for start in range(0, len(bulk.parameters), _AT_ONCE):
+        await bulk.hand_in(range(start, min(start + _AT_ONCE, len(bulk.parameters))))
+    return bulk.jobs
+
+
+class _Bulk:
+    """Some jobs on the same terms, and which of them the server has."""
+
+    def __init__(
+        self,
+        client: PrefectClient,
+        terms: Terms,
+        deployment: DeploymentResponse,
+        payloads: Sequence[Mapping[str, Any]],
+        key: str,
+    ) -> None:
+        self._client = client
+        self._terms = terms
+        self._deployment = deployment
+        self._key = key
+        self._made: dict[int, FlowRun] = {}
+        self.parameters: list[dict[str, Any]] = []
+        for index, payload in enumerate(payloads):
+            try:
+                self.parameters.append(terms.parameters(payload))
+                check_against_schema(self.parameters[-1], deployment)
+            except InvalidPayload as error:
+                raise InvalidPayload(f"payload {index + 1} of {len(payloads)}: {error}") from error
+
+    @property
+    def jobs(self) -> list[UUID]:
+        return [self._made[index].id for index in range(len(self.parameters))]
+
+    async def find_handed_in(self) -> None:
+        """Look which jobs an earlier call has handed in."""
+        count = len(self.parameters)
+        for start in range(0, count, _PAGE):
+            await self._look(range(start, min(start + _PAGE, count)))
+        if await self._read([self._key_of(count)]):
+            raise KeyTaken(
+                f"key '{self._key}' names more than these {count} jobs: choose another key, or "
+                "hand in the same payloads"
+            )
+
+    async def hand_in(self, batch: range) -> None:
+        """Hand in what the server does not have of a batch."""
+        if not self._missing(batch):
+            return
+        try:
+            for pause in _PAUSES:
+                await self._ask_for_all(batch)
+                if not self._missing(batch):
+                    return
+                await asyncio.sleep(pause)
+            # Asked for alone, each says what is wrong with it.
+            for index in self._missing(batch):
+                await self._ask_for_one(batch, index)
+            await self._look(batch)
+        except httpx.HTTPError as error:
+            if not is_outage(error):
+                raise
+            raise self._broken_off() from error
+        if self._missing(batch):
+            raise self._broken_off()
+
+    async def _ask_for_all(self, batch: range) -> None:
+        try:
+            await self._client.request(
+                "POST",
+                "/deployments/{id}/create_flow_run/bulk",  # pyright: ignore[reportArgumentType]  # of the REST API, not yet of the client's list
+                path_params={"id": self._deployment.id},
+                json=self._bodies(batch),
+            )
+        except PrefectHTTPStatusError as error:
+            if error.response.status_code not in REFUSED:
+                raise
+        # Its answer is not to be relied on: where SQLite was locked it says 200 and FAILED, and
+        # even what it says was CREATED may have been rolled back.
+        await self._look(batch)
+
+    async def _ask_for_one(self, batch: range, index: int) -> None:
+        body = self._bodies(batch)[0]
+        try:
+            run = await hand_in(self._client, self._deployment, body)
+        except InvalidPayload as error:
+            raise InvalidPayload(
+                f"payload {index + 1} of {len(self.parameters)}: {error}; "
+                f"{len(self._made)} were handed in: correct it, and call again with key "
+                f"'{self._key}'"
+            ) from error
+        self._made[index] = run
+
+    def _bodies(self, batch: range) -> list[dict[str, Any]]:
+        """What is missing of a batch. One that others have got ahead of is due just before them."""
+        bodies: list[dict[str, Any]] = []
+        due = None
+        for index in reversed(batch):
+            if index in self._made:
+                due = self._made[index].expected_start_time
+                continue
+            body = self._terms.body(self.parameters[index], self._key_of(index))
+            if due is not None:
+                due -= _JUST_BEFORE
+                details = {"scheduled_time": due.isoformat()}
+                body["state"] = {"type": "SCHEDULED", "state_details": details}
+            bodies.append(body)
+        return bodies[::-1]
+
+    async def _look(self, batch: range) -> None:
+        """Note which jobs of a batch the server has. Raises KeyTaken where one is another."""
+        keys = {self._key_of(index): index for index in self._missing(batch)}
+        for run in await self._read(keys):
+            index = keys[str(run.idempotency_key)]
+            self._terms.compare(
+                self.parameters[index], run, self._deployment, f"{self._key}, payload {index + 1}"
+            )
+            self._made[index] = run
+
+    async def _read(self, keys: Iterable[str]) -> list[FlowRun]:
+        return await self._client.read_flow_runs(
+            flow_filter=FlowFilter(id=FlowFilterId(any_=[self._deployment.flow_id])),
+            flow_run_filter=FlowRunFilter(
+                idempotency_key=FlowRunFilterIdempotencyKey(any_=list(keys))
+            ),
+        )
+
+    def _missing(self, batch: range) -> list[int]:
+        return [index for index in batch if index not in self._made]
+
+    def _key_of(self, index: int) -> str:
+        return f"submit-many:{self._key}:{index}"
+
+    def _broken_off(self) -> ServerUnavailable:
+        return ServerUnavailable(
+            f"{len(self._made)} of {len(self.parameters)} jobs were handed in before the Prefect "
+            f"server stopped answering: call again with key '{self._key}' and the rest is handed "
+            "in, none of them twice"
+        )

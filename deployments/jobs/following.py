@@ -1,0 +1,189 @@
+"""How far a job is, across its attempts, to its end."""
+
+import asyncio
+from collections.abc import AsyncGenerator
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from typing import Literal
+from uuid import UUID
+
+import httpx
+from prefect.client.orchestration import PrefectClient
+from prefect.client.schemas.filters import (
+    ArtifactFilter,
+    ArtifactFilterFlowRunId,
+    ArtifactFilterType,
+    FlowRunFilter,
+    WorkPoolFilter,
+    WorkPoolFilterName,
+    WorkQueueFilter,
+)
+from prefect.client.schemas.objects import FlowRun, StateType
+from prefect.client.schemas.sorting import ArtifactSort
+from prefect.exceptions import ObjectNotFound
+
+from deployments.jobs.attempts import known_attempts
+from deployments.outages import is_outage
+from deployments.server import connect
+from tasks.contracts import Queue, attempt_number, job_id
+from tasks.errors import ServerUnavailable
+
+Outcome = Literal["completed", "failed", "cancelled"]
+
+_OUTCOMES: dict[StateType | None, Outcome] = {
+    StateType.COMPLETED: "completed",
+    StateType.FAILED: "failed",
+    StateType.CANCELLED: "cancelled",
+}
+_LOOK = 0.5  # seconds between two looks
+_SETTLED = 3.0  # seconds in which Failed may still turn Completed: the result may stand after all
+_PATIENCE = 600.0  # seconds that a server may be away
+AWAY = "server away"
+"""The state of a job while its server does not answer."""
+
+
+@dataclass(frozen=True)
+class Progress:
+    """How far a job is at one moment."""
+
+    job: UUID
+    """Its id, whichever attempt was asked for."""
+    fraction: float
+    """Share of the work that is done, 0 to 1; that of the attempt, if it is not the first."""
+    text: str
+    """What is being done; or why the job, or this attempt, has ended."""
+    state: str
+    """Prefect's name of it: Scheduled, Pending, Running …"""
+    attempt: int
+    """The latest attempt, 1 for the first."""
+    ahead: int | None = None
+    """How many jobs are served before it, while it waits in its queue."""
+    outcome: Outcome | None = None
+    """How it has ended, once it has. Crashed is no end: the job is tried again."""
+
+
+async def read_progress(client: PrefectClient, job: UUID) -> Progress:
+    """How far a job is. `job` is its id, or the id of any attempt at it.
+
+    Raises InvalidPayload where the server knows none such.
+    """
+    return await _progress(client, await _decisive(client, job))
+
+
+async def follow(job: UUID) -> AsyncGenerator[Progress]:
+    """Look at a job every half second, until it has ended: the last has an outcome.
+
+    Bears with a server that is away for ten minutes, but not for the first look. Raises
+    InvalidPayload where there is no such job, and ServerUnavailable.
+    """
+    now = asyncio.get_running_loop().time
+    async with connect() as client:
+        run = await _decisive(client, job)
+        progress = await _progress(client, run)
+    answered, ended = now(), None
+    # Without Prefect's own patience, which doubles its pauses: it would be late to see the server
+    # again, and could not be told from a job that stands still.
+    async with connect(retries=0) as client:
+        while True:
+            if progress.outcome is None:
+                ended = None
+                yield progress
+            else:
+                ended = ended or now()
+                if _is_settled(run) or now() - ended > _SETTLED:
+                    break
+            await asyncio.sleep(_LOOK)
+            try:
+                run = await _again(client, run)
+                progress = await _progress(client, run)
+                answered = now()
+            except httpx.HTTPError as error:
+                if not is_outage(error):
+                    raise
+                if now() - answered > _PATIENCE:
+                    raise ServerUnavailable(
+                        f"the Prefect server has not answered for {_PATIENCE / 60:.0f} minutes: "
+                        f"start it again, then ask for job {progress.job} once more"
+                    ) from error
+                if progress.outcome is None:
+                    progress = replace(progress, state=AWAY, text="", ahead=None)
+    yield progress
+
+
+async def _again(client: PrefectClient, run: FlowRun) -> FlowRun:
+    """An attempt as it is now, or the one that has taken its place."""
+    try:
+        found = await client.read_flow_run(run.id)
+    except ObjectNotFound:
+        found = None
+    if found is None or (found.state is not None and found.state.is_final()):
+        return await _decisive(client, job_id(run.labels, run.id))
+    return found
+
+
+async def _decisive(client: PrefectClient, job: UUID) -> FlowRun:
+    """The attempt that says how a job stands: the one that completed, or else the latest."""
+    found = await known_attempts(client, job)
+    completed = [run for run in found if run.state_type is StateType.COMPLETED]
+    return [*found, *completed[:1]][-1]
+
+
+def _is_settled(run: FlowRun) -> bool:
+    if run.state is None or run.state.is_completed():
+        return True
+    return (datetime.now(UTC) - run.state.timestamp).total_seconds() > _SETTLED
+
+
+async def _progress(client: PrefectClient, run: FlowRun) -> Progress:
+    state = run.state
+    outcome = _OUTCOMES.get(run.state_type)
+    text = (state.message or "") if state and state.is_final() and outcome != "completed" else ""
+    fraction = 1.0 if outcome == "completed" else 0.0
+    if run.state_type in (StateType.RUNNING, StateType.CANCELLING):
+        fraction, text = await _bar(client, run)
+    return Progress(
+        job=job_id(run.labels, run.id),
+        fraction=fraction,
+        text=" ".join(text.split()),
+        state=run.state_name or "unknown",
+        attempt=attempt_number(run.labels),
+        ahead=await _ahead(client, run) if run.state_type is StateType.SCHEDULED else None,
+        outcome=outcome,
+    )
+
+
+async def _bar(client: PrefectClient, run: FlowRun) -> tuple[float, str]:
+    """What an attempt's progress artifact says: the share that is done, and the text."""
+    bars = await client.read_artifacts(
+        artifact_filter=ArtifactFilter(
+            flow_run_id=ArtifactFilterFlowRunId(any_=[run.id]),
+            type=ArtifactFilterType(any_=["progress"]),
+        ),
+        sort=ArtifactSort.CREATED_DESC,
+        limit=1,
+    )
+    if not bars or not isinstance(bars[0].data, int | float):
+        return 0.0, ""
+    return min(1.0, bars[0].data / 100), bars[0].description or ""
+
+
+async def _ahead(client: PrefectClient, run: FlowRun) -> int | None:
+    """How many jobs that wait are served before one that waits."""
+    due, queues = run.next_scheduled_start_time, list(Queue)
+    if due is None or run.work_pool_name is None or run.work_queue_name not in queues:
+        return None
+    more_urgent = queues[: queues.index(Queue(run.work_queue_name))]
+    in_pool = WorkPoolFilter(name=WorkPoolFilterName(any_=[run.work_pool_name]))
+    ahead = -1  # what is due by then includes the run itself
+    for names, until in ((more_urgent, max(due, datetime.now(UTC))), ([run.work_queue_name], due)):
+        ahead += await client.count_flow_runs(
+            work_pool_filter=in_pool,
+            work_queue_filter=WorkQueueFilter.model_validate({"name": {"any_": names}}),
+            flow_run_filter=FlowRunFilter.model_validate(
+                {
+                    "state": {"type": {"any_": [StateType.SCHEDULED]}},
+                    "next_scheduled_start_time": {"before_": until},
+                }
+            ),
+        )
+    return max(0, ahead)

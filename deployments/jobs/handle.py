@@ -1,0 +1,171 @@
+"""Jobs for programs that know nothing of Prefect: plain functions and a handle.
+
+They work in a script, in a notebook, whose event loop runs already, and in any number of threads.
+"""
+
+import asyncio
+from collections.abc import Iterable, Mapping
+from contextlib import aclosing
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from uuid import UUID
+
+from prefect.utilities.asyncutils import run_coro_as_sync
+
+from deployments.jobs import bulk, cancel, results
+from deployments.jobs import submit as single
+from deployments.jobs.attempts import parse_job
+from deployments.jobs.following import Progress, follow, read_progress
+from deployments.jobs.request import Terms
+from deployments.server import connect
+from tasks.contracts import Manifest, Queue
+from tasks.errors import JobCancelledError, JobFailedError, JobNotEnded
+from tasks.settings import get_settings
+
+_CANCEL_MARGIN = 60.0  # seconds a cancelled job may take to be gone, beside its grace
+
+
+@dataclass(frozen=True)
+class Result:
+    """What a job has published."""
+
+    location: str
+    """Where its files stand."""
+    manifest: Manifest
+
+
+@dataclass(frozen=True)
+class Job:
+    """A job that was handed in. Any process that knows its id can have a handle to it."""
+
+    id: UUID
+
+    @property
+    def status(self) -> str:
+        """How it stands, in Prefect's words: Scheduled, Pending, Running, Completed …"""
+        return self.progress().state
+
+    def progress(self) -> Progress:
+        """How far it is now, at its latest attempt."""
+
+        async def look() -> Progress:
+            async with connect() as client:
+                return await read_progress(client, self.id)
+
+        return run_coro_as_sync(look())
+
+    def wait(self, timeout: float | None = None, *, check: bool = True) -> "Job":
+        """Wait for the job's end, across its attempts, and return the job.
+
+        `timeout` is in seconds. Raises JobFailedError or JobCancelledError with the reason, unless
+        `check` is off, and JobNotEnded, which is a TimeoutError, where the time is over.
+        """
+        last = run_coro_as_sync(_end_of(self.id, timeout))
+        if check and last.outcome == "failed":
+            raise JobFailedError(f"job {self.id} has failed: {last.text}")
+        if check and last.outcome == "cancelled":
+            raise JobCancelledError(f"job {self.id} is Cancelled: {last.text}")
+        return self
+
+    def results(self, to: Path | str | None = None) -> Result:
+        """Its result, every file checked; copied to a new folder `to` where asked.
+
+        Raises PrefectureError where there is none, and CorruptResult.
+        """
+        folder = None if to is None else Path(to)
+
+        async def read() -> Result:
+            async with connect() as client:
+                found = await results.find_result(client, get_settings(), str(self.id))
+            return Result(str(folder or found), await results.read_result(found, folder))
+
+        return run_coro_as_sync(read())
+
+    def cancel(self, *, wait: bool = True) -> None:
+        """Cancel it; wait until nothing of it runs. Raises PrefectureError where it has ended."""
+
+        async def end() -> None:
+            limit = get_settings().cancel_grace + _CANCEL_MARGIN
+            async with connect() as client:
+                await cancel.cancel(client, str(self.id), limit, wait=wait)
+
+        run_coro_as_sync(end())
+
+
+def submit(
+    task: str,
+    payload: Mapping[str, Any],
+    results_directory: str,
+    *,
+    queue: str = Queue.NORMAL,
+    tags: Iterable[str] = (),
+    key: str | None = None,
+    max_duration: int | None = None,
+    memory: str | None = None,
+    name: str | None = None,
+) -> Job:
+    """Hand in a job and return at once.
+
+    With a `key` of yours, a job is handed in once however often this is called: the same call
+    returns the same job, and another one with that key raises KeyTaken. `max_duration` is in
+    seconds, `memory` such as 512m, `name` what the UI calls the job. Raises InvalidPayload, in one
+    line that names the field, and ServerUnavailable.
+    """
+    terms = Terms(task, results_directory, queue, tags, max_duration, memory, name)
+
+    async def hand_in() -> UUID:
+        async with connect() as client:
+            return await single.submit(client, terms, payload, key)
+
+    return Job(run_coro_as_sync(hand_in()))
+
+
+def submit_many(
+    task: str,
+    payloads: Iterable[Mapping[str, Any]],
+    results_directory: str,
+    *,
+    queue: str = Queue.NORMAL,
+    tags: Iterable[str] = (),
+    key: str | None = None,
+    max_duration: int | None = None,
+    memory: str | None = None,
+    name: str | None = None,
+) -> list[Job]:
+    """Hand in a job for each payload; they are served in this order.
+
+    All payloads are checked before the first is handed in. With a `key`, a call that broke off can
+    be made again: only what is missing is handed in. Raises as `submit` does; InvalidPayload names
+    the payload by its number, from 1.
+    """
+    terms = Terms(task, results_directory, queue, tags, max_duration, memory, name)
+    listed = list(payloads)  # here, in the caller's thread
+
+    async def hand_in() -> list[UUID]:
+        async with connect() as client:
+            return await bulk.submit_many(client, terms, listed, key)
+
+    return [Job(id) for id in run_coro_as_sync(hand_in())]
+
+
+def find_job(job: UUID | str) -> Job:
+    """The job of that id, or of an attempt of that id. Raises InvalidPayload where none is."""
+    wanted = parse_job(str(job))
+
+    async def look() -> Progress:
+        async with connect() as client:
+            return await read_progress(client, wanted)
+
+    return Job(run_coro_as_sync(look()).job)
+
+
+async def _end_of(job: UUID, seconds: float | None) -> Progress:
+    limit = asyncio.timeout(seconds)
+    try:
+        async with limit, aclosing(follow(job)) as looks:
+            return [look async for look in looks if look.outcome is not None][-1]
+    except TimeoutError as error:
+        if not limit.expired():
+            raise
+        raise JobNotEnded(f"job {job} has not ended within {seconds:g} s: it goes on") from error

@@ -1,0 +1,224 @@
+"""What is asked of the server: checked, put into words for its API, compared with what is there."""
+
+import json
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any, cast
+
+from prefect.client.schemas.objects import FlowRun
+from prefect.client.schemas.responses import DeploymentResponse
+from prefect.utilities.schema_tools import ValidationError as SchemaError
+from prefect.utilities.schema_tools import validate
+from pydantic import TypeAdapter, ValidationError
+
+from tasks.contracts import Pool, Queue, ResultsDirectory
+from tasks.errors import InvalidPayload, KeyTaken
+
+_RENDERED = "__prefect_kind"  # Prefect's API renders a value that holds this key as a template
+_LONGEST = 31_536_000  # seconds, a year: the maximum in both pools' templates
+_SHOWN = 80  # characters of a value in a message
+_MOST_KEY = 200  # characters
+
+
+@dataclass(frozen=True)
+class Terms:
+    """What is asked of a job beside its payload: the same for all jobs that are handed in at once.
+
+    Raises InvalidPayload where one of them cannot be right.
+    """
+
+    task: str
+    """A compute task, such as compress-images."""
+    results_directory: str
+    queue: str = Queue.NORMAL
+    tags: Iterable[str] = ()
+    max_duration: int | None = None
+    """Seconds one attempt may run."""
+    memory: str | None = None
+    """Such as 512m."""
+    name: str | None = None
+    """What the UI calls the job; Prefect thinks of one otherwise."""
+
+    def __post_init__(self) -> None:
+        """Check what can be checked without the server."""
+        check_queue(self.queue)
+        if "/" in self.task:
+            raise InvalidPayload(
+                f"task: {self.task!r} has a '/': name the task alone, such as "
+                f"{self.task.partition('/')[0]!r}, and its queue beside it"
+            )
+        if isinstance(self.tags, str):
+            raise InvalidPayload(f"tags: {self.tags!r} is one text: give a list, [{self.tags!r}]")
+        object.__setattr__(self, "tags", tuple(self.tags))
+        for field, text in (
+            ("task", self.task),
+            ("name", self.name),
+            *(("tags", t) for t in self.tags),
+        ):
+            if text is not None and not text.isprintable():
+                raise InvalidPayload(
+                    f"{field}: {text!r} holds what cannot be printed: leave it out"
+                )
+        job_limits(self.max_duration, self.memory)
+        try:
+            TypeAdapter[str](ResultsDirectory).validate_python(self.results_directory)
+        except ValidationError as error:
+            raise InvalidPayload.of("results_directory", error) from error
+
+    @property
+    def limits(self) -> dict[str, Any]:
+        """The job variables."""
+        return job_limits(self.max_duration, self.memory)
+
+    def check_deployment(self, deployment: DeploymentResponse) -> None:
+        """Refuse what jobs cannot have where they run."""
+        if self.memory is not None and deployment.work_pool_name == Pool.PROCESS:
+            raise InvalidPayload(
+                "memory: jobs run as plain processes here, which have no such limit"
+            )
+
+    def parameters(self, payload: Mapping[str, Any]) -> dict[str, Any]:
+        """The flow's parameters, as they come back from the server. Refuses what is no JSON."""
+        parameters = {"payload": payload, "results_directory": self.results_directory}
+        try:
+            refuse_templates(parameters, "")
+            text = json.dumps(
+                parameters | {"payload": dict(payload)}, ensure_ascii=False, allow_nan=False
+            )
+            return json.loads(text.encode())  # half a character, a surrogate, cannot be sent
+        except (TypeError, ValueError, RecursionError) as error:
+            raise InvalidPayload(f"the payload is not JSON: {error}") from error
+
+    def body(self, parameters: Mapping[str, Any], key: str) -> dict[str, Any]:
+        """What the API wants to make a flow run.
+
+        Without a state in it the server stamps the time: its clock, not ours, keeps the queue first
+        in, first out. Prefect's own method always sends one.
+        """
+        named = {"name": self.name} if self.name else {}
+        return named | {
+            "parameters": parameters,
+            "tags": list(self.tags),
+            "job_variables": self.limits,
+            "idempotency_key": key,
+        }
+
+    def compare(
+        self,
+        parameters: Mapping[str, Any],
+        run: FlowRun,
+        deployment: DeploymentResponse,
+        key: str,
+    ) -> None:
+        """Refuse a key that another job was handed in with. `run`: what the server has for it."""
+        own = set(deployment.tags)  # each of its runs has them
+        limits = run.job_variables or {}
+        compared = {
+            "payload": (run.parameters.get("payload"), parameters["payload"]),
+            "results_directory": (
+                run.parameters.get("results_directory"),
+                self.results_directory,
+            ),
+            "queue": (run.work_queue_name, str(self.queue)),
+            "tags": (sorted({*run.tags} - own), sorted({*self.tags} - own)),
+            "max_duration": (limits.get("max_duration"), self.max_duration),
+            "memory": (limits.get("mem_limit"), self.memory),
+        }
+        for name, (there, asked) in compared.items():
+            if there != asked:
+                field, there, asked = _difference(name, there, asked)
+                raise KeyTaken(
+                    f"key '{key}' names job {run.id} already, whose {field} is {_short(there)} and "
+                    f"not {_short(asked)}: choose another key, or hand in just that"
+                )
+
+
+def check_against_schema(parameters: Mapping[str, Any], deployment: DeploymentResponse) -> None:
+    """What the server would refuse. Raises InvalidPayload in the server's words."""
+    schema = deployment.parameter_openapi_schema
+    if not schema or not deployment.enforce_parameter_schema:
+        return
+    # Making a list of errors takes a fraction of the time: raising checks the schema as well.
+    if validate(dict(parameters), schema):
+        try:
+            validate(dict(parameters), schema, raise_on_error=True)
+        except SchemaError as error:
+            raise InvalidPayload(one_line(str(error))) from error
+
+
+def parse_payload(text: str, where: str = "") -> dict[str, Any]:
+    """A payload as typed, `where` in front of what is wrong. Refuses what is no JSON object."""
+    try:
+        parsed: Any = json.loads(text)
+    except (ValueError, RecursionError) as error:  # too long a number, or too deep, as well
+        raise InvalidPayload(f"{where}the payload is not JSON: {error}") from error
+    if not isinstance(parsed, dict):
+        raise InvalidPayload(
+            f'{where}the payload is not a JSON object such as {{"upper_bound": 100}}'
+        )
+    return parsed  # pyright: ignore[reportUnknownVariableType]  # JSON
+
+
+def check_key(key: str) -> None:
+    """Refuse a key that is empty or too long to be shown."""
+    if not key.strip() or len(key) > _MOST_KEY or not key.isprintable():
+        raise InvalidPayload(f"key: {_short(key)} is not 1 to {_MOST_KEY} printable characters")
+
+
+def check_queue(queue: str) -> None:
+    """Refuse a queue that is none of ours, which Prefect's API would silently create."""
+    if queue not in set(Queue):
+        raise InvalidPayload(f"there is no queue '{queue}': choose {', '.join(Queue)}")
+
+
+def job_limits(max_duration: int | None, memory: str | None) -> dict[str, Any]:
+    """The job variables that say how much a job may use, in place of its deployment's own."""
+    limits: dict[str, Any] = {}
+    if max_duration is not None:
+        if max_duration < 1:
+            raise InvalidPayload(f"max_duration: {max_duration} is less than 1 second")
+        if max_duration > _LONGEST:
+            raise InvalidPayload(
+                f"max_duration: {max_duration} is more than a year, {_LONGEST} seconds"
+            )
+        limits["max_duration"] = max_duration
+    if memory is not None:
+        if not re.fullmatch(r"[1-9][0-9]*[kmg]", memory):
+            raise InvalidPayload(f"memory: '{memory}' is not a number and k, m or g, such as 512m")
+        limits["mem_limit"] = memory
+    return limits
+
+
+def refuse_templates(value: Any, path: str) -> None:
+    """Refuse the key that makes Prefect's API render a value, wherever it stands."""
+    if isinstance(value, Mapping):
+        for key, inner in value.items():  # pyright: ignore[reportUnknownVariableType]  # JSON, of any depth
+            if key == _RENDERED:
+                raise InvalidPayload(f"{path or 'payload'}: the key {_RENDERED} is not allowed")
+            refuse_templates(inner, f"{path}.{key}".lstrip("."))
+    elif isinstance(value, list | tuple):
+        for index, inner in enumerate(value):  # pyright: ignore[reportUnknownVariableType, reportUnknownArgumentType]
+            refuse_templates(inner, f"{path}.{index}")
+
+
+def one_line(text: str) -> str:
+    """The server's message without what it puts in front, and without line breaks."""
+    return " ".join(text.removeprefix("Error creating flow run: ").split())
+
+
+def _difference(path: str, there: Any, asked: Any) -> tuple[str, Any, Any]:
+    """The innermost place at which two values of JSON differ, and what stands there in each."""
+    if isinstance(there, dict) and isinstance(asked, dict):
+        old, new = cast(dict[str, Any], there), cast(dict[str, Any], asked)
+        for key in sorted({*old, *new}):
+            if old.get(key) != new.get(key):
+                return _difference(f"{path}.{key}", old.get(key), new.get(key))
+    return path, cast(Any, there), cast(Any, asked)
+
+
+def _short(value: Any) -> str:
+    if value is None:
+        return "not set"
+    text = json.dumps(value, ensure_ascii=False)
+    return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}…"

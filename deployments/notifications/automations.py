@@ -1,0 +1,130 @@
+"""Prefect automations that tell subscribers through notification blocks: once, come what may.
+
+Ours are known by their tag and told apart by their names; everyone else's are left alone.
+"""
+
+from collections.abc import Sequence
+from uuid import UUID
+
+from prefect.client.orchestration import PrefectClient
+from prefect.client.schemas.sorting import AutomationSort
+from prefect.events.filters import AutomationFilter, AutomationFilterTags
+from prefect.events.schemas.automations import Automation, AutomationCore
+from prefect.exceptions import ObjectNotFound
+
+from deployments.notifications.subscribers import OUTCOMES, Subscriber
+from deployments.notifications.wording import SUBJECT, TEXT
+from tasks.errors import OperatorError
+from tasks.events import JOB_RESOURCE
+
+TAG = "prefecture"
+_PREFIX = "prefecture: "
+_PAGE = 200
+
+
+async def automation_for(
+    client: PrefectClient, subscriber: Subscriber, block: str
+) -> AutomationCore:
+    """The automation that tells a subscriber through a block, `<type>/<name>`.
+
+    Raises OperatorError where there is no such block, or it is none for notifications.
+    """
+    return _automation(subscriber, await _find_block(client, subscriber.name, block))
+
+
+async def apply_automations(client: PrefectClient, wanted: Sequence[AutomationCore]) -> None:
+    """Create, update or delete ours, until they are those that are wanted.
+
+    One that was paused stays so; one that is as it should be is not touched.
+    """
+    standing: dict[str, Automation] = {}
+    superfluous: list[Automation] = []
+    for automation in await _read_ours(client):
+        # Two of the same name: two applied at the same moment.
+        if standing.setdefault(automation.name, automation) is not automation:
+            superfluous.append(automation)
+    for automation in wanted:
+        known = standing.pop(automation.name, None)
+        if known is None:
+            await client.create_automation(automation)
+        elif _content(known) != _content(_paused_as(automation, known)):
+            await client.update_automation(known.id, _paused_as(automation, known))
+    for automation in [*superfluous, *standing.values()]:
+        await client.delete_automation(automation.id)
+
+
+async def _read_ours(client: PrefectClient) -> list[Automation]:
+    found: list[Automation] = []
+    while True:
+        page = await client.read_automations(
+            automations=AutomationFilter(tags=AutomationFilterTags(all_=[TAG])),
+            sort=AutomationSort.CREATED_DESC,
+            limit=_PAGE,
+            offset=len(found),
+        )
+        found += page
+        if len(page) < _PAGE:
+            return [automation for automation in found if automation.name.startswith(_PREFIX)]
+
+
+def _paused_as(automation: AutomationCore, known: Automation) -> AutomationCore:
+    return automation.model_copy(update={"enabled": known.enabled})
+
+
+def _content(automation: AutomationCore) -> dict[str, object]:
+    return automation.model_dump(include=set(AutomationCore.model_fields))
+
+
+async def _find_block(client: PrefectClient, subscriber: str, block: str) -> UUID:
+    kind, _, name = block.partition("/")
+    try:
+        # With no secrets: it is only looked at.
+        document = await client.read_block_document_by_name(name, kind, include_secrets=False)
+    except ObjectNotFound as error:
+        raise OperatorError(
+            f"subscriber {subscriber!r}: there is no block {block}: make it in the UI under "
+            "Blocks, or correct the name"
+        ) from error
+    schema = document.block_schema
+    if schema is not None and "notify" not in schema.capabilities:
+        raise OperatorError(
+            f"subscriber {subscriber!r}: {block} is no notification block: use one such as "
+            "slack-webhook/ops"
+        )
+    return document.id
+
+
+def _automation(subscriber: Subscriber, block: UUID) -> AutomationCore:
+    jobs = subscriber.jobs
+    names = [OUTCOMES[outcome].name_of_event for outcome in jobs.outcomes or OUTCOMES]
+    match = {"prefect.resource.id": [f"{JOB_RESOURCE}*"]}
+    if jobs.tasks is not None:
+        match["prefecture.task"] = jobs.tasks
+    related = {
+        "prefect.resource.role": ["tag"],
+        "prefect.resource.id": [f"prefect.tag.{tag}" for tag in jobs.tags or ()],
+    }
+    return AutomationCore.model_validate(
+        {
+            "name": f"{_PREFIX}{subscriber.name}",
+            "description": "Made by `prefecture apply` of the file that declares subscribers.",
+            "tags": [TAG],
+            "trigger": {
+                "type": "event",
+                "posture": "Reactive",
+                "expect": names,
+                "match": match,
+                "match_related": related if jobs.tags is not None else {},
+                "threshold": 1,
+                "within": 0,
+            },
+            "actions": [
+                {
+                    "type": "send-notification",
+                    "block_document_id": block,
+                    "subject": SUBJECT,
+                    "body": TEXT,
+                }
+            ],
+        }
+    )

@@ -1,0 +1,183 @@
+"""Webhooks as the Standard Webhooks specification says, signed with a shared key.
+
+Source: https://github.com/standard-webhooks/standard-webhooks, version 1 signatures (symmetric).
+"""
+
+import asyncio
+import base64
+import binascii
+import hashlib
+import hmac
+import json
+import time
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+from functools import cache
+from http import HTTPStatus
+from ssl import SSLContext
+from uuid import UUID
+
+import httpx
+
+from deployments.notifications.channels.addresses import Unresolved, resolve
+from deployments.notifications.channels.secret_blocks import read_secret
+from deployments.notifications.subscribers import SECRET, Webhook, parse_url
+from tasks.errors import DeliveryFailed
+from tasks.events import JobEnded
+
+_TIMEOUT = 10.0  # seconds for all of it: a receiver may hang, or answer a byte at a time
+_KEY_PREFIX = "whsec_"
+_KEY_BYTES = range(24, 65)  # of the specification
+_PORTS = {"http": 80, "https": 443}
+_WAIT = (HTTPStatus.TOO_MANY_REQUESTS, HTTPStatus.SERVICE_UNAVAILABLE)
+
+
+async def send(webhook: Webhook, id: UUID, ended: JobEnded, allow_private: bool) -> None:
+    """POST the end of a job, signed. Raises DeliveryFailed unless the answer is 2xx."""
+    url = await _read_url(webhook, allow_private)
+    key = decode_key(await read_secret(webhook.secret), webhook.secret)
+    body = encode(ended)
+    headers = sign(key, str(id), int(time.time()), body)
+    try:
+        async with asyncio.timeout(_TIMEOUT):
+            answer = await _post(url, headers, body, allow_private)
+    except TimeoutError as error:
+        raise DeliveryFailed(f"{url.host} did not answer within {_TIMEOUT:.0f} s") from error
+    except httpx.TransportError as error:
+        why = str(error).partition("\n")[0] or type(error).__name__
+        raise DeliveryFailed(f"{url.host} cannot be reached: {why}") from error
+    if answer.is_redirect:
+        raise DeliveryFailed(
+            f"{url.host} answered {answer.status_code}, a redirect, which is not followed: name "
+            "the final address"
+        )
+    if not answer.is_success:
+        after = answer.headers.get("retry-after") if answer.status_code in _WAIT else None
+        raise DeliveryFailed(
+            f"{url.host} answered {answer.status_code}",
+            retry_after=None if after is None else parse_retry_after(after),
+        )
+
+
+async def check(webhook: Webhook, allow_private: bool) -> None:
+    """Raises DeliveryFailed where a secret is missing or the address may not be reached."""
+    decode_key(await read_secret(webhook.secret), webhook.secret)
+    url = await _read_url(webhook, allow_private)
+    try:
+        await _resolve(url, allow_private)
+    except Unresolved:
+        return  # for now: each delivery looks again
+
+
+def encode(ended: JobEnded) -> bytes:
+    """The body: the same bytes at each try."""
+    said = {
+        "type": ended.name_of_event,
+        "timestamp": ended.ended.isoformat(),
+        "data": ended.model_dump(mode="json"),
+    }
+    return json.dumps(said, ensure_ascii=False, separators=(",", ":")).encode()
+
+
+def sign(key: bytes, id: str, timestamp: int, body: bytes) -> dict[str, str]:
+    """The headers by which a receiver knows who sent this, when, and that it has not seen it yet.
+
+    `timestamp` is when this try is made, in seconds of Unix time.
+    """
+    signed = b".".join([id.encode(), str(timestamp).encode(), body])
+    digest = hmac.digest(key, signed, hashlib.sha256)
+    return {
+        "webhook-id": id,
+        "webhook-timestamp": str(timestamp),
+        "webhook-signature": f"v1,{base64.b64encode(digest).decode()}",
+    }
+
+
+def decode_key(secret: str, name: str) -> bytes:
+    """The key in a secret. Raises DeliveryFailed, which names the block, where there is none."""
+    try:
+        key = base64.b64decode(secret.removeprefix(_KEY_PREFIX), validate=True)
+    except (binascii.Error, ValueError):
+        key = b""
+    if not secret.startswith(_KEY_PREFIX) or len(key) not in _KEY_BYTES:
+        raise DeliveryFailed(
+            f"{name} holds no key for signatures: save the output of "
+            '`echo "whsec_$(openssl rand -base64 32)"` in it'
+        )
+    return key
+
+
+def parse_retry_after(value: str, now: datetime | None = None) -> float | None:
+    """Seconds to wait, from the header: a number of them, or a date. None where it is neither."""
+    value = value.strip()
+    if value.isascii() and value.isdigit():
+        return float(value)
+    try:
+        date = parsedate_to_datetime(value)
+    except (ValueError, OverflowError):
+        return None
+    date = date if date.tzinfo else date.replace(tzinfo=UTC)
+    return max(0.0, (date - (now or datetime.now(UTC))).total_seconds())
+
+
+async def _read_url(webhook: Webhook, allow_http: bool) -> httpx.URL:
+    """The address, out of its Secret block where it is one."""
+    hidden = webhook.url.startswith(SECRET)
+    try:
+        url = parse_url(await read_secret(webhook.url) if hidden else webhook.url)
+    except ValueError:  # whose message shows a part of what may be a secret
+        raise DeliveryFailed(
+            f"{webhook.url} holds no address: save one in it, https://…, without user, password "
+            "and #…"
+        ) from None
+    if url.scheme == "http" and not allow_http:
+        raise DeliveryFailed(
+            f"http:// to {url.host} can be read on the way: use https://, or set "
+            "PREFECTURE_ALLOW_PRIVATE_WEBHOOKS=true for a network of your own"
+        )
+    return url
+
+
+async def _resolve(url: httpx.URL, allow_private: bool) -> list[str]:
+    port = url.port or _PORTS[url.scheme]
+    return await resolve(url.raw_host.decode("ascii"), port, allow_private)
+
+
+@cache
+def tls_context() -> SSLContext:
+    """Trusts whom SSL_CERT_FILE or SSL_CERT_DIR names, or else whom browsers trust."""
+    return httpx.create_ssl_context()
+
+
+async def _post(
+    url: httpx.URL, headers: dict[str, str], body: bytes, allow_private: bool
+) -> httpx.Response:
+    """The status and headers of the answer; its body is not read."""
+    addresses = await _resolve(url, allow_private)
+    headers |= {
+        "host": url.netloc.decode("ascii"),
+        "content-type": "application/json",
+        "user-agent": "prefecture",
+    }
+    extensions = {
+        "sni_hostname": url.raw_host.decode("ascii"),  # and so the name in the certificate
+        "timeout": {"connect": _TIMEOUT / len(addresses)},
+    }
+    failure: Exception = Unresolved(f"{url.host} has no address")
+    # Not a client, which logs the whole address; nor a proxy, which would connect where it likes.
+    async with httpx.AsyncHTTPTransport(verify=tls_context(), trust_env=False) as transport:
+        for address in addresses:
+            request = httpx.Request(
+                *("POST", url.copy_with(host=address)),
+                headers=headers,
+                content=body,
+                extensions=extensions,
+            )
+            try:
+                answer = await transport.handle_async_request(request)
+            except (httpx.ConnectError, httpx.ConnectTimeout) as error:
+                failure = error
+            else:
+                await answer.aclose()
+                return answer
+    raise failure

@@ -1,0 +1,225 @@
+"""The books of the notifier: which jobs have ended, and whom each end was delivered to.
+
+SQLite, in the home. What is written together stands together: the end of a job and the deliveries
+that it makes are one transaction, so that there is exactly one end of each job and one delivery of
+it to each subscriber, whatever is killed when.
+"""
+
+from collections.abc import AsyncGenerator, Iterable, Iterator, Sequence
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime, timedelta
+from uuid import UUID, uuid5
+
+from pydantic import ValidationError
+from sqlalchemy import URL, Connection, delete, event, update
+from sqlalchemy.dialects.sqlite import insert
+from sqlalchemy.engine.interfaces import DBAPIConnection
+from sqlalchemy.ext.asyncio import AsyncEngine, async_sessionmaker, create_async_engine
+from sqlmodel import col, select
+from sqlmodel.ext.asyncio.session import AsyncSession
+
+from deployments.notifications.subscribers import Subscriber
+from deployments.notifications.tables import (
+    JOB_END,
+    Delivery,
+    DeliveryState,
+    Ending,
+    JobEnd,
+    Subscription,
+    Table,
+    Watermark,
+)
+from tasks.errors import OperatorError
+from tasks.settings import Settings
+
+_FILE = "prefecture.db"
+_BUSY = 30.0  # seconds to wait for another writer
+_MANY = 500  # values in one question to SQLite
+_BEGUN = "begun"  # the watermark of the books' own beginning
+
+
+class Ledger:
+    """The open books. Any number of processes may have them open."""
+
+    def __init__(self, engine: AsyncEngine) -> None:
+        self._sessions = async_sessionmaker(engine, class_=AsyncSession, expire_on_commit=False)
+
+    async def keep(self, subscribers: Sequence[Subscriber]) -> None:
+        """Put these in the place of the subscribers there were.
+
+        What was still to be delivered to one that is gone, or that Prefect tells now, is dropped.
+        """
+        ours = [subscriber.name for subscriber in subscribers if subscriber.at_least_once]
+        async with self._sessions.begin() as session:
+            await session.exec(delete(Subscription))
+            session.add_all(
+                Subscription(name=subscriber.name, spec=subscriber.model_dump_json())
+                for subscriber in subscribers
+            )
+            left = col(Delivery.state) == DeliveryState.OPEN, col(Delivery.subscriber).not_in(ours)
+            await session.exec(delete(Delivery).where(*left))
+
+    async def subscribers(self) -> list[Subscriber]:
+        """All there are now. Raises OperatorError where another version has written them."""
+        async with self._sessions.begin() as session:
+            return await _subscribers(session)
+
+    async def begun(self) -> datetime:
+        """When the books were begun: what was before that is not told."""
+        async with self._sessions.begin() as session:
+            return (await session.get_one(Watermark, _BEGUN)).at
+
+    async def watermark(self, name: str) -> datetime:
+        """Up to where the server's flow runs are read; at first, when the books were begun."""
+        async with self._sessions.begin() as session:
+            mark = await session.get(Watermark, name)
+            return (mark or await session.get_one(Watermark, _BEGUN)).at
+
+    async def advance(self, name: str, at: datetime) -> None:
+        """Keep a watermark."""
+        async with self._sessions.begin() as session:
+            await session.merge(Watermark(name=name, at=at))
+
+    async def ended(self, jobs: Iterable[UUID]) -> set[UUID]:
+        """Those of the jobs whose end is in the books."""
+        found: set[UUID] = set()
+        async with self._sessions.begin() as session:
+            for some in _in_parts(jobs):
+                found |= {*await session.exec(select(Ending.job).where(col(Ending.job).in_(some)))}
+        return found
+
+    async def record(self, ends: Iterable[tuple[JobEnd, UUID]]) -> list[JobEnd]:
+        """Write down ends of jobs, each with the flow run that decided it, and whom to tell.
+
+        Of a job that has ended already nothing is written. Returns those that are new.
+        """
+        now = datetime.now(UTC)
+        new: list[JobEnd] = []
+        async with self._sessions.begin() as session:
+            subscribers = [s for s in await _subscribers(session) if s.at_least_once]
+            for ended, flow_run in ends:
+                ending = Ending(
+                    job=ended.job,
+                    flow_run=flow_run,
+                    outcome=ended.outcome,
+                    payload=ended.model_dump_json(),
+                    ended=ended.ended,
+                    # Each at a time of its own: events are listed by it.
+                    recorded=now + timedelta(microseconds=len(new)),
+                )
+                if await session.get(Ending, ended.job) is not None:
+                    continue
+                new.append(ended)
+                session.add(ending)
+                session.add_all(
+                    Delivery(
+                        job=ended.job,
+                        subscriber=subscriber.name,
+                        id=uuid5(ended.job, subscriber.name),
+                        created=now,
+                        next_try=now,
+                    )
+                    for subscriber in subscribers
+                    if subscriber.wants(ended)
+                )
+        return new
+
+    async def untold(self, most: int) -> list[Ending]:
+        """Ends that the server is not known to have the event of, those written first in front."""
+        async with self._sessions.begin() as session:
+            untold = select(Ending).where(col(Ending.told).is_(False))
+            return list(await session.exec(untold.order_by(col(Ending.recorded)).limit(most)))
+
+    async def mark_told(self, jobs: Iterable[UUID]) -> None:
+        """Note that the server has the events of these jobs' ends."""
+        async with self._sessions.begin() as session:
+            for some in _in_parts(jobs):
+                await session.exec(
+                    update(Ending).where(col(Ending.job).in_(some)).values(told=True)
+                )
+
+    async def due(self, subscriber: str, most: int) -> list[tuple[Delivery, JobEnd]]:
+        """What is to be delivered to a subscriber now, that which is due longest in front."""
+        open_ = (
+            select(Delivery, Ending.payload)
+            .join(Ending, col(Ending.job) == col(Delivery.job))
+            .where(
+                col(Delivery.subscriber) == subscriber,
+                col(Delivery.state) == DeliveryState.OPEN,
+                col(Delivery.next_try) <= datetime.now(UTC),
+            )
+            .order_by(col(Delivery.next_try))
+            .limit(most)
+        )
+        async with self._sessions.begin() as session:
+            return [(d, JOB_END.validate_json(payload)) for d, payload in await session.exec(open_)]
+
+    async def keep_result(self, delivery: Delivery) -> None:
+        """Write down how a delivery went; nothing where it was dropped meanwhile."""
+        values = {
+            "state": delivery.state,
+            "attempts": delivery.attempts,
+            "next_try": delivery.next_try,
+            "last_error": delivery.last_error,
+            "delivered_at": delivery.delivered_at,
+        }
+        which = (
+            col(Delivery.job) == delivery.job,
+            col(Delivery.subscriber) == delivery.subscriber,
+        )
+        async with self._sessions.begin() as session:
+            await session.exec(update(Delivery).where(*which).values(**values))
+
+
+@asynccontextmanager
+async def open_ledger(settings: Settings) -> AsyncGenerator[Ledger]:
+    """The books of a home, begun where there are none."""
+    settings.home.mkdir(parents=True, exist_ok=True)
+    engine = create_async_engine(
+        URL.create("sqlite+aiosqlite", database=str(settings.home / _FILE)),
+        connect_args={"timeout": _BUSY},
+    )
+    event.listen(engine.sync_engine, "connect", _prepare)
+    event.listen(engine.sync_engine, "begin", _begin)
+    try:
+        async with engine.begin() as connection:
+            await connection.run_sync(Table.metadata.create_all)
+            begun = insert(Watermark).values(name=_BEGUN, at=datetime.now(UTC))
+            await connection.execute(begun.on_conflict_do_nothing())
+        yield Ledger(engine)
+    finally:
+        await engine.dispose()
+
+
+async def keep_subscribers(settings: Settings, subscribers: Sequence[Subscriber]) -> None:
+    """Put these in the place of the subscribers that the home's books have."""
+    async with open_ledger(settings) as ledger:
+        await ledger.keep(subscribers)
+
+
+def _prepare(connection: DBAPIConnection, _: object) -> None:
+    # The driver would begin a transaction at the first write alone: what was read before it could
+    # be old by then.
+    connection.isolation_level = None
+    cursor = connection.cursor()
+    cursor.execute("PRAGMA journal_mode=WAL")
+    cursor.close()
+
+
+def _begin(connection: Connection) -> None:
+    connection.exec_driver_sql("BEGIN IMMEDIATE")
+
+
+async def _subscribers(session: AsyncSession) -> list[Subscriber]:
+    rows = await session.exec(select(Subscription).order_by(col(Subscription.name)))
+    try:
+        return [Subscriber.model_validate_json(row.spec) for row in rows]
+    except ValidationError as error:
+        raise OperatorError(
+            "the subscribers were kept by another version of this: run `prefecture apply` again"
+        ) from error
+
+
+def _in_parts(jobs: Iterable[UUID]) -> Iterator[list[UUID]]:
+    every = list(jobs)
+    return (every[start : start + _MANY] for start in range(0, len(every), _MANY))

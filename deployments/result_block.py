@@ -1,0 +1,39 @@
+"""The block that Prefect keeps the flows' small return values in: under the results root."""
+
+import asyncio
+from pathlib import Path
+
+from prefect.filesystems import LocalFileSystem
+
+from tasks.contracts import RESULT_BLOCK
+from tasks.errors import PrefectureError
+from tasks.results.local import RECORDS
+from tasks.settings import Settings
+from tasks.storage.credentials import load_credentials
+from tasks.storage.opening import open_results
+
+
+async def save_result_block(settings: Settings) -> str | None:
+    """Save it, and see that results can be written where they are kept in S3.
+
+    Returns what stands in the way, in one line; None where nothing does.
+    """
+    if isinstance(settings.results, Path):
+        block = LocalFileSystem(basepath=str(settings.results / RECORDS))
+        await block.asave(RESULT_BLOCK, overwrite=True)
+        return None
+    try:
+        credentials = await load_credentials(settings.s3_credentials)
+        # Registers the block type; heavy, so imported only where S3 is named.
+        from prefect_aws.s3 import S3Bucket
+
+        block = S3Bucket(
+            bucket_name=settings.results.bucket,
+            bucket_folder=settings.results.key(RECORDS),
+            credentials=credentials,
+        )
+        await block.asave(RESULT_BLOCK, overwrite=True)
+        await asyncio.to_thread(open_results(settings).check)
+    except PrefectureError as error:
+        return str(error)
+    return None

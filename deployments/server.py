@@ -1,0 +1,51 @@
+"""The Prefect server that commands and programs speak to."""
+
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
+from typing import Any
+
+import httpx
+from prefect import get_client
+from prefect.client.orchestration import PrefectClient
+from prefect.settings import PREFECT_API_URL, PREFECT_CLIENT_MAX_RETRIES, temporary_settings
+
+from tasks.errors import ServerUnavailable
+from tasks.settings import api_url
+
+_DEFAULT_API = "http://127.0.0.1:4200/api"  # where `prefecture up` listens
+
+
+def server_api() -> str:
+    """The address of the API that is asked."""
+    return api_url() or _DEFAULT_API
+
+
+@asynccontextmanager
+async def connect(retries: int | None = None) -> AsyncGenerator[PrefectClient]:
+    """A client for the server that PREFECT_API_URL names; never Prefect's temporary one.
+
+    It tries again what a busy server or one that starts again has not answered, for a minute or so,
+    or `retries` times. Raises ServerUnavailable where that does not help.
+    """
+    settings: dict[Any, Any] = {PREFECT_API_URL: server_api()}
+    if retries is not None:
+        settings[PREFECT_CLIENT_MAX_RETRIES] = retries
+    try:
+        with temporary_settings(settings):
+            async with get_client() as client:
+                yield client
+    except httpx.HTTPError as error:
+        raise unavailable(error) from error
+
+
+def unavailable(error: httpx.HTTPError) -> ServerUnavailable:
+    """What went wrong with the server, in one line."""
+    if isinstance(error, httpx.ConnectError):
+        return ServerUnavailable(
+            f"no Prefect server answers at {server_api()}: start one with `prefecture up`, or set "
+            "PREFECT_API_URL"
+        )
+    first_line = str(error).partition("\n")[0] or type(error).__name__
+    return ServerUnavailable(
+        f"the Prefect server at {server_api()} did not do what was asked: {first_line}"
+    )
