@@ -5,28 +5,32 @@ PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11; do \
 	$$p -c "$(FITS)" 2>/dev/null && echo $$p && break; done)
 POOL ?=
 INPUTS ?=
+JOBS ?= 10
 BIN = .venv/bin
 
-.PHONY: help venv image demo test lint clean
+.PHONY: help venv image demo test chaos lint clean
 .DELETE_ON_ERROR:
 
 help:
 	@echo "make demo [POOL=docker|process] [INPUTS=folder]   run real jobs of every compute task"
 	@echo "make test                                         run every test"
+	@echo "make chaos [JOBS=10]                              every fault, the long loops too, and a table"
 	@echo "make lint                                         ruff and pyright"
 	@echo "make image                                        build the image of jobs"
 
 venv: .venv/installed
 
 # Hashes are checked for everything; setuptools comes first so that what has no wheel is built with
-# the locked one.
+# the locked one. Without --no-deps, pip before 24 looks for the newest version of a dependency with
+# extras, and refuses the lock on the day that one newer than the locked is released.
 .venv/installed: requirements.lock pyproject.toml
 	@test -n "$(PYTHON)" && $(PYTHON) -c "$(FITS)" \
 		|| { echo "Prefecture needs Python 3.11 to 3.13; name one with PYTHON=..."; exit 1; }
 	$(BIN)/python -m pip --version >/dev/null 2>&1 || $(PYTHON) -m venv --clear .venv
 	$(BIN)/python deployments/image_requirements.py build pyproject.toml requirements.lock > .venv/build.txt
 	$(BIN)/pip install --quiet --require-hashes --no-deps -r .venv/build.txt
-	$(BIN)/pip install --quiet --require-hashes --no-build-isolation -r requirements.lock
+	$(BIN)/pip install --quiet --require-hashes --no-deps --no-build-isolation -r requirements.lock
+	$(BIN)/pip check
 	$(BIN)/pip install --quiet --no-build-isolation --no-deps --editable .
 	touch $@
 
@@ -41,8 +45,13 @@ lint: venv
 	$(BIN)/ruff format --check .
 	$(BIN)/pyright
 
+# Faults by themselves: they are timed.
 test: lint
-	$(BIN)/pytest
+	$(BIN)/pytest --numprocesses 2 --dist loadfile --ignore tests/chaos
+	$(BIN)/pytest tests/chaos
+
+chaos: venv
+	$(BIN)/pytest tests/chaos --chaos --jobs $(JOBS)
 
 clean:
 	rm -rf .venv build *.egg-info

@@ -40,28 +40,28 @@ def make_photo(path: Path, width: int, height: int, seed: int) -> None:
 
 def with_libvips(source: Path, target: Path) -> int:
     """Compress with the product's own code; the number of encodings."""
-    from tasks import images, pictures
+    from tasks.pictures import images, vips
 
     encodings = 0
-    encode = pictures.encode
+    encode = vips.encode
 
     def counted(*arguments: object, **named: object) -> object:
         nonlocal encodings
         encodings += 1
         return encode(*arguments, **named)  # pyright: ignore[reportArgumentType] - passed through
 
-    setattr(pictures, "encode", counted)  # noqa: B010 - counts, for this benchmark only
+    setattr(vips, "encode", counted)  # noqa: B010 - counts, for this benchmark only
     try:
         report = images.compress(source, source.name, target, RATIO)
     finally:
-        setattr(pictures, "encode", encode)  # noqa: B010
+        setattr(vips, "encode", encode)  # noqa: B010
     assert report.outcome == "done", report
     return encodings
 
 
 def with_pillow(source: Path, target: Path) -> int:
     """The same with Pillow: decode once, search, write the best; the number of encodings."""
-    from tasks.encoders import FIRST_QUALITY, highest_fitting, jpeg_position
+    from tasks.pictures.encoders import FIRST_QUALITY, highest_fitting, jpeg_position
 
     best = b""
     encodings = 0
@@ -97,10 +97,10 @@ def run(library: str, folder: Path) -> None:
     work = with_libvips if library == "libvips" else with_pillow
     sources = sorted(folder.glob("*.jpg"))
     if library == "libvips":
-        import tasks.images  # pyright: ignore[reportUnusedImport] - off the clock
+        import tasks.pictures.images  # pyright: ignore[reportUnusedImport] - off the clock
     else:
         Image.init()
-        import tasks.encoders  # noqa: F401  # pyright: ignore[reportUnusedImport] - off the clock
+        import tasks.pictures.encoders  # noqa: F401  # pyright: ignore[reportUnusedImport] - off the clock
     with tempfile.TemporaryDirectory() as out:
         started, cpu = time.perf_counter(), time.process_time()
         encodings = [work(source, Path(out) / source.name) for source in sources]
