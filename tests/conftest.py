@@ -1,5 +1,6 @@
 """Fixtures that start the real thing, once a session for each pool."""
 
+import signal
 from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
@@ -8,6 +9,23 @@ import pytest
 
 from tests.support.images import make_album, make_traps
 from tests.support.platform import Platform, platform_up
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """The options of tests/chaos: here, because pytest reads those of the outermost folder only."""
+    group = parser.getgroup("chaos")
+    group.addoption("--jobs", type=int, default=10, help="jobs that each fault is injected into")
+    group.addoption("--chaos", action="store_true", help="run the long loops as well")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Make the mark of the long loops known, and Ctrl-C something that a child can be sent.
+
+    A shell has what it starts in the background ignore SIGINT, and so would our children.
+    """
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+    config.addinivalue_line("markers", "chaos: a long loop, run with --chaos (make chaos) only")
 
 
 @contextmanager

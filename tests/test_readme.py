@@ -1,20 +1,28 @@
 """Every command and example of the README, run as written against a running Prefecture."""
 
+import os
 import re
+import signal
+import socket
 import subprocess
+from collections.abc import Generator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+from uuid import UUID
 
 import pytest
 import yaml
 
 from tests.support.images import make_album
-from tests.support.platform import BIN, Platform
+from tests.support.platform import BIN, Platform, ends_with_us, pause, wait_until
 
 TREE = Path(__file__).resolve().parents[1]
 README = (TREE / "README.md").read_text()
 # Run elsewhere: `make test` is what runs this, the others have tests of their own.
-ELSEWHERE = ["make demo\nmake test\n", 'export PATH="$PWD/.venv/bin:$PATH"\nprefecture up\n']
+ELSEWHERE = ("make demo\nmake test\n", "prefecture up\n")
+# These do not end by themselves.
+MORE_HOSTS = ("prefect worker start", "prefecture supervise", "prefecture notify")
 
 
 def blocks(language: str) -> list[str]:
@@ -49,24 +57,85 @@ def run(platform: Platform, folder: Path, program: list[str], text: str, **more:
 
 
 def test_shell_examples(docker_platform: Platform, reader: Path) -> None:
-    examples = [block for block in blocks("sh") if block not in ELSEWHERE]
-    assert len(examples) == len(blocks("sh")) - len(ELSEWHERE)
-    wait = 'until prefecture results "$JOB" > result 2> error; do ! grep -q Failed error; done\n'
-    results = next(i for i, block in enumerate(examples) if block.startswith("prefecture results"))
-    # A reader looks at a result once the job is done.
-    examples[results] = wait + examples[results]
-    shown = run(docker_platform, reader, ["bash", "-euo", "pipefail", "-c"], "".join(examples))
+    left_out = [block for block in blocks("sh") if block.endswith(ELSEWHERE)] + more_hosts()
+    assert len(left_out) == len(ELSEWHERE) + 1 + len(MORE_HOSTS)  # `up` for S3, too
+    examples = "".join(block for block in blocks("sh") if block not in left_out)
+    shown = run(docker_platform, reader, ["bash", "-euo", "pipefail", "-c"], examples)
     assert "all checked" in shown
     assert (reader / "holiday-photos" / "manifest.json").is_file()
     assert (reader / "holiday-photos" / "a.jpg").is_file()
 
 
+def more_hosts() -> list[str]:
+    """The blocks that do not end by themselves: a worker, its supervisor, the notifier."""
+    return [block for part in MORE_HOSTS for block in blocks("sh") if part in block]
+
+
+@contextmanager
+def keep_running(platform: Platform, folder: Path, text: str) -> Generator[None]:
+    """Run an example until the block ends, then stop it in order."""
+    log = folder / "log"
+    environment = platform.environment | {"PREFECT_API_URL": platform.api}
+    environment["PATH"] = f"{BIN}:{environment['PATH']}"
+    with log.open("wb") as output:
+        process = subprocess.Popen(
+            ends_with_us("/bin/bash", "-euo", "pipefail", "-c", text),
+            cwd=folder,
+            env=environment,
+            stdout=output,
+            stderr=output,
+            start_new_session=True,
+        )
+    try:
+        yield
+        assert process.poll() is None, log.read_text()
+    finally:
+        os.killpg(process.pid, signal.SIGTERM)
+        process.wait(60)
+
+
+def test_more_hosts(docker_platform: Platform, tmp_path: Path) -> None:
+    worker, supervisor, notifier = more_hosts()
+    here = socket.gethostname()
+
+    def shown(*first: str) -> str | None:
+        """The line of the status that starts with these columns."""
+        status = docker_platform.command("prefecture", "status").stdout
+        rows = [line.split() for line in status.splitlines()]
+        return next((" ".join(row) for row in rows if row[: len(first)] == [*first]), None)
+
+    for name in ("worker", "supervisor", "notifier"):
+        (tmp_path / name).mkdir()
+    # A worker that has taken a job would wait for its end before its own.
+    with (
+        pause(docker_platform),
+        keep_running(docker_platform, tmp_path / "worker", worker),
+    ):
+        wait_until(lambda: shown("docker", here, "ONLINE"), 60, "the worker is there")
+        with keep_running(docker_platform, tmp_path / "supervisor", supervisor):
+            agent = here, "docker", here
+            wait_until(lambda: shown(*agent, "healthy"), 60, "its agent reports")
+        assert shown(*agent) is None, "it has said good-bye"
+    with keep_running(docker_platform, tmp_path / "notifier", notifier):
+        log = tmp_path / "notifier" / "log"
+        wait_until(lambda: "another" in log.read_text(), 60, "it waits for the one of `up`")
+
+
 def test_python_examples(docker_platform: Platform, reader: Path) -> None:
+    said: list[str] = []
     for block in blocks("python"):
         program = [str(BIN / "python"), "-W", "error", "-c"]
         # As the reader has exported it in the shell.
-        shown = run(docker_platform, reader, program, block, PREFECT_API_URL=docker_platform.api)
-        assert shown.startswith("Completed")
+        said.append(
+            run(docker_platform, reader, program, block, PREFECT_API_URL=docker_platform.api)
+        )
+    wait, key, many, block, events = said
+    assert wait.endswith("2 files\n")
+    assert UUID(key.strip())
+    assert many == "6 jobs\n"
+    assert block == ""
+    assert "prefecture.job.received" in events
+    assert "prefecture.job.completed" in events
 
 
 def test_the_table_lists_every_compute_task() -> None:
@@ -81,7 +150,8 @@ def test_every_command_is_documented() -> None:
         [str(BIN / "prefecture"), "--help"], capture_output=True, text=True, check=True
     ).stdout
     commands = re.findall(r"^│ ([a-z]+) ", shown, re.MULTILINE)
-    assert {"up", "apply", "status", "submit", "results", "image", "demo"} <= set(commands)
+    known = {"up", "apply", "supervise", "status", "submit", "cancel", "results", "image", "demo"}
+    assert known <= set(commands)
     for command in commands:
         assert f"`prefecture {command}" in README
 
@@ -89,5 +159,7 @@ def test_every_command_is_documented() -> None:
 def test_every_setting_is_documented() -> None:
     from tasks.settings import Settings
 
-    for name in Settings.model_fields:
-        assert f"`PREFECTURE_{name.upper()}`" in README
+    for name, field in Settings.model_fields.items():
+        alias = field.validation_alias
+        variable = alias if isinstance(alias, str) else f"PREFECTURE_{name.upper()}"
+        assert f"`{variable}`" in README

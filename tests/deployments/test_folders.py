@@ -18,14 +18,14 @@ pytestmark = pytest.mark.skipif(os.getuid() != 0, reason="only root can give fol
 def test_new_folders_belong_to_the_user_of_jobs(tmp_path: Path) -> None:
     settings = Settings(home=tmp_path / "home")
     prepare_folders(settings, Pool.DOCKER)
-    for folder in (settings.results, settings.results / ".prefect", settings.results / ".staging"):
+    for folder in (settings.written, settings.written / ".prefect", settings.written / ".staging"):
         assert (folder.stat().st_uid, folder.stat().st_gid) == (10001, 10001)
     assert settings.inputs.stat().st_uid == 0
 
 
 def test_what_root_made_is_handed_over_but_no_result_is_touched(tmp_path: Path) -> None:
     settings = Settings(home=tmp_path)
-    result = settings.results / "trips" / "2026" / "job"
+    result = settings.written / "trips" / "2026" / "job"
     result.mkdir(parents=True)
     (result / "manifest.json").touch()
     prepare_folders(settings, Pool.DOCKER)
@@ -35,16 +35,16 @@ def test_what_root_made_is_handed_over_but_no_result_is_touched(tmp_path: Path) 
 
 def test_somebody_elses_results_root_is_used_as_its_owner(tmp_path: Path) -> None:
     settings = Settings(home=tmp_path)
-    settings.results.mkdir()
-    os.chown(settings.results, 12345, 12346)
+    settings.written.mkdir()
+    os.chown(settings.written, 12345, 12346)
     assert settings.user == "12345:12346"
     prepare_folders(settings, Pool.DOCKER)
-    assert settings.results.stat().st_uid == 12345
+    assert settings.written.stat().st_uid == 12345
 
 
 def test_a_results_root_that_jobs_cannot_write_is_refused(tmp_path: Path) -> None:
     settings = Settings(home=tmp_path, container_user="555:555")
-    settings.results.mkdir()
-    os.chown(settings.results, 12345, 12346)
+    settings.written.mkdir()
+    os.chown(settings.written, 12345, 12346)
     with pytest.raises(OperatorError, match="cannot be written by 555:555"):
         prepare_folders(settings, Pool.DOCKER)

@@ -99,7 +99,7 @@ def test_our_own_command_refuses(
         ("tree", "out is a symbolic link "),
         ("tree/out", "tree/out is a symbolic link out of the inputs root"),
         ("tree/out/*.jpg", "tree/out is a symbolic link out of the inputs root"),
-        ("s3://bucket/photos/", "s3:// sources need credentials"),
+        ("s3://bucket/photos/", "s3:// addresses need credentials"),
     ],
 )
 def test_what_only_the_job_can_know(platform: Platform, source: str, message: str) -> None:

@@ -1,14 +1,13 @@
 """What a job's container may and may not do, tried from inside one."""
 
 import json
-from collections.abc import Generator
 from typing import Any
 from uuid import UUID
 
-import docker
 import pytest
 
-from tests.support.platform import Platform
+from tests.support.containers import engine
+from tests.support.platform import Platform, wait_until
 
 # Tried by Python inside a container made with the very configuration of a job's.
 PROBE = """
@@ -41,19 +40,24 @@ print(json.dumps({
 
 
 @pytest.fixture(scope="module")
-def container(docker_platform: Platform) -> Generator[Any]:
-    """The ended container of a real job."""
+def container(docker_platform: Platform) -> Any:
+    """The container of a real job, as it was while it was there."""
     job = docker_platform.hand_in("find-primes/high", {"upper_bound": 10}, "container")
+    found = of_job(docker_platform, job)
     docker_platform.completed(job, "container")
-    client = docker.from_env()
-    yield of_job(client, job)
-    client.close()
-
-
-def of_job(client: docker.DockerClient, job: UUID) -> Any:
-    label = f"io.prefect.flow-run-id={job}"
-    (found,) = client.containers.list(all=True, filters={"label": label})
     return found
+
+
+def of_job(platform: Platform, job: UUID) -> Any:
+    """The container of a job that was handed in just now; it is removed soon after its end."""
+    filters: dict[str, Any] = {"label": f"io.prefect.flow-run-id={job}"}
+    with engine(platform) as client:
+
+        def look() -> list[Any]:
+            return client.containers.list(all=True, filters=filters, ignore_removed=True)
+
+        (found,) = wait_until(look, 60, f"a container of job {job}")
+        return found
 
 
 def test_its_limits(container: Any, docker_platform: Platform) -> None:
@@ -75,7 +79,7 @@ def test_its_limits(container: Any, docker_platform: Platform) -> None:
 def test_what_it_can_write(container: Any, docker_platform: Platform) -> None:
     inputs, results = str(docker_platform.inputs), str(docker_platform.results)
     refused = ["/", "/opt/prefecture", "/opt/venv", "/etc", "/usr", "/var/tmp", "/root", inputs]
-    found = run_like(container, ["python", "-c", PROBE, *refused, results, "/tmp"])
+    found = run_like(container, ["python", "-c", PROBE, *refused, results, "/tmp"], docker_platform)
     assert found["uid"] == 10001
     assert int(found["capabilities"], 16) == 0
     assert found["no_new_privileges"] == "1"
@@ -99,10 +103,8 @@ def test_limits_of_a_single_job(docker_platform: Platform) -> None:
         job_variables={"mem_limit": "512m", "nano_cpus": 500_000_000, "pids_limit": 64},
     )
     job = UUID(response.json()["id"])
+    host = of_job(docker_platform, job).attrs["HostConfig"]
     docker_platform.completed(job, "small")
-    client = docker.from_env()
-    host = of_job(client, job).attrs["HostConfig"]
-    client.close()
     assert (host["Memory"], host["MemorySwap"]) == (512 * 2**20, 512 * 2**20)
     assert (host["NanoCpus"], host["PidsLimit"]) == (500_000_000, 64)
 
@@ -132,21 +134,20 @@ def test_nothing_else_can_be_overridden(
     assert next(iter(variables)) in response.json()["detail"]
 
 
-def run_like(container: Any, command: list[str]) -> dict[str, Any]:
+def run_like(container: Any, command: list[str], platform: Platform) -> dict[str, Any]:
     """What a command prints in a new container with the configuration of another."""
-    client = docker.from_env()
     config = container.attrs["Config"] | {
         "Cmd": command,
         "Labels": {},
         "HostConfig": container.attrs["HostConfig"],
     }
-    api: Any = client.api  # its stubs leave this method untyped
-    created = api.create_container_from_config(config)
-    probe = client.containers.get(created["Id"])
-    try:
-        probe.start()
-        probe.wait(timeout=60)
-        return json.loads(probe.logs(stderr=False).decode())
-    finally:
-        probe.remove(force=True)
-        client.close()
+    with engine(platform) as client:
+        api: Any = client.api  # its stubs leave this method untyped
+        created = api.create_container_from_config(config)
+        probe = client.containers.get(created["Id"])
+        try:
+            probe.start()
+            probe.wait(timeout=60)
+            return json.loads(probe.logs(stderr=False).decode())
+        finally:
+            probe.remove(force=True)

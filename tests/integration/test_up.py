@@ -1,5 +1,6 @@
 """`prefecture up` stopped in every way, with a job running: nothing is left behind or lost."""
 
+import asyncio
 import signal
 from pathlib import Path
 from uuid import UUID
@@ -7,8 +8,13 @@ from uuid import UUID
 import docker
 import psutil
 import pytest
+from prefect import get_client
+from prefect.settings import PREFECT_API_URL, temporary_settings
 
-from tests.support.platform import Platform, platform_up, wait_until
+from deployments.embedded.interrupted import put_back
+from tasks.results.local_root import LocalRoot
+from tests.support.platform import Platform, pause, platform_up, wait_until
+from tests.support.processes import frozen, supervisor
 
 LONG = {"upper_bound": 10**10}  # seconds of work: enough to be stopped in the middle
 FOUND = 455_052_511  # primes up to there, OEIS A006880
@@ -63,10 +69,14 @@ def test_stopped_with_a_job_running(home: Path, pool: str, stop: signal.Signals)
         code = platform.stop(stop)
         assert code == (-stop if stop is signal.SIGKILL else 0), platform.output
         if stop is signal.SIGKILL:
-            # It cannot end its containers, nor a server that one of them is connected to: the
-            # next `up` does.
+            # It cannot end its jobs, which wait for the server to come back, nor a server that one
+            # of their containers is connected to: the next `up` does.
             if pool == "process":
-                wait_until(lambda: not processes_of(home), 30, "no process left")
+                wait_until(
+                    lambda: not [p for p in processes_of(home) if "work_pools.engine" not in p],
+                    30,
+                    "no process left but the job's",
+                )
         else:
             assert processes_of(home) == []
             assert pool == "process" or containers_of(home) == []
@@ -81,6 +91,56 @@ def test_stopped_with_a_job_running(home: Path, pool: str, stop: signal.Signals)
         platform.stop()
         assert pool == "process" or containers_of(home) == []
         assert processes_of(home) == []
+
+
+def test_put_back_page_by_page(process_platform: Platform, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("deployments.embedded.interrupted._PAGE", 2)
+
+    def held_by(worker: str) -> UUID:
+        response = process_platform.create(
+            "find-primes/low",
+            parameters={"payload": {"upper_bound": 10}, "results_directory": "paged"},
+            state={"type": "RUNNING"},
+            labels={"prefect.worker.name": worker},
+        )
+        response.raise_for_status()
+        return UUID(response.json()["id"])
+
+    async def settle(worker: str) -> int:
+        with temporary_settings({PREFECT_API_URL: process_platform.api}):
+            async with get_client() as client:
+                return await put_back(client, worker, LocalRoot(process_platform.results))
+
+    # Its supervisor would find them lost, if this took long.
+    with pause(process_platform), frozen(supervisor(process_platform)):
+        ours = [held_by("prefecture-gone-1") for _ in range(7)]
+        others = held_by("prefecture-gone-2")
+        assert asyncio.run(settle("prefecture-gone-1")) == len(ours)
+        assert {process_platform.run(job)["state_type"] for job in ours} == {"SCHEDULED"}
+        assert process_platform.run(others)["state_type"] == "RUNNING"
+        assert asyncio.run(settle("prefecture-gone-2")) == 1
+    for job in (*ours, others):
+        process_platform.completed(job, "paged")
+
+
+def test_the_supervisor_stays_up_and_goes_first(home: Path) -> None:
+    secrets = {"AWS_SECRET_ACCESS_KEY": "hush", "PREFECT_SERVER_DATABASE_PASSWORD": "hush"}
+    with platform_up(home, "process", settings=secrets) as platform:
+        first = supervisor(platform)
+        assert not secrets.keys() & first.environ().keys()
+        first.kill()
+        second = wait_until(
+            lambda: (found := supervisor(platform)) != first and found, 60, "it is there again"
+        )
+        log = home / "logs" / "supervisor.log"
+        assert f"the supervisor ended with -9 (see {log}); starting it again" in platform.output
+        job = start_a_long_job(platform)
+        assert platform.stop() == 0
+        assert not second.is_running()
+        assert str(job) not in log.read_text(), "it saw its jobs end"
+    with platform_up(home, "process") as platform:
+        attempts = platform.rest("POST", "/flow_runs/filter", {}).json()
+        assert [attempt["id"] for attempt in attempts] == [str(job)]
 
 
 def test_stopped_while_it_starts(home: Path) -> None:
@@ -108,7 +168,7 @@ def test_two_with_one_home_or_one_port(process_platform: Platform, tmp_path: Pat
     ("name", "value", "message"),
     [
         ("PREFECTURE_CPUS", "0", "setting PREFECTURE_CPUS: "),
-        ("PREFECTURE_RESULTS_ROOT", "/", "setting PREFECTURE_RESULTS_ROOT: "),
+        ("PREFECTURE_SCRATCH", "/", "setting PREFECTURE_SCRATCH: "),
         ("PREFECTURE_CONTAINER_USER", "0:0", "setting PREFECTURE_CONTAINER_USER: "),
         ("DOCKER_HOST", "unix:///nowhere.sock", "no Docker engine answers"),
     ],

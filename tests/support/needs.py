@@ -6,6 +6,7 @@ import subprocess
 import sys
 from functools import cache
 from pathlib import Path
+from typing import NoReturn
 
 import pytest
 
@@ -39,7 +40,25 @@ def need_namespaces() -> None:
         _missing("no user namespaces here: run as root, or allow them")
 
 
-def _missing(what: str) -> None:
+def need_engine_of_our_own() -> str:
+    """The right to start a second Docker engine, which a test may stop. Returns its program."""
+    need_docker()
+    # In folders that not every user's PATH has.
+    folders = f"{os.environ.get('PATH', '')}:/usr/sbin:/usr/local/sbin:/sbin"
+    program = shutil.which("dockerd", path=folders)
+    if os.geteuid() or program is None or shutil.which("ip", path=folders) is None:
+        _missing("a Docker engine of the test's own needs root, dockerd and ip: run as root")
+    return program
+
+
+def need_mounts() -> None:
+    """The right to mount a file system where the jobs see it."""
+    tried = ["unshare", "--mount", "true"]
+    if os.geteuid() or subprocess.run(tried, capture_output=True, check=False).returncode:
+        _missing("a disk of the test's own needs the right to mount: run as root")
+
+
+def _missing(what: str) -> NoReturn:
     if os.environ.get("CI"):
         pytest.fail(what)
     pytest.skip(what)

@@ -21,6 +21,15 @@ from tests.support.needs import need_docker
 BIN = Path(sys.executable).parent
 FINAL = {"COMPLETED", "FAILED", "CRASHED", "CANCELLED"}
 _START = 240.0  # seconds; the first start on Docker may build the image
+# Replaces itself by the command that follows, which is asked to end should the tests be killed. Not
+# a preexec_fn: Python 3.12 warns of that where a test has threads.
+_ENDS_WITH_US = """
+import ctypes, os, signal, sys
+ctypes.CDLL(None).prctl(1, signal.SIGTERM, 0, 0, 0)  # PR_SET_PDEATHSIG
+if os.getppid() != int(sys.argv[1]):
+    sys.exit("the tests have ended")
+os.execv(sys.argv[2], sys.argv[2:])
+"""
 
 
 def wait_until(condition: Callable[[], Any], timeout: float = 60.0, what: str = "") -> Any:
@@ -32,6 +41,11 @@ def wait_until(condition: Callable[[], Any], timeout: float = 60.0, what: str = 
             return value
         time.sleep(0.1)
     raise AssertionError(f"not within {timeout:.0f} s: {what or condition}")
+
+
+def ends_with_us(*command: str) -> list[str]:
+    """A command that gets SIGTERM when this process ends, however it ends."""
+    return [sys.executable, "-c", _ENDS_WITH_US, str(os.getpid()), *command]
 
 
 def free_port() -> int:
@@ -178,10 +192,10 @@ def platform_up(
     port = free_port()
     with (home / "up.out").open("wb") as output:
         process = subprocess.Popen(
-            [
+            ends_with_us(
                 *(str(BIN / "prefecture"), "up", "--pool", pool),
                 *("--workers", str(slots), "--port", str(port)),
-            ],
+            ),
             env=environment,
             stdout=output,
             stderr=output,

@@ -1,5 +1,6 @@
 """A source names files under the inputs root, each once, and never one outside it."""
 
+import asyncio
 import os
 import subprocess
 import sys
@@ -10,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tasks.errors import SourceNotFound
-from tasks.inputs import find_local
+from tasks.inputs import LocalFile, find_local
 from tests.support.needs import need_namespaces
 
 
@@ -21,14 +22,18 @@ def put(root: Path, *names: str) -> None:
         path.write_bytes(os.fsencode(name))
 
 
+async def check_places(found: list[LocalFile], root: Path) -> None:
+    for file in found:
+        async with file.local(root / "scratch") as path:
+            assert path.is_file()
+            assert path.resolve().is_relative_to(root.resolve())
+
+
 def names_of(source: str, root: Path) -> list[str]:
     found = find_local(source, root)
     names = [file.name for file in found]
     assert names == sorted(set(names)), "sorted, each once"
-    for file in found:
-        with file.local(root / "scratch") as path:
-            assert path.is_file()
-            assert path.resolve().is_relative_to(root.resolve())
+    asyncio.run(check_places(found, root))
     assert not (root / "scratch").exists(), "nothing is copied"
     return names
 
@@ -220,7 +225,7 @@ TELL = """
 import sys
 from pathlib import Path
 from tasks.errors import SourceNotFound
-from tasks.inputs import find_local
+from tasks.inputs import LocalFile, find_local
 try:
     print(find_local(sys.argv[1], Path(sys.argv[2])))
 except SourceNotFound as error:

@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
-from moto.server import ThreadedMotoServer
 
 from tasks.errors import SourceNotFound
 from tasks.objects import connect, find_objects, is_s3
+from tests.support.storage import moto_server
 from tests.tasks.s3 import BUCKET, check_message, client_of
 
 if TYPE_CHECKING:
@@ -19,11 +19,8 @@ if TYPE_CHECKING:
 
 @pytest.fixture(scope="module")
 def address() -> Iterator[str]:
-    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
-    server.start()
-    host, port = server.get_host_and_port()
-    yield f"http://{host}:{port}"
-    server.stop()
+    with moto_server() as address:
+        yield address
 
 
 @pytest.fixture(scope="module")
@@ -137,11 +134,11 @@ def test_two_keys_never_share_a_name(s3: "S3Client") -> None:
 
 
 @pytest.mark.parametrize("key", ["a b+c&d=e.jpg", "été/日本.jpg", "100%.jpg", "tab\there", "'\".x"])
-def test_odd_keys_come_back_as_they_are(s3: "S3Client", key: str, tmp_path: Path) -> None:
+async def test_odd_keys_come_back_as_they_are(s3: "S3Client", key: str, tmp_path: Path) -> None:
     put(s3, f"odd/{key}")
     (found,) = find_objects(f"s3://{BUCKET}/odd/", s3)
     assert found.name == key
-    with found.local(tmp_path) as path:
+    async with found.local(tmp_path) as path:
         assert path.read_bytes() == f"odd/{key}".encode()
 
 
@@ -165,39 +162,43 @@ def test_address_without_a_bucket_is_refused(s3: "S3Client", source: str) -> Non
         find_objects(source, s3)
 
 
-def test_copy_is_removed_afterwards_also_on_error(s3: "S3Client", tmp_path: Path) -> None:
+async def test_copy_is_removed_afterwards_also_on_error(s3: "S3Client", tmp_path: Path) -> None:
     put(s3, "trip/a.JPG")
     (found,) = find_objects(f"s3://{BUCKET}/trip/a.JPG", s3)
-    with found.local(tmp_path) as path:
+    async with found.local(tmp_path) as path:
         assert path.parent == tmp_path
         assert path.suffix == ".JPG"
         assert path.read_bytes() == b"trip/a.JPG"
     assert list(tmp_path.iterdir()) == []
-    with pytest.raises(RuntimeError, match="work failed"), found.local(tmp_path):
-        raise RuntimeError("work failed")
+    with pytest.raises(RuntimeError, match="work failed"):
+        async with found.local(tmp_path):
+            raise RuntimeError("work failed")
     assert list(tmp_path.iterdir()) == []
 
 
-def test_two_copies_of_one_object_do_not_meet(s3: "S3Client", tmp_path: Path) -> None:
+async def test_two_copies_of_one_object_do_not_meet(s3: "S3Client", tmp_path: Path) -> None:
     put(s3, "a.jpg")
     (found,) = find_objects(f"s3://{BUCKET}/a.jpg", s3)
-    with found.local(tmp_path) as one, found.local(tmp_path) as two:
+    async with found.local(tmp_path) as one, found.local(tmp_path) as two:
         assert one != two
 
 
-def test_suffix_of_any_length_fits_the_disk(s3: "S3Client", tmp_path: Path) -> None:
+async def test_suffix_of_any_length_fits_the_disk(s3: "S3Client", tmp_path: Path) -> None:
     put(s3, "long/a." + "x" * 250)
     (found,) = find_objects(f"s3://{BUCKET}/long", s3)
-    with found.local(tmp_path) as path:
+    async with found.local(tmp_path) as path:
         assert path.is_file()
 
 
-def test_object_that_vanishes_between_listing_and_fetching(s3: "S3Client", tmp_path: Path) -> None:
+async def test_object_that_vanishes_between_listing_and_fetching(
+    s3: "S3Client", tmp_path: Path
+) -> None:
     put(s3, "trip/a.jpg")
     (found,) = find_objects(f"s3://{BUCKET}/trip/", s3)
     s3.delete_object(Bucket=BUCKET, Key="trip/a.jpg")
-    with pytest.raises(SourceNotFound) as refused, found.local(tmp_path):
-        pytest.fail("there is nothing to fetch")
+    with pytest.raises(SourceNotFound) as refused:
+        async with found.local(tmp_path):
+            pytest.fail("there is nothing to fetch")
     check_message(refused, f"s3://{BUCKET}/trip/a.jpg cannot be read: ", "404")
     assert list(tmp_path.iterdir()) == []
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tasks.errors import JobError, PrefectureError, SourceNotFound, StorageUnavailable
-from tasks.objects import S3Object, find_objects
+from tasks.objects import S3Object, download_once, find_objects
 from tests.tasks.s3 import BUCKET, check_message, client_of
 
 if TYPE_CHECKING:
@@ -71,11 +71,12 @@ def serving(handler: type[BaseHTTPRequestHandler]) -> Generator["S3Client"]:
             client.close()
 
 
-def test_connection_lost_in_the_middle_is_no_fault_of_the_job(tmp_path: Path) -> None:
+async def test_connection_lost_in_the_middle_is_no_fault_of_the_job(tmp_path: Path) -> None:
     with serving(Broken) as client:
-        found = S3Object("a.jpg", client, BUCKET, "a.jpg")
-        with pytest.raises(StorageUnavailable) as refused, found.local(tmp_path):
-            pytest.fail("ninety bytes are missing")
+        found = S3Object("a.jpg", client, BUCKET, "a.jpg", download_once)
+        with pytest.raises(StorageUnavailable) as refused:
+            async with found.local(tmp_path):
+                pytest.fail("ninety bytes are missing")
     check_message(refused, f"s3://{BUCKET}/a.jpg cannot be read for now: ", "try again later")
     assert not isinstance(refused.value, JobError)
     assert list(tmp_path.iterdir()) == []
@@ -88,15 +89,16 @@ def test_connection_lost_in_the_middle_is_no_fault_of_the_job(tmp_path: Path) ->
         *((status, SourceNotFound) for status in (400, 403, 404)),
     ],
 )
-def test_answer_tells_whose_fault_it_is(
+async def test_answer_tells_whose_fault_it_is(
     tmp_path: Path, status: int, error: type[PrefectureError]
 ) -> None:
     handler = type("Status", (Answering,), {"status": status})
     with serving(handler) as client:
         with pytest.raises(error) as listing:
             find_objects(f"s3://{BUCKET}/a.jpg", client)
-        found = S3Object("a.jpg", client, BUCKET, "a.jpg")
-        with pytest.raises(error) as fetching, found.local(tmp_path):
-            pytest.fail("nothing is there")
+        found = S3Object("a.jpg", client, BUCKET, "a.jpg", download_once)
+        with pytest.raises(error) as fetching:
+            async with found.local(tmp_path):
+                pytest.fail("nothing is there")
     for refused in (listing, fetching):
         check_message(refused, f"s3://{BUCKET}/a.jpg cannot be read", str(status))

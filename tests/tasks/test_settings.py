@@ -9,8 +9,9 @@ from pathlib import Path
 import pytest
 from pydantic import ValidationError
 
-from deployments import cli
+from deployments.cli import main, operate
 from tasks import settings
+from tasks.contracts import S3Address
 from tasks.settings import Settings, child_environment, client_environment, server_environment
 
 ROOT = Path(__file__).parents[2]
@@ -83,6 +84,29 @@ def test_roots_are_made_absolute(monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 
 
 @pytest.mark.parametrize(
+    ("place", "address", "key"),
+    [
+        ("s3://bucket", S3Address("bucket", ""), "d/k"),
+        ("s3://bucket/", S3Address("bucket", ""), "d/k"),
+        ("s3://my.bucket-1/team/a b/", S3Address("my.bucket-1", "team/a b"), "team/a b/d/k"),
+    ],
+)
+def test_results_may_stand_in_s3(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, place: str, address: S3Address, key: str
+) -> None:
+    monkeypatch.setenv("PREFECTURE_RESULTS_ROOT", place)
+    there = Settings()
+    assert there.results == address
+    assert address.key("d", "k") == key
+    assert S3Address.parse(str(address)) == address, "jobs are told the place by its text"
+    assert there.written == there.scratch == tmp_path / ".prefecture" / "scratch"
+    monkeypatch.setenv("PREFECTURE_SCRATCH", str(tmp_path / "disk"))
+    given = Settings().job_environment()
+    assert given["PREFECTURE_RESULTS_ROOT"] == str(address)
+    assert given["PREFECTURE_SCRATCH"] == str(tmp_path / "disk")
+
+
+@pytest.mark.parametrize(
     ("names", "image"),
     [
         (("BASE_IMAGE",), "BASE_IMAGE"),
@@ -106,7 +130,12 @@ def test_settings_are_read_once_and_frozen(monkeypatch: pytest.MonkeyPatch) -> N
         first.memory = "3g"  # pyright: ignore[reportAttributeAccessIssue]  # frozen: that is the test
 
 
-ROOTS = ("HOME", "INPUTS_ROOT", "RESULTS_ROOT")
+ROOTS = ("HOME", "INPUTS_ROOT", "RESULTS_ROOT", "SCRATCH")
+NO_PLACES = (
+    *("s3://", "s3:///photos", "s3://B/photos", "s3://b_c/photos", "s3://ab", "s3://-bc/photos"),
+    *("s3://bucket//photos", "s3://bucket/../photos", "s3://bucket/.photos", "s3://bucket/a{b}"),
+    *("s3://bucket/photos//", "s3://bucket/a\n", "s3://bucket/a\\b"),
+)
 UNSAFE_ROOTS = (
     "/",
     "/etc",
@@ -121,6 +150,7 @@ UNSAFE_ROOTS = (
 )
 BAD = [
     *((root, value) for root in ROOTS for value in (*UNSAFE_ROOTS, "")),
+    *(("RESULTS_ROOT", place) for place in NO_PLACES),
     *(("CPUS", value) for value in ("0", "-1", "two", "1.5", "")),
     *(("MEMORY", value) for value in ("2", "2gb", "0g", "g", "-1g", "2G", "1.5g", "2g\n", "")),
     *(("CONTAINER_USER", value) for value in ("0:0", "root", "0:10", "1000", "1000:", "01:1")),
@@ -138,9 +168,10 @@ def test_bad_value_is_refused_in_one_line_naming_the_variable(
     monkeypatch.setenv(PREFIX + name, value)
     monkeypatch.setattr(sys, "argv", ["prefecture", "apply"])
     # What stands after the settings in `apply`: reached only by a value that was not refused.
-    monkeypatch.setattr(cli.docker_engine, "find_engine", lambda: pytest.fail(f"took {value!r}"))
+    reached = f"took {value!r}"
+    monkeypatch.setattr(operate.docker_engine, "find_engine", lambda: pytest.fail(reached))
     with pytest.raises(SystemExit) as end:
-        cli.main()
+        main.main()
     assert end.value.code == 1
     lines = capsys.readouterr().err.splitlines()
     assert len(lines) == 1
@@ -203,6 +234,7 @@ def test_job_environment_holds_what_a_job_needs_and_no_secret(
         "PREFECTURE_RESULTS_ROOT": str(home / "results"),
         "PREFECTURE_CPUS": "1",
         "VIPS_CONCURRENCY": "1",
+        "PREFECT_CLIENT_MAX_RETRIES": "6",
     }
     assert Settings().job_environment() == job
     monkeypatch.setenv("PREFECTURE_S3_CREDENTIALS", "aws-credentials/photos")  # a block's name

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageCms
 
 from tasks.contracts import ImageFormat
-from tasks.images import ImageReport, compress, convert
+from tasks.pictures.images import ImageReport, compress, convert
 
 _profile: Any = ImageCms  # Pillow leaves the type of createProfile open
 SRGB: bytes = _profile.ImageCmsProfile(_profile.createProfile("sRGB")).tobytes()

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from tasks import encoders, pictures
+from tasks.pictures import encoders, vips
 from tests.tasks.pictures.drawings import photo, save, squeeze
 
 
@@ -17,11 +17,11 @@ def test_one_quality_more_would_not_fit_in_a_jpeg(tmp_path: Path, mode: str) -> 
     assert report.quality is not None
     with Image.open(target) as image:
         assert image.mode == mode
-    picture = pictures.open_picture(source)
+    picture = vips.open_picture(source)
     (stage,) = encoders.stages(picture, 10**9)
     sizes: list[int] = []
     for encoding in stage.encodings[report.quality - 1 : report.quality + 1]:
-        with pictures.encode(picture.image(), "jpeg", encoding.options, target) as file:
+        with vips.encode(picture.image(), "jpeg", encoding.options, target) as file:
             sizes.append(file.seek(0, 2))
     assert sizes[0] <= 0.4 * report.bytes_in < sizes[1]
 

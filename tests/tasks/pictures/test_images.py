@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 from PIL import Image, ImageOps, ImageSequence
 
-from tasks import pictures
 from tasks.contracts import ImageFormat
-from tasks.images import ImageReport, before_and_after
+from tasks.pictures import vips
+from tasks.pictures.images import ImageReport, before_and_after
 from tests.tasks.pictures.drawings import (
     ORIENTATION,
     PILLOW,
@@ -91,7 +91,7 @@ def test_a_converted_picture_is_upright(
     tmp_path: Path, orientation: int, streamed: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     if streamed:
-        monkeypatch.setattr(pictures, "DECODED_IN_MEMORY", 1000)
+        monkeypatch.setattr(vips, "DECODED_IN_MEMORY", 1000)
     exif = Image.Exif()
     exif[ORIENTATION] = orientation
     source = save(tmp_path / "a.jpg", exif=exif, icc_profile=SRGB)

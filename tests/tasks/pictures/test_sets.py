@@ -2,8 +2,8 @@
 
 import asyncio
 import threading
-from collections.abc import AsyncGenerator, Generator, Sequence
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -11,13 +11,16 @@ from uuid import uuid4
 
 import pytest
 
-from tasks import images, picture_sets
 from tasks.errors import InvalidPayload, StorageUnavailable, UnreadableInput
-from tasks.images import ImageReport
 from tasks.inputs import InputFile, LocalFile
-from tasks.picture_sets import Outcome, keep_name, name_for_format, rework
+from tasks.objects import S3Object, download_once, find_objects
+from tasks.pictures import images, sets
+from tasks.pictures.images import ImageReport
+from tasks.pictures.sets import Outcome, keep_name, name_for_format, rework
 from tasks.progress import Progress
 from tasks.results.local import open_stage
+from tasks.settings import get_settings
+from tests.support.storage import client_of, moto_server
 from tests.tasks.pictures.drawings import save
 
 
@@ -29,7 +32,7 @@ def no_server(monkeypatch: pytest.MonkeyPatch) -> None:
     async def unseen(text: str) -> AsyncGenerator[Progress]:
         yield Progress(text=text)
 
-    monkeypatch.setattr(picture_sets, "show_progress", unseen)
+    monkeypatch.setattr(sets, "show_progress", unseen)
 
 
 @dataclass
@@ -121,8 +124,8 @@ class Away:
 
     name: str
 
-    @contextmanager
-    def local(self, scratch: Path) -> Generator[Path]:
+    @asynccontextmanager
+    async def local(self, scratch: Path) -> AsyncGenerator[Path]:
         raise StorageUnavailable(f"{self.name} is away")
         yield scratch
 
@@ -161,3 +164,26 @@ def test_new_name_that_meets_a_folder_is_refused(album: Album) -> None:
         open_stage(album.folder / "results", "holiday", uuid4(), uuid4()) as stage,
     ):
         asyncio.run(rework(pictures, name_for_format(pictures, "webp"), write, stage))
+
+
+def test_objects_are_fetched_when_their_turn_comes_and_not_kept(album: Album) -> None:
+    names = [f"{number:02}.jpg" for number in range(12)]
+    seen: list[tuple[int, int]] = []  # at each fetch: objects on the disk, pictures done before
+
+    async def fetch(found: S3Object, path: Path) -> None:
+        await download_once(found, path)
+        seen.append((sum(1 for _ in path.parent.iterdir()), len(album.worked_on)))
+
+    with moto_server() as address:
+        client = client_of(address)
+        client.create_bucket(Bucket="photos")
+        for name in names:
+            client.upload_file(str(save(album.folder / "a.jpg")), "photos", f"trip/{name}")
+        _, files = album.rework(find_objects("s3://photos/trip/", client, fetch))
+        client.close()
+    assert files == set(names)
+    at_once = get_settings().cpus
+    assert len(seen) == len(names)
+    assert max(kept for kept, _ in seen) <= at_once
+    # Each picture but the first few was fetched after an earlier one was worked on.
+    assert all(done > turn - at_once for turn, (_, done) in enumerate(seen))

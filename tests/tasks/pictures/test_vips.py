@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from tasks import pictures
-from tasks.images import ImageReport, compress
+from tasks.pictures import vips
+from tasks.pictures.images import ImageReport, compress
 from tests.tasks.pictures.drawings import (
     SAVE,
     distance,
@@ -104,8 +104,8 @@ def test_streaming_gives_what_memory_gives(
     kept, target = squeeze(source, 0.3)
     with Image.open(target) as image:
         expected = image.convert("RGB")
-    monkeypatch.setattr(pictures, "DECODED_IN_MEMORY", 1000)
-    monkeypatch.setattr(pictures, "ENCODED_IN_MEMORY", 1000)
+    monkeypatch.setattr(vips, "DECODED_IN_MEMORY", 1000)
+    monkeypatch.setattr(vips, "ENCODED_IN_MEMORY", 1000)
     report, target = squeeze(source, 0.3)
     assert report.outcome == kept.outcome == "done"
     with Image.open(target) as image:
@@ -114,14 +114,14 @@ def test_streaming_gives_what_memory_gives(
 
 
 def test_a_truncated_stream_is_broken(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(pictures, "DECODED_IN_MEMORY", 1000)
+    monkeypatch.setattr(vips, "DECODED_IN_MEMORY", 1000)
     test_a_truncated_file_is_broken(tmp_path, 0.7, 0.5)
 
 
 def test_a_whole_picture_coder_refuses_what_would_burst_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(pictures, "DECODED_BY_WHOLE_CODER", 1000)
+    monkeypatch.setattr(vips, "DECODED_BY_WHOLE_CODER", 1000)
     for source in (save(tmp_path / "a.webp"), save(tmp_path / "a.jpg", progressive=True)):
         report, _ = squeeze(source, 0.5)
         assert report.reason is not None
@@ -131,7 +131,7 @@ def test_a_whole_picture_coder_refuses_what_would_burst_it(
 @pytest.mark.parametrize("in_memory", [1000, 10**9])
 def test_a_full_disk_is_raised_and_leaves_nothing(tmp_path: Path, in_memory: int) -> None:
     source, disk = save(tmp_path / "a.jpg", photo(1200, 900)), tmp_path / "disk"
-    me = "tests.tasks.pictures.test_pictures"
+    me = "tests.tasks.pictures.test_vips"
     assert on_small_disk(disk, "size=8k", me, source, disk, in_memory) == "ENOSPC, 0 files"
 
 
@@ -150,7 +150,7 @@ def test_a_disk_that_fills_while_encoding_is_raised(
     def full(*_: object, **__: object) -> Full:
         return Full()
 
-    monkeypatch.setattr(pictures.tempfile, "SpooledTemporaryFile", full)
+    monkeypatch.setattr(vips.tempfile, "SpooledTemporaryFile", full)
     for source in every_kind(tmp_path):
         with pytest.raises(OSError, match="No space left"):
             squeeze(source, 0.5)
@@ -176,7 +176,7 @@ def test_a_picture_of_100_megapixels_stays_within_250_mb(tmp_path: Path) -> None
 import json, sys
 from pathlib import Path
 import pyvips
-from tasks.images import compress
+from tasks.pictures.images import compress
 folder = Path(sys.argv[1])
 def peak():  # ru_maxrss would begin at the parent's
     return int(Path("/proc/self/status").read_text().split("VmHWM:")[1].split()[0])
@@ -201,7 +201,7 @@ print(json.dumps([report.outcome, before, peak()]))
 
 
 def compress_on_full_disk(source: Path, disk: Path, in_memory: int) -> str:
-    pictures.DECODED_IN_MEMORY = in_memory
+    vips.DECODED_IN_MEMORY = in_memory
     try:
         compress(source, "a.jpg", disk / "a.jpg", 0.5)
     except OSError as error:

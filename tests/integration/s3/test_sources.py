@@ -7,14 +7,14 @@ from typing import Any
 import boto3
 import docker
 import pytest
-from moto.server import ThreadedMotoServer
 from prefect.settings import PREFECT_API_URL, temporary_settings
 from prefect_aws.client_parameters import AwsClientParameters
 from prefect_aws.credentials import AwsCredentials
 from pydantic import SecretStr
 
 from tests.support.images import make_album
-from tests.support.platform import Platform, free_port, platform_up
+from tests.support.platform import Platform, platform_up
+from tests.support.storage import moto_server
 
 KEYS = {"access": "a-key-for-tests", "secret": "a-secret-for-tests"}
 
@@ -29,21 +29,17 @@ class Storage:
 
 @pytest.fixture(scope="module")
 def storage(tmp_path_factory: pytest.TempPathFactory) -> Generator[Storage]:
-    server = ThreadedMotoServer(ip_address="127.0.0.1", port=free_port())
-    server.start()
-    host, port = server.get_host_and_port()
-    endpoint = f"http://{host}:{port}"
-    client = boto3.client(
-        "s3",
-        endpoint_url=endpoint,
-        aws_access_key_id=KEYS["access"],
-        aws_secret_access_key=KEYS["secret"],
-        region_name="us-east-1",
-    )
-    client.create_bucket(Bucket="photos")
-    home = tmp_path_factory.mktemp("s3")
-    settings = {"PREFECTURE_S3_CREDENTIALS": "aws-credentials/photos"}
-    try:
+    with moto_server() as endpoint:
+        client = boto3.client(
+            "s3",
+            endpoint_url=endpoint,
+            aws_access_key_id=KEYS["access"],
+            aws_secret_access_key=KEYS["secret"],
+            region_name="us-east-1",
+        )
+        client.create_bucket(Bucket="photos")
+        home = tmp_path_factory.mktemp("s3")
+        settings = {"PREFECTURE_S3_CREDENTIALS": "aws-credentials/photos"}
         with platform_up(home, "docker", settings=settings) as platform:
             with temporary_settings({PREFECT_API_URL: platform.api}):
                 AwsCredentials(
@@ -53,8 +49,6 @@ def storage(tmp_path_factory: pytest.TempPathFactory) -> Generator[Storage]:
                     aws_client_parameters=AwsClientParameters(endpoint_url=endpoint),
                 ).save("photos", overwrite=True)
             yield Storage(platform, client)
-    finally:
-        server.stop()
 
 
 @pytest.fixture(scope="module")

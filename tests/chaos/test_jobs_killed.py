@@ -1,0 +1,83 @@
+"""A job's container or process is killed, wherever it stands: another attempt does the work."""
+
+from statistics import median
+
+import pytest
+
+from tests.chaos.harness.choice import long, on
+from tests.chaos.harness.drill import Drill
+from tests.chaos.harness.verdict import Check
+from tests.support.platform import Platform, wait_until
+
+TARGET = 5.0  # seconds from a container's death to the next attempt Running
+GATES = ["start", "middle", "staging", "published", "publishing"]
+
+
+@pytest.mark.parametrize("gate", ["publishing", *(long(gate) for gate in GATES[:-1])])
+def test_container(docker_trials: Platform, check: Check, few: int, gate: str) -> None:
+    drill = Drill(docker_trials, f"SIGKILL {gate}")
+    drill.submit(few, gate=gate)
+    drill.kill_each_at(gate)
+    assert check(drill).requeued == few
+
+
+def test_container_when_a_slot_is_free(docker_trials: Platform, check: Check, few: int) -> None:
+    drill = Drill(docker_trials, "SIGKILL, a free slot")
+    for _ in range(few):
+        (job,) = drill.submit(1, gate="middle")
+        drill.wait_at("middle", {job})
+        drill.kill_at("middle", job)
+        wait_until(lambda: not drill.unfinished(), 60, "its next attempt has ended")
+    row = check(drill)
+    assert median(row.delays) <= TARGET, row
+
+
+@pytest.mark.parametrize("gate", ["publishing", *(long(gate) for gate in GATES[:-1])])
+def test_process(process_trials: Platform, check: Check, few: int, gate: str) -> None:
+    drill = Drill(process_trials, f"SIGKILL {gate}")
+    drill.submit(few, gate=gate)
+    drill.kill_each_at(gate)
+    assert check(drill).requeued == few
+
+
+def test_twice_in_a_row(docker_trials: Platform, check: Check) -> None:
+    drill = Drill(docker_trials, "SIGKILL twice")
+    jobs = drill.submit(2, gate="publishing", attempts=2)
+    for attempt in (1, 2):
+        for job in jobs:
+            drill.wait_at("publishing", {job}, attempt)
+            drill.kill_at("publishing", job, attempt)
+    assert check(drill).requeued == 4
+
+
+def test_out_of_memory(docker_trials: Platform, check: Check, few: int) -> None:
+    drill = Drill(docker_trials, "out of memory")
+    drill.submit(few, variables={"mem_limit": "192m"}, fault="memory")
+    assert check(drill).requeued == few
+    messages = {run["state"]["message"] for run in drill.runs(type={"any_": ["CRASHED"]})}
+    assert all("memory" in message for message in messages), messages
+
+
+def test_while_the_worker_cannot_read_what_it_says(
+    docker_trials: Platform, check: Check, few: int
+) -> None:
+    # Prefect's Docker worker decodes it strictly, and then looks after that container no more.
+    drill = Drill(docker_trials, "non-UTF-8, SIGKILL")
+    drill.submit(few, fault="bytes", gate="staging")
+    drill.kill_each_at("staging")
+    assert check(drill).requeued == few
+
+
+def test_with_a_log_of_100_megabytes(docker_trials: Platform, check: Check) -> None:
+    drill = Drill(docker_trials, "100 MB of log, SIGKILL")
+    drill.submit(2, fault="log", megabytes=100, gate="staging")
+    drill.kill_each_at("staging")
+    assert check(drill, timeout=240).requeued == 2
+
+
+@on("docker", long("process"))
+def test_all_is_tidied_up_within_a_minute(trials: Platform, check: Check) -> None:
+    drill = Drill(trials, "SIGKILL, tidied up")
+    drill.submit(2, gate="staging")
+    drill.kill_each_at("staging")
+    check(drill, patience=0)

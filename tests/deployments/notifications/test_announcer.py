@@ -1,0 +1,97 @@
+"""The events of jobs, as they arrive at a real server; and the notifier's own command."""
+
+import asyncio
+import signal
+import subprocess
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from uuid import UUID
+
+import pytest
+from prefect import get_client
+from prefect.client.orchestration import PrefectClient
+from prefect.events import Event
+from prefect.events.filters import EventFilter, EventNameFilter, EventResourceFilter
+
+from deployments.notifications.ledger import open_ledger
+from deployments.notifications.notifier.announcer import Announcer
+from tasks.events import JobReceived, JobStarted
+from tasks.settings import Settings
+from tests.support.endings import completed
+from tests.support.platform import BIN, Platform, ends_with_us, wait_until
+
+
+@pytest.fixture
+async def client(server: Platform) -> AsyncGenerator[PrefectClient]:
+    async with get_client() as client:
+        yield client
+
+
+async def events_of(client: PrefectClient, job: UUID, *names: str) -> list[Event]:
+    wanted = EventFilter(
+        event=EventNameFilter(name=[*names]),
+        resource=EventResourceFilter(id=[f"prefecture.job.{job}"]),
+    )
+    return [*(await client.read_events(wanted, 50)).events]
+
+
+@asynccontextmanager
+async def announcing(announcer: Announcer) -> AsyncGenerator[None]:
+    work = asyncio.create_task(announcer.run())
+    try:
+        yield
+    finally:
+        work.cancel()
+        await asyncio.gather(work, return_exceptions=True)
+
+
+async def test_an_end_is_one_event_however_often_it_is_told(
+    client: PrefectClient, tmp_path: Path
+) -> None:
+    end = completed()
+    # Two homes, as if the first had been killed before it could note that it has told.
+    for home in ("first", "second"):
+        async with open_ledger(Settings(home=tmp_path / home)) as ledger:
+            await ledger.record([(end, end.job)])
+            async with asyncio.timeout(60), announcing(Announcer(client, ledger)):
+                while await ledger.untold(10):
+                    pass
+    (event,) = await events_of(client, end.job, end.name_of_event)
+    assert event.id == end.event_id
+    assert event.payload == end.model_dump(mode="json")
+
+
+async def test_the_story_of_a_job(client: PrefectClient, server: Platform) -> None:
+    payload = {"source": "not-there", "ratio": 0.5}
+    job = await asyncio.to_thread(server.hand_in, "compress-images/high", payload, "story")
+    names = JobReceived.name_of_event, JobStarted.name_of_event, "prefecture.job.failed"
+    async with asyncio.timeout(120):
+        while len(story := await events_of(client, job, *names)) < len(names):
+            pass
+    told = {event.event: event.payload for event in story}
+    assert set(told) == set(names)
+    for payload in told.values():
+        assert payload["job"] == str(job)
+        assert (payload["task"], payload["results_directory"]) == ("compress-images", "story")
+    assert told[JobReceived.name_of_event]["queue"] == "high"
+    assert told[JobStarted.name_of_event]["attempt"] == 1
+    assert "'not-there'" in told["prefecture.job.failed"]["reason"]
+
+
+def test_a_second_notifier_waits_for_the_first(server: Platform, tmp_path: Path) -> None:
+    log = tmp_path / "log"
+    with log.open("wb") as output:
+        second = subprocess.Popen(
+            ends_with_us(str(BIN / "prefecture"), "notify"),
+            env=server.environment | {"PREFECT_API_URL": server.api},
+            stdout=output,
+            stderr=output,
+        )
+    try:
+        wait_until(lambda: "another notifier has the home" in log.read_text(), 60, "it waits")
+        second.send_signal(signal.SIGTERM)
+        assert second.wait(30) == 0, log.read_text()
+    finally:
+        second.kill()
+        second.wait()

@@ -1,0 +1,172 @@
+"""The notifier's books, on a real database."""
+
+import asyncio
+from collections.abc import AsyncGenerator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from uuid import UUID, uuid4
+
+import pytest
+
+from deployments.notifications.ledger import Ledger, keep_subscribers, open_ledger
+from deployments.notifications.subscribers import Subscriber
+from deployments.notifications.tables import DeliveryState, JobEnd
+from tasks.events import JobCompleted, JobFailed
+from tasks.settings import Settings
+
+WEBHOOK = {"webhook": {"url": "https://example.org/hook", "secret": "secret/key"}}
+NOW = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
+
+
+def subscriber(name: str, **jobs: list[str]) -> Subscriber:
+    return Subscriber.model_validate({"name": name, "jobs": jobs, "to": WEBHOOK})
+
+
+def completed(job: UUID, task: str = "find-primes") -> JobCompleted:
+    return JobCompleted(
+        job=job, task=task, name="swift-fox", results_directory="d", tags=["user:anna"],
+        ended=NOW, attempts=1, waited=0.5, ran=2, location="/results/d", files=3, bytes=100,
+    )  # fmt: skip
+
+
+def failed(job: UUID) -> JobFailed:
+    known = completed(job).model_dump(exclude={"outcome", "location", "files", "bytes"})
+    return JobFailed(**known, reason="no such source: put files there")
+
+
+@pytest.fixture
+def settings(home: Path) -> Settings:
+    return Settings(home=home)
+
+
+@pytest.fixture
+async def ledger(settings: Settings) -> AsyncGenerator[Ledger]:
+    async with open_ledger(settings) as ledger:
+        yield ledger
+
+
+async def test_an_end_makes_one_delivery_for_each_who_wants_it(ledger: Ledger) -> None:
+    block = Subscriber.model_validate({"name": "chat", "to": {"block": "slack-webhook/ops"}})
+    await ledger.keep([subscriber("all"), subscriber("failures", outcomes=["failed"]), block])
+    job = uuid4()
+    assert await ledger.record([(completed(job), job)]) == [completed(job)]
+    ((delivery, ended),) = await ledger.due("all", 10)
+    assert ended == completed(job)
+    assert (delivery.job, delivery.attempts, delivery.state) == (job, 0, DeliveryState.OPEN)
+    assert await ledger.due("failures", 10) == []
+    assert await ledger.due("chat", 10) == []
+
+
+async def test_of_two_ends_of_a_job_written_together_the_first_counts(ledger: Ledger) -> None:
+    await ledger.keep([subscriber("all")])
+    job = uuid4()
+    assert await ledger.record([(completed(job), job), (failed(job), uuid4())]) == [completed(job)]
+    assert len(await ledger.due("all", 10)) == 1
+
+
+async def test_the_first_end_of_a_job_is_the_only_one(ledger: Ledger, settings: Settings) -> None:
+    await ledger.keep([subscriber("all")])
+    job = uuid4()
+    async with open_ledger(settings) as other:
+        ends: list[list[tuple[JobEnd, UUID]]] = [
+            [(completed(job), job)], [(failed(job), uuid4())],
+        ] * 5  # fmt: skip
+        books = [ledger, other] * 5
+        new = await asyncio.gather(
+            *(book.record(end) for book, end in zip(books, ends, strict=True))
+        )
+    assert sum(map(len, new)) == 1
+    assert len(await ledger.due("all", 10)) == 1
+    assert await ledger.ended([job, uuid4()]) == {job}
+
+
+async def test_of_ends_written_together_all_stand_or_none(ledger: Ledger) -> None:
+    await ledger.keep([subscriber("all")])
+    jobs = [uuid4() for _ in range(3)]
+
+    def broken_off() -> list[tuple[JobEnd, UUID]]:
+        raise RuntimeError("killed")
+
+    with pytest.raises(RuntimeError, match="killed"):
+        await ledger.record(
+            end for ends in ([(completed(jobs[0]), jobs[0])], None) for end in ends or broken_off()
+        )
+    assert await ledger.ended(jobs) == set()
+    assert await ledger.due("all", 10) == []
+
+
+async def test_subscribers_are_replaced_and_what_is_open_for_the_gone_is_dropped(
+    ledger: Ledger, settings: Settings
+) -> None:
+    await keep_subscribers(settings, [subscriber("stays"), subscriber("goes")])
+    await ledger.record([(completed(job := uuid4()), job)])
+    await keep_subscribers(settings, [subscriber("stays", tags=["user:anna"]), subscriber("new")])
+    assert await ledger.subscribers() == [
+        subscriber("new"),
+        subscriber("stays", tags=["user:anna"]),
+    ]
+    for name, due in {"stays": 1, "goes": 0, "new": 0}.items():
+        assert len(await ledger.due(name, 10)) == due, name
+    await keep_subscribers(settings, [])
+    assert await ledger.subscribers() == []
+
+
+async def test_a_delivery_is_due_again_when_its_time_has_come(ledger: Ledger) -> None:
+    await ledger.keep([subscriber("all")])
+    await ledger.record([(completed(job := uuid4()), job)])
+    ((delivery, _),) = await ledger.due("all", 10)
+    delivery.attempts, delivery.last_error = 1, "500"
+    delivery.next_try = datetime.now(UTC) + timedelta(hours=1)
+    await ledger.keep_result(delivery)
+    assert await ledger.due("all", 10) == []
+    delivery.next_try = datetime.now(UTC) - timedelta(seconds=1)
+    await ledger.keep_result(delivery)
+    ((again, _),) = await ledger.due("all", 10)
+    assert (again.id, again.attempts, again.last_error) == (delivery.id, 1, "500")
+    again.state, again.delivered_at = DeliveryState.DELIVERED, datetime.now(UTC)
+    await ledger.keep_result(again)
+    assert await ledger.due("all", 10) == []
+
+
+async def test_a_result_of_a_dropped_delivery_is_not_kept(ledger: Ledger) -> None:
+    await ledger.keep([subscriber("goes")])
+    await ledger.record([(completed(job := uuid4()), job)])
+    ((delivery, _),) = await ledger.due("goes", 10)
+    await ledger.keep([])
+    await ledger.keep_result(delivery)
+    await ledger.keep([subscriber("goes")])
+    assert await ledger.due("goes", 10) == []
+
+
+async def test_the_due_are_given_the_longest_due_first_and_no_more_than_asked(
+    ledger: Ledger,
+) -> None:
+    await ledger.keep([subscriber("all")])
+    jobs = [uuid4() for _ in range(1200)]
+    assert len(await ledger.record((completed(job), job) for job in jobs)) == 1200
+    some = await ledger.due("all", 4)
+    assert [delivery.job for delivery, _ in some] != []
+    assert len(some) == 4
+    assert await ledger.ended([*jobs, uuid4()]) == set(jobs)
+
+
+async def test_new_books_begin_now_and_watermarks_are_kept(settings: Settings) -> None:
+    before = datetime.now(UTC)
+    async with open_ledger(settings) as ledger:
+        begun = await ledger.watermark("ends")
+        assert before <= begun <= datetime.now(UTC)
+        await ledger.advance("ends", NOW)
+        await ledger.advance("ends", NOW + timedelta(microseconds=1))
+    async with open_ledger(settings) as ledger:
+        assert await ledger.watermark("ends") == NOW + timedelta(microseconds=1)
+        assert await ledger.watermark("received") == begun
+
+
+async def test_what_the_server_has_not_heard_is_remembered(ledger: Ledger) -> None:
+    first, second = uuid4(), uuid4()
+    await ledger.record([(completed(first), first)])
+    await ledger.record([(completed(second), second)])
+    assert [ending.job for ending in await ledger.untold(10)] == [first, second]
+    assert [ending.job for ending in await ledger.untold(1)] == [first]
+    await ledger.mark_told([first])
+    assert [ending.job for ending in await ledger.untold(10)] == [second]

@@ -1,0 +1,169 @@
+"""A job on the process pool whose storage fails for a while: retried step by step, and finished."""
+
+from collections.abc import Generator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from uuid import UUID
+
+import boto3
+import pytest
+from prefect.settings import PREFECT_API_URL, temporary_settings
+from prefect_aws.client_parameters import AwsClientParameters
+from prefect_aws.credentials import AwsCredentials
+from pydantic import SecretStr
+
+from tests.support.faults import FaultyStorage, faulty_storage
+from tests.support.images import make_album
+from tests.support.platform import FINAL, Platform, platform_up, wait_until
+from tests.support.storage import moto_server
+
+KEYS = {"access": "a-key-for-tests", "secret": "a-secret-for-tests"}
+LIST = "GET /photos?"
+
+
+@dataclass
+class Faulty:
+    """A Prefecture, and the storage it reads from."""
+
+    platform: Platform
+    storage: FaultyStorage
+
+    def ended(self, source: str, directory: str) -> tuple[UUID, dict[str, Any]]:
+        """A job that reads `source`, and its flow run once it has ended."""
+        payload = {"source": source, "format": "webp"}
+        job = self.platform.hand_in("convert-images/high", payload, directory)
+        return job, self.platform.ended(job)
+
+    def task_runs(self, job: UUID) -> list[dict[str, Any]]:
+        """The task runs of a job that the server knows; it learns of them by events, later."""
+        filter = {"task_runs": {"flow_run_id": {"any_": [str(job)]}}}
+        return self.platform.rest("POST", "/task_runs/filter", filter).json()
+
+    def ended_task_runs(self, job: UUID, expected: int) -> list[dict[str, Any]]:
+        """The task runs of a job once as many as expected have ended."""
+
+        def all_ended() -> bool:
+            runs = self.task_runs(job)
+            ended = [run for run in runs if run["state_type"] in FINAL]
+            return len(ended) == len(runs) >= expected
+
+        wait_until(all_ended, what=f"{expected} task runs of {job} ended")
+        runs = self.task_runs(job)
+        assert len(runs) == expected
+        return runs
+
+    def log(self, job: UUID) -> str:
+        """What a job has logged."""
+        filter = {"logs": {"flow_run_id": {"any_": [str(job)]}}}
+        return "\n".join(
+            line["message"] for line in self.platform.rest("POST", "/logs/filter", filter).json()
+        )
+
+
+@pytest.fixture(scope="module")
+def running(tmp_path_factory: pytest.TempPathFactory) -> Generator[Faulty]:
+    home = tmp_path_factory.mktemp("faults")
+    make_album(home / "inputs" / "trip")
+    settings = {"PREFECTURE_S3_CREDENTIALS": "aws-credentials/photos"}
+    with (
+        moto_server() as address,
+        faulty_storage(address) as storage,
+        platform_up(home, "process", settings=settings) as platform,
+    ):
+        fill(address, home / "inputs" / "trip")
+        with temporary_settings({PREFECT_API_URL: platform.api}):
+            AwsCredentials(
+                aws_access_key_id=KEYS["access"],
+                aws_secret_access_key=SecretStr(KEYS["secret"]),
+                region_name="us-east-1",
+                aws_client_parameters=AwsClientParameters(
+                    # Who makes the block may know a silence better than our own 20 s.
+                    endpoint_url=storage.address,
+                    config={"read_timeout": 1},
+                ),
+            ).save("photos", overwrite=True)
+        yield Faulty(platform, storage)
+
+
+def fill(address: str, folder: Path) -> None:
+    client = boto3.client(
+        "s3",
+        endpoint_url=address,
+        aws_access_key_id=KEYS["access"],
+        aws_secret_access_key=KEYS["secret"],
+        region_name="us-east-1",
+    )
+    client.create_bucket(Bucket="photos")
+    for name in ("a.jpg", "b.jpg", "sub/e.jpg"):
+        client.upload_file(str(folder / name), "photos", f"trip/{name}")
+    client.close()
+
+
+@pytest.fixture
+def faulty(running: Faulty) -> Faulty:
+    running.storage.reset()
+    return running
+
+
+def test_a_job_outlasts_storage_that_fails_for_a_while(faulty: Faulty) -> None:
+    storage = faulty.storage
+    # Of three faults two meet the client's own two tries, and the third the step's second try.
+    storage.fail(LIST, "busy", times=3)
+    storage.fail("GET /photos/trip/a.jpg", "cut", times=3)
+    storage.fail("HEAD /photos/trip/b.jpg", "silent", times=2)
+    storage.fail("HEAD /photos/trip/sub/e.jpg", "dropped", times=3)
+
+    job, run = faulty.ended("s3://photos/trip/", "faulty")
+    assert run["state_type"] == "COMPLETED", run["state"]["message"]
+    files = faulty.platform.manifest(job, "faulty")["files"]
+    assert [file["path"] for file in files] == ["a.webp", "b.webp", "sub/e.webp"]
+
+    assert storage.count(LIST) == 4
+    assert storage.count("GET /photos/trip/a.jpg") == 4
+    # A fetch asks for the size, then for the bytes: what is done is not done again.
+    assert storage.count("GET /photos/trip/b.jpg") == 1
+    assert storage.count("GET /photos/trip/sub/e.jpg") == 1
+    runs = faulty.ended_task_runs(job, expected=4)
+    assert sorted((run["name"], run["run_count"]) for run in runs) == [
+        ("fetch a.jpg", 2),
+        ("fetch b.jpg", 2),
+        ("fetch sub/e.jpg", 2),
+        ("list s3://photos/trip/", 2),
+    ]
+    assert "Traceback" not in faulty.log(job)
+    # What Prefect keeps is the flow's receipt, in JSON: nothing of the steps.
+    assert len(list((faulty.platform.results / ".prefect").iterdir())) == 1
+
+
+@pytest.mark.parametrize(
+    ("fault", "source", "message"),
+    [
+        (None, "s3://photos/nothing/", "names no object"),
+        (None, "s3://nowhere/trip/", "NoSuchBucket"),
+        ("refused", "s3://photos/trip/", "403"),
+    ],
+)
+def test_what_stays_wrong_is_told_at_once(
+    faulty: Faulty, fault: Any, source: str, message: str
+) -> None:
+    if fault:
+        faulty.storage.fail(LIST, fault, times=100)
+    job, run = faulty.ended(source, "wrong")
+    assert run["state_name"] == "Failed"
+    assert message in run["state"]["message"]
+    assert "\n" not in run["state"]["message"]
+    assert len(faulty.storage.asked) == 1
+    (listing,) = faulty.ended_task_runs(job, expected=1)
+    assert listing["run_count"] == 1
+    assert "Traceback" not in faulty.log(job)
+
+
+def test_local_files_cost_no_task_run(faulty: Faulty) -> None:
+    local, run = faulty.ended("trip", "local")
+    assert run["state_type"] == "COMPLETED", run["state"]["message"]
+    assert faulty.storage.asked == []
+    # Once the server knows the steps of a later job, it knows those of the earlier.
+    later, _ = faulty.ended("s3://photos/trip/a.jpg", "local")
+    faulty.ended_task_runs(later, expected=2)
+    assert faulty.task_runs(local) == []

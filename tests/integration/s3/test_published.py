@@ -1,0 +1,208 @@
+"""Results in S3 end to end: jobs in real containers, a real S3 server beside them."""
+
+import json
+import urllib.request
+from collections.abc import Generator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from uuid import UUID
+
+import docker
+import pytest
+from prefect.settings import PREFECT_API_URL, temporary_settings
+from prefect_aws.client_parameters import AwsClientParameters
+from prefect_aws.credentials import MinIOCredentials
+from pydantic import SecretStr
+
+from tests.support.faults import FaultyStorage, faulty_storage
+from tests.support.images import make_album
+from tests.support.platform import Platform, platform_up, wait_until
+from tests.support.storage import KEYS, client_of, rclone_server
+
+if TYPE_CHECKING:
+    from mypy_boto3_s3.client import S3Client
+
+BUCKET, PREFIX = "results", "team/a"
+SETTINGS = {
+    "PREFECTURE_RESULTS_ROOT": f"s3://{BUCKET}/{PREFIX}",
+    "PREFECTURE_S3_CREDENTIALS": "minio-credentials/store",
+}
+
+
+@dataclass
+class Published:
+    """A Prefecture that publishes in S3."""
+
+    platform: Platform
+    client: "S3Client"
+    faults: FaultyStorage
+    """What jobs and the supervisor reach the S3 server through."""
+    data: Path
+    """What the S3 server keeps, as files."""
+
+    @property
+    def scratch(self) -> Path:
+        """Where attempts work on this host."""
+        return self.platform.home / "scratch" / ".staging"
+
+    def keys(self, prefix: str) -> list[str]:
+        """The objects below a prefix of the root, relative to it."""
+        top = self.data / BUCKET / PREFIX / prefix
+        return sorted(p.relative_to(top).as_posix() for p in top.rglob("*") if p.is_file())
+
+    def manifest(self, directory: str, job: UUID) -> dict[str, Any]:
+        """The manifest of a job."""
+        key = f"{PREFIX}/{directory}/{job}/manifest.json"
+        return json.loads(self.client.get_object(Bucket=BUCKET, Key=key)["Body"].read())
+
+
+def intake_is_paused(platform: Platform) -> bool:
+    return platform.rest("GET", f"/work_pools/{platform.pool}").json()["is_paused"]
+
+
+@pytest.fixture(scope="module")
+def published(tmp_path_factory: pytest.TempPathFactory) -> Generator[Published]:
+    home = tmp_path_factory.mktemp("published")
+    data = home / "store"
+    make_album(home / "inputs" / "trip")
+    with (
+        rclone_server(data) as address,
+        faulty_storage(address) as faults,
+        platform_up(home, "docker", settings=SETTINGS) as up,
+    ):
+        client = client_of(address)
+        client.create_bucket(Bucket=BUCKET)
+        wait_until(lambda: intake_is_paused(up), 60, "the intake is held")
+        with temporary_settings({PREFECT_API_URL: up.api}):
+            MinIOCredentials(
+                minio_root_user=KEYS["access"],
+                minio_root_password=SecretStr(KEYS["secret"]),
+                region_name="us-east-1",
+                aws_client_parameters=AwsClientParameters(endpoint_url=faults.address),
+            ).save("store", overwrite=True)
+        assert "there is no block minio-credentials/store" in up.output
+        applied = up.command("prefecture", "apply", "--pool", "docker")
+        assert applied.returncode == 0, applied.stderr
+        yield Published(up, client, faults, data)
+        client.close()
+
+
+def test_the_intake_is_held_until_results_can_be_stored(published: Published) -> None:
+    platform = published.platform
+    wait_until(lambda: not intake_is_paused(platform), 60, "the intake is resumed")
+    wanted = {"filter": {"event": {"name": ["prefecture.agent.unhealthy"]}}}
+
+    def reported() -> list[str]:
+        events = platform.rest("POST", "/events/filter", wanted).json()["events"]
+        failed = [event["payload"]["failed"] for event in events]
+        return [checks["results storage"] for checks in failed if "results storage" in checks]
+
+    first = wait_until(reported, 30, "it was told")[-1]
+    assert "there is no block minio-credentials/store" in first
+
+
+def test_a_job_publishes_in_s3(published: Published, tmp_path: Path) -> None:
+    platform = published.platform
+    payload = {"source": "trip", "format": "webp"}
+    job = platform.hand_in("convert-images/high", payload, "web")
+    run = platform.ended(job)
+    assert run["state_type"] == "COMPLETED", run["state"]["message"]
+    manifest = published.manifest("web", job)
+    names = [file["path"] for file in manifest["files"]]
+    assert "a.webp" in names
+    assert published.keys(f"web/{job}") == sorted(
+        ["manifest.json", *(f"{manifest['folder']}/{name}" for name in names)]
+    )
+    assert not list(published.scratch.iterdir())
+    # The flow's return value is small JSON, under the same root.
+    (record,) = published.keys(".prefect")
+    receipt = (published.data / BUCKET / PREFIX / ".prefect" / record).read_text()
+    assert f"s3://{BUCKET}/{PREFIX}/web/{job}/" in receipt
+
+    (artifact,) = platform.artifacts(job, "markdown")
+    assert f"/{BUCKET}/{PREFIX}/web/{job}/{manifest['folder']}/a.webp>" in artifact["data"]
+    assert "X-Amz" not in artifact["data"]
+
+    shown = platform.command("prefecture", "results", str(job))
+    assert shown.returncode == 0, shown.stderr
+    links = [line for line in shown.stdout.splitlines() if line.startswith("http")]
+    assert len(links) == len(names)
+    with urllib.request.urlopen(links[0]) as answer:
+        assert len(answer.read()) == manifest["files"][0]["bytes"]
+    copied = platform.command("prefecture", "results", str(job), "--to", str(tmp_path / "copy"))
+    assert copied.returncode == 0, copied.stderr
+    assert (tmp_path / "copy" / "a.webp").is_file()
+
+    client = docker.from_env()
+    for container in client.containers.list(all=True, filters={"label": "prefecture=job"}):
+        assert KEYS["secret"] not in str(container.attrs)
+    client.close()
+
+
+def test_a_job_killed_in_the_middle_is_tried_again_and_leaves_nothing(
+    published: Published,
+) -> None:
+    platform = published.platform
+    job = platform.hand_in("find-primes/high", {"upper_bound": 3_000_000_000}, "killed")
+    client = docker.from_env()
+
+    def at_work() -> Any:
+        found = client.containers.list(filters={"label": f"io.prefect.flow-run-id={job}"})
+        return found and any(published.scratch.glob(f"{job}.*")) and found[0]
+
+    wait_until(at_work, 60, "the job stages").kill()
+
+    def done() -> bool:
+        return "manifest.json" in published.keys(f"killed/{job}")
+
+    wait_until(done, 200, "the second attempt has published")
+    manifest = published.manifest("killed", job)
+    assert manifest["attempt"] == 2
+    wait_until(lambda: not list(published.scratch.iterdir()), 60, "the stages are gone")
+    assert published.keys(f"killed/{job}") == sorted(
+        ["manifest.json", f"{manifest['folder']}/primes.parquet"]
+    )
+    client.close()
+
+
+def test_a_job_outlasts_storage_that_fails_while_it_publishes(published: Published) -> None:
+    published.faults.reset()
+    parameters = {"payload": {"upper_bound": 1000}, "results_directory": "patient"}
+    top = f"/{BUCKET}/{PREFIX}/patient"
+    # Of three faults two meet the client's own two tries, and the third the step's second try.
+    published.faults.fail(f"PUT {top}", "busy", times=3)
+    published.faults.fail(f"GET {top}", "dropped", times=3)
+    job = UUID(published.platform.create("find-primes/high", parameters=parameters).json()["id"])
+    run = published.platform.ended(job)
+    assert run["state_type"] == "COMPLETED", run["state"]["message"]
+    manifest = published.manifest("patient", job)
+    assert published.keys(f"patient/{job}") == sorted(
+        ["manifest.json", f"{manifest['folder']}/primes.parquet"]
+    )
+
+
+def test_a_key_that_is_denied_fails_the_job_in_one_line(published: Published) -> None:
+    published.faults.reset()
+    published.faults.fail(f"PUT /{BUCKET}/{PREFIX}/denied", "refused", times=20)
+    job = published.platform.hand_in("find-primes/high", {"upper_bound": 1000}, "denied")
+    run = published.platform.ended(job)
+    assert run["state_name"] == "Failed"
+    assert "access is denied to that key" in run["state"]["message"]
+    assert "\n" not in run["state"]["message"]
+    assert published.keys(f"denied/{job}") == []
+    published.faults.reset()
+
+
+def test_a_bucket_that_is_missing_is_told_by_apply(published: Published) -> None:
+    elsewhere = published.platform.environment | {"PREFECTURE_RESULTS_ROOT": "s3://nowhere"}
+    other = Platform(
+        "docker", published.platform.home, published.platform.port, published.platform.process,
+        elsewhere,
+    )  # fmt: skip
+    refused = other.command("prefecture", "apply", "--pool", "docker")
+    assert refused.returncode == 1
+    assert "s3://nowhere: the bucket does not exist" in refused.stderr
+    # As it was, for the other tests.
+    again = published.platform.command("prefecture", "apply", "--pool", "docker")
+    assert again.returncode == 0, again.stderr

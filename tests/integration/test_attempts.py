@@ -1,0 +1,82 @@
+"""Later attempts at a job, made as the supervisor makes them: by labels, over REST."""
+
+from pathlib import Path
+from typing import Any
+from uuid import UUID
+
+import pytest
+
+from tests.support.platform import Platform
+
+# Hours of work, were it done: an attempt that ends in time has not done it.
+HUGE = {"upper_bound": 10**10}
+SMALL = {"upper_bound": 100}
+
+
+def attempt_again(
+    platform: Platform, job: UUID, payload: dict[str, Any], directory: str
+) -> tuple[UUID, dict[str, Any]]:
+    """A second attempt at `job`, once it has ended."""
+    response = platform.create(
+        "find-primes/high",
+        parameters={"payload": payload, "results_directory": directory},
+        labels={"prefecture.job_id": str(job), "prefecture.attempt": 2},
+    )
+    assert response.status_code == 201, response.text
+    run = UUID(response.json()["id"])
+    return run, platform.ended(run)
+
+
+def receipt(platform: Platform, run: UUID) -> str:
+    """What Prefect keeps of a flow run's return value."""
+    state = platform.run(run)["state"]
+    key = state["data"]["storage_key"]
+    return (platform.results / ".prefect" / Path(key).name).read_text()
+
+
+def contents(folder: Path) -> dict[str, tuple[bytes, int]]:
+    files = (path for path in folder.rglob("*") if path.is_file())
+    return {str(path): (path.read_bytes(), path.stat().st_mtime_ns) for path in files}
+
+
+def test_a_result_that_stands_is_not_made_again(process_platform: Platform) -> None:
+    platform = process_platform
+    job = platform.hand_in("find-primes/high", SMALL, "stands")
+    before = contents(platform.completed(job, "stands").parent)
+
+    again, run = attempt_again(platform, job, HUGE, "stands")
+    assert run["state_type"] == "COMPLETED", run["state"]["message"]
+    assert receipt(platform, again) == receipt(platform, job)
+    assert platform.manifest(job, "stands")["attempt"] == 1
+    assert contents(platform.results / "stands") == before
+    assert not list((platform.results / ".staging").glob(f"{job}.*"))
+    (listed,) = platform.artifacts(again, "markdown")
+    assert "`primes.parquet`" in listed["data"]
+    assert platform.artifacts(again, "progress") == [], "no work was begun"
+
+
+def test_a_job_without_a_result_is_done_again(process_platform: Platform) -> None:
+    platform = process_platform
+    job = platform.hand_in("find-primes/high", SMALL, "here")
+    platform.completed(job, "here")
+    # Another directory is another place: there the result does not stand.
+    _, run = attempt_again(platform, job, SMALL, "there")
+    assert run["state_type"] == "COMPLETED", run["state"]["message"]
+    assert platform.results.joinpath("there", str(job), "primes.parquet").is_file()
+
+
+@pytest.mark.parametrize("damage", ["", "{", '{"version": 1}'])
+def test_a_damaged_manifest_is_told_and_not_taken_for_a_result(
+    process_platform: Platform, damage: str
+) -> None:
+    platform = process_platform
+    job = platform.hand_in("find-primes/high", SMALL, "damaged")
+    folder = platform.completed(job, "damaged")
+    (folder / "manifest.json").write_text(damage)
+    before = contents(folder)
+    _, run = attempt_again(platform, job, HUGE, "damaged")
+    assert run["state_name"] == "Failed"
+    assert run["state"]["message"] == (
+        f"{folder}/manifest.json cannot be read: do not use this result, run the job again"
+    )
+    assert contents(folder) == before

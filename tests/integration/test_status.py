@@ -1,0 +1,113 @@
+"""`prefecture status`: agents, paused pools, and each job once."""
+
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from tasks.contracts import ATTEMPT_LABEL, JOB_ID_LABEL, AgentReport, requeue_key
+from tests.support.platform import Platform, pause, wait_until
+
+# Of no pool of ours: no supervisor believes it and holds or resumes anything.
+ELSEWHERE: dict[str, Any] = {"pool": "elsewhere", "failed": {}, "running": 3, "holds_intake": True}
+
+
+def status(platform: Platform) -> str:
+    done = platform.command("prefecture", "status")
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def line_with(text: str, *words: str) -> str:
+    """The one line that holds all the words."""
+    (found,) = [line for line in text.splitlines() if all(word in line for word in words)]
+    return " ".join(found.split())
+
+
+def report(platform: Platform, name: str, **more: Any) -> AgentReport:
+    """Have an agent of that name report."""
+    own = {"host": name, "worker": name, "at": datetime.now(UTC)}
+    said = AgentReport.model_validate(own | ELSEWHERE | more)
+    body = {"name": said.variable, "value": said.model_dump(mode="json")}
+    platform.rest("POST", "/variables/", body).raise_for_status()
+    return said
+
+
+def forget(platform: Platform, variable: str) -> None:
+    platform.rest("DELETE", f"/variables/name/{variable}").raise_for_status()
+
+
+def test_the_agent_of_this_host(platform: Platform) -> None:
+    def line() -> str | None:
+        found = [
+            line.split() for line in status(platform).splitlines() if line.rstrip().endswith("ago")
+        ]
+        return next((" ".join(words) for words in found if words[1] == platform.pool), None)
+
+    shown = wait_until(line, 30, "the agent has reported")
+    assert " healthy " in shown
+
+
+def test_what_agents_say(process_platform: Platform) -> None:
+    well = report(process_platform, "host-a")
+    ill = report(
+        process_platform,
+        "host-b",
+        failed={"engine": "does not answer: start it", "memory": "1 MiB available"},
+        # A clock that is an hour off: how long ago it spoke is measured by the server's.
+        at=datetime.now(UTC) - timedelta(hours=1),
+    )
+    stranger = {"name": "prefecture_agent_of_someone", "value": "no report"}
+    process_platform.rest("POST", "/variables/", stranger).raise_for_status()
+    try:
+        shown = status(process_platform)
+    finally:
+        for variable in (well.variable, ill.variable, stranger["name"]):
+            forget(process_platform, variable)
+    assert line_with(shown, "host-a").startswith("host-a elsewhere host-a healthy 3 paused by it ")
+    first = line_with(shown, "host-b", "engine: does not answer: start it")
+    assert float(first.removesuffix(" s ago").rpartition(" ")[2]) < 10
+    assert line_with(shown, "memory: 1 MiB available")
+    assert "someone" not in shown
+
+
+def test_a_paused_pool(process_platform: Platform) -> None:
+    assert "is paused" not in status(process_platform)
+    with pause(process_platform):
+        assert line_with(status(process_platform), "Pool process is paused").endswith(
+            "resume it with: prefect work-pool resume process"
+        )
+
+
+def test_a_pool_that_an_agent_holds(process_platform: Platform) -> None:
+    with pause(process_platform):
+        agent = report(
+            process_platform, "host-c", pool="process", failed={"memory": "1 MiB available"}
+        )
+        try:
+            shown = status(process_platform)
+        finally:
+            forget(process_platform, agent.variable)
+    assert "the agent on host-c resumes it once its checks pass" in line_with(shown, "is paused")
+
+
+def test_each_job_once_with_its_latest_attempt(process_platform: Platform) -> None:
+    parameters = {"payload": {"upper_bound": 10}, "results_directory": "status"}
+    with pause(process_platform):
+        job = process_platform.hand_in("find-primes/normal", {"upper_bound": 10}, "status")
+        crash = {"state": {"type": "CRASHED"}, "force": True}
+        process_platform.rest("POST", f"/flow_runs/{job}/set_state", crash).raise_for_status()
+        # With the key that a supervisor uses: whoever is first makes it.
+        second = process_platform.create(
+            "find-primes/normal",
+            parameters=parameters,
+            idempotency_key=requeue_key(job, 2),
+            labels={JOB_ID_LABEL: str(job), ATTEMPT_LABEL: 2},
+            work_queue_name="high",
+        )
+        second.raise_for_status()
+        shown = status(process_platform)
+        assert line_with(shown, str(job)).startswith(f"{job} find-primes high 2 Scheduled")
+        assert second.json()["id"] not in shown
+    assert process_platform.ended(second.json()["id"])["state_type"] == "COMPLETED"
+    assert line_with(status(process_platform), str(job)).startswith(
+        f"{job} find-primes high 2 Completed"
+    )

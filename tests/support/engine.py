@@ -1,0 +1,137 @@
+"""A Docker engine of a test's own, which it may stop and start: beside the machine's, not it."""
+
+import secrets
+import shutil
+import signal
+import socket
+import subprocess
+import tempfile
+from collections.abc import Generator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import docker
+
+from tests.support.needs import need_engine_of_our_own
+from tests.support.platform import BIN, ends_with_us, wait_until
+
+_START, _STOP = 60.0, 60.0  # seconds
+_UNUSED = "198.18.251.1/30"  # of RFC 2544's range for tests
+
+
+class Engine:
+    """A second dockerd. It has a bridge of its own, which nobody uses: jobs are on the host's."""
+
+    def __init__(self, program: str, folder: Path, bridge: str) -> None:
+        self._program = program
+        self._folder = folder
+        self._bridge = bridge
+        self._process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def host(self) -> str:
+        """Its address, as DOCKER_HOST wants it."""
+        return f"unix://{self._socket}"
+
+    @property
+    def log(self) -> Path:
+        """What it says."""
+        return self._folder / "dockerd.log"
+
+    def start(self) -> None:
+        """Start it, and wait until it answers."""
+        with self.log.open("ab") as log:
+            self._process = subprocess.Popen(
+                ends_with_us(
+                    *(self._program, "--host", self.host),
+                    *("--data-root", str(self._folder / "data")),
+                    *("--exec-root", str(self._folder / "exec")),
+                    *("--pidfile", str(self._folder / "docker.pid")),
+                    # Not --bridge=none, with which dockerd removes docker0: the other engine's.
+                    *(f"--bridge={self._bridge}", "--iptables=false", "--ip-masq=false"),
+                    "--ip-forward=false",
+                ),
+                stdout=log,
+                stderr=log,
+            )
+        wait_until(self.answers, _START, f"the engine of the test answers: {self.log}")
+
+    def stop(self, number: signal.Signals = signal.SIGTERM) -> None:
+        """End it. With SIGTERM it ends its containers too, with SIGKILL at its next start."""
+        if self._process is not None:
+            self._process.send_signal(number)
+            self._process.wait(_STOP)
+            self._process = None
+
+    def answers(self) -> bool:
+        """Whether it answers."""
+        # Not by a client: one that finds no engine leaves its socket open, and a warning.
+        with socket.socket(socket.AF_UNIX) as probe:
+            probe.settimeout(5)
+            try:
+                probe.connect(str(self._socket))
+                probe.sendall(b"GET /_ping HTTP/1.0\r\n\r\n")
+                return b" 200 " in probe.recv(64)
+            except OSError:
+                return False
+
+    def load(self, image: str) -> None:
+        """Copy an image of the machine's engine."""
+        ours = docker.from_env()
+        its = docker.DockerClient(base_url=self.host, timeout=300)
+        try:
+            data: Any = ours.images.get(image).save(named=True)
+            its.images.load(data)  # in pieces: the whole of it is half a gigabyte
+        finally:
+            ours.close()
+            its.close()
+
+    @property
+    def _socket(self) -> Path:
+        return self._folder / "docker.sock"
+
+
+@contextmanager
+def own_engine() -> Generator[Engine]:
+    """A running engine with the image of this tree's jobs, ended and removed at the end."""
+    program = need_engine_of_our_own()
+    # Not under pytest's folder: the path of a socket may have 107 characters.
+    folder = Path(tempfile.mkdtemp(prefix="prefecture-engine-"))
+    bridge = f"pfct{secrets.token_hex(4)}"  # the name of an interface may have 15 characters
+    others = _bridges()
+    _ip("link", "add", "name", bridge, "type", "bridge")
+    _ip("address", "add", _UNUSED, "dev", bridge)
+    engine = Engine(program, folder, bridge)
+    try:
+        engine.start()
+        assert others <= _bridges(), f"the engine of the test removed {others - _bridges()}"
+        yield engine
+    finally:
+        engine.stop()
+        _ip("link", "delete", bridge)
+        for mount in _mounts_below(folder):
+            subprocess.run(["umount", "--lazy", mount], check=False)
+        shutil.rmtree(folder)
+
+
+def job_image() -> str:
+    """The image of this tree's jobs on the machine's engine, built where there is none."""
+    done = subprocess.run(
+        [str(BIN / "prefecture"), "image"], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout.split()[-1]
+
+
+def _ip(*words: str) -> None:
+    subprocess.run(["ip", *words], check=True)
+
+
+def _bridges() -> set[str]:
+    return {path.parent.name for path in Path("/sys/class/net").glob("*/bridge")}
+
+
+def _mounts_below(folder: Path) -> list[str]:
+    mounted = [line.split()[1] for line in Path("/proc/self/mounts").read_text().splitlines()]
+    return [path for path in reversed(mounted) if Path(path).is_relative_to(folder)]

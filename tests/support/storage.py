@@ -1,0 +1,88 @@
+"""Real S3 servers for tests: moto's, which knows conditional writes, and rclone's, on a folder."""
+
+import os
+import subprocess
+from collections.abc import Generator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import boto3
+import httpx
+from botocore.config import Config
+from moto.server import ThreadedMotoServer
+
+from tests.support.platform import BIN, ends_with_us, free_port, wait_until
+
+if TYPE_CHECKING:
+    from mypy_boto3_s3.client import S3Client
+
+KEYS = {"access": "a-key-for-tests", "secret": "a-secret-for-tests"}
+
+
+def client_of(
+    address: str,
+    keys: tuple[str, str] = (KEYS["access"], KEYS["secret"]),
+    # rclone answers 500 now and then where two files come for one new folder.
+    tries: int = 4,
+    **settings: int,
+) -> "S3Client":
+    """A client with the tests' keys, or others."""
+    return boto3.client(
+        "s3",
+        endpoint_url=address,
+        aws_access_key_id=keys[0],
+        aws_secret_access_key=keys[1],
+        region_name="us-east-1",
+        config=Config(
+            retries={"total_max_attempts": tries},
+            signature_version="s3v4",
+            request_checksum_calculation="when_required",
+            **settings,  # pyright: ignore[reportArgumentType]  # timeouts, in seconds
+        ),
+    )
+
+
+@contextmanager
+def moto_server() -> Generator[str]:
+    """The address of an S3 server that knows conditional writes and keeps all in memory."""
+    server = ThreadedMotoServer(ip_address="127.0.0.1", port=free_port(), verbose=False)
+    server.start()
+    host, port = server.get_host_and_port()
+    address = f"http://{host}:{port}"
+    try:
+        yield address
+    finally:
+        # Its memory is the process's: the next one would begin with these buckets.
+        httpx.post(f"{address}/moto-api/reset")
+        server.stop()
+
+
+@contextmanager
+def rclone_server(folder: Path) -> Generator[str]:
+    """The address of an S3 server whose buckets are the folders in `folder`."""
+    folder.mkdir(parents=True, exist_ok=True)
+    address = f"127.0.0.1:{free_port()}"
+    with (folder.parent / "rclone.log").open("wb") as log:
+        process = subprocess.Popen(
+            ends_with_us(
+                *(str(BIN / "rclone"), "serve", "s3", str(folder), "--addr", address),
+                *("--auth-key", f"{KEYS['access']},{KEYS['secret']}"),
+            ),
+            env=dict(os.environ) | {"RCLONE_CONFIG": "/dev/null"},
+            stdout=log,
+            stderr=log,
+        )
+
+    def answers() -> bool:
+        try:
+            return httpx.get(f"http://{address}").status_code > 0
+        except httpx.ConnectError:
+            return False
+
+    try:
+        wait_until(answers, 30, "rclone answers")
+        yield f"http://{address}"
+    finally:
+        process.terminate()
+        process.wait(30)

@@ -1,0 +1,116 @@
+"""What each kind of crash means, on the very messages that workers and engines leave."""
+
+from uuid import UUID
+
+import pytest
+
+from work_pools.supervisor.bodies.body import Ending
+from work_pools.supervisor.crashes import RULES, Crash, backoff, judge
+
+EXITED = "Flow run infrastructure exited with non-zero status code {}. Some explanation."
+SUBMIT = "Failed to submit flow run to infrastructure: "
+JOB = UUID("0d5c6c1e-52f6-4f2e-9d5a-4a3f5f0f9a01")
+
+
+@pytest.mark.parametrize(
+    ("crash", "reason"),
+    [
+        (Crash(EXITED.format(137)), "killed (exit code 137)"),
+        (Crash(EXITED.format(-9)), "killed (exit code -9)"),
+        (Crash(EXITED.format(137), Ending(code=143)), "killed (exit code 143)"),
+        (
+            Crash(EXITED.format(137), Ending(code=137, out_of_memory=True, limit=2**31)),
+            "out of memory: the limit is 2,048 MiB; the job variable mem_limit raises it",
+        ),
+        (
+            Crash(f"{SUBMIT}RuntimeError: Could not connect to Docker."),
+            "could not start: the Docker engine does not answer",
+        ),
+        (
+            Crash(f"{SUBMIT}ImageNotFound: 404 Client Error: no such image: nowhere:1"),
+            "could not start: ImageNotFound: 404 Client Error: no such image: nowhere:1",
+        ),
+        (
+            Crash("lost: its container or process is gone"),
+            "crashed: lost: its container or process is gone",
+        ),
+        (
+            Crash("lost: its container or process is gone", Ending(code=137)),
+            "killed (exit code 137)",
+        ),
+        (
+            Crash(EXITED.format(1), Ending(code=1, tail="httpx.ConnectError: refused\n")),
+            f"crashed (exit code 1): {EXITED.format(1)}",
+        ),
+        (Crash(""), "crashed: "),
+    ],
+)
+def test_faults_of_the_infrastructure_are_tried_again(crash: Crash, reason: str) -> None:
+    verdict = judge(crash)
+    assert verdict.again
+    assert verdict.reason == reason
+
+
+@pytest.mark.parametrize(
+    ("crash", "words"),
+    [
+        (Crash(EXITED.format(125)), "the job's command cannot run (exit code 125)"),
+        (
+            Crash(EXITED.format(0), Ending(code=126, error="permission denied")),
+            "the job's command cannot run (exit code 126): permission denied",
+        ),
+        (
+            Crash(f'{SUBMIT}APIError: exec: "pithon": executable file not found in $PATH'),
+            "executable file not found",
+        ),
+        (
+            Crash(EXITED.format(1), Ending(code=1, tail="No module named work_pools.engine")),
+            "the flow cannot be loaded: No module named work_pools.engine",
+        ),
+        (
+            Crash(EXITED.format(1), Ending(code=1, tail="Traceback\nImportError: no libvips\nend")),
+            "the flow cannot be loaded: ImportError: no libvips",
+        ),
+        (
+            Crash(f"{EXITED.format(1)} SignatureMismatchError: Function expects parameters"),
+            "parameters do not fit this task",
+        ),
+    ],
+)
+def test_faults_of_the_job_are_final(crash: Crash, words: str) -> None:
+    verdict = judge(crash)
+    assert not verdict.again
+    assert words in verdict.reason
+    assert "\n" not in verdict.reason
+
+
+def test_out_of_memory_is_told_by_the_flag_and_not_guessed_from_the_exit_code() -> None:
+    # Prefect's worker says so for every 137.
+    guess = f"{EXITED.format(137)} Process was killed, likely due to an out-of-memory condition."
+    assert "memory" not in judge(Crash(guess)).reason
+
+
+def test_a_lost_import_in_the_output_of_a_killed_job_is_not_its_end() -> None:
+    ending = Ending(code=137, tail="ImportError: optional, never mind")
+    assert judge(Crash(EXITED.format(137), ending)).again
+
+
+def test_a_file_that_is_called_like_an_error_is_none() -> None:
+    ending = Ending(code=137, tail="fetching SignatureMismatchError.jpg")
+    assert judge(Crash(EXITED.format(137), ending)).again
+
+
+def test_the_last_rule_fits_everything_and_tries_again() -> None:
+    assert RULES[-1].fits(Crash("something no one has seen before"))
+    assert RULES[-1].again
+
+
+def test_backoff() -> None:
+    assert backoff(JOB, 2, 5) == 0
+    waits = [backoff(JOB, attempt, 5) for attempt in (3, 4, 5)]
+    for wait, middle in zip(waits, (5, 10, 20), strict=True):
+        assert middle * 0.5 <= wait <= middle * 1.5
+    assert waits == [backoff(JOB, attempt, 5) for attempt in (3, 4, 5)]
+    assert backoff(JOB, 60, 5) <= 900
+    others = {backoff(UUID(int=n), 3, 5) for n in range(20)}
+    assert len(others) == 20

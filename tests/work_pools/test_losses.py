@@ -1,0 +1,64 @@
+"""When an attempt counts as lost, and when it is left alone."""
+
+from dataclasses import replace
+
+import pytest
+from prefect.client.schemas.objects import StateType
+
+from tasks.settings import Settings
+from work_pools.supervisor.losses import GRACE, Sight, loss_elsewhere, loss_here, loss_of_unknown
+
+SETTINGS = Settings(pending_limit=60, agent_timeout=20)
+RUNNING = Sight(StateType.RUNNING, missed=GRACE, bodies=1)
+PENDING = Sight(StateType.PENDING, missed=GRACE)
+
+
+@pytest.mark.parametrize(
+    ("sight", "reason"),
+    [
+        (RUNNING, "its container or process is gone"),
+        (replace(RUNNING, bodies=0), "its container or process is gone"),
+        (replace(RUNNING, state=StateType.CANCELLING), "cancelled"),
+        (replace(PENDING, state=StateType.CANCELLING), "cancelled"),
+        (replace(PENDING, bodies=1), "its container or process ended before it ran"),
+        (replace(PENDING, orphaned=True), "its worker ended before it started it"),
+        (replace(PENDING, missed=60), "not started for 60 s"),
+    ],
+)
+def test_lost(sight: Sight, reason: str) -> None:
+    assert reason in (loss_here(sight, SETTINGS) or "")
+
+
+@pytest.mark.parametrize(
+    "sight",
+    [
+        replace(RUNNING, alive=1),
+        replace(RUNNING, missed=GRACE / 2),
+        PENDING,
+        replace(PENDING, missed=59),
+        replace(PENDING, orphaned=True, missed=GRACE / 2),
+        replace(PENDING, missed=600, bodies=1, alive=1),
+    ],
+)
+def test_left_alone(sight: Sight) -> None:
+    assert loss_here(sight, SETTINGS) is None
+
+
+def test_taken_by_a_worker_that_never_said_who_it_is() -> None:
+    assert loss_of_unknown(replace(PENDING, missed=19), SETTINGS) is None
+    lost = loss_of_unknown(replace(PENDING, missed=20), SETTINGS)
+    assert lost == "lost: no worker has claimed it for 20 s"
+    # The only worker there is was started later, so that it cannot have been that one.
+    assert "its worker ended" in (loss_of_unknown(replace(PENDING, orphaned=True), SETTINGS) or "")
+    just_seen = replace(PENDING, orphaned=True, missed=GRACE / 2)
+    assert loss_of_unknown(just_seen, SETTINGS) is None
+    cancelled = replace(PENDING, state=StateType.CANCELLING)
+    assert loss_of_unknown(cancelled, SETTINGS) == "cancelled"
+
+
+def test_on_another_host() -> None:
+    long = replace(RUNNING, missed=100)
+    assert loss_elsewhere(long, False, SETTINGS) is None
+    assert loss_elsewhere(long, True, SETTINGS) == "lost: its host is gone"
+    # Put back and taken again just now: its label may be the one of the worker before.
+    assert loss_elsewhere(replace(RUNNING, missed=3), True, SETTINGS) is None
