@@ -1,0 +1,108 @@
+"""Names of places: results directories, sources, addresses in S3."""
+
+import re
+from dataclasses import dataclass
+from typing import Annotated
+
+from pydantic import AfterValidator, Field
+
+# One path segment: no control character, no slash or backslash, no dot in front (which keeps
+# `.`, `..` and our own staging folder out). The lookahead is the one end anchor that both Python's
+# `re` (the server) and JavaScript (the UI form) read as the very end: `$` admits a newline.
+_SEGMENT = r"[^./\\\x00-\x1f\x7f-\x9f\u2028\u2029][^/\\\x00-\x1f\x7f-\x9f\u2028\u2029]*"
+DIRECTORY_PATTERN = rf"^{_SEGMENT}(/{_SEGMENT})*(?![\s\S])"
+# A result published under a job's id would stand in the place of that job's own. Not in the schema:
+# a refusal there quotes the whole pattern, and this one would make it unreadable.
+_JOB_ID = re.compile(r"(^|/)[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}(/|$)")
+_SOURCE_PATTERN = r"^[^/\\\x00-\x1f\x7f-\x9f][^\\\x00-\x1f\x7f-\x9f]*(?![\s\S])"
+MAX_NAME_BYTES = 255
+S3_SCHEME = "s3://"
+
+
+def stays_inside(path: str) -> bool:
+    """Whether a path, with '/', names something below the folder that it is relative to."""
+    return not {"", ".", ".."} & {*path.split("/")} and "\0" not in path
+
+
+def _check_directory(value: str) -> str:
+    if not re.match(DIRECTORY_PATTERN, value) or _JOB_ID.search(value):
+        raise ValueError(
+            f"{value!r} is not a results directory: use a relative name such as 'holiday' or "
+            "'trips/2026', without '..', a leading '/' or '.', control characters, or a job id"
+        )
+    for segment in value.split("/"):
+        if len(segment.encode()) > MAX_NAME_BYTES:
+            raise ValueError(
+                f"{segment!r} is longer than {MAX_NAME_BYTES} bytes: choose a shorter name"
+            )
+    return value
+
+
+def _check_source(value: str) -> str:
+    if not re.match(_SOURCE_PATTERN, value):
+        raise ValueError(
+            f"{value!r} is not a source: use a path or glob relative to the inputs root, such as "
+            "'photos/*.jpg', or an s3:// address"
+        )
+    return value
+
+
+_BUCKET = re.compile(r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]")
+_PREFIX = re.compile(rf"({_SEGMENT}(/{_SEGMENT})*)?")
+
+
+@dataclass(frozen=True)
+class S3Address:
+    """A place in S3: a bucket, and what every key there begins with; `prefix` may be empty."""
+
+    bucket: str
+    prefix: str
+
+    @classmethod
+    def parse(cls, text: str) -> "S3Address":
+        """From `s3://bucket/prefix`. Raises ValueError."""
+        bucket, _, prefix = text.removeprefix(S3_SCHEME).partition("/")
+        prefix = prefix.removesuffix("/")
+        named = _BUCKET.fullmatch(bucket) and _PREFIX.fullmatch(prefix)
+        if not named or not text.startswith(S3_SCHEME) or {*"{}"} & {*prefix}:
+            raise ValueError(f"{text!r} is no place in S3: write s3://bucket/prefix")
+        return cls(bucket, prefix)
+
+    def key(self, *parts: str) -> str:
+        """The key of something here."""
+        return "/".join((self.prefix, *parts) if self.prefix else parts)
+
+    def __str__(self) -> str:
+        return f"{S3_SCHEME}{self.bucket}/{self.prefix}".removesuffix("/")
+
+
+ResultsDirectory = Annotated[
+    str,
+    Field(
+        min_length=1,
+        max_length=128,
+        examples=["holiday"],
+        json_schema_extra={
+            "pattern": DIRECTORY_PATTERN,
+            # Here, because Prefect overwrites both of a top-level parameter by its docstring's.
+            "title": "Results directory",
+            "description": "A name such as holiday or trips/2026, without '..' and with no '/' or "
+            "'.' in front. The results go into a folder of this job's own inside it.",
+        },
+    ),
+    AfterValidator(_check_directory),
+]
+
+Source = Annotated[
+    str,
+    Field(
+        title="Source",
+        description="A file, folder or glob under the inputs root, such as photos or "
+        "photos/*.jpg, or an s3:// address.",
+        min_length=1,
+        max_length=1024,
+        examples=["photos/*.jpg", "s3://bucket/photos/"],
+        json_schema_extra={"pattern": _SOURCE_PATTERN},
+    ),
+    AfterValidator(_check_source),
+]

@@ -1,0 +1,141 @@
+"""What each compute task is given to work on."""
+
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from tasks.contracts.names import Source
+
+ImageFormat = Literal["jpeg", "png", "webp", "avif", "tiff"]
+
+
+class Payload(BaseModel):
+    """What a compute task works on. An unknown key is refused, not ignored."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class CompressImages(Payload):
+    """Pictures, and the share of their bytes that each may keep."""
+
+    source: Source
+    ratio: Annotated[
+        float,
+        Field(
+            title="Ratio",
+            description="The most that each file may keep of its bytes, over 0 and up to 1: "
+            "0.4 makes every file at most 40 % of its size.",
+            gt=0,
+            le=1,
+            examples=[0.4],
+        ),
+    ]
+
+
+class ConvertImages(Payload):
+    """Pictures, and the format each is to have."""
+
+    source: Source
+    format: Annotated[
+        ImageFormat, Field(title="Format", description="The format to write.", examples=["webp"])
+    ]
+
+
+class FindPrimes(Payload):
+    """The range in which every prime is wanted."""
+
+    upper_bound: Annotated[
+        int,
+        Field(
+            title="Upper bound",
+            description="All primes up to and including this number, as Parquet (column `prime`).",
+            ge=2,
+            le=10**10,
+            examples=[1_000_000],
+        ),
+    ]
+
+
+NumbersFormat = Literal["csv", "npy", "parquet"]
+
+
+class GenerateNumbers(Payload):
+    """Files of random numbers, made by the job itself: a load to try things with."""
+
+    files: Annotated[
+        int, Field(title="Files", description="How many.", ge=1, le=100_000, examples=[40])
+    ]
+    numbers: Annotated[
+        int,
+        Field(
+            title="Numbers",
+            description="How many numbers each file holds, uniform in [0, 1).",
+            ge=1,
+            le=100_000_000,
+            examples=[1_000_000],
+        ),
+    ]
+    seed: Annotated[
+        int,
+        Field(
+            title="Seed",
+            description="The same seed makes the same numbers.",
+            ge=0,
+            le=2**53,  # what JSON can say of an integer in every language
+        ),
+    ] = 0
+    format: Annotated[
+        NumbersFormat, Field(title="Format", description="What the files are written as.")
+    ] = "npy"
+
+
+def _nothing() -> Any:
+    # Not `| None`: the schema would then tell a wrong value as "not valid under any of …".
+    return None
+
+
+class AverageFiles(Payload):
+    """Files of numbers, of which the mean at every index is wanted."""
+
+    source: Annotated[
+        Source,
+        Field(
+            default_factory=_nothing,
+            title="Source",
+            description="Files of as many numbers each, .csv or .txt, .npy, .parquet: a file, "
+            "folder or glob under the inputs root, such as data/*.csv, or an s3:// address.",
+            examples=["data/*.csv"],
+        ),
+    ]
+    generate: Annotated[
+        GenerateNumbers,
+        Field(
+            default_factory=_nothing,
+            title="Generate",
+            description="Instead of a source: files of random numbers to make and average.",
+            examples=[{"files": 40, "numbers": 1_000_000}],
+        ),
+    ]
+    also: Annotated[
+        list[Literal["csv", "npy"]],
+        Field(
+            title="Also",
+            description="The means are published as Parquet, and in these formats too.",
+            max_length=2,
+            examples=[["csv"]],
+        ),
+    ] = []
+    not_finite: Annotated[
+        Literal["refuse", "skip"],
+        Field(
+            title="Not finite",
+            description="What to do where a file holds NaN, an infinity or a null: refuse the job, "
+            "or skip it, so that the mean at that index is of the other files.",
+        ),
+    ] = "refuse"
+
+    @model_validator(mode="after")
+    def _has_one_source(self) -> "AverageFiles":
+        if ("source" in self.model_fields_set) == ("generate" in self.model_fields_set):
+            raise ValueError("name either a source, or files to generate")
+        return self

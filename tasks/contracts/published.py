@@ -1,0 +1,71 @@
+"""What stands in a result, and what is said of it."""
+
+from datetime import datetime
+from typing import Annotated, Any, Literal
+from uuid import UUID
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+
+from tasks.contracts.names import stays_inside
+
+RESULT_BLOCK = "prefecture-results"
+"""The storage block that Prefect keeps each flow's small return value in."""
+
+
+def _check_published(path: str) -> str:
+    if not stays_inside(path):
+        raise ValueError(f"{path!r} leaves the result: run the job again")
+    return path
+
+
+def _check_folder(path: str) -> str:
+    return path and _check_published(path)
+
+
+class PublishedFile(BaseModel):
+    """One file of a result."""
+
+    model_config = ConfigDict(frozen=True)
+
+    path: Annotated[str, AfterValidator(_check_published)] = Field(
+        description="relative to the manifest, or to its `folder` there, with '/'"
+    )
+    bytes: int = Field(ge=0)
+    sha256: str = Field(pattern=r"^[0-9a-f]{64}$")
+
+
+class Manifest(BaseModel):
+    """The last file written of a result. A result exists when its manifest does."""
+
+    model_config = ConfigDict(frozen=True)
+
+    version: Literal[1] = 1
+    job: UUID
+    task: str
+    attempt: int = Field(ge=1)
+    flow_run: UUID = Field(description="the attempt that published")
+    parameters: dict[str, Any]
+    submitted: datetime
+    started: datetime
+    published: datetime
+    summary: dict[str, Any] = Field(description="what the task has to say about its work")
+    files: list[PublishedFile]
+    folder: Annotated[str, AfterValidator(_check_folder)] = Field(
+        default="", description="where the files are, relative to the manifest; empty: beside it"
+    )
+
+    @property
+    def bytes(self) -> int:
+        """Size of all files, in bytes, without the manifest itself."""
+        return sum(file.bytes for file in self.files)
+
+
+class Receipt(BaseModel):
+    """What a compute flow returns: where its result stands. Small JSON, kept by Prefect."""
+
+    model_config = ConfigDict(frozen=True)
+
+    job: UUID
+    location: str
+    files: int = Field(ge=0)
+    bytes: int = Field(ge=0)
