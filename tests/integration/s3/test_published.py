@@ -1,6 +1,8 @@
 """Results in S3 end to end: jobs in real containers, a real S3 server beside them."""
 
 import json
+import socket
+import subprocess
 import urllib.request
 from collections.abc import Generator
 from dataclasses import dataclass
@@ -12,7 +14,7 @@ import docker
 import pytest
 from prefect.settings import PREFECT_API_URL, temporary_settings
 from prefect_aws.client_parameters import AwsClientParameters
-from prefect_aws.credentials import MinIOCredentials
+from prefect_aws.credentials import AwsCredentials, MinIOCredentials
 from pydantic import SecretStr
 
 from tests.support.faults import FaultyStorage, faulty_storage
@@ -194,15 +196,74 @@ def test_a_key_that_is_denied_fails_the_job_in_one_line(published: Published) ->
     published.faults.reset()
 
 
+def test_a_job_cancelled_in_the_middle_of_its_upload_leaves_nothing(published: Published) -> None:
+    platform = published.platform
+    published.faults.reset()
+    put = f"PUT /{BUCKET}/{PREFIX}/cancelled"
+    published.faults.fail(put, "silent", times=100)
+    job = platform.hand_in("find-primes/high", {"upper_bound": 1000}, "cancelled")
+    wait_until(lambda: published.faults.count(put), 60, "the upload is under way")
+    cancelled = platform.command("prefecture", "cancel", str(job))
+    assert cancelled.returncode == 0, cancelled.stderr
+    assert platform.ended(job)["state_name"] == "Cancelled"
+    published.faults.reset()
+    wait_until(lambda: not any(published.scratch.glob(f"{job}.*")), 60, "the stage is gone")
+    assert published.keys(f"cancelled/{job}") == []
+
+
+def applied(published: Published, **settings: str) -> subprocess.CompletedProcess[str]:
+    """`prefecture apply`, run with other settings."""
+    up = published.platform
+    other = Platform(up.pool, up.home, up.port, up.process, up.environment | settings)
+    return other.command("prefecture", "apply", "--pool", up.pool)
+
+
+@pytest.fixture
+def as_it_was(published: Published) -> Generator[None]:
+    """What a test applies is taken back."""
+    yield
+    again = applied(published)
+    assert again.returncode == 0, again.stderr
+
+
+@pytest.mark.usefixtures("as_it_was")
 def test_a_bucket_that_is_missing_is_told_by_apply(published: Published) -> None:
-    elsewhere = published.platform.environment | {"PREFECTURE_RESULTS_ROOT": "s3://nowhere"}
-    other = Platform(
-        "docker", published.platform.home, published.platform.port, published.platform.process,
-        elsewhere,
-    )  # fmt: skip
-    refused = other.command("prefecture", "apply", "--pool", "docker")
+    refused = applied(published, PREFECTURE_RESULTS_ROOT="s3://nowhere")
     assert refused.returncode == 1
     assert "s3://nowhere: the bucket does not exist" in refused.stderr
-    # As it was, for the other tests.
-    again = published.platform.command("prefecture", "apply", "--pool", "docker")
-    assert again.returncode == 0, again.stderr
+
+
+def save_aws_block(platform: Platform, name: str, endpoint: str) -> None:
+    with temporary_settings({PREFECT_API_URL: platform.api}):
+        AwsCredentials(
+            aws_access_key_id=KEYS["access"],
+            aws_secret_access_key=SecretStr(KEYS["secret"]),
+            region_name="us-east-1",
+            aws_client_parameters=AwsClientParameters(endpoint_url=endpoint),
+        ).save(name, overwrite=True)
+
+
+@pytest.mark.usefixtures("as_it_was")
+def test_an_endpoint_that_is_down_is_told_by_apply(published: Published) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))  # and nobody listens
+        endpoint = f"http://127.0.0.1:{taken.getsockname()[1]}"
+        save_aws_block(published.platform, "down", endpoint)
+        refused = applied(published, PREFECTURE_S3_CREDENTIALS="aws-credentials/down")
+    assert refused.returncode == 1
+    (line,) = refused.stderr.splitlines()
+    assert f"s3://{BUCKET}/{PREFIX}" in line
+    assert endpoint in line
+
+
+@pytest.mark.usefixtures("as_it_was")
+def test_results_by_aws_credentials(published: Published) -> None:
+    published.faults.reset()
+    save_aws_block(published.platform, "store", published.faults.address)
+    done = applied(published, PREFECTURE_S3_CREDENTIALS="aws-credentials/store")
+    assert done.returncode == 0, done.stderr
+    job = published.platform.hand_in("find-primes/high", {"upper_bound": 1000}, "aws")
+    run = published.platform.ended(job)
+    assert run["state_type"] == "COMPLETED", run["state"]["message"]
+    folder = published.manifest("aws", job)["folder"]
+    assert published.keys(f"aws/{job}") == sorted(["manifest.json", f"{folder}/primes.parquet"])
