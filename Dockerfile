@@ -44,7 +44,7 @@ RUN set -eu; \
     /opt/venv/bin/python -m compileall -q -j 0 .
 # What was removed is not missed.
 RUN /opt/venv/bin/python -B -c "import prefect.engine, prefect.flow_engine, prefect.flows, \
-prefect.artifacts, prefect.filesystems, prefect_aws, pyvips, numpy, pyarrow.compute, pyarrow.csv, \
+prefect.artifacts, prefect.filesystems, prefect_aws, pyvips, numpy, numba, pyarrow.compute, pyarrow.csv, \
 pyarrow.dataset, pyarrow.fs, pyarrow.parquet, boto3; boto3.client('s3', region_name='us-east-1')"
 
 # --- The image itself.
@@ -68,6 +68,6 @@ COPY flows flows
 COPY tasks tasks
 # The supervisor stays outside: it needs the engine's socket, which no job has.
 COPY work_pools/__init__.py work_pools/engine.py work_pools/
-RUN python -m compileall -q .
+RUN python -m compileall -q . && NUMBA_CACHE_DIR=compiled python -B -m tasks.averages.warm
 USER 10001:10001
 CMD ["python", "-m", "work_pools.engine"]

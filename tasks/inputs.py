@@ -30,6 +30,10 @@ class InputFile(Protocol):
         """
         ...
 
+    async def is_as_listed(self) -> bool:
+        """Whether it is still what it was when the source was listed, as far as can be told."""
+        ...
+
 
 @dataclass(frozen=True)
 class LocalFile:
@@ -37,11 +41,25 @@ class LocalFile:
 
     name: str
     path: Path
+    listed: tuple[int, int] | None = None
+    """Its bytes, and the time of its last change in ns, then."""
 
     @asynccontextmanager
     async def local(self, scratch: Path) -> AsyncGenerator[Path]:
         """The file itself: nothing is copied."""
         yield self.path
+
+    async def is_as_listed(self) -> bool:
+        """Whether its size and the time of its last change are."""
+        return _version(self.path) == self.listed
+
+
+def _version(path: Path) -> tuple[int, int] | None:
+    try:
+        status = path.stat()
+    except FileNotFoundError:
+        return None
+    return status.st_size, status.st_mtime_ns
 
 
 def find_local(source: str, root: Path) -> list[LocalFile]:
@@ -77,7 +95,7 @@ def find_local(source: str, root: Path) -> list[LocalFile]:
             f"source '{source}' names no file under the inputs root {root}: check the spelling, "
             "or put the files there"
         )
-    return [LocalFile(name, found[name]) for name in sorted(found)]
+    return [LocalFile(name, found[name], _version(found[name])) for name in sorted(found)]
 
 
 def is_glob(source: str) -> bool:

@@ -37,6 +37,8 @@ class S3Object:
     key: str
     fetch: "Fetch"
     """How `local` downloads: at once and once, or by a step that is retried."""
+    listed: str = ""
+    """Its ETag then."""
 
     @asynccontextmanager
     async def local(self, scratch: Path) -> AsyncGenerator[Path]:
@@ -48,19 +50,32 @@ class S3Object:
         finally:
             path.unlink(missing_ok=True)
 
+    async def is_as_listed(self) -> bool:
+        """Always, for whoever reads the copy: `download` sees to it."""
+        return True
+
     def download(self, path: Path) -> None:
         """Write the object to `path`, or nothing. Blocking.
 
-        Raises SourceNotFound where the object is gone or refused, StorageUnavailable where S3 is.
+        Raises SourceNotFound where the object is gone, refused or another than was listed,
+        StorageUnavailable where S3 is.
         """
         from boto3.s3.transfer import TransferConfig
 
-        with _reading(f"{S3_SCHEME}{self.bucket}/{self.key}"):
+        address = f"{S3_SCHEME}{self.bucket}/{self.key}"
+        with _reading(address):
             self.client.download_file(
                 self.bucket,
                 self.key,
                 str(path),
                 Config=TransferConfig(num_download_attempts=TRIES),
+            )
+            now = self.client.head_object(Bucket=self.bucket, Key=self.key)["ETag"]
+        if self.listed and now != self.listed:
+            path.unlink()
+            raise SourceNotFound(
+                f"{address} has changed since the job began: leave the objects alone until it has "
+                "ended, and submit it again"
             )
 
 
@@ -97,8 +112,9 @@ def find_objects(source: str, client: "S3Client", fetch: Fetch = download_once) 
         pages = client.get_paginator("list_objects_v2").paginate(
             Bucket=bucket, Prefix=_WILDCARD.split(pattern, maxsplit=1)[0]
         )
-        keys = [item.get("Key", "") for page in pages for item in page.get("Contents", [])]
-    found = _select([key for key in keys if not key.endswith("/")], pattern)
+        listed = [item for page in pages for item in page.get("Contents", [])]
+    etags = {item.get("Key", ""): item.get("ETag", "") for item in listed}
+    found = _select([key for key in etags if not key.endswith("/")], pattern)
     if not found:
         raise SourceNotFound(f"source '{source}' names no object: check the bucket and the prefix")
     for name, key in found.items():
@@ -108,7 +124,10 @@ def find_objects(source: str, client: "S3Client", fetch: Fetch = download_once) 
                 f"source '{source}': the key {key!r} cannot be a path, by an empty, '.' or '..' "
                 "segment: rename the object, or name a source without it"
             )
-    return [S3Object(name, client, bucket, found[name], fetch) for name in sorted(found)]
+    return [
+        S3Object(name, client, bucket, found[name], fetch, etags[found[name]])
+        for name in sorted(found)
+    ]
 
 
 def _select(keys: list[str], pattern: str) -> dict[str, str]:

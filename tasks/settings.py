@@ -109,6 +109,12 @@ class Settings(BaseSettings):
         pattern=r"^[1-9][0-9]*[kmg]$",
         description="Memory of a job's container, swap included, where the job does not say.",
     )
+    sum_memory: ByteSize = Field(
+        default=ByteSize(2**30),
+        ge=2**20,
+        description="Memory that average-files keeps sums in, 16 bytes each; longer files are read "
+        "in as many rounds as that takes.",
+    )
     container_user: str | None = Field(
         default=None,
         pattern=r"^[1-9][0-9]*:[1-9][0-9]*$",
@@ -203,6 +209,7 @@ class Settings(BaseSettings):
             "PREFECTURE_INPUTS_ROOT": str(self.inputs),
             "PREFECTURE_RESULTS_ROOT": str(self.results),
             "PREFECTURE_CPUS": str(self.cpus),
+            "PREFECTURE_SUM_MEMORY": str(int(self.sum_memory)),
             "VIPS_CONCURRENCY": str(self.cpus),  # libvips would take every CPU of the host
             # A job outlives its server for two minutes or so: 2 + 4 + … + 64 s. Past that it ends;
             # a result that it has published by then stands, and the next attempt finds it.

@@ -54,6 +54,7 @@ def _requests(source: str) -> list[_Request]:
         _Request("find-primes", Queue.LOW, {"upper_bound": 10_000_000}),
         _Request("convert-images", Queue.LOW, {"source": source, "format": "webp"}),
         _Request("compress-images", Queue.NORMAL, {"source": source, "ratio": 0.4}),
+        _Request("average-files", Queue.NORMAL, {"generate": {"files": 40, "numbers": 250_000}}),
         _Request("find-primes", Queue.NORMAL, {"upper_bound": 200_000_000}),
         _Request("convert-images", Queue.HIGH, {"source": source, "format": "png"}),
         _Request("find-primes", Queue.HIGH, {"upper_bound": 1_000_000}),

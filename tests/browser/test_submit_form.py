@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Any
 from uuid import UUID
 
+import numpy as np
 import pytest
 from playwright.sync_api import Locator, Page, expect
 
@@ -15,15 +16,13 @@ PREVIEWS = 3
 JOB = 120_000  # ms; a container on a busy machine
 
 
-def open_form(page: Page) -> None:
-    """From the start page to the form of `compress-images/normal`."""
+def open_form(page: Page, task: str = "compress-images") -> None:
+    """From the start page to the form of the task's deployment in `normal`."""
     page.get_by_role("link", name="Deployments", exact=True).click()
-    page.get_by_role("textbox", name="Search deployments").fill("compress-images")
+    page.get_by_role("textbox", name="Search deployments").fill(task)
     # The search is part of the address, a moment later: a click before that would be undone.
-    page.wait_for_url("**/deployments?*compress-images*")
-    row = page.get_by_role("row").filter(
-        has=page.get_by_role("link", name="compress-images", exact=True)
-    )
+    page.wait_for_url(f"**/deployments?*{task}*")
+    row = page.get_by_role("row").filter(has=page.get_by_role("link", name=task, exact=True))
     row.get_by_role("link", name="normal", exact=True).click()
     page.get_by_role("button", name="Run", exact=True).click()
     page.get_by_role("menuitem", name="Custom run").click()
@@ -119,6 +118,24 @@ def test_from_the_form_to_the_pictures(
     for name_of_file in GOOD:
         before = (docker_platform.inputs / "album" / name_of_file).stat().st_size
         assert (folder / name_of_file).stat().st_size <= 0.5 * before
+
+
+def test_what_may_be_left_out_of_a_form_is(
+    docker_platform: Platform, page: Page, screenshots: Path
+) -> None:
+    (docker_platform.inputs / "form").mkdir()
+    np.save(docker_platform.inputs / "form" / "a.npy", np.ones(3))
+    open_form(page, "average-files")
+    page.get_by_label("Source", exact=True).fill("form")
+    page.get_by_label("Results directory", exact=True).fill("from-the-form")
+    page.screenshot(path=screenshots / "5-averages.png", full_page=True)
+    [run] = runs(docker_platform, submit_accepted(page))
+    assert run["parameters"]["payload"] == {
+        "source": "form",
+        "also": [],
+        "not_finite": "refuse",
+    }
+    docker_platform.completed(UUID(run["id"]), "from-the-form")
 
 
 def test_the_form_refuses_a_ratio_over_the_maximum(

@@ -32,6 +32,7 @@ def test_demo(pool: str, tmp_path: Path) -> None:
         ("find-primes", "high"),
         ("find-primes", "normal"),
         ("find-primes", "low"),
+        ("average-files", "normal"),
         ("convert-images", "high"),
         ("convert-images", "low"),
         ("compress-images", "high"),

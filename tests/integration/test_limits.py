@@ -8,7 +8,12 @@ import pytest
 from tests.support.platform import Platform, pause
 
 HOUR = 3600
-LIMITS = {"find-primes": HOUR, "compress-images": 6 * HOUR, "convert-images": 6 * HOUR}
+LIMITS = {
+    "find-primes": HOUR,
+    "compress-images": 6 * HOUR,
+    "convert-images": 6 * HOUR,
+    "average-files": 6 * HOUR,
+}
 
 
 @pytest.mark.parametrize("task", LIMITS)

@@ -2,10 +2,12 @@
 
 import json
 from collections.abc import Mapping
+from fractions import Fraction
 from pathlib import Path
 from typing import Any, cast
 from uuid import UUID
 
+import numpy as np
 import pyarrow.parquet as pq
 import pytest
 from PIL import Image
@@ -106,6 +108,56 @@ async def test_convert_images(platform: Platform, way: str) -> None:
     with Image.open(folder / "sub" / "e.webp") as picture:
         assert (picture.format, picture.size) == ("WEBP", (500, 500))
     assert broken(platform, job, directory) == ["text.jpg", "truncated.jpg"]
+
+
+@pytest.mark.parametrize("way", WAYS)
+async def test_average_files(platform: Platform, way: str) -> None:
+    directory = f"averages/{way}"
+    rows = [np.random.default_rng(n).standard_normal(5_000) for n in range(6)]
+    folder = platform.inputs / "numbers" / way
+    folder.mkdir(parents=True)
+    for number, row in enumerate(rows):
+        np.save(folder / f"{number}.npy", row)
+    payload = {"source": f"numbers/{way}/*.npy", "also": ["csv", "npy"]}
+    job = await start(way, platform, "average-files", payload, directory)
+    result = platform.completed(job, directory)
+    exact = [float(sum(map(Fraction, column)) / 6) for column in np.transpose(rows).tolist()]
+    table = cast(Any, pq).read_table(result / "means.parquet")
+    assert table["mean"].to_pylist() == exact
+    assert np.load(result / "means.npy").tolist() == exact
+    header, *lines = (result / "means.csv").read_text().splitlines()
+    assert (header, [float(line) for line in lines]) == ("mean", exact)
+    summary = platform.manifest(job, directory)["summary"]
+    bytes_read = sum(path.stat().st_size for path in folder.iterdir())
+    assert (summary["files"], summary["numbers"], summary["bytes"]) == (6, 5_000, bytes_read)
+
+
+@pytest.mark.parametrize("format", ["csv", "npy", "parquet"])
+def test_average_of_generated_files(platform: Platform, format: str) -> None:
+    wanted = {"files": 5, "numbers": 2_000, "seed": 3, "format": format}
+    job = platform.hand_in("average-files/high", {"generate": wanted}, "generated")
+    result = platform.completed(job, "generated")
+    assert published(result) == ["means.parquet"]
+    means = cast(Any, pq).read_table(result / "means.parquet")["mean"].to_pylist()
+    rows = [np.random.Generator(np.random.PCG64([3, n])).random(2_000) for n in range(5)]
+    np.testing.assert_allclose(means, np.mean(rows, axis=0), rtol=1e-14)
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("1\n2\nthree\n", "b.csv, line 3: 'three' is not a number"),
+        ("1\n2\n", "b.csv holds 2 numbers, and a.csv 3: give every file as many"),
+    ],
+)
+def test_files_that_cannot_be_averaged(process_platform: Platform, text: str, told: str) -> None:
+    folder = process_platform.inputs / "bad-numbers"
+    folder.mkdir(exist_ok=True)
+    (folder / "a.csv").write_text("1\n2\n3\n")
+    (folder / "b.csv").write_text(text)
+    job = process_platform.hand_in("average-files/high", {"source": "bad-numbers"}, "averages")
+    assert process_platform.ended(job)["state"]["message"] == told
+    assert not (process_platform.results / "averages" / str(job)).exists()
 
 
 def test_the_ui_is_told(platform: Platform) -> None:

@@ -15,11 +15,13 @@ from prefect.utilities.schema_tools.validation import ValidationError as SchemaE
 from prefect.utilities.schema_tools.validation import validate
 from pydantic import TypeAdapter, ValidationError
 
+from flows.average_files import average_files
 from flows.compress_images import compress_images
 from flows.convert_images import convert_images
 from flows.find_primes import find_primes
 from tasks.contracts import (
     DIRECTORY_PATTERN,
+    AverageFiles,
     CompressImages,
     ConvertImages,
     FindPrimes,
@@ -33,6 +35,7 @@ FLOWS: dict[type[Payload], Flow[..., Any]] = {
     CompressImages: compress_images,
     ConvertImages: convert_images,
     FindPrimes: find_primes,
+    AverageFiles: average_files,
 }
 SCHEMAS = {model: parameter_schema(flow).model_dump_for_openapi() for model, flow in FLOWS.items()}
 DIRECTORY = TypeAdapter[str](ResultsDirectory)
@@ -48,6 +51,10 @@ GOOD: list[tuple[type[Payload], dict[str, Any]]] = [
     *((ConvertImages, {"source": SOURCE, "format": f}) for f in ("avif", "tiff")),
     (FindPrimes, {"upper_bound": 2}),
     (FindPrimes, {"upper_bound": 10**10}),
+    (AverageFiles, {"source": "numbers/*.csv"}),
+    (AverageFiles, {"source": "numbers", "also": ["csv", "npy"], "not_finite": "skip"}),
+    (AverageFiles, {"generate": {"files": 1, "numbers": 10**8}}),
+    (AverageFiles, {"generate": {"files": 3, "numbers": 5, "seed": 7, "format": "csv"}}),
 ]
 BAD: list[tuple[type[Payload], dict[str, Any], str]] = [
     *((CompressImages, {"source": SOURCE, "ratio": r}, "ratio") for r in (0, -1, 1.5, 10**400)),
@@ -57,6 +64,9 @@ BAD: list[tuple[type[Payload], dict[str, Any], str]] = [
     (CompressImages, {"source": SOURCE, "ratio": 0.5, "quality": 3}, "quality"),
     *((ConvertImages, {"source": SOURCE, "format": f}, "format") for f in ("gif", "JPEG", "", 1)),
     (ConvertImages, {"source": SOURCE, "format": "png", "ratio": 0.5}, "ratio"),
+    *((AverageFiles, {"source": s}, "source") for s in ("", "/etc", 7)),
+    (AverageFiles, {"source": "a", "also": "csv"}, "also"),
+    (AverageFiles, {"source": "a", "not_finite": "zero"}, "not_finite"),
     *((FindPrimes, {"upper_bound": n}, "upper_bound") for n in (1, 0, -5, 10**10 + 1, 2.5, "x")),
     (FindPrimes, {"upper_bound": 10, "lower_bound": 2}, "lower_bound"),
     *(
@@ -88,7 +98,7 @@ def test_good_payload_passes_server_and_engine(
     model: type[Payload], payload: dict[str, Any]
 ) -> None:
     at_server(model, payload)
-    assert model.model_validate(payload).model_dump() == payload
+    assert model.model_validate(payload).model_dump(exclude_unset=True) == payload
 
 
 @pytest.mark.parametrize(("model", "payload", "field"), BAD)
@@ -106,6 +116,33 @@ def test_bad_payload_is_refused_by_the_server_naming_the_field(
 ) -> None:
     with pytest.raises(SchemaError, match=field):
         at_server(model, payload)
+
+
+@pytest.mark.parametrize(
+    ("generate", "field"),
+    [
+        *(({"files": n, "numbers": 5}, "files") for n in (0, -1, 2.5, "x")),
+        *(({"files": 5, "numbers": n}, "numbers") for n in (0, 10**8 + 1)),
+        ({"files": 5}, "numbers"),
+        ({"files": 5, "numbers": 1, "format": "xls"}, "format"),
+        ({"files": 5, "numbers": 1, "seed": -1}, "seed"),
+    ],
+)
+def test_what_cannot_be_generated_is_refused_naming_the_field(
+    generate: dict[str, Any], field: str
+) -> None:
+    with pytest.raises(ValidationError) as refused:
+        AverageFiles.model_validate({"generate": generate})
+    assert [error["loc"] for error in refused.value.errors()] == [("generate", field)]
+    if field in generate:
+        with pytest.raises(SchemaError, match=rf"payload\.generate\.{field}"):
+            at_server(AverageFiles, {"generate": generate})
+
+
+@pytest.mark.parametrize("both", [{}, {"source": "a", "generate": {"files": 1, "numbers": 1}}])
+def test_one_source_is_wanted(both: dict[str, Any]) -> None:
+    with pytest.raises(ValidationError, match="name either a source, or files to generate"):
+        AverageFiles.model_validate(both)
 
 
 def test_ratio_that_is_no_number_is_refused_by_the_engine_at_the_latest() -> None:

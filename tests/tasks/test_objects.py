@@ -133,6 +133,17 @@ def test_two_keys_never_share_a_name(s3: "S3Client") -> None:
     assert names_of(f"s3://{BUCKET}/trip//", s3) == ["a.jpg"]
 
 
+async def test_an_object_that_changes_after_it_was_listed(s3: "S3Client", tmp_path: Path) -> None:
+    put(s3, "trip/a.jpg")
+    (found,) = find_objects(f"s3://{BUCKET}/trip/", s3)
+    s3.put_object(Bucket=BUCKET, Key="trip/a.jpg", Body=b"something else")
+    with pytest.raises(SourceNotFound, match="has changed since the job began") as refused:
+        async with found.local(tmp_path):
+            pytest.fail("the copy is not what was listed")
+    check_message(refused, f"s3://{BUCKET}/trip/a.jpg")
+    assert list(tmp_path.iterdir()) == []
+
+
 @pytest.mark.parametrize("key", ["a b+c&d=e.jpg", "été/日本.jpg", "100%.jpg", "tab\there", "'\".x"])
 async def test_odd_keys_come_back_as_they_are(s3: "S3Client", key: str, tmp_path: Path) -> None:
     put(s3, f"odd/{key}")

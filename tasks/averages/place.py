@@ -1,0 +1,32 @@
+"""What readers and their users agree on: how far a file was read, and what is refused."""
+
+from collections.abc import Generator
+from dataclasses import dataclass
+
+from tasks.averages.exact import Floats
+
+# Numbers read and added at a time: half a megabyte, with its sums still in a core's cache.
+BLOCK = 32_768
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where to read on in a file: before its number `number`."""
+
+    number: int = 0
+    byte: int = 0
+    """Of text: the first byte that is not read."""
+    commas: int = 0
+    """Of text: how many have come since the last number."""
+
+
+@dataclass(frozen=True)
+class Rules:
+    """What is to be done about numbers that are not finite."""
+
+    refuse: bool = True
+    """Raise UnreadableInput; else they come as not-a-number."""
+
+
+Blocks = Generator[Floats, None, Place]
+"""Blocks of numbers, each good until the next, and in the end the place to go on at."""

@@ -1,0 +1,276 @@
+"""The exact sums of every index over files, a stripe of indices at a time, by several threads.
+
+Whatever the files' size, the sums of one stripe and a block a thread are all that is in memory. A
+file longer than a stripe is read on where the stripe before it ended.
+"""
+
+import asyncio
+from collections import deque
+from collections.abc import AsyncGenerator, Generator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from threading import Lock
+
+import numpy as np
+
+from tasks.averages.exact import ExactSum, Floats
+from tasks.averages.place import BLOCK, Place, Rules
+from tasks.averages.readers import Buffers, reader
+from tasks.errors import UnreadableInput
+from tasks.inputs import InputFile
+
+_PART = 32  # blocks whose means are made and written at a time: a million numbers
+BYTES_PER_NUMBER = 16  # of an exact sum: two components
+
+
+@dataclass
+class Tally:
+    """How far it is; read by others while threads write it, each in its turn."""
+
+    files: int
+    """All there are."""
+    files_done: int = 0
+    """Read to the end of the stripe."""
+    bytes: int = 0
+    """Of the files opened so far."""
+    numbers: int = 0
+    """Read so far, of all files."""
+    length: int = 0
+    """Of a file, in numbers; as far as the rounds so far have come, until the last."""
+    before: int = 0
+    """The same without the last of those rounds."""
+    rounds: int = 1
+    """One for each stripe so far."""
+    expected: int = 0
+    """Numbers of each file in this round; 0 until the first was read."""
+    _turn: Lock = field(default_factory=Lock, repr=False)
+
+    def opened(self, bytes: int) -> None:
+        """A file of that size was opened for the first time."""
+        with self._turn:
+            self.bytes += bytes
+
+    def read(self, numbers: int) -> None:
+        """So many numbers more of a file were read."""
+        with self._turn:
+            self.numbers += numbers
+
+    def finished(self, numbers: int) -> None:
+        """A file has given all its numbers to this round."""
+        with self._turn:
+            self.files_done += 1
+            self.expected = self.expected or numbers
+
+    def fraction(self) -> float:
+        """The share of this round that is done."""
+        done = self.numbers - self.before * self.files
+        return min(done / (self.expected * self.files), 1.0) if self.expected else 0.0
+
+    def text(self) -> str:
+        """How far it is in a few words."""
+        more = f", round {self.rounds}" if self.rounds > 1 else ""
+        return f"{self.files_done:,} of {self.files:,} files{more}"
+
+
+class Stripe:
+    """The exact sums of up to `size` indices, from `first` on; any thread may add to it."""
+
+    def __init__(self, first: int, size: int) -> None:
+        self.first = first
+        self.size = size
+        self._blocks = [_Block() for _ in range(-(-size // BLOCK))]
+
+    def add(self, index: int, numbers: Floats, rules: Rules, error: Floats) -> bool:
+        """Add numbers to the indices from `index` on. Returns False where a sum is spoilt."""
+        at, done = index - self.first, 0
+        while done < len(numbers):
+            block, start = divmod(at + done, BLOCK)
+            part = numbers[done : done + BLOCK - start]
+            room = min(BLOCK, self.size - block * BLOCK)
+            if not self._blocks[block].add(part, start, room, rules, error[: len(part)]):
+                return False
+            done += len(part)
+        return True
+
+    def means(self, files: int, length: int) -> Generator[Floats]:
+        """The means of the first `length` indices, a part at a time.
+
+        Raises UnreadableInput where an index has none.
+        """
+        index = self.first
+        for start in range(0, length, _PART * BLOCK):
+            blocks = self._blocks[start // BLOCK : start // BLOCK + _PART]
+            parts = [block.mean(files) for block in blocks if block.sums is not None]
+            means = np.concatenate(parts)[: length - start]
+            none = np.flatnonzero(np.isnan(means))
+            if len(none):
+                raise UnreadableInput(
+                    f"number {index + int(none[0]) + 1:,} is finite in no file: "
+                    "leave that place out of every file"
+                )
+            yield means
+            index += len(means)
+
+
+@dataclass
+class _Block:
+    """The sums of a block of indices, made when the first number comes."""
+
+    lock: Lock = field(default_factory=Lock)
+    sums: ExactSum | None = None
+    missing: Floats | None = None
+    """For each index, how many files have no finite number there."""
+
+    def add(self, numbers: Floats, start: int, room: int, rules: Rules, error: Floats) -> bool:
+        with self.lock:
+            if self.sums is None:
+                self.sums = ExactSum(room)
+            if not rules.refuse and np.isnan(numbers).any():
+                if self.missing is None:
+                    self.missing = np.zeros(room)
+                self.missing[start : start + len(numbers)] += np.isnan(numbers)
+                numbers = np.nan_to_num(numbers, nan=0.0)
+            return self.sums.add(numbers, error, start)
+
+    def mean(self, files: int) -> Floats:
+        assert self.sums is not None
+        counts = np.full(self.sums.size, float(files))
+        if self.missing is None:
+            return self.sums.mean(counts)
+        counts -= self.missing
+        empty = counts == 0
+        counts[empty] = 1
+        means = self.sums.mean(counts)
+        means[empty] = np.nan
+        return means
+
+
+@dataclass
+class _Pass:
+    """One stripe over all files: the files yet to read, and where each has come to."""
+
+    stripe: Stripe
+    queue: deque[InputFile]
+    places: dict[str, Place]
+    tally: Tally
+    rules: Rules
+    lengths: dict[str, int] = field(default_factory=dict[str, int])
+
+    async def take(self, scratch: Path, buffers: Buffers) -> None:
+        while self.queue:
+            file = self.queue.popleft()
+            try:
+                await self._one(file, scratch, buffers)
+            except Exception:
+                self.queue.clear()  # the others end with the file they are at
+                raise
+
+    async def _one(self, file: InputFile, scratch: Path, buffers: Buffers) -> None:
+        try:
+            async with file.local(scratch) as path:
+                await asyncio.to_thread(self._read, file.name, path, buffers)
+        except FileNotFoundError as error:
+            raise UnreadableInput(f"{file.name} has disappeared: {_AGAIN}") from error
+        except PermissionError as error:
+            raise UnreadableInput(
+                f"{file.name} cannot be read: {error.strerror}: give the worker's user read access"
+            ) from error
+        except UnreadableInput as error:
+            if not await file.is_as_listed():
+                raise _changed(file) from error
+            raise
+        if not await file.is_as_listed():
+            raise _changed(file)
+
+    def _read(self, name: str, path: Path, buffers: Buffers) -> None:
+        read, stripe = reader(name), self.stripe
+        place = self.places.get(name, Place())
+        if place == Place():
+            self.tally.opened(path.stat().st_size)
+        blocks, index = read(path, name, place, stripe.size, self.rules, buffers), stripe.first
+        try:
+            while True:
+                numbers = next(blocks)
+                if not stripe.add(index, numbers, self.rules, buffers.error):
+                    raise _spoilt(name, index, numbers)
+                index += len(numbers)
+                self.tally.read(len(numbers))
+        except StopIteration as end:
+            self.places[name] = end.value
+        finally:
+            blocks.close()
+        self.lengths[name] = index
+        self.tally.finished(index - stripe.first)
+
+
+_AGAIN = "leave the files alone until the job has ended, and submit it again"
+
+
+def _changed(file: InputFile) -> UnreadableInput:
+    return UnreadableInput(f"{file.name} has changed, or gone, while it was read: {_AGAIN}")
+
+
+def _spoilt(name: str, index: int, numbers: Floats) -> UnreadableInput:
+    wrong = np.flatnonzero(~np.isfinite(numbers))
+    if len(wrong):
+        return UnreadableInput(
+            f"{name}: number {index + int(wrong[0]) + 1:,} is {numbers[wrong[0]]}, not finite: "
+            'write a number there, or submit with "not_finite": "skip"'
+        )
+    return UnreadableInput(
+        f"{name}: between number {index + 1:,} and {index + len(numbers):,} a sum leaves the range "
+        "of float64 (1.8e308): scale the numbers down"
+    )
+
+
+async def stripes(
+    files: Sequence[InputFile],
+    scratch: Path,
+    *,
+    threads: int,
+    memory: int,
+    rules: Rules,
+    tally: Tally,
+) -> AsyncGenerator[tuple[Stripe, int]]:
+    """The sums of all indices, a stripe after the other, and how many indices each has.
+
+    `threads` files are read at once; the sums of a stripe take at most `memory` bytes. Raises
+    UnreadableInput naming the file that is of another length, holds what is no number, or is not
+    any more what it was.
+    """
+    size = max(BLOCK, memory // BYTES_PER_NUMBER // BLOCK * BLOCK)
+    buffers = [Buffers() for _ in range(min(threads, len(files)))]
+    places: dict[str, Place] = {}
+    first = 0
+    while True:
+        tally.files_done, tally.expected, tally.before = 0, 0, first
+        current = _Pass(Stripe(first, size), deque(files), places, tally, rules)
+        takers = (current.take(scratch, mine) for mine in buffers)
+        # Not a TaskGroup: it would hide the error in a group, and leave threads at work.
+        for error in await asyncio.gather(*takers, return_exceptions=True):
+            if error is not None:
+                raise error
+        end = _length(files, current.lengths, first + size)
+        if end == 0:
+            raise UnreadableInput(f"{files[0].name} holds no number: write at least one")
+        tally.length = end
+        if end > first:
+            yield current.stripe, end - first
+        if end < first + size:
+            return
+        first = end
+        tally.rounds += 1
+
+
+def _length(files: Sequence[InputFile], lengths: dict[str, int], most: int) -> int:
+    """Where all files have come to. Raises UnreadableInput where they differ."""
+    first = files[0].name
+    for file in files:
+        if lengths[file.name] != lengths[first]:
+            short, long = sorted((first, file.name), key=lengths.__getitem__)
+            reached = lengths[long]
+            raise UnreadableInput(
+                f"{short} holds {lengths[short]:,} numbers, and {long} "
+                f"{'more' if reached == most else f'{reached:,}'}: give every file as many"
+            )
+    return lengths[first]

@@ -1,0 +1,156 @@
+"""Numbers out of text: CSV and its like, in pieces, with the line of whatever is wrong."""
+
+import math
+from io import FileIO
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tasks.averages import decimals
+from tasks.averages.exact import Floats
+from tasks.averages.place import Blocks, Place, Rules
+from tasks.errors import UnreadableInput
+
+# Bytes read at a time; a token of ours is far shorter.
+PIECE = 2**20
+_LONGEST = 1_000
+_FIRST = 2**16  # bytes in which a header ends
+_ENDS = b"\n,\r \t"
+_SHOWN = 40
+
+
+def read(
+    path: Path,
+    name: str,
+    place: Place,
+    most: int,
+    rules: Rules,
+    numbers: Floats,
+    piece: NDArray[np.uint8],
+) -> Blocks:
+    """Up to `most` numbers from `place` on, between commas, blanks and line ends.
+
+    A first line in which nothing is a number is a header, and skipped; so are empty lines. Raises
+    UnreadableInput with the line of what is no number.
+    """
+    with path.open("rb", buffering=0) as file:
+        if place == Place():
+            place = Place(byte=_header(file))
+        stop = place.number + most
+        text = _Pieces(file, place.byte, piece)
+        while place.number < stop and text.more():
+            out = numbers[: min(len(numbers), stop - place.number)]
+            count, at, why, commas = decimals.parse(piece, text.start, text.end, place.commas, out)
+            if why == decimals.ODD and count < len(out):
+                at, out[count] = _odd(text, at, commas, name, rules)
+                count, commas = count + 1, 0
+            text.start = at
+            place = Place(place.number + count, text.byte, commas)
+            if count:
+                yield out[:count]
+        if place.commas and place.number < stop:
+            raise _missing(name, text.line(text.start))
+    return place
+
+
+class _Pieces:
+    """A file's text in pieces that end where a number does."""
+
+    def __init__(self, file: FileIO, byte: int, piece: NDArray[np.uint8]) -> None:
+        self._file = file
+        self._piece = piece
+        self._view = memoryview(piece)  # pyright: ignore[reportArgumentType]
+        self._base = byte  # of the piece's first byte
+        self._filled = 0
+        self._ended = False
+        self.start = self.end = 0
+        self._file.seek(byte)
+
+    @property
+    def byte(self) -> int:
+        """Where in the file reading has come to."""
+        return self._base + self.start
+
+    def more(self) -> bool:
+        """See that there is something to read from `start` to `end`."""
+        while self.start == self.end:
+            if self._ended and self.end == self._filled:
+                return False
+            self._fill()
+        return True
+
+    def _fill(self) -> None:
+        rest = self._filled - self.start
+        self._view[:rest] = bytes(self._view[self.start : self._filled])
+        self._base += self.start
+        self.start, self._filled = 0, rest
+        while self._filled < len(self._view) and not self._ended:
+            got = self._file.readinto(self._view[self._filled :])
+            self._ended = not got
+            self._filled += got or 0
+        self.end = self._filled if self._ended else self._last_end()
+
+    def _last_end(self) -> int:
+        tail = bytes(self._view[max(0, self._filled - _LONGEST) : self._filled])
+        last = max(tail.rfind(byte) for byte in _ENDS)
+        # Without one, whatever stands there is no number.
+        return self._filled if last < 0 else self._filled - len(tail) + last + 1
+
+    def token(self, at: int) -> bytes:
+        """What stands at a place of the piece, to the next comma, blank or line end."""
+        text = bytes(self._view[at : min(at + _LONGEST, self.end)])
+        ends = [found for byte in _ENDS if (found := text.find(byte)) >= 0]
+        return text[: min(ends, default=len(text))]
+
+    def line(self, at: int) -> int:
+        """The number of the line that a place of the piece is in, from 1."""
+        left, lines = self._base + at, 1
+        self._file.seek(0)
+        while left and (text := self._file.read(min(left, PIECE))):
+            lines += text.count(b"\n")
+            left -= len(text)
+        return lines
+
+
+def _odd(text: _Pieces, at: int, commas: int, name: str, rules: Rules) -> tuple[int, float]:
+    """The end and the value of a token that is not plain digits."""
+    token = text.token(at)
+    if not token:
+        raise _missing(name, text.line(at))
+    value = _value(token)
+    if value is None:
+        shown = token[:_SHOWN].decode(errors="replace")
+        raise UnreadableInput(f"{name}, line {text.line(at):,}: {shown!r} is not a number")
+    if not math.isfinite(value):
+        if rules.refuse:
+            raise UnreadableInput(
+                f"{name}, line {text.line(at):,}: {token[:_SHOWN].decode()} is not finite: "
+                'write a number there, or submit with "not_finite": "skip"'
+            )
+        value = math.nan
+    return at + len(token), value
+
+
+def _missing(name: str, line: int) -> UnreadableInput:
+    return UnreadableInput(f"{name}, line {line:,}: a number is missing at a comma")
+
+
+def _value(token: bytes) -> float | None:
+    if b"_" in token:  # float takes 1_000
+        return None
+    try:
+        return float(token)
+    except ValueError:
+        return None
+
+
+def _header(file: FileIO) -> int:
+    """The length of a first line that holds no number; a byte order mark counts as such."""
+    start = file.read(_FIRST)
+    mark = 3 if start.startswith(b"\xef\xbb\xbf") else 0
+    line, end, _ = start[mark:].partition(b"\n")
+    tokens = line.replace(b",", b" ").split()
+    if tokens and all(_value(token) is None for token in tokens):
+        return mark + len(line) + len(end)
+    return mark

@@ -1,0 +1,20 @@
+"""Compile every loop once, so that the image has them: `python -m tasks.averages.warm`."""
+
+import numpy as np
+
+from tasks.averages import decimals
+from tasks.averages.exact import ExactSum
+
+
+def main() -> None:
+    """Add numbers that need three components, divide, and read one of each kind."""
+    sums, error = ExactSum(1), np.empty(1)
+    for number in (1e100, 1.0, 1e-100):
+        sums.add(np.array([number]), error)
+    sums.mean(np.ones(1))
+    text = np.frombuffer(b"1.5, 0.12345678901234567e-30", np.uint8)
+    decimals.parse(text, 0, len(text), 0, np.empty(2))
+
+
+if __name__ == "__main__":
+    main()
