@@ -23,7 +23,7 @@ Floats = NDArray[np.float64]
 
 _SPLITTER = 2.0**27 + 1  # halves the bits of a float64 (T. J. Dekker, 1971)
 _FAR = 2.0**900
-_DOWN = 2.0**-200
+_DOWN, _UP = 2.0**-200, 2.0**200
 
 
 @compiled
@@ -73,14 +73,12 @@ def divide(total: Floats, error: Floats, counts: Floats, out: Floats) -> None:
     result is the exact quotient rounded, but for quotients within 2**-50 ulp of a tie.
     """
     for i in range(total.shape[0]):
-        t, e, count, scale = total[i], error[i], counts[i], 1.0
-        # Next to the ends of the range of float64 the product would overflow, or lose bits.
-        if abs(t) > _FAR:
-            scale = _DOWN
-        elif abs(t) < 1 / _FAR:
-            scale = 1 / _DOWN
-        t *= scale
-        e *= scale
+        # Next to the ends of the range of float64 the product would overflow, or lose bits. The
+        # choice is made without a branch, and so for several numbers at a time.
+        size, count = abs(total[i]), counts[i]
+        scale = _DOWN if size > _FAR else (_UP if size < 1 / _FAR else 1.0)
+        back = _UP if size > _FAR else (_DOWN if size < 1 / _FAR else 1.0)
+        t, e = total[i] * scale, error[i] * scale
         q = t / count
         p = q * count
         c = q * _SPLITTER
@@ -90,7 +88,7 @@ def divide(total: Floats, error: Floats, counts: Floats, out: Floats) -> None:
         nh = c - (c - count)
         nl = count - nh
         lost = ((qh * nh - p) + qh * nl + ql * nh) + ql * nl
-        out[i] = (q + (((t - p) - lost) + e) / count) / scale
+        out[i] = (q + (((t - p) - lost) + e) / count) * back
 
 
 class ExactSum:
