@@ -75,18 +75,26 @@ class GenerateNumbers(Payload):
             examples=[1_000_000],
         ),
     ]
+    # No default in the schema: the UI's form would fill it in, and with it hand in a `generate`
+    # that no one asked for.
     seed: Annotated[
         int,
         Field(
+            default_factory=lambda: 0,
             title="Seed",
-            description="The same seed makes the same numbers.",
+            description="The same seed makes the same numbers; 0 if left out.",
             ge=0,
             le=2**53,  # what JSON can say of an integer in every language
         ),
-    ] = 0
+    ]
     format: Annotated[
-        NumbersFormat, Field(title="Format", description="What the files are written as.")
-    ] = "npy"
+        NumbersFormat,
+        Field(
+            default_factory=lambda: "npy",
+            title="Format",
+            description="What the files are written as; npy if left out.",
+        ),
+    ]
 
 
 def _nothing() -> Any:

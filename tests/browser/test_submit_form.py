@@ -126,7 +126,7 @@ def test_what_may_be_left_out_of_a_form_is(
     (docker_platform.inputs / "form").mkdir()
     np.save(docker_platform.inputs / "form" / "a.npy", np.ones(3))
     open_form(page, "average-files")
-    page.get_by_label("Source", exact=True).fill("form")
+    page.get_by_label("Source (Optional)", exact=True).fill("form")
     page.get_by_label("Results directory", exact=True).fill("from-the-form")
     page.screenshot(path=screenshots / "5-averages.png", full_page=True)
     [run] = runs(docker_platform, submit_accepted(page))
