@@ -57,7 +57,7 @@ class LocalFile:
 def _version(path: Path) -> tuple[int, int] | None:
     try:
         status = path.stat()
-    except FileNotFoundError:
+    except OSError:  # nothing there, or out of reach: whoever opens it can say why
         return None
     return status.st_size, status.st_mtime_ns
 
