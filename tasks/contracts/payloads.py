@@ -85,6 +85,7 @@ class GenerateNumbers(Payload):
             description="The same seed makes the same numbers; 0 if left out.",
             ge=0,
             le=2**53,  # what JSON can say of an integer in every language
+            examples=[7],
         ),
     ]
     format: Annotated[
@@ -93,6 +94,7 @@ class GenerateNumbers(Payload):
             default_factory=lambda: "npy",
             title="Format",
             description="What the files are written as; npy if left out.",
+            examples=["csv"],
         ),
     ]
 
@@ -139,6 +141,7 @@ class AverageFiles(Payload):
             title="Not finite",
             description="What to do where a file holds NaN, an infinity or a null: refuse the job, "
             "or skip it, so that the mean at that index is of the other files.",
+            examples=["skip"],
         ),
     ] = "refuse"
 

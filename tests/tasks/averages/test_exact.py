@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tasks.averages import warm
 from tasks.averages.exact import ExactSum, Floats
 
 # Far enough from the ends of float64 for a few hundred of them to be summed.
@@ -25,6 +26,12 @@ def mean_of(rows: list[Floats]) -> Floats:
 def exact_mean(numbers: list[float]) -> float:
     """The quotient of integers is rounded once by Python itself."""
     return float(sum(map(Fraction, numbers)) / len(numbers))
+
+
+@pytest.fixture(scope="module", autouse=True)
+def compiled() -> None:
+    """What is compiled when first called, is before hypothesis looks at the clock."""
+    warm.main()
 
 
 @given(COLUMNS)
