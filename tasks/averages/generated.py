@@ -13,6 +13,7 @@ import pyarrow.csv as pc
 import pyarrow.parquet as pq
 
 from tasks.averages.exact import Floats
+from tasks.averages.means import write_npy_header
 from tasks.contracts import GenerateNumbers
 
 _AT_ONCE = 1_000_000
@@ -69,8 +70,7 @@ def _write_csv(path: Path, count: int, parts: Generator[Floats]) -> None:
 
 def _write_npy(path: Path, count: int, parts: Generator[Floats]) -> None:
     with path.open("wb") as file:
-        header = {"descr": "<f8", "fortran_order": False, "shape": (count,)}
-        np.lib.format.write_array_header_1_0(file, header)
+        write_npy_header(file, count)
         for part in parts:
             part.tofile(file)
 

@@ -28,7 +28,7 @@ class MeansWriter:
             self._csv.write(b"mean\n")  # Arrow would put it in quotes
         if "npy" in formats:
             self._npy = files.enter_context((folder / "means.npy").open("wb"))
-            _write_header(self._npy, 0)
+            write_npy_header(self._npy, 0)
         self.count = 0
 
     def write(self, means: Floats) -> None:
@@ -45,11 +45,11 @@ class MeansWriter:
         """Write down how many they were, where a format has that at its beginning."""
         if self._npy is not None:
             self._npy.seek(0)
-            _write_header(self._npy, self.count)
+            write_npy_header(self._npy, self.count)
 
 
-def _write_header(file: BinaryIO, count: int) -> None:
-    # numpy leaves room in it for any count, so that it can be written again.
+def write_npy_header(file: BinaryIO, count: int) -> None:
+    """Begin a file of so many float64. There is room for any count: it can be written again."""
     header = {"descr": "<f8", "fortran_order": False, "shape": (count,)}
     np.lib.format.write_array_header_1_0(file, header)
 

@@ -8,6 +8,10 @@ from tasks.averages.exact import Floats
 # Numbers read and added at a time: half a megabyte, with its sums still in a core's cache.
 BLOCK = 32_768
 
+# What to do about a file that is not what it was, and about what is no finite number.
+LEAVE_ALONE = "leave the files alone until the job has ended, and submit it again"
+WRITE_A_NUMBER = 'write a number there, or submit with "not_finite": "skip"'
+
 
 @dataclass(frozen=True)
 class Place:

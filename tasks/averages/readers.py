@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from tasks.averages import text
 from tasks.averages.exact import Floats
-from tasks.averages.place import BLOCK, Blocks, Place, Rules
+from tasks.averages.place import BLOCK, LEAVE_ALONE, WRITE_A_NUMBER, Blocks, Place, Rules
 from tasks.errors import UnreadableInput
 
 _NPY_VERSIONS = {(1, 0), (2, 0)}
@@ -65,16 +65,13 @@ def _read_npy(
             while done < len(view):
                 got = file.readinto(view[done:])
                 if not got:
-                    raise UnreadableInput(f"{name} has changed while it was read: {_LEAVE_IT}")
+                    raise UnreadableInput(f"{name} has changed while it was read: {LEAVE_ALONE}")
                 done += got
             if not direct:
                 numbers = _as_floats(raw, name, place.number)
-            yield _checked(numbers, name, place.number, rules)
+            yield _checked(numbers, rules)
             place = Place(place.number + count)
     return place
-
-
-_LEAVE_IT = "leave the files alone until the job has ended, and submit it again"
 
 
 def _npy_header(file: FileIO, name: str) -> tuple[np.dtype[np.generic], int]:
@@ -140,13 +137,12 @@ def _parquet_blocks(
             column = batch.column(0)[low:high]
             if column.null_count and rules.refuse:
                 index = int(np.flatnonzero(column.is_null().to_numpy(zero_copy_only=False))[0])
-                raise UnreadableInput(f"{name}: row {at + low + index + 1:,} is null: {_FINITE}")
+                raise UnreadableInput(
+                    f"{name}: row {at + low + index + 1:,} is null: {WRITE_A_NUMBER}"
+                )
             raw = column.to_numpy(zero_copy_only=False)
-            yield _checked(_as_floats(raw, name, at + low), name, at + low, rules)
+            yield _checked(_as_floats(raw, name, at + low), rules)
         at += len(batch)
-
-
-_FINITE = 'write a number there, or submit with "not_finite": "skip"'
 
 
 def _as_floats(raw: NDArray[np.generic], name: str, start: int) -> Floats:
@@ -163,7 +159,7 @@ def _as_floats(raw: NDArray[np.generic], name: str, start: int) -> Floats:
     return floats
 
 
-def _checked(numbers: Floats, name: str, start: int, rules: Rules) -> Floats:
+def _checked(numbers: Floats, rules: Rules) -> Floats:
     """The numbers, after a look at them where that is not done while they are added."""
     if rules.refuse or np.isfinite(numbers).all():
         return numbers

@@ -14,7 +14,7 @@ from threading import Lock
 import numpy as np
 
 from tasks.averages.exact import ExactSum, Floats
-from tasks.averages.place import BLOCK, Place, Rules
+from tasks.averages.place import BLOCK, LEAVE_ALONE, WRITE_A_NUMBER, Place, Rules
 from tasks.averages.readers import Buffers, reader
 from tasks.errors import UnreadableInput
 from tasks.inputs import InputFile
@@ -170,7 +170,7 @@ class _Pass:
             async with file.local(scratch) as path:
                 await asyncio.to_thread(self._read, file.name, path, buffers)
         except FileNotFoundError as error:
-            raise UnreadableInput(f"{file.name} has disappeared: {_AGAIN}") from error
+            raise UnreadableInput(f"{file.name} has disappeared: {LEAVE_ALONE}") from error
         except PermissionError as error:
             raise UnreadableInput(
                 f"{file.name} cannot be read: {error.strerror}: give the worker's user read access"
@@ -203,11 +203,8 @@ class _Pass:
         self.tally.finished(index - stripe.first)
 
 
-_AGAIN = "leave the files alone until the job has ended, and submit it again"
-
-
 def _changed(file: InputFile) -> UnreadableInput:
-    return UnreadableInput(f"{file.name} has changed, or gone, while it was read: {_AGAIN}")
+    return UnreadableInput(f"{file.name} has changed, or gone, while it was read: {LEAVE_ALONE}")
 
 
 def _spoilt(name: str, index: int, numbers: Floats) -> UnreadableInput:
@@ -215,7 +212,7 @@ def _spoilt(name: str, index: int, numbers: Floats) -> UnreadableInput:
     if len(wrong):
         return UnreadableInput(
             f"{name}: number {index + int(wrong[0]) + 1:,} is {numbers[wrong[0]]}, not finite: "
-            'write a number there, or submit with "not_finite": "skip"'
+            f"{WRITE_A_NUMBER}"
         )
     return UnreadableInput(
         f"{name}: between number {index + 1:,} and {index + len(numbers):,} a sum leaves the range "

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from tasks.averages import decimals
 from tasks.averages.exact import Floats
-from tasks.averages.place import Blocks, Place, Rules
+from tasks.averages.place import WRITE_A_NUMBER, Blocks, Place, Rules
 from tasks.errors import UnreadableInput
 
 # Bytes read at a time; a token of ours is far shorter.
@@ -43,7 +43,7 @@ def read(
             out = numbers[: min(len(numbers), stop - place.number)]
             count, at, why, commas = decimals.parse(piece, text.start, text.end, place.commas, out)
             if why == decimals.ODD and count < len(out):
-                at, out[count] = _odd(text, at, commas, name, rules)
+                at, out[count] = _odd(text, at, name, rules)
                 count, commas = count + 1, 0
             text.start = at
             place = Place(place.number + count, text.byte, commas)
@@ -113,7 +113,7 @@ class _Pieces:
         return lines
 
 
-def _odd(text: _Pieces, at: int, commas: int, name: str, rules: Rules) -> tuple[int, float]:
+def _odd(text: _Pieces, at: int, name: str, rules: Rules) -> tuple[int, float]:
     """The end and the value of a token that is not plain digits."""
     token = text.token(at)
     if not token:
@@ -126,7 +126,7 @@ def _odd(text: _Pieces, at: int, commas: int, name: str, rules: Rules) -> tuple[
         if rules.refuse:
             raise UnreadableInput(
                 f"{name}, line {text.line(at):,}: {token[:_SHOWN].decode()} is not finite: "
-                'write a number there, or submit with "not_finite": "skip"'
+                f"{WRITE_A_NUMBER}"
             )
         value = math.nan
     return at + len(token), value
