@@ -18,7 +18,7 @@ from math import fsum
 import numpy as np
 from numpy.typing import NDArray
 
-from tasks.averages.compiled import compiled
+from tasks.averages.compiled import compiled, inlined
 
 Floats = NDArray[np.float64]
 
@@ -29,22 +29,28 @@ _DOWN, _UP = 2.0**-200, 2.0**200
 _MOST = 42
 
 
+@inlined
+def _add(a: float, b: float) -> tuple[float, float]:
+    """The sum of two numbers, rounded, and what that has lost, exactly.
+
+    (D. E. Knuth, The Art of Computer Programming 2, section 4.2.2, theorem B.) Where one is not
+    finite, or the sum becomes infinite, what is lost is no number.
+    """
+    s = a + b
+    v = s - a
+    return s, (a - (s - v)) + (b - v)
+
+
 @compiled
 def two_sum(total: Floats, more: Floats, error: Floats) -> bool:
     """`total` += `more`, and what rounding has lost into `error`. Returns whether it lost any.
 
-    (D. E. Knuth, The Art of Computer Programming 2, section 4.2.2, theorem B.) `error` may be
-    `more`. Where a number is not finite, or becomes infinite, the error is no number: a loss too.
+    `error` may be `more`.
     """
     lost = 0
     for i in range(more.shape[0]):
-        a, b = total[i], more[i]
-        s = a + b
-        v = s - a
-        e = (a - (s - v)) + (b - v)
-        total[i] = s
-        error[i] = e
-        lost |= e != 0.0
+        total[i], error[i] = _add(total[i], more[i])
+        lost |= error[i] != 0.0
     return lost != 0
 
 
@@ -53,18 +59,9 @@ def two_sums(high: Floats, low: Floats, more: Floats, error: Floats) -> bool:
     """`two_sum` of `more` to `high`, of its error to `low`, and what that has lost into `error`."""
     lost = 0
     for i in range(more.shape[0]):
-        a, b = high[i], more[i]
-        s = a + b
-        v = s - a
-        e = (a - (s - v)) + (b - v)
-        high[i] = s
-        a = low[i]
-        s = a + e
-        v = s - a
-        r = (a - (s - v)) + (e - v)
-        low[i] = s
-        error[i] = r
-        lost |= r != 0.0
+        high[i], e = _add(high[i], more[i])
+        low[i], error[i] = _add(low[i], e)
+        lost |= error[i] != 0.0
     return lost != 0
 
 
