@@ -12,8 +12,3 @@ def is_outage(error: BaseException) -> bool:
         status = error.response.status_code
         return status >= _SERVER_ERROR or status in _TOO_BUSY
     return isinstance(error, httpx.TransportError)
-
-
-def in_short(error: BaseException) -> str:
-    """An error in one short line."""
-    return f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"

@@ -110,3 +110,8 @@ class CorruptResult(PrefectureError):
 
 class OperatorError(PrefectureError):
     """Set-up is wrong or incomplete. Do what the message says, then run the command again."""
+
+
+def in_short(error: BaseException) -> str:
+    """An error in one short line."""
+    return f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"

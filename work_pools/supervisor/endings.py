@@ -13,10 +13,10 @@ from prefect.exceptions import ObjectNotFound
 from prefect.states import Cancelled, Completed, Failed
 
 from tasks.contracts import job_id
+from tasks.errors import in_short
 from tasks.results.root import ResultsRoot
 from tasks.settings import Settings
 from work_pools.supervisor.bodies.body import Bodies, Body
-from work_pools.supervisor.outages import in_short
 from work_pools.supervisor.runs import Runs, stands_result
 
 _REMEMBER = 60.0  # seconds that a deployment's limit is not asked for again

@@ -11,13 +11,12 @@ from pathlib import Path
 import psutil
 
 from tasks.contracts import Pool
-from tasks.errors import EngineUnavailable, PrefectureError
+from tasks.errors import EngineUnavailable, PrefectureError, in_short
 from tasks.results.local_root import LocalRoot
 from tasks.results.root import ResultsRoot
 from tasks.settings import Settings
 from work_pools.supervisor.bodies.body import Bodies
 from work_pools.supervisor.bodies.containers import Containers
-from work_pools.supervisor.outages import in_short
 
 ENTRY_POINTS = "prefecture.checks"
 """An installed package adds a check under this group: a callable that takes Settings."""

@@ -7,7 +7,7 @@ from uuid import UUID
 
 import httpx
 
-from tasks.errors import EngineUnavailable, StorageUnavailable
+from tasks.errors import EngineUnavailable, StorageUnavailable, in_short
 
 _SERVER_ERROR = 500
 _log = logging.getLogger(__name__)
@@ -36,8 +36,3 @@ def apart(run: UUID) -> Generator[None]:
             raise
         passes = isinstance(error, StorageUnavailable)
         _log.warning("%s: nothing can be done now: %s", run, in_short(error), exc_info=not passes)
-
-
-def in_short(error: BaseException) -> str:
-    """An error in one short line."""
-    return f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"

@@ -16,7 +16,7 @@ from prefect.events.filters import EventFilter, EventNameFilter
 from prefect.states import Crashed
 
 from tasks.contracts import Pool
-from tasks.errors import EngineUnavailable
+from tasks.errors import EngineUnavailable, in_short
 from tasks.settings import Settings
 from tasks.storage.opening import open_results
 from work_pools.supervisor.agents import Agents
@@ -31,7 +31,7 @@ from work_pools.supervisor.losses import (
     loss_here,
     loss_of_unknown,
 )
-from work_pools.supervisor.outages import apart, in_short, is_outage
+from work_pools.supervisor.outages import apart, is_outage
 from work_pools.supervisor.reaper import Reaper
 from work_pools.supervisor.requeue import Requeue
 from work_pools.supervisor.runs import Runs, worker_of

@@ -17,8 +17,7 @@ from deployments.notifications.ledger import Ledger
 from deployments.notifications.notifier.loops import repeat
 from deployments.notifications.subscribers import Subscriber
 from deployments.notifications.tables import Delivery, DeliveryState, JobEnd
-from deployments.outages import in_short
-from tasks.errors import DeliveryFailed
+from tasks.errors import DeliveryFailed, in_short
 from tasks.events import JobEvent, NotificationUndelivered, tell
 from tasks.settings import Settings
 

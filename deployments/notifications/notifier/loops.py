@@ -9,7 +9,8 @@ from prefect.events import Event
 from prefect.events.clients import get_events_subscriber
 from prefect.events.filters import EventFilter, EventNameFilter
 
-from deployments.outages import in_short, is_outage
+from deployments.outages import is_outage
+from tasks.errors import in_short
 
 _AGAIN = 1.0  # seconds before what broke is tried again
 _log = logging.getLogger(__name__)

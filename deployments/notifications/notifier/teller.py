@@ -16,8 +16,9 @@ from deployments.notifications.notifier.endings import ending, is_superseded
 from deployments.notifications.notifier.loops import listen, repeat
 from deployments.notifications.notifier.runs import Runs, Time, Window, is_of_a_job, open_window
 from deployments.notifications.tables import JobEnd
-from deployments.outages import in_short, is_outage
+from deployments.outages import is_outage
 from tasks.contracts import REQUEUED_AS_LABEL, job_id
+from tasks.errors import in_short
 from tasks.settings import Settings
 
 _SWEEP = 2.0  # seconds between two looks, where no event asks for one
