@@ -113,7 +113,8 @@ def test_many_at_once(process_trials: Platform, table: list[Row], many: int) -> 
             assert requeued(drill) == 0
         thawed = monotonic()
         try:
-            wait_until(lambda: requeued(drill) >= many, 3 * TARGET, f"{many} successors")
+            # To count a thousand runs ten times a second is work for the server, too.
+            wait_until(lambda: requeued(drill) >= many, 3 * TARGET, f"{many} successors", every=1)
         finally:
             row.requeued = requeued(drill)
         row.note = f"all requeued after {monotonic() - thawed:.1f} s"
@@ -126,5 +127,4 @@ def test_many_at_once(process_trials: Platform, table: list[Row], many: int) -> 
             path = f"/flow_runs/{runs[-1]['id']}/set_state"
             rest(process_trials, "POST", path, {"state": state, "force": True})
     assert (row.lost, row.twice) == (0, 0)
-    assert monotonic() - thawed < 3 * TARGET
     assert float(row.note.split()[3]) < TARGET

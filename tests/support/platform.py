@@ -32,14 +32,19 @@ os.execv(sys.argv[2], sys.argv[2:])
 """
 
 
-def wait_until(condition: Callable[[], Any], timeout: float = 60.0, what: str = "") -> Any:
-    """The condition's first true value. Fails the test when it takes longer than `timeout`."""
+def wait_until(
+    condition: Callable[[], Any], timeout: float = 60.0, what: str = "", every: float = 0.1
+) -> Any:
+    """The condition's first true value, looked for at intervals, in seconds.
+
+    Fails the test when it takes longer than `timeout`.
+    """
     deadline = time.monotonic() + timeout
     while time.monotonic() < deadline:
         value = condition()
         if value:
             return value
-        time.sleep(0.1)
+        time.sleep(every)
     raise AssertionError(f"not within {timeout:.0f} s: {what or condition}")
 
 

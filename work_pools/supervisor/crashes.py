@@ -2,9 +2,11 @@
 
 import random
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from uuid import UUID
+
+from prefect.client.schemas.objects import State, StateType
 
 from work_pools.supervisor.bodies.body import Ending
 
@@ -21,6 +23,9 @@ _NO_ENGINE = re.compile(
 )
 _KILLED = {137, -9, 143, -15}
 _COMMAND_FAULTS = {125, 126, 127}
+_DECIDED = frozenset(
+    {StateType.CANCELLING, StateType.CANCELLED, StateType.FAILED, StateType.COMPLETED}
+)
 _LONGEST_BACKOFF = 600.0  # seconds
 
 
@@ -136,3 +141,14 @@ def _line(pattern: re.Pattern[str], text: str) -> str:
 
 def _short(text: str) -> str:
     return " ".join(text.split())[:300]
+
+
+def decision(history: Sequence[State]) -> State | None:
+    """What was decided about an attempt since it was last put in a queue; None for nothing."""
+    decided = None
+    for state in history:
+        if state.type == StateType.SCHEDULED:
+            decided = None
+        elif state.type in _DECIDED:
+            decided = state
+    return decided

@@ -4,8 +4,8 @@ import asyncio
 import logging
 from collections import defaultdict
 from collections.abc import Sequence
-from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from itertools import zip_longest
 from typing import Any
 from uuid import UUID
 
@@ -15,11 +15,7 @@ from prefect.exceptions import ObjectNotFound, PrefectHTTPStatusError
 from prefect.states import Cancelled, Completed, Failed
 
 from tasks.contracts import (
-    ATTEMPT_LABEL,
-    JOB_ID_LABEL,
-    REQUEUE_OF_LABEL,
     REQUEUED_AS_LABEL,
-    Queue,
     attempt_number,
     job_id,
     requeue_key,
@@ -28,63 +24,19 @@ from tasks.errors import EngineUnavailable
 from tasks.results.root import ResultsRoot
 from tasks.settings import Settings
 from work_pools.supervisor.bodies.body import Bodies, Ending, Found
-from work_pools.supervisor.crashes import Crash, backoff, judge
+from work_pools.supervisor.crashes import Crash, backoff, decision, judge
 from work_pools.supervisor.outages import apart
-from work_pools.supervisor.runs import Runs, stands_result
+from work_pools.supervisor.runs import Runs, Successor, stands_result
 
 _NOT_FOUND = 404
 _REFUSED = (400, 409, 422)
 _BATCH = 100  # crashes that are looked into together
 _TRIES = 5  # before each is asked for alone, which tells what is wrong with it
-_AT_ONCE = 20  # runs made in one request: the server takes 100, and locks SQLite meanwhile
 _OVERLAP = timedelta(seconds=60)  # so far behind its end may a crash become visible
 _LOOKBACK = timedelta(days=7)  # an older crash that no one settled is history
 _EVERYTHING = 300.0  # seconds between two looks at all crashes there are
-_DECIDED = frozenset(
-    {StateType.CANCELLING, StateType.CANCELLED, StateType.FAILED, StateType.COMPLETED}
-)
+_Past = tuple[FlowRun, list[State]]  # all states of a run, oldest first
 _log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True)
-class _Successor:
-    """What is asked of the server: another attempt."""
-
-    of: FlowRun
-    attempt: int
-    reason: str
-    delay: float
-
-    @property
-    def key(self) -> str:
-        return requeue_key(job_id(self.of.labels, self.of.id), self.attempt)
-
-    def body(self) -> dict[str, Any]:
-        run = self.of
-        labels = {k: v for k, v in run.labels.items() if not k.startswith("prefect.")}
-        body: dict[str, Any] = {
-            "name": run.name,
-            "parameters": run.parameters,
-            # They were accepted once; what they are worth, the job says itself.
-            "enforce_parameter_schema": False,
-            "tags": run.tags,
-            "job_variables": run.job_variables or {},
-            "work_queue_name": Queue.HIGH,
-            "idempotency_key": self.key,
-            "labels": labels
-            | {
-                JOB_ID_LABEL: str(job_id(run.labels, run.id)),
-                ATTEMPT_LABEL: self.attempt,
-                REQUEUE_OF_LABEL: str(run.id),
-            },
-        }
-        if self.delay:
-            due = datetime.now(UTC) + timedelta(seconds=self.delay)
-            body["state"] = {
-                "type": "SCHEDULED",
-                "state_details": {"scheduled_time": due.isoformat()},
-            }
-        return body
 
 
 class Requeue:
@@ -100,6 +52,10 @@ class Requeue:
         self._results = results
         self._settings = settings
         self._settled: set[UUID] = set()
+        self._successors: dict[UUID, UUID] = {}  # not noted at the crashed runs yet
+        self._writing = asyncio.Lock()  # two writers at once make SQLite refuse one for seconds
+        self.made = asyncio.Event()
+        """There are successors to note."""
         self._watermark: datetime | None = None
         self._looked_at_everything = 0.0
 
@@ -125,27 +81,55 @@ class Requeue:
 
     async def settle(self, crashed: Sequence[FlowRun], found: Found) -> None:
         """Settle crashes. `found`: what there is on this host, seen after they were read."""
-        for start in range(0, len(crashed), _BATCH):
-            await self._settle(crashed[start : start + _BATCH], found)
+        batches = [crashed[at : at + _BATCH] for at in range(0, len(crashed), _BATCH)]
+        ahead: asyncio.Task[list[_Past]] | None = None
+        async with self._writing:
+            try:
+                for batch, following in zip_longest(batches, batches[1:]):
+                    past = await (ahead or self._histories(batch))
+                    # Read while successors of the last are made.
+                    ahead = asyncio.create_task(self._histories(following)) if following else None
+                    await self._settle(past, found)
+            finally:
+                if ahead:
+                    ahead.cancel()
+                    await asyncio.gather(ahead, return_exceptions=True)
 
-    async def _settle(self, crashed: Sequence[FlowRun], found: Found) -> None:
+    async def note(self) -> None:
+        """Note at crashed runs what took their place: after all that is urgent, one by one."""
+        while self._successors:
+            id, successor = next(iter(self._successors.items()))
+            async with self._writing:
+                await self._runs.mark(id, successor)
+            self._successors.pop(id)
+
+    def _know(self, successors: dict[UUID, UUID]) -> None:
+        self._settled |= successors.keys()
+        self._successors |= successors
+        self.made.set()
+
+    async def _histories(self, crashed: Sequence[FlowRun]) -> list[_Past]:
+        """Those that have no successor yet, and what each has gone through."""
         keys = {
             run.id: requeue_key(job_id(run.labels, run.id), attempt_number(run.labels) + 1)
             for run in crashed
         }
         made = await self._runs.by_key(keys.values())
-        open_ = [run for run in crashed if keys[run.id] not in made]
-        self._settled |= {run.id for run in crashed} - {run.id for run in open_}
-        successors: list[_Successor] = []
-        histories = await self._runs.histories(run.id for run in open_)
-        for run, history in zip(open_, histories, strict=True):
+        self._know({run.id: made[key].id for run in crashed if (key := keys[run.id]) in made})
+        alone = [run for run in crashed if keys[run.id] not in made]
+        histories = await self._runs.histories(run.id for run in alone)
+        return list(zip(alone, histories, strict=True))
+
+    async def _settle(self, crashed: Sequence[_Past], found: Found) -> None:
+        successors: list[Successor] = []
+        for run, history in crashed:
             if not history or history[-1].type != StateType.CRASHED:
                 continue  # deleted, or revived, since it was read
             with apart(run.id):
                 await self._fence(run.id, found)
-                if (decided := _decision(history)) is not None:
+                if (decided := decision(history)) is not None:
                     await self._restore(run, decided)
-                elif isinstance(verdict := self._judge(run, found), _Successor):
+                elif isinstance(verdict := self._judge(run, found), Successor):
                     successors.append(verdict)
                 else:
                     await self.give_up(run, verdict)
@@ -161,7 +145,7 @@ class Requeue:
                     # It publishes later than its successor, and loses, or earlier, and wins.
                     _log.warning("attempt %s may still run: %s", run, error)
 
-    def _judge(self, run: FlowRun, found: Found) -> "_Successor | str":
+    def _judge(self, run: FlowRun, found: Found) -> "Successor | str":
         attempt = attempt_number(run.labels) + 1
         job = job_id(run.labels, run.id)
         endings = [body.ending for body in found.get(run.id, ()) if body.ending is not None]
@@ -174,37 +158,34 @@ class Requeue:
         if run.deployment_id is None:
             return f"{verdict.reason}; it cannot be tried again: its deployment was deleted"
         delay = backoff(job, attempt, self._settings.requeue_backoff)
-        return _Successor(run, attempt, verdict.reason, delay)
+        return Successor(run, attempt, verdict.reason, delay)
 
-    async def _make(self, successors: Sequence[_Successor]) -> None:
-        by_deployment: dict[UUID, list[_Successor]] = defaultdict(list)
+    async def _make(self, successors: Sequence[Successor]) -> None:
+        by_deployment: dict[UUID, list[Successor]] = defaultdict(list)
         for successor in successors:
             assert successor.of.deployment_id is not None
             by_deployment[successor.of.deployment_id].append(successor)
         for deployment, group in by_deployment.items():
-            for start in range(0, len(group), _AT_ONCE):
-                await self._make_some(deployment, group[start : start + _AT_ONCE])
+            await self._make_some(deployment, group)
 
-    async def _make_some(self, deployment: UUID, group: Sequence[_Successor]) -> None:
+    async def _make_some(self, deployment: UUID, group: Sequence[Successor]) -> None:
         made: dict[str, FlowRun] = {}
         for _ in range(_TRIES):
             missing = [successor for successor in group if successor.key not in made]
             if not missing:
                 break
+            refused = False
             try:
-                await self._client.request(
-                    "POST",
-                    "/deployments/{id}/create_flow_run/bulk",  # pyright: ignore[reportArgumentType]  # of the REST API, not yet of the client's list
-                    path_params={"id": deployment},
-                    json=[successor.body() for successor in missing],
-                )
+                await self._runs.make(deployment, missing)
             except PrefectHTTPStatusError as error:
                 if error.response.status_code not in (_NOT_FOUND, *_REFUSED):
                     raise
-                break  # for one of them, perhaps
+                refused = True  # for one of them, perhaps
             # Its answer is not to be relied on: where SQLite was locked it says 200 and FAILED, and
             # even what it says was CREATED may have been rolled back.
             made = await self._runs.by_key(successor.key for successor in group)
+            if refused:
+                break
         for successor in group:
             if successor.key in made:
                 continue
@@ -223,21 +204,15 @@ class Requeue:
             + (f", in {s.delay:.0f} s" if s.delay else "")
             for s, id in there
         }
-        self._settled |= told.keys()
+        self._know({s.of.id: id for s, id in there})
         for id, line in told.items():
             _log.info("%s: %s", id, line)
-        await self._runs.mark({s.of.id: id for s, id in there})
         await self._runs.tell(told)
 
-    async def _make_alone(self, successor: _Successor) -> str | None:
+    async def _make_alone(self, successor: Successor) -> str | None:
         """Ask for one successor. Returns why the server will never make it; None where it did."""
         try:
-            await self._client.request(
-                "POST",
-                "/deployments/{id}/create_flow_run",
-                path_params={"id": successor.of.deployment_id},
-                json=successor.body(),
-            )
+            await self._runs.make_one(successor)
         except ObjectNotFound:
             return "its deployment was deleted"
         except PrefectHTTPStatusError as error:
@@ -279,14 +254,3 @@ class Requeue:
         )
         await self._runs.set_state(run.id, state, force=True)
         _log.info("%s: it was %s before it crashed", run.id, state.name)
-
-
-def _decision(history: Sequence[State]) -> State | None:
-    """What was decided about an attempt since it was last put in a queue; None for nothing."""
-    decided = None
-    for state in history:
-        if state.type == StateType.SCHEDULED:
-            decided = None
-        elif state.type in _DECIDED:
-            decided = state
-    return decided

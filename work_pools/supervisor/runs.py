@@ -1,11 +1,13 @@
-"""The questions that the supervisor asks of the Prefect API."""
+"""What the supervisor asks of the Prefect API."""
 
 import asyncio
 import logging
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from contextlib import suppress
-from datetime import UTC, datetime
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Any
 from uuid import UUID
 
 from prefect.client.orchestration import PrefectClient
@@ -24,13 +26,68 @@ from prefect.client.schemas.sorting import FlowRunSort
 from prefect.exceptions import ObjectNotFound
 from pydantic import TypeAdapter, ValidationError
 
-from tasks.contracts import REQUEUED_AS_LABEL, ResultsDirectory, job_id
+from tasks.contracts import (
+    ATTEMPT_LABEL,
+    JOB_ID_LABEL,
+    REQUEUE_OF_LABEL,
+    REQUEUED_AS_LABEL,
+    Queue,
+    ResultsDirectory,
+    job_id,
+    requeue_key,
+)
 from tasks.results.root import ResultsRoot
 
 PAGE = 200  # the server's most
 _AT_ONCE = 8  # requests in flight: SQLite answers one after the other anyway
+_IN_ONE = 20  # runs made in one request: the server takes 100, and locks SQLite meanwhile
 ACTIVE = [StateType.PENDING, StateType.RUNNING, StateType.CANCELLING]
 WORKER_LABEL = "prefect.worker.name"  # set by Prefect's workers on each run they take
+
+
+@dataclass(frozen=True)
+class Successor:
+    """What is asked of the server: another attempt."""
+
+    of: FlowRun
+    attempt: int
+    reason: str
+    """Why there has to be one."""
+    delay: float
+    """Seconds until it is due."""
+
+    @property
+    def key(self) -> str:
+        """The same for every supervisor that asks."""
+        return requeue_key(job_id(self.of.labels, self.of.id), self.attempt)
+
+    def body(self) -> dict[str, Any]:
+        """As the API takes it."""
+        run = self.of
+        labels = {k: v for k, v in run.labels.items() if not k.startswith("prefect.")}
+        body: dict[str, Any] = {
+            "name": run.name,
+            "parameters": run.parameters,
+            # They were accepted once; what they are worth, the job says itself.
+            "enforce_parameter_schema": False,
+            "tags": run.tags,
+            "job_variables": run.job_variables or {},
+            "work_queue_name": Queue.HIGH,
+            "idempotency_key": self.key,
+            "labels": labels
+            | {
+                JOB_ID_LABEL: str(job_id(run.labels, run.id)),
+                ATTEMPT_LABEL: self.attempt,
+                REQUEUE_OF_LABEL: str(run.id),
+            },
+        }
+        if self.delay:
+            due = datetime.now(UTC) + timedelta(seconds=self.delay)
+            body["state"] = {
+                "type": "SCHEDULED",
+                "state_details": {"scheduled_time": due.isoformat()},
+            }
+        return body
 
 
 class Runs:
@@ -104,17 +161,29 @@ class Runs:
         """Propose a state, or, with `force`, set it whatever the run is in."""
         await self._client.set_flow_run_state(id, state, force=force)
 
-    async def mark(self, successors: dict[UUID, UUID]) -> None:
-        """Note at each crashed run which run took its place, should that be deleted one day."""
+    async def make(self, deployment: UUID, successors: Sequence[Successor]) -> None:
+        """Ask for runs of one deployment. Which were made is to be looked up by their keys."""
+        for start in range(0, len(successors), _IN_ONE):
+            await self._client.request(
+                "POST",
+                "/deployments/{id}/create_flow_run/bulk",  # pyright: ignore[reportArgumentType]  # of the REST API, not yet of the client's list
+                path_params={"id": deployment},
+                json=[one.body() for one in successors[start : start + _IN_ONE]],
+            )
 
-        async def mark(id: UUID, successor: UUID) -> None:
-            async with self._gate:
-                with suppress(ObjectNotFound):
-                    await self._client.update_flow_run_labels(
-                        id, {REQUEUED_AS_LABEL: str(successor)}
-                    )
+    async def make_one(self, successor: Successor) -> None:
+        """Ask for one run."""
+        await self._client.request(
+            "POST",
+            "/deployments/{id}/create_flow_run",
+            path_params={"id": successor.of.deployment_id},
+            json=successor.body(),
+        )
 
-        await asyncio.gather(*(mark(id, successor) for id, successor in successors.items()))
+    async def mark(self, id: UUID, successor: UUID) -> None:
+        """Note at a crashed run which run took its place, should that be deleted one day."""
+        with suppress(ObjectNotFound):
+            await self._client.update_flow_run_labels(id, {REQUEUED_AS_LABEL: str(successor)})
 
     async def tell(self, lines: dict[UUID, str]) -> None:
         """A line in the log of each run, for whoever looks at it in the UI."""

@@ -78,6 +78,9 @@ class Supervisor:
                 group.create_task(self._repeat(self._sweep, self._wake, lambda: self._pause))
                 group.create_task(self._repeat(self._report, self._examine, lambda: self._beat))
                 group.create_task(self._repeat(self._reap, asyncio.Event(), lambda: _REAP))
+                group.create_task(
+                    self._repeat(self._requeue.note, self._requeue.made, lambda: _REAP)
+                )
                 group.create_task(self._listen_to_the_server())
                 group.create_task(self._listen_to_the_host())
         finally:
