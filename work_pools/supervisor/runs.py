@@ -41,6 +41,8 @@ from tasks.results.root import ResultsRoot
 PAGE = 200  # the server's most
 _AT_ONCE = 8  # requests in flight: SQLite answers one after the other anyway
 _IN_ONE = 20  # runs made in one request: the server takes 100, and locks SQLite meanwhile
+# Seconds for those who waited to write meanwhile: SQLite refuses whoever has read what they change.
+_BREATH = 0.15
 ACTIVE = [StateType.PENDING, StateType.RUNNING, StateType.CANCELLING]
 WORKER_LABEL = "prefect.worker.name"  # set by Prefect's workers on each run they take
 
@@ -170,6 +172,7 @@ class Runs:
                 path_params={"id": deployment},
                 json=[one.body() for one in successors[start : start + _IN_ONE]],
             )
+            await asyncio.sleep(_BREATH)
 
     async def make_one(self, successor: Successor) -> None:
         """Ask for one run."""
