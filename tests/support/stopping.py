@@ -1,0 +1,78 @@
+"""`prefecture up` stopped with a job running, in one way or another, and started again."""
+
+import signal
+from pathlib import Path
+from uuid import UUID
+
+import docker
+import psutil
+
+from tests.support.platform import Platform, platform_up, wait_until
+
+LONG = {"upper_bound": 4 * 10**9}  # seconds of work: enough to be stopped in the middle
+FOUND = 189_961_812  # primes up to there
+
+
+def processes_of(home: Path) -> list[str]:
+    """Every process whose environment or command names the home."""
+    found: list[str] = []
+    for process in psutil.process_iter():
+        try:
+            words = [*process.cmdline(), *process.environ().values()]
+        except (psutil.NoSuchProcess, psutil.AccessDenied, psutil.ZombieProcess):
+            continue
+        if any(str(home) in word for word in words):
+            found.append(" ".join(process.cmdline()))
+    return found
+
+
+def containers_of(home: Path) -> list[str]:
+    """Every container, running or not, that mounts the home's results."""
+    client = docker.from_env()
+    try:
+        return [
+            str(container.id)
+            for container in client.containers.list(all=True)
+            if any(str(home) in str(mount) for mount in container.attrs["Mounts"])
+        ]
+    finally:
+        client.close()
+
+
+def start_a_long_job(platform: Platform) -> UUID:
+    """Hand one in; it has begun to write when this returns."""
+    job = platform.hand_in("find-primes/normal", LONG, "long")
+    staging = platform.results / ".staging"
+    wait_until(lambda: any(staging.glob("*/files/primes.parquet")), 60, "the job is at work")
+    return job
+
+
+def survives(home: Path, pool: str, stop: signal.Signals) -> None:
+    """Stop it so, and assert that nothing is left behind, and the job done by the next `up`."""
+    with platform_up(home, pool) as platform:
+        job = start_a_long_job(platform)
+        code = platform.stop(stop)
+        assert code == (-stop if stop is signal.SIGKILL else 0), platform.output
+        if stop is signal.SIGKILL:
+            # It cannot end its jobs, which wait for the server to come back, nor a server that one
+            # of their containers is connected to: the next `up` does.
+            if pool == "process":
+                wait_until(
+                    lambda: not [p for p in processes_of(home) if "work_pools.engine" not in p],
+                    30,
+                    "no process left but the job's",
+                )
+        else:
+            assert processes_of(home) == []
+            assert pool == "process" or containers_of(home) == []
+            assert not list((platform.results / ".staging").glob("*"))
+        assert not (platform.results / "long").exists()
+
+    with platform_up(home, pool) as platform:
+        folder = platform.completed(job, "long")
+        assert platform.manifest(job, "long")["summary"]["count"] == FOUND
+        assert [path.name for path in folder.parent.iterdir()] == [str(job)]
+        assert not list((platform.results / ".staging").glob("*"))
+        platform.stop()
+        assert pool == "process" or containers_of(home) == []
+        assert processes_of(home) == []
