@@ -7,11 +7,12 @@ from pathlib import Path
 from typing import Any
 
 from prefect.client.orchestration import PrefectClient
-from prefect.client.schemas.actions import WorkPoolCreate
-from prefect.client.schemas.objects import WorkQueue
+from prefect.client.schemas.actions import WorkPoolCreate, WorkPoolUpdate
+from prefect.client.schemas.objects import WorkPool, WorkQueue
 from prefect.exceptions import ObjectNotFound
 
 from tasks.contracts import Pool, Queue
+from tasks.errors import OperatorError
 from tasks.settings import Settings
 
 TREE = Path(__file__).resolve().parent.parent
@@ -55,9 +56,18 @@ def job_template(pool: Pool, settings: Settings, image: str | None) -> dict[str,
 async def apply_pools(client: PrefectClient, settings: Settings, image: str | None) -> None:
     """Both pools with their queues, high, normal and low in that order of priority."""
     for pool in Pool:
-        template = job_template(pool, settings, image or await _image_of(client, pool))
+        before = await _read_pool(client, pool)
+        template = job_template(pool, settings, image or _image_of(before))
         await client.create_work_pool(
-            WorkPoolCreate(name=pool, type=pool, base_job_template=template), overwrite=True
+            WorkPoolCreate(
+                name=pool,
+                type=pool,
+                base_job_template=template,
+                # Overwriting would take back what is not named.
+                is_paused=before is not None and before.is_paused,
+                concurrency_limit=before and before.concurrency_limit,
+            ),
+            overwrite=True,
         )
         present = {queue.name: queue for queue in await read_queues(client, pool)}
         for priority, queue in enumerate(Queue, start=1):
@@ -72,13 +82,27 @@ async def apply_pools(client: PrefectClient, settings: Settings, image: str | No
                 )
 
 
-async def _image_of(client: PrefectClient, pool: Pool) -> str | None:
-    """The image that a pool's jobs run in now, where there is such a pool."""
+async def scale(client: PrefectClient, pool: Pool, jobs: int | None) -> None:
+    """How many jobs of a pool run at once, on all hosts together; None: as many as workers take.
+
+    Jobs that run are left alone. Raises OperatorError where there is no such pool.
+    """
     try:
-        template = (await client.read_work_pool(pool)).base_job_template
+        await client.update_work_pool(pool, WorkPoolUpdate(concurrency_limit=jobs))
+    except ObjectNotFound as error:
+        raise OperatorError(f"there is no pool {pool} yet: prefecture apply makes it") from error
+
+
+async def _read_pool(client: PrefectClient, pool: str) -> WorkPool | None:
+    try:
+        return await client.read_work_pool(pool)
     except ObjectNotFound:
         return None
-    return template.get("job_configuration", {}).get("image")
+
+
+def _image_of(pool: WorkPool | None) -> str | None:
+    """The image that a pool's jobs run in now, where there is such a pool."""
+    return pool and pool.base_job_template.get("job_configuration", {}).get("image")
 
 
 async def read_queues(client: PrefectClient, pool: str) -> list[WorkQueue]:

@@ -17,6 +17,7 @@ for command in (
     operate.apply,
     operate.supervise,
     operate.status,
+    operate.scale,
     jobs.submit,
     jobs.submit_many,
     jobs.watch,

@@ -12,6 +12,7 @@ from deployments.demo.run import demo as run_demo
 from deployments.embedded import docker_engine, programs
 from deployments.embedded.up import until_stopped
 from deployments.embedded.up import up as run_up
+from deployments.pools import scale as scale_pool
 from deployments.server import connect, server_api
 from deployments.status import read_status
 from tasks.contracts import Pool
@@ -19,7 +20,9 @@ from tasks.errors import OperatorError
 from tasks.settings import get_settings
 
 
-def up(*, pool: Pool | None = None, workers: int = 2, port: int = 4200) -> None:
+def up(
+    *, pool: Pool | None = None, workers: int = 2, most: int | None = None, port: int = 4200
+) -> None:
     """Keep a server, a worker and its supervisor running, until Ctrl-C or SIGTERM.
 
     Parameters
@@ -29,12 +32,41 @@ def up(*, pool: Pool | None = None, workers: int = 2, port: int = 4200) -> None:
         answers.
     workers
         How many jobs run at once.
+    most
+        How many `prefecture scale` can raise that to. Default: no more.
     port
         Where the UI and the API listen, on 127.0.0.1.
     """
     if workers < 1:
         raise OperatorError(f"--workers {workers}: at least 1 job must be able to run")
-    asyncio.run(run_up(get_settings(), pool, workers, port, say))
+    if most is not None and most < workers:
+        raise OperatorError(f"--most {most}: at least as many as --workers, {workers}")
+    asyncio.run(run_up(get_settings(), pool, workers, port, say, most))
+
+
+def scale(jobs: int, *, pool: Pool | None = None) -> None:
+    """Change how many jobs run at once, on all hosts together, while jobs run.
+
+    Those that run are left alone; where they are more, the next starts when enough have ended. A
+    host takes no more than its worker was started for (`prefecture up --most`).
+
+    Parameters
+    ----------
+    jobs
+        At most so many at once. 0: none starts.
+    pool
+        Default: docker where an engine answers.
+    """
+    if jobs < 0:
+        raise OperatorError(f"{jobs} jobs at once: use 0 or more")
+    chosen = pool or _usual_pool(docker_engine.find_engine())
+
+    async def change() -> None:
+        async with connect() as client:
+            await scale_pool(client, chosen, jobs)
+
+    asyncio.run(change())
+    say(f"at most {jobs} jobs at once on pool {chosen}")
 
 
 def apply(*, pool: Pool | None = None) -> None:

@@ -23,6 +23,7 @@ from deployments.embedded.processes import Child, adopt_orphans, kill, leftovers
 from deployments.embedded.programs import HOST, log
 from deployments.embedded.unsettled import end_what_a_kill_left, put_back, remember
 from deployments.notifications.inbox import follow_ends, line
+from deployments.pools import scale
 from tasks.contracts import Pool
 from tasks.errors import OperatorError
 from tasks.settings import Settings
@@ -47,11 +48,12 @@ class Running:
 
 @asynccontextmanager
 async def running(
-    settings: Settings, pool: Pool | None, slots: int, port: int, say: Say
+    settings: Settings, pool: Pool | None, slots: int, port: int, say: Say, most: int | None = None
 ) -> AsyncGenerator[Running]:
     """Start everything, and end everything when the block ends; jobs that run go back in the queue.
 
-    `slots` is how many jobs run at once. Raises OperatorError where something stands in the way.
+    `slots` is how many jobs run at once, until `scale` says otherwise, and `most` how many it can
+    raise that to. Raises OperatorError where something stands in the way.
     """
     adopt_orphans()
     with lock(settings.home):
@@ -73,7 +75,7 @@ async def running(
         )
         runner = Child(
             "worker",
-            programs.worker(pool, worker, slots),
+            programs.worker(pool, worker, most or slots),
             programs.worker_env(settings, worker, api_url),
             log(settings, "worker"),
             say,
@@ -103,6 +105,8 @@ async def running(
             await _until_healthy(server, api_url)
             undo.enter_context(temporary_settings({PREFECT_API_URL: api_url}))
             count = await apply(pool, settings, api_url, image, say)
+            async with get_client() as client:
+                await scale(client, pool, slots if most else None)
             if all([await put_back(settings, last, say) for last in unsettled]):
                 remember(settings, [worker])
             undo.push_async_callback(notifier.stop)
@@ -120,9 +124,11 @@ async def running(
             yield Running(api_url, f"http://{HOST}:{port}", pool, worker, count)
 
 
-async def up(settings: Settings, pool: Pool | None, slots: int, port: int, say: Say) -> None:
+async def up(
+    settings: Settings, pool: Pool | None, slots: int, port: int, say: Say, most: int | None
+) -> None:
     """Run until Ctrl-C, SIGTERM or the end of the terminal."""
-    await until_stopped(_run(settings, pool, slots, port, say), say)
+    await until_stopped(_run(settings, pool, slots, port, say, most), say)
 
 
 async def show_ends(say: Say, jobs: Collection[UUID] = ()) -> None:
@@ -170,8 +176,10 @@ async def _kill_leftovers() -> None:
     await kill(leftovers())
 
 
-async def _run(settings: Settings, pool: Pool | None, slots: int, port: int, say: Say) -> None:
-    async with running(settings, pool, slots, port, say) as here:
+async def _run(
+    settings: Settings, pool: Pool | None, slots: int, port: int, say: Say, most: int | None
+) -> None:
+    async with running(settings, pool, slots, port, say, most) as here:
         say(f"UI       {here.ui_url}")
         say(f"API      {here.api_url}")
         say(f"pool     {here.pool}, {slots} jobs at once, {here.deployments} deployments")

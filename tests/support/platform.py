@@ -184,6 +184,7 @@ def platform_up(
     slots: int = 2,
     ready: str = "ready",
     settings: Mapping[str, str] | None = None,
+    most: int | None = None,
 ) -> Generator[Platform]:
     """`prefecture up` in a home of its own, stopped at the end if it still runs.
 
@@ -200,6 +201,7 @@ def platform_up(
             ends_with_us(
                 *(str(BIN / "prefecture"), "up", "--pool", pool),
                 *("--workers", str(slots), "--port", str(port)),
+                *(() if most is None else ("--most", str(most))),
             ),
             env=environment,
             stdout=output,
