@@ -1,6 +1,6 @@
 """average-files: the mean of every index over very many files of numbers."""
 
-from tasks.averages.job import average, find_numbers
+from tasks.averages.job import average
 from tasks.contracts import AverageFiles, Receipt, ResultsDirectory
 from tasks.job import compute_task, open_job
 
@@ -9,12 +9,11 @@ from tasks.job import compute_task, open_job
 async def average_files(payload: AverageFiles, results_directory: ResultsDirectory) -> Receipt:
     """Write the mean of the files' first numbers, of their second ones and so on.
 
-    Each is the exact mean rounded to float64, so that no order of files and no number of threads
+    Each is the exact mean rounded to float64, so that no order of files and no number of workers
     changes a bit of it. Nothing is published where a file is shorter than another, holds what is
     no number, or changes meanwhile.
     """
     async with open_job(results_directory) as job:
-        files = await find_numbers(payload)
-        summary = await average(files, payload, job.stage)
+        summary = await average(payload, job)
         notes = f"The means of **{summary.numbers:,} numbers** over **{summary.files:,} files**."
         return await job.publish(summary.model_dump(), notes)

@@ -58,7 +58,7 @@ def compute_task(name: str) -> Callable[[_Body[P]], Flow[P, Coroutine[Any, Any, 
         async def attempt(*args: P.args, **kwargs: P.kwargs) -> _Returned | State:
             try:
                 given = inspect.signature(body).bind(*args, **kwargs).arguments
-                parameters = _validated(body, given)
+                parameters = validated(body, given)
                 _say_that_it_began()
                 receipt = await _standing(parameters["results_directory"])
                 if receipt is None:
@@ -67,18 +67,8 @@ def compute_task(name: str) -> Callable[[_Body[P]], Flow[P, Coroutine[Any, Any, 
             except StageDiscarded as error:
                 # Failed would be the job's last word, which another attempt has by now: a crash.
                 raise Abort(str(error)) from error
-            except PrefectureError as error:
-                get_run_logger().error("%s", error)
-                return Failed(message=str(error))
-            except OSError as error:
-                if error.errno not in _NO_ROOM:
-                    raise
-                message = str(local.unwritable(get_settings().written, error))
-                get_run_logger().error("%s", message)
-                return Failed(message=message)
-            except asyncio.CancelledError:
-                _end_soon()
-                raise
+            except (PrefectureError, OSError, asyncio.CancelledError) as error:
+                return ended(error)
 
         made = flow(
             name=name,
@@ -90,6 +80,22 @@ def compute_task(name: str) -> Callable[[_Body[P]], Flow[P, Coroutine[Any, Any, 
         return cast(Flow[P, Coroutine[Any, Any, _Returned]], made)
 
     return decorate
+
+
+def ended(error: BaseException) -> State:
+    """The state that an error of ours, or a full disk, ends a run in: Failed, with one line.
+
+    Raises any other again; where the run is being stopped, its process ends soon after.
+    """
+    if isinstance(error, asyncio.CancelledError):
+        _end_soon()
+        raise error
+    if isinstance(error, OSError):
+        if error.errno not in _NO_ROOM:
+            raise error
+        error = local.unwritable(get_settings().written, error)
+    get_run_logger().error("%s", error)
+    return Failed(message=str(error))
 
 
 def _result_storage() -> str:
@@ -111,7 +117,7 @@ def _end_soon() -> None:
         end.start()
 
 
-def _validated(body: Callable[..., Any], given: dict[str, Any]) -> dict[str, Any]:
+def validated(body: Callable[..., Any], given: dict[str, Any]) -> dict[str, Any]:
     """The parameters as the types that `body` names. Raises InvalidPayload with one line."""
     hints = get_type_hints(body, include_extras=True)
     parameters: dict[str, Any] = {}
@@ -146,7 +152,7 @@ class Job:
         below it. Of several attempts at one job only the first publishes; the others return its
         receipt.
         """
-        files = await _off_the_loop(self.results, "store the files", self.stage.store)
+        files = await off_the_loop(self.results, "store the files", self.stage.store)
         manifest = Manifest(
             job=self.id,
             task=self.task,
@@ -160,7 +166,7 @@ class Job:
             files=files,
         )
         publish = functools.partial(self.stage.publish, manifest)
-        result = await _off_the_loop(self.results, "publish the result", publish)
+        result = await off_the_loop(self.results, "publish the result", publish)
         get_run_logger().info(
             "published %s files, %s bytes: %s",
             f"{len(result.manifest.files):,}",
@@ -173,10 +179,10 @@ class Job:
 @asynccontextmanager
 async def open_job(results_directory: str) -> AsyncGenerator[Job]:
     """The job of the flow run that calls this, with a stage that is removed when the block ends."""
-    run, task = _this_run()
+    run, task = this_run()
     job = job_id(run.labels, run.id)
     root = open_results(get_settings())
-    async with _in_threads(root.open_stage(results_directory, job, run.id)) as stage:
+    async with in_threads(root.open_stage(results_directory, job, run.id)) as stage:
         yield Job(
             id=job,
             attempt=attempt_number(run.labels),
@@ -190,7 +196,7 @@ async def open_job(results_directory: str) -> AsyncGenerator[Job]:
 
 
 @asynccontextmanager
-async def _in_threads(manager: AbstractContextManager[T]) -> AsyncGenerator[T]:
+async def in_threads(manager: AbstractContextManager[T]) -> AsyncGenerator[T]:
     """A context manager whose beginning and end block."""
     value = await asyncio.to_thread(manager.__enter__)
     try:
@@ -202,14 +208,14 @@ async def _in_threads(manager: AbstractContextManager[T]) -> AsyncGenerator[T]:
         await asyncio.to_thread(manager.__exit__, None, None, None)
 
 
-async def _off_the_loop(root: ResultsRoot, doing: str, work: Callable[[], T]) -> T:
+async def off_the_loop(root: ResultsRoot, doing: str, work: Callable[[], T]) -> T:
     """Blocking work in a thread, and where a storage may be away for a moment, as a step."""
     if root.passes_away:
         return await in_patience(doing, work)
     return await asyncio.to_thread(work)
 
 
-def _this_run() -> tuple[FlowRun, str]:
+def this_run() -> tuple[FlowRun, str]:
     """The flow run that calls this, and the name of its compute task."""
     context = FlowRunContext.get()
     if context is None or context.flow_run is None:
@@ -218,7 +224,7 @@ def _this_run() -> tuple[FlowRun, str]:
 
 
 def _say_that_it_began() -> None:
-    run, task = _this_run()
+    run, task = this_run()
     attempt = attempt_number(run.labels)
     job_moved(JobStarted(**about(run, task), attempt=attempt, flow_run=run.id))
 
@@ -228,10 +234,10 @@ async def _standing(results_directory: str) -> Receipt | None:
 
     It may have ended before it could say so. Raises CorruptResult where the manifest is no good.
     """
-    run, _ = _this_run()
+    run, _ = this_run()
     job, root = job_id(run.labels, run.id), open_results(get_settings())
     find = functools.partial(root.find, results_directory, job)
-    result = await _off_the_loop(root, "look for an earlier result", find)
+    result = await off_the_loop(root, "look for an earlier result", find)
     if result is None:
         return None
     attempt = result.manifest.attempt

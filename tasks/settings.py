@@ -115,6 +115,31 @@ class Settings(BaseSettings):
         description="Memory that average-files keeps sums in, 16 bytes each; longer files are read "
         "in as many rounds as that takes.",
     )
+    copy_after: float = Field(
+        default=0.75,
+        ge=0,
+        le=1,
+        description="Share of the parts of an average-files job, done before a slow one is done "
+        "a second time.",
+    )
+    copy_factor: float = Field(
+        default=1.2,
+        ge=1,
+        description="Times the mean of the finished that a part takes before it counts as slow.",
+    )
+    copy_most: float = Field(
+        default=0.1,
+        ge=0,
+        le=1,
+        description="Parts done a second time, as a share of all; where it is not 0, one always "
+        "may be.",
+    )
+    copy_seconds: float = Field(
+        default=30,
+        ge=0,
+        description="Seconds over the mean that a part takes before it counts as slow, where there "
+        "are four parts or fewer.",
+    )
     container_user: str | None = Field(
         default=None,
         pattern=r"^[1-9][0-9]*:[1-9][0-9]*$",
@@ -210,6 +235,10 @@ class Settings(BaseSettings):
             "PREFECTURE_RESULTS_ROOT": str(self.results),
             "PREFECTURE_CPUS": str(self.cpus),
             "PREFECTURE_SUM_MEMORY": str(int(self.sum_memory)),
+            "PREFECTURE_COPY_AFTER": str(self.copy_after),
+            "PREFECTURE_COPY_FACTOR": str(self.copy_factor),
+            "PREFECTURE_COPY_MOST": str(self.copy_most),
+            "PREFECTURE_COPY_SECONDS": str(self.copy_seconds),
             "VIPS_CONCURRENCY": str(self.cpus),  # libvips would take every CPU of the host
             # A job outlives its server for two minutes or so: 2 + 4 + … + 64 s. Past that it ends;
             # a result that it has published by then stands, and the next attempt finds it.

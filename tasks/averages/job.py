@@ -1,83 +1,241 @@
-"""The files of a job to the means in its stage, with its progress told."""
+"""The files of a job to the means in its stage: by this run alone, or shared with others."""
 
 import asyncio
 import time
-from collections.abc import Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Mapping, Sequence
+from datetime import timedelta
+from functools import partial
+from typing import Any
 
+from prefect import get_client
+from prefect.client.schemas.objects import StateType
 from pydantic import BaseModel
 
-from tasks.averages.generated import generated_files
+from tasks.averages.copies import CopyRule
+from tasks.averages.helping_runs import FlowRuns
+from tasks.averages.live import Live, show
 from tasks.averages.means import writing
-from tasks.averages.place import Rules
-from tasks.averages.sums import Tally, stripes
-from tasks.contracts import AverageFiles
+from tasks.averages.partition import Cost, Part, partition, size_of_parts
+from tasks.averages.reading.generated import generated_files
+from tasks.averages.reading.place import Rules
+from tasks.averages.sharing import Share, listing
+from tasks.averages.spread import Spread
+from tasks.averages.sums import Stripe, stripes
+from tasks.averages.sums_files import Done
+from tasks.averages.tally import Tally
+from tasks.contracts import AverageFiles, SumFiles
+from tasks.errors import UnreadableInput
 from tasks.inputs import InputFile
-from tasks.progress import Progress, show_progress
-from tasks.results.root import Workplace
-from tasks.settings import get_settings
+from tasks.job import Job, in_threads, off_the_loop, this_run
+from tasks.settings import Settings, get_settings
 from tasks.sources import find_inputs
+from tasks.storage.opening import open_results
 
-_INTERVAL = 0.5  # seconds between looks at how far it is
+_LOOK = 10.0  # seconds between a helper's looks whether it is still wanted
 
 
 class AverageSummary(BaseModel, frozen=True):
-    """What was averaged: so many files, of so many numbers each."""
+    """What was averaged: so many files, of so many numbers each, and how."""
 
     files: int
     numbers: int
     bytes: int
     """Of all files."""
+    phases: int
+    """1 where this run did it alone; 2 where sums were made first and put together then."""
+    runs: int
+    """Parts that the files were divided in."""
+    copied: int
+    """Parts that a second run was given, because the first was slow."""
     seconds: float
     """From the first file's opening to the last mean's writing."""
 
 
-async def find_numbers(payload: AverageFiles) -> Sequence[InputFile]:
-    """The files that the payload's source names, or those that it wants to be generated.
+async def average(payload: AverageFiles, job: Job) -> AverageSummary:
+    """Write the means of the payload's files to the job's stage, and what else is asked for.
 
-    Raises as `find_inputs`.
+    Raises SourceNotFound, StorageUnavailable, and UnreadableInput naming the file.
     """
+    files = await _find(payload)
+    began = time.monotonic()
+    async with show(len(files)) as live:
+        if payload.workers > 1 and (parts := await _parts(files, payload, job)):
+            numbers, size = await _shared(files, parts, payload, job, live)
+        else:
+            parts = [Part(0, len(files))]
+            tally = live.tally = Tally(len(files))
+            await _write(_alone(files, payload, job, tally), len(files), payload, job)
+            numbers, size = tally.length, tally.bytes
+    return AverageSummary(
+        files=len(files),
+        numbers=numbers,
+        bytes=size,
+        phases=1 if len(parts) == 1 else 2,
+        runs=len(parts),
+        copied=live.spread.copied if live.spread else 0,
+        seconds=round(time.monotonic() - began, 3),
+    )
+
+
+async def sum_part(part: SumFiles) -> None:
+    """Do one part for the job that wants it. Raises StageDiscarded where none does any more."""
+    settings, (run, _) = get_settings(), this_run()
+    root = open_results(settings)
+    store = root.parts(part.directory, part.job, part.stage)
+    await off_the_loop(root, "look for the job", store.names)
+    files = await _find(part.of)
+    if listing(files) != part.listing:
+        raise UnreadableInput(
+            "the source has other files than when the job began: leave them alone until it has "
+            "ended, and submit it again"
+        )
+    wanted = Part(part.first, part.end)
+    async with (
+        in_threads(root.open_stage(part.directory, part.job, run.id)) as stage,
+        show(wanted.files) as live,
+    ):
+        live.tally = Tally(wanted.files)
+        share = Share(
+            files, store, stage.scratch, settings.cpus, part.memory, _rules(part.of),
+            partial(off_the_loop, root),
+        )  # fmt: skip
+        wanted_still = partial(off_the_loop, root, "look for the job", store.names)
+        await _as_long_as(wanted_still, share.make(wanted, live.tally))
+
+
+async def _as_long_as(
+    wanted: Callable[[], Awaitable[object]], work: Coroutine[Any, Any, None]
+) -> None:
+    """Do work, and give it up when `wanted`, asked now and then, raises."""
+    task = asyncio.create_task(work)
+    try:
+        while not task.done():
+            await asyncio.wait({task}, timeout=_LOOK)
+            await wanted()
+        await task
+    finally:
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+
+
+async def _find(payload: AverageFiles) -> Sequence[InputFile]:
+    """The files that the payload's source names, or those that it wants to be generated."""
     if "generate" in payload.model_fields_set:
         return generated_files(payload.generate)
     return await find_inputs(payload.source)
 
 
-async def average(
-    files: Sequence[InputFile], payload: AverageFiles, stage: Workplace
-) -> AverageSummary:
-    """Write the means of the files to the stage: means.parquet, and what else is asked for.
+async def _write(
+    sums: AsyncGenerator[tuple[Stripe, int]], files: int, payload: AverageFiles, job: Job
+) -> None:
+    with writing(job.stage.files, frozenset(payload.also)) as means:
+        async for stripe, length in sums:
+            for part in stripe.means(files, length):
+                await asyncio.to_thread(means.write, part)
 
-    Raises UnreadableInput naming the file, as tasks.averages.sums does.
-    """
+
+def _alone(
+    files: Sequence[InputFile], payload: AverageFiles, job: Job, tally: Tally
+) -> AsyncGenerator[tuple[Stripe, int]]:
     settings = get_settings()
-    tally = Tally(len(files))
-    began = time.monotonic()
-    async with show_progress(f"{len(files):,} files") as progress:
-        ticker = asyncio.create_task(_tell(tally, progress))
-        try:
-            with writing(stage.files, frozenset(payload.also)) as means:
-                async for stripe, length in stripes(
-                    files,
-                    stage.scratch,
-                    threads=settings.cpus,
-                    memory=settings.sum_memory,
-                    rules=Rules(refuse=payload.not_finite == "refuse"),
-                    tally=tally,
-                ):
-                    for part in stripe.means(len(files), length):
-                        await asyncio.to_thread(means.write, part)
-        finally:
-            ticker.cancel()
-            await asyncio.gather(ticker, return_exceptions=True)
-        progress.fraction, progress.text = 1.0, tally.text()
-    return AverageSummary(
-        files=len(files),
-        numbers=tally.length,
-        bytes=tally.bytes,
-        seconds=round(time.monotonic() - began, 3),
+    return stripes(
+        files,
+        job.stage.scratch,
+        threads=settings.cpus,
+        memory=settings.sum_memory,
+        rules=_rules(payload),
+        tally=tally,
     )
 
 
-async def _tell(tally: Tally, progress: Progress) -> None:
-    while True:
-        progress.fraction, progress.text = tally.fraction(), tally.text()
-        await asyncio.sleep(_INTERVAL)
+async def _parts(files: Sequence[InputFile], payload: AverageFiles, job: Job) -> list[Part] | None:
+    """How the files are divided; None where that is worth nothing."""
+    if "partition" in payload.model_fields_set:
+        size = payload.partition
+    else:
+        cost = Cost(await _start_cost(job), await _file_cost(files, payload, job))
+        size = size_of_parts(len(files), payload.workers, cost)
+    return partition(len(files), size) if size < len(files) else None
+
+
+async def _start_cost(job: Job) -> float:
+    """Seconds from this run's taking by its worker to its start, as the server has noted them."""
+    async with get_client() as client:
+        states = await client.read_flow_run_states(job.flow_run)
+    times = {state.type: state.timestamp for state in states}
+    if not {StateType.PENDING, StateType.RUNNING} <= times.keys():
+        return 0.0
+    return (times[StateType.RUNNING] - times[StateType.PENDING]) / timedelta(seconds=1)
+
+
+async def _file_cost(files: Sequence[InputFile], payload: AverageFiles, job: Job) -> float:
+    """Seconds that the first file takes."""
+    began = time.monotonic()
+    async for _ in _alone(files[:1], payload, job, Tally(1)):
+        pass
+    return time.monotonic() - began
+
+
+async def _shared(
+    files: Sequence[InputFile],
+    parts: Sequence[Part],
+    payload: AverageFiles,
+    job: Job,
+    live: Live,
+) -> tuple[int, int]:
+    """The same by several runs. Returns how many numbers each file has, and all files' bytes."""
+    settings, store = get_settings(), job.stage.parts
+    patiently = partial(off_the_loop, job.results)
+    share = Share(
+        files, store, job.stage.scratch, settings.cpus, settings.sum_memory, _rules(payload),
+        patiently,
+    )  # fmt: skip
+    await patiently("make room for the parts", store.open)
+    done: dict[Part, Done] = {}
+
+    async def finished() -> Mapping[Part, float]:
+        done.update(await share.finished(done))
+        return {part: one.seconds for part, one in done.items()}
+
+    async def do(part: Part) -> None:
+        live.tally = Tally(part.files)
+        await share.make(part, live.tally)
+
+    run, _ = this_run()
+    async with get_client() as client:
+        helpers = FlowRuns(client, run, _wanted(files, payload, job, settings))
+        live.spread = Spread(parts, payload.workers, helpers, finished, do, _rule(settings))
+        await live.spread.run()
+    await _write(share.together(done), len(files), payload, job)
+    if payload.keep_sums:
+        await share.keep(done, job.stage.files / "sums")
+    await patiently("remove the parts", store.clear)
+    return next(iter(done.values())).length, sum(one.bytes for one in done.values())
+
+
+def _wanted(
+    files: Sequence[InputFile], payload: AverageFiles, job: Job, settings: Settings
+) -> SumFiles:
+    return SumFiles(
+        of=payload,
+        job=job.id,
+        directory=job.parameters["results_directory"],
+        stage=job.stage.name,
+        listing=listing(files),
+        memory=settings.sum_memory,
+        first=0,
+        end=len(files),
+    )
+
+
+def _rule(settings: Settings) -> CopyRule:
+    return CopyRule(
+        share=settings.copy_after,
+        factor=settings.copy_factor,
+        most=settings.copy_most,
+        seconds=settings.copy_seconds,
+    )
+
+
+def _rules(payload: AverageFiles) -> Rules:
+    return Rules(refuse=payload.not_finite == "refuse")

@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.csv as pc
 import pyarrow.parquet as pq
 
-from tasks.averages.exact import Floats
+from tasks.averages.reading.exact import Floats
 from tasks.contracts import NumbersFormat
 
 _SCHEMA = pa.schema([pa.field("mean", pa.float64(), nullable=False)])

@@ -13,63 +13,15 @@ from threading import Lock
 
 import numpy as np
 
-from tasks.averages.exact import ExactSum, Floats
-from tasks.averages.place import BLOCK, LEAVE_ALONE, WRITE_A_NUMBER, Place, Rules
-from tasks.averages.readers import Buffers, reader
+from tasks.averages.reading.exact import ExactSum, Floats
+from tasks.averages.reading.place import BLOCK, LEAVE_ALONE, WRITE_A_NUMBER, Place, Rules
+from tasks.averages.reading.readers import Buffers, reader
+from tasks.averages.tally import Tally
 from tasks.errors import UnreadableInput
 from tasks.inputs import InputFile
 
 _PART = 32  # blocks whose means are made and written at a time: a million numbers
 BYTES_PER_NUMBER = 16  # of an exact sum: two components
-
-
-@dataclass
-class Tally:
-    """How far it is; read by others while threads write it, each in its turn."""
-
-    files: int
-    """All there are."""
-    files_done: int = 0
-    """Read to the end of the stripe."""
-    bytes: int = 0
-    """Of the files opened so far."""
-    numbers: int = 0
-    """Read so far, of all files."""
-    length: int = 0
-    """Of a file, in numbers; as far as the rounds so far have come, until the last."""
-    before: int = 0
-    """The same without the last of those rounds."""
-    rounds: int = 1
-    """One for each stripe so far."""
-    expected: int = 0
-    """Numbers of each file in this round; 0 until the first was read."""
-    _turn: Lock = field(default_factory=Lock, repr=False)
-
-    def opened(self, bytes: int) -> None:
-        """A file of that size was opened for the first time."""
-        with self._turn:
-            self.bytes += bytes
-
-    def read(self, numbers: int) -> None:
-        """So many numbers more of a file were read."""
-        with self._turn:
-            self.numbers += numbers
-
-    def finished(self, numbers: int) -> None:
-        """A file has given all its numbers to this round."""
-        with self._turn:
-            self.files_done += 1
-            self.expected = self.expected or numbers
-
-    def fraction(self) -> float:
-        """The share of this round that is done."""
-        done = self.numbers - self.before * self.files
-        return min(done / (self.expected * self.files), 1.0) if self.expected else 0.0
-
-    def text(self) -> str:
-        """How far it is in a few words."""
-        more = f", round {self.rounds}" if self.rounds > 1 else ""
-        return f"{self.files_done:,} of {self.files:,} files{more}"
 
 
 class Stripe:
@@ -91,6 +43,20 @@ class Stripe:
                 return False
             done += len(part)
         return True
+
+    def add_sums(
+        self, block: int, missing: Floats, components: Sequence[Floats], error: Floats
+    ) -> bool:
+        """Add the sums of a block of indices, made elsewhere. Returns False where one is spoilt."""
+        room = min(BLOCK, self.size - block * BLOCK)
+        return self._blocks[block].add_sums(missing, components, room, error)
+
+    def blocks(self, length: int) -> list[list[Floats]]:
+        """The first `length` indices in blocks: how many are missing, and the sums' components."""
+        blocks = self._blocks[: -(-length // BLOCK)]
+        return [
+            block.rows(min(BLOCK, length - number * BLOCK)) for number, block in enumerate(blocks)
+        ]
 
     def means(self, files: int, length: int) -> Generator[Floats]:
         """The means of the first `length` indices, a part at a time.
@@ -131,6 +97,23 @@ class _Block:
                 self.missing[start : start + len(numbers)] += np.isnan(numbers)
                 numbers = np.nan_to_num(numbers, nan=0.0)
             return self.sums.add(numbers, error, start)
+
+    def add_sums(
+        self, missing: Floats, components: Sequence[Floats], room: int, error: Floats
+    ) -> bool:
+        with self.lock:
+            if self.sums is None:
+                self.sums = ExactSum(room)
+            if missing.any():
+                if self.missing is None:
+                    self.missing = np.zeros(room)
+                self.missing[: len(missing)] += missing
+            return all(self.sums.add(component, error) for component in components)
+
+    def rows(self, size: int) -> list[Floats]:
+        assert self.sums is not None
+        missing = np.zeros(size) if self.missing is None else self.missing[:size]
+        return [missing, *(component[:size] for component in self.sums.components())]
 
     def mean(self, files: int) -> Floats:
         assert self.sums is not None
@@ -220,6 +203,11 @@ def _spoilt(name: str, index: int, numbers: Floats) -> UnreadableInput:
     )
 
 
+def size_of_stripes(memory: int) -> int:
+    """How many indices have their sums in so many bytes, in whole blocks."""
+    return max(BLOCK, memory // BYTES_PER_NUMBER // BLOCK * BLOCK)
+
+
 async def stripes(
     files: Sequence[InputFile],
     scratch: Path,
@@ -235,7 +223,7 @@ async def stripes(
     UnreadableInput naming the file that is of another length, holds what is no number, or is not
     any more what it was.
     """
-    size = max(BLOCK, memory // BYTES_PER_NUMBER // BLOCK * BLOCK)
+    size = size_of_stripes(memory)
     buffers = [Buffers() for _ in range(min(threads, len(files)))]
     places: dict[str, Place] = {}
     first = 0

@@ -35,6 +35,7 @@ from tasks.contracts.payloads import (
     ImageFormat,
     NumbersFormat,
     Payload,
+    SumFiles,
 )
 from tasks.contracts.published import RESULT_BLOCK, Manifest, PublishedFile, Receipt
 
@@ -65,6 +66,7 @@ __all__ = [
     "ResultsDirectory",
     "S3Address",
     "Source",
+    "SumFiles",
     "attempt_number",
     "job_id",
     "requeue_key",

@@ -1,10 +1,11 @@
 """What each compute task is given to work on."""
 
 from typing import Annotated, Any, Literal
+from uuid import UUID
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from tasks.contracts.names import Source
+from tasks.contracts.names import ResultsDirectory, Source
 
 ImageFormat = Literal["jpeg", "png", "webp", "avif", "tiff"]
 
@@ -145,8 +146,53 @@ class AverageFiles(Payload):
         ),
     ] = "refuse"
 
+    workers: Annotated[
+        int,
+        Field(
+            title="Workers",
+            description="Up to how many runs share the work, this job's own included.",
+            ge=1,
+            le=256,
+            examples=[4],
+        ),
+    ] = 1
+    partition: Annotated[
+        int,
+        Field(
+            default_factory=_nothing,
+            title="Partition",
+            description="Files that each of those runs is given; chosen by cost if left out.",
+            ge=1,
+            le=100_000,
+            examples=[100],
+        ),
+    ]
+    keep_sums: Annotated[
+        bool,
+        Field(
+            title="Keep sums",
+            description="Publish the sums of the parts too, in the folder sums.",
+            examples=[True],
+        ),
+    ] = False
+
     @model_validator(mode="after")
     def _has_one_source(self) -> "AverageFiles":
         if ("source" in self.model_fields_set) == ("generate" in self.model_fields_set):
             raise ValueError("name either a source, or files to generate")
         return self
+
+
+class SumFiles(Payload):
+    """Some of the files of a job of average-files, for a run that helps it."""
+
+    of: AverageFiles
+    job: UUID
+    directory: ResultsDirectory
+    stage: Annotated[
+        str, Field(description="Of the attempt that wants the sums.", pattern=r"^[0-9a-f.-]+$")
+    ]
+    listing: Annotated[str, Field(description="Of all files, as the attempt saw them.")]
+    memory: Annotated[int, Field(description="For sums, in bytes.", ge=1)]
+    first: Annotated[int, Field(ge=0)]
+    end: Annotated[int, Field(ge=1)]

@@ -117,9 +117,9 @@ def publish(stage: Stage, manifest: Manifest) -> Manifest:
         raise name_taken()
     with writing(stage.results):
         path.write_text(manifest.model_dump_json(indent=2) + "\n")
-        _flush(path)
+        flush(path)
         for folder in [*(p for p in stage.files.rglob("*") if p.is_dir()), stage.files]:
-            _flush(folder)
+            flush(folder)
         _check_place(stage.results, stage.target)
         stage.target.parent.mkdir(parents=True, exist_ok=True)
         try:
@@ -130,7 +130,7 @@ def publish(stage: Stage, manifest: Manifest) -> Manifest:
             raise
         # Up to the root, because the directory's own folders may be new as well.
         for folder in stage.target.parents:
-            _flush(folder)
+            flush(folder)
             if folder == stage.results:
                 break
     return manifest
@@ -237,7 +237,7 @@ def _check_place(root: Path, target: Path) -> None:
 
 
 def _seal(path: Path, name: str) -> PublishedFile:
-    _flush(path)
+    flush(path)
     return PublishedFile(path=name, bytes=path.stat().st_size, sha256=sha256(path))
 
 
@@ -247,7 +247,8 @@ def sha256(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def _flush(path: Path) -> None:
+def flush(path: Path) -> None:
+    """Bring what was written to a file or folder to the disk."""
     handle = os.open(path, os.O_RDONLY)
     try:
         os.fsync(handle)

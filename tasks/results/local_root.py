@@ -9,6 +9,7 @@ from uuid import UUID
 
 from tasks.contracts import Manifest, PublishedFile
 from tasks.results import local
+from tasks.results.parts import FOLDER, LocalParts
 
 
 @dataclass(frozen=True)
@@ -58,6 +59,16 @@ class LocalStage:
         """What is not."""
         return self.stage.scratch
 
+    @property
+    def name(self) -> str:
+        """Of its folder."""
+        return self.stage.files.parent.name
+
+    @property
+    def parts(self) -> LocalParts:
+        """In a folder beside the files."""
+        return LocalParts(self.stage.files.parent / FOLDER)
+
     def store(self) -> list[PublishedFile]:
         """Flush the files, which are where they stay already."""
         return local.inventory(self.files)
@@ -79,6 +90,10 @@ class LocalRoot:
         """A stage for one attempt; see tasks.results.local."""
         with local.open_stage(self.root, directory, job, attempt) as stage:
             yield LocalStage(stage)
+
+    def parts(self, directory: str, job: UUID, stage: str) -> LocalParts:
+        """In the folder of that stage."""
+        return LocalParts(self.root / local.STAGING / stage / FOLDER)
 
     def staged(self) -> set[tuple[UUID, UUID]]:
         """The job and the attempt of every stage there."""

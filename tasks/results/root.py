@@ -11,6 +11,7 @@ from typing import Protocol
 from uuid import UUID
 
 from tasks.contracts import Manifest, PublishedFile
+from tasks.results.parts import Parts
 
 
 class Result(Protocol):
@@ -65,6 +66,16 @@ class Workplace(Protocol):
 class Stage(Workplace, Protocol):
     """Where one attempt works, until it publishes or is discarded."""
 
+    @property
+    def name(self) -> str:
+        """What others find its parts by."""
+        ...
+
+    @property
+    def parts(self) -> Parts:
+        """What others hand to this attempt; cleared by whoever opened it, before it publishes."""
+        ...
+
     def store(self) -> list[PublishedFile]:
         """Bring the files to where they stay; again, after an error, only those that are missing.
 
@@ -96,6 +107,10 @@ class ResultsRoot(Protocol):
         Raises InvalidPayload where `directory` cannot hold a result, ResultsUnwritable where the
         stage cannot be written, StageDiscarded where the block fails because someone removed it.
         """
+        ...
+
+    def parts(self, directory: str, job: UUID, stage: str) -> Parts:
+        """The parts of another attempt's stage, of that name."""
         ...
 
     def staged(self) -> set[tuple[UUID, UUID]]:

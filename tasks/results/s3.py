@@ -23,8 +23,9 @@ from uuid import UUID
 from tasks.contracts import S3Address
 from tasks.errors import PrefectureError, StageDiscarded
 from tasks.results import local
+from tasks.results.parts import S3Parts
 from tasks.results.s3_result import S3Result, read_manifest, reading, writing
-from tasks.results.s3_stage import STORED, S3Stage, is_on_its_way
+from tasks.results.s3_stage import STORED, S3Stage, is_on_its_way, parts_of
 from tasks.storage.faults import error_code, s3_errors
 
 if TYPE_CHECKING:
@@ -83,6 +84,10 @@ class S3Root:
                 local.discard(folder)
             else:
                 self._leave(stage)
+
+    def parts(self, directory: str, job: UUID, stage: str) -> S3Parts:
+        """Under the keys of that attempt."""
+        return S3Parts(lambda: self.client, parts_of(self._place(directory, job), stage))
 
     def staged(self) -> set[tuple[UUID, UUID]]:
         """The job and the attempt of every stage on this host."""

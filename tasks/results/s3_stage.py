@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from tasks.contracts import Manifest, PublishedFile, S3Address
 from tasks.errors import StageDiscarded, StorageUnavailable
 from tasks.results import local
+from tasks.results.parts import FOLDER, S3Parts
 from tasks.results.s3_result import AT_ONCE, S3Result, read_manifest, transfer_config, writing
 from tasks.storage.faults import is_passing, s3_errors, status
 
@@ -51,6 +52,11 @@ class S3Stage:
     def scratch(self) -> Path:
         """What is not."""
         return self.folder / "scratch"
+
+    @property
+    def parts(self) -> S3Parts:
+        """Under a key of the attempt's own."""
+        return S3Parts(self.connect, parts_of(self.place, self.name))
 
     def store(self) -> list[PublishedFile]:
         """Upload the files, a few at a time, each as a stream."""
@@ -125,6 +131,11 @@ class S3Stage:
                 )
             self._stored[name] = file
         return self._stored[name]
+
+
+def parts_of(place: S3Address, name: str) -> S3Address:
+    """Where the parts of an attempt are, by the name of its folder beside the manifest."""
+    return S3Address(place.bucket, place.key(name, f".{FOLDER}"))
 
 
 def is_on_its_way(folder: Path) -> bool:

@@ -89,9 +89,21 @@ def test_prefects_own_deploy_reads_the_same_file(one_slot: Platform) -> None:
     done = one_slot.command("prefect", "--no-prompt", "deploy", "--all", folder=tree)
     assert done.returncode == 0, done.stdout + done.stderr
     deployments = one_slot.rest("POST", "/deployments/filter", {}).json()
-    assert len(deployments) == 12
+    assert len(deployments) == 15
     assert {deployment["work_pool_name"] for deployment in deployments} == {"docker"}
     again = one_slot.command("prefecture", "apply", "--pool", one_slot.pool)
     assert again.returncode == 0, again.stderr
     job = one_slot.hand_in("find-primes/low", {"upper_bound": 10}, "deployed")
     one_slot.completed(job, "deployed")
+
+
+def test_jobs_that_want_many_workers_end_in_one_slot(one_slot: Platform) -> None:
+    """None waits for a run that cannot start: each does by itself what nobody helps with."""
+    files = {"files": 6, "numbers": 1000, "seed": 1}
+    payload = {"generate": files, "workers": 4, "partition": 2}
+    jobs = [one_slot.hand_in("average-files/normal", payload, "shared") for _ in range(5)]
+    folders = [one_slot.completed(job, "shared", timeout=240) for job in jobs]
+    assert len({(folder / "means.parquet").read_bytes() for folder in folders}) == 1
+    body = {"flows": {"name": {"any_": ["sum-files"]}}}
+    for run in one_slot.rest("POST", "/flow_runs/filter", body).json():
+        assert one_slot.ended(run["id"])["state_type"] in ("CANCELLED", "COMPLETED")

@@ -143,6 +143,24 @@ def test_average_of_generated_files(platform: Platform, format: str) -> None:
     np.testing.assert_allclose(means, np.mean(rows, axis=0), rtol=1e-14)
 
 
+@pytest.mark.parametrize("partition", [None, 1, 3])
+def test_average_by_several_workers(platform: Platform, partition: int | None) -> None:
+    wanted = {"files": 7, "numbers": 40_000, "seed": 5}
+    payload: dict[str, Any] = {"generate": wanted, "workers": 3}
+    if partition is not None:
+        payload |= {"partition": partition, "keep_sums": True}
+    alone = platform.hand_in("average-files/high", {"generate": wanted}, "alone")
+    shared = platform.hand_in("average-files/high", payload, "shared")
+    (one, other) = (platform.completed(alone, "alone"), platform.completed(shared, "shared"))
+    assert (one / "means.parquet").read_bytes() == (other / "means.parquet").read_bytes()
+    summary = platform.manifest(shared, "shared")["summary"]
+    # Chosen by cost, such a little work is not divided.
+    runs = 1 if partition is None else -(-7 // partition)
+    assert (summary["files"], summary["runs"], summary["phases"]) == (7, runs, 1 + (runs > 1))
+    assert (other / "sums").is_dir() == (partition is not None)
+    assert not list((platform.results / ".staging").glob(f"{shared}.*"))
+
+
 @pytest.mark.parametrize(
     ("text", "told"),
     [

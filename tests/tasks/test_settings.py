@@ -234,6 +234,10 @@ def test_job_environment_holds_what_a_job_needs_and_no_secret(
         "PREFECTURE_RESULTS_ROOT": str(home / "results"),
         "PREFECTURE_CPUS": "1",
         "PREFECTURE_SUM_MEMORY": str(2**30),
+        "PREFECTURE_COPY_AFTER": "0.75",
+        "PREFECTURE_COPY_FACTOR": "1.2",
+        "PREFECTURE_COPY_MOST": "0.1",
+        "PREFECTURE_COPY_SECONDS": "30.0",
         "VIPS_CONCURRENCY": "1",
         "PREFECT_CLIENT_MAX_RETRIES": "6",
     }

@@ -142,6 +142,19 @@ def test_a_job_publishes_in_s3(published: Published, tmp_path: Path) -> None:
     client.close()
 
 
+def test_several_workers_hand_their_sums_over_in_s3(published: Published) -> None:
+    platform = published.platform
+    payload = {"generate": {"files": 4, "numbers": 50_000}, "workers": 2, "partition": 1}
+    job = platform.hand_in("average-files/high", payload, "shared")
+    run = platform.ended(job)
+    assert run["state_type"] == "COMPLETED", run["state"]["message"]
+    manifest = published.manifest("shared", job)
+    assert manifest["summary"]["runs"] == 4
+    assert published.keys(f"shared/{job}") == sorted(
+        ["manifest.json", f"{manifest['folder']}/means.parquet"]
+    )
+
+
 def test_a_job_killed_in_the_middle_is_tried_again_and_leaves_nothing(
     published: Published,
 ) -> None:

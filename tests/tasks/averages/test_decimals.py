@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tasks.averages import warm
-from tasks.averages.decimals import END, FULL, ODD, parse
+from tasks.averages.reading import warm
+from tasks.averages.reading.decimals import END, FULL, ODD, parse
 
 
 def parsed(text: str, room: int = 100) -> tuple[list[float], int, int]:

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tasks.averages import warm
-from tasks.averages.exact import ExactSum, Floats
+from tasks.averages.reading import warm
+from tasks.averages.reading.exact import ExactSum, Floats
 
 # Far enough from the ends of float64 for a few hundred of them to be summed.
 FINITE = st.floats(-1e300, 1e300, allow_subnormal=True)

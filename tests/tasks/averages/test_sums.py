@@ -11,9 +11,10 @@ import pyarrow.parquet as pq
 import pytest
 from numpy.typing import NDArray
 
-from tasks.averages.exact import Floats
-from tasks.averages.place import BLOCK, Rules
-from tasks.averages.sums import BYTES_PER_NUMBER, Tally, stripes
+from tasks.averages.reading.exact import Floats
+from tasks.averages.reading.place import BLOCK, Rules
+from tasks.averages.sums import BYTES_PER_NUMBER, stripes
+from tasks.averages.tally import Tally
 from tasks.errors import UnreadableInput
 from tasks.inputs import find_local
 

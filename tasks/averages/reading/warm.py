@@ -1,9 +1,9 @@
-"""Compile every loop once, so that the image has them: `python -m tasks.averages.warm`."""
+"""Compile every loop once, so that the image has them: `python -m tasks.averages.reading.warm`."""
 
 import numpy as np
 
-from tasks.averages import decimals
-from tasks.averages.exact import ExactSum
+from tasks.averages.reading import decimals
+from tasks.averages.reading.exact import ExactSum
 
 
 def main() -> None:

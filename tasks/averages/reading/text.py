@@ -7,9 +7,9 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from tasks.averages import decimals
-from tasks.averages.exact import Floats
-from tasks.averages.place import WRITE_A_NUMBER, Blocks, Place, Rules
+from tasks.averages.reading import decimals
+from tasks.averages.reading.exact import Floats
+from tasks.averages.reading.place import WRITE_A_NUMBER, Blocks, Place, Rules
 from tasks.errors import UnreadableInput
 
 # Bytes read at a time; a token of ours is far shorter.

@@ -11,7 +11,7 @@ import numpy as np
 from numpy import uint64
 from numpy.typing import NDArray
 
-from tasks.averages.compiled import compiled, inlined
+from tasks.averages.reading.compiled import compiled, inlined
 
 Bytes = NDArray[np.uint8]
 Words = NDArray[np.uint64]

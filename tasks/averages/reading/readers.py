@@ -15,9 +15,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from tasks.averages import text
-from tasks.averages.exact import Floats
-from tasks.averages.place import BLOCK, LEAVE_ALONE, WRITE_A_NUMBER, Blocks, Place, Rules
+from tasks.averages.reading import text
+from tasks.averages.reading.exact import Floats
+from tasks.averages.reading.place import BLOCK, LEAVE_ALONE, WRITE_A_NUMBER, Blocks, Place, Rules
 from tasks.errors import UnreadableInput
 
 _NPY_VERSIONS = {(1, 0), (2, 0)}

@@ -3,7 +3,7 @@
 from collections.abc import Generator
 from dataclasses import dataclass
 
-from tasks.averages.exact import Floats
+from tasks.averages.reading.exact import Floats
 
 # Numbers read and added at a time: half a megabyte, with its sums still in a core's cache.
 BLOCK = 32_768

@@ -15,7 +15,7 @@ from numba import (  # pyright: ignore[reportMissingTypeStubs]
     njit,  # pyright: ignore[reportUnknownVariableType]
 )
 
-_BUILT = Path(__file__).parents[2] / "compiled"  # by the Dockerfile
+_BUILT = Path(__file__).parents[3] / "compiled"  # by the Dockerfile
 
 P = ParamSpec("P")
 R = TypeVar("R")

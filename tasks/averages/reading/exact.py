@@ -18,7 +18,7 @@ from math import fsum
 import numpy as np
 from numpy.typing import NDArray
 
-from tasks.averages.compiled import compiled, inlined
+from tasks.averages.reading.compiled import compiled, inlined
 
 Floats = NDArray[np.float64]
 
@@ -114,6 +114,10 @@ class ExactSum:
             if not two_sum(component[part], error, error):
                 return True
         raise AssertionError("an expansion of float64 cannot be that long")
+
+    def components(self) -> list[Floats]:
+        """Arrays whose exact sum is the sum; adding each to another ExactSum adds it."""
+        return self._components
 
     def rounded(self) -> tuple[Floats, Floats]:
         """The sums rounded to nearest, and the exact rest rounded likewise: both unique."""

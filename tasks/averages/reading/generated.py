@@ -12,8 +12,8 @@ import pyarrow as pa
 import pyarrow.csv as pc
 import pyarrow.parquet as pq
 
-from tasks.averages.exact import Floats
 from tasks.averages.means import write_npy_header
+from tasks.averages.reading.exact import Floats
 from tasks.contracts import GenerateNumbers
 
 _AT_ONCE = 1_000_000

@@ -1,0 +1,136 @@
+"""Parts of a job made, by whichever run, and put together by the run that has the job."""
+
+import asyncio
+import hashlib
+import shutil
+import time
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Protocol, TypeVar
+
+import numpy as np
+
+from tasks.averages import sums_files as sums
+from tasks.averages.partition import Part
+from tasks.averages.reading.exact import Floats
+from tasks.averages.reading.place import BLOCK, Rules
+from tasks.averages.sums import Stripe, size_of_stripes, stripes
+from tasks.averages.sums_files import Done
+from tasks.averages.tally import Tally
+from tasks.errors import UnreadableInput
+from tasks.inputs import InputFile
+from tasks.results.parts import Parts
+
+T = TypeVar("T")
+
+
+class Patiently(Protocol):
+    """Does what blocks and asks a storage, and again where that was away."""
+
+    def __call__(self, doing: str, work: Callable[[], T], /) -> Awaitable[T]: ...
+
+
+@dataclass(frozen=True)
+class Share:
+    """What every run of a job does alike."""
+
+    files: Sequence[InputFile]
+    """All of the job's."""
+    store: Parts
+    scratch: Path
+    threads: int
+    memory: int
+    rules: Rules
+    patiently: Patiently
+
+    async def make(self, part: Part, tally: Tally) -> None:
+        """Sum the files of a part, and hand the sums over. Raises as `stripes`."""
+        began, rounds, length = time.monotonic(), 0, 0
+        mine = self.files[part.first : part.end]
+        async for stripe, count in stripes(
+            mine,
+            self.scratch,
+            threads=self.threads,
+            memory=self.memory,
+            rules=self.rules,
+            tally=tally,
+        ):
+            path = self.scratch / sums.name(str(part), rounds)
+            await asyncio.to_thread(sums.write, stripe, count, path)
+            await self.patiently("hand sums over", partial(self.store.put, path.name, path))
+            rounds, length = rounds + 1, length + count
+        done = Done(
+            first=mine[0].name,
+            files=len(mine),
+            bytes=tally.bytes,
+            length=length,
+            rounds=rounds,
+            seconds=time.monotonic() - began,
+        )
+        path = self.scratch / f"{part}.done"
+        path.write_text(done.model_dump_json())
+        await self.patiently("hand sums over", partial(self.store.put, path.name, path))
+
+    async def finished(self, known: Mapping[Part, Done]) -> Mapping[Part, Done]:
+        """The parts that are there, with what is said of each; `known` were looked at before."""
+        return await self.patiently("look for sums", partial(self._finished, known))
+
+    async def together(self, done: Mapping[Part, Done]) -> AsyncGenerator[tuple[Stripe, int]]:
+        """The sums of all files, a stripe after the other, and how many indices each has.
+
+        Raises UnreadableInput where files of two parts differ in length.
+        """
+        _check_lengths(done)
+        size, first, error = size_of_stripes(self.memory), 0, np.empty(BLOCK)
+        for number in range(next(iter(done.values())).rounds):
+            stripe, length = Stripe(first, size), 0
+            for part in sorted(done):
+                name = sums.name(str(part), number)
+                add = partial(self._add, stripe, name, error)
+                length = await self.patiently("fetch sums", add)
+            yield stripe, length
+            first += length
+
+    async def keep(self, done: Mapping[Part, Done], folder: Path) -> None:
+        """Put the sums of all parts into a folder, to be published."""
+        folder.mkdir()
+        for part, one in done.items():
+            for name in (*sums.names(str(part), one.rounds), f"{part}.done"):
+                await self.patiently("fetch sums", partial(self._copy, name, folder / name))
+
+    def _copy(self, name: str, target: Path) -> None:
+        with self.store.get(name, self.scratch) as path:
+            shutil.copyfile(path, target)
+
+    def _finished(self, known: Mapping[Part, Done]) -> Mapping[Part, Done]:
+        found = dict(known)
+        for text in sums.done(self.store.names()):
+            if (part := Part.parse(text)) not in found:
+                with self.store.get(f"{part}.done", self.scratch) as path:
+                    found[part] = Done.model_validate_json(path.read_bytes())
+        return found
+
+    def _add(self, stripe: Stripe, name: str, error: Floats) -> int:
+        with self.store.get(name, self.scratch) as path:
+            return sums.add(stripe, path, error)
+
+
+def listing(files: Sequence[InputFile]) -> str:
+    """What tells one list of files from another: a digest of their names, in their order."""
+    digest = hashlib.sha256()
+    for file in files:
+        digest.update(file.name.encode() + b"\0")
+    return digest.hexdigest()
+
+
+def _check_lengths(done: Mapping[Part, Done]) -> None:
+    first = done[min(done)]
+    for part in sorted(done):
+        if done[part].length != first.length:
+            short, long = sorted((first, done[part]), key=lambda one: one.length)
+            raise UnreadableInput(
+                f"{short.first} holds {short.length:,} numbers, and {long.first} "
+                f"{long.length:,}: give every file as many"
+            )

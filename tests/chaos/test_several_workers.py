@@ -1,0 +1,123 @@
+"""Jobs of average-files that several runs share: one of them hangs, or dies, or has the job."""
+
+import json
+from collections.abc import Generator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+from uuid import UUID
+
+import pytest
+from docker.errors import APIError
+
+from tests.chaos.harness.choice import on
+from tests.support.containers import engine, kill_container
+from tests.support.platform import FINAL, Platform, wait_until
+from tests.support.processes import frozen, processes
+
+# Ten files that take about a second each, from numbers to text and back.
+FILES = {"files": 10, "numbers": 2_000_000, "seed": 3, "format": "csv"}
+SHARED: dict[str, Any] = {"generate": FILES, "workers": 2, "partition": 1}
+
+
+def helping(platform: Platform, **state: Any) -> list[dict[str, Any]]:
+    """The runs of sum-files in these states."""
+    body = {"flows": {"name": {"any_": ["sum-files"]}}, "flow_runs": {"state": state}}
+    return platform.rest("POST", "/flow_runs/filter", body).json()
+
+
+def a_helper(platform: Platform) -> str:
+    """The id of one that is at work."""
+    found = wait_until(lambda: helping(platform, type={"any_": ["RUNNING"]}), 60, "a helper")
+    return str(found[0]["id"])
+
+
+def kill(platform: Platform, run: str) -> None:
+    """What the host does to a run when memory is short."""
+    if platform.pool == "docker":
+        kill_container(platform, run)
+    else:
+        _process(platform, run).kill()
+
+
+@contextmanager
+def standing_still(platform: Platform, run: str) -> Generator[None]:
+    """While the block runs, a run does nothing, and has not died."""
+    if platform.pool == "process":
+        with frozen(_process(platform, run)):
+            yield
+        return
+    with engine(platform) as client:
+        (found,) = client.containers.list(filters={"label": f"io.prefect.flow-run-id={run}"})
+        found.pause()
+        try:
+            yield
+        finally:
+            with suppress(APIError):  # its job may have ended it, and it is removed
+                found.unpause()
+
+
+def _process(platform: Platform, run: str) -> Any:
+    (found,) = [
+        process
+        for process, words, environment in processes(platform)
+        if environment.get("PREFECT__FLOW_RUN_ID") == run and "work_pools.engine" in words
+    ]
+    return found
+
+
+def alone(platform: Platform) -> bytes:
+    """The means, made by one run."""
+    job = platform.hand_in("average-files/high", {"generate": FILES}, "alone")
+    return means(platform.completed(job, "alone"))
+
+
+def means(folder: Path) -> bytes:
+    """What a result says."""
+    return (folder / "means.parquet").read_bytes()
+
+
+def nobody_is_left(platform: Platform) -> None:
+    """Every run that has helped has ended."""
+    wait_until(
+        lambda: all(run["state_type"] in FINAL for run in helping(platform)), 60, "no helper left"
+    )
+
+
+@pytest.fixture
+def job(trials: Platform) -> UUID:
+    """One that has a helper at work."""
+    return trials.hand_in("average-files/high", SHARED, "shared")
+
+
+@on("docker", "process")
+def test_one_hangs(trials: Platform, job: UUID) -> None:
+    """Its part is done a second time, counts once, and the job does not wait for it."""
+    with standing_still(trials, a_helper(trials)):
+        result = trials.completed(job, "shared")
+        assert trials.manifest(job, "shared")["summary"]["copied"] == 1
+    nobody_is_left(trials)
+    assert means(result) == alone(trials)
+
+
+@on("docker", "process")
+def test_one_is_killed(trials: Platform, job: UUID) -> None:
+    """Another does its part; the job notices nothing."""
+    kill(trials, a_helper(trials))
+    result = trials.completed(job, "shared")
+    assert trials.manifest(job, "shared")["attempt"] == 1
+    nobody_is_left(trials)
+    assert means(result) == alone(trials)
+
+
+@on("docker", "process")
+def test_the_one_that_has_the_job_is_killed(trials: Platform, job: UUID) -> None:
+    """The next attempt begins anew; who helped the first finds that nothing is wanted."""
+    a_helper(trials)
+    kill(trials, str(job))
+    folder = trials.results / "shared" / str(job)
+    wait_until((folder / "manifest.json").exists, 120, "the result")
+    assert json.loads((folder / "manifest.json").read_text())["attempt"] == 2
+    nobody_is_left(trials)
+    assert {run["state_type"] for run in helping(trials)} <= {"COMPLETED", "CANCELLED", "CRASHED"}
+    assert means(folder) == alone(trials)
