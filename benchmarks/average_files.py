@@ -128,9 +128,7 @@ def _dask(read: Callable[[Path], Floats]) -> Work:
         from dask.delayed import delayed
 
         size = len(read(files[0]))
-        rows = [
-            da.from_delayed(delayed(read)(path), (size,), dtype=np.float64) for path in files
-        ]
+        rows = [da.from_delayed(delayed(read)(path), (size,), dtype=np.float64) for path in files]
         with dask.config.set(scheduler="threads", num_workers=CORES):
             return da.stack(rows).mean(axis=0).compute()
 

@@ -15,8 +15,8 @@ from tests.support.containers import engine, kill_container
 from tests.support.platform import FINAL, Platform, wait_until
 from tests.support.processes import frozen, processes
 
-# Ten files that take about a second each, from numbers to text and back.
-FILES = {"files": 10, "numbers": 2_000_000, "seed": 3, "format": "csv"}
+# Files that take about a second each, from numbers to text and back: time for a helper to start.
+FILES = {"files": 20, "numbers": 2_000_000, "seed": 3, "format": "csv"}
 SHARED: dict[str, Any] = {"generate": FILES, "workers": 2, "partition": 1}
 
 

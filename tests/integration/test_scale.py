@@ -7,7 +7,7 @@ import pytest
 
 from tests.support.platform import Platform, platform_up, wait_until
 
-LONG = {"upper_bound": 10**10}  # a quarter of a minute and more, unless it is cancelled
+LONG = {"generate": {"files": 10_000, "numbers": 1_000_000}}  # minutes, unless it is cancelled
 SHORT = {"upper_bound": 10}
 
 
@@ -29,7 +29,7 @@ def running(platform: Platform) -> int:
 
 
 def test_up_and_down_while_jobs_run(elastic: Platform) -> None:
-    jobs = [elastic.hand_in("find-primes/normal", LONG, "long") for _ in range(3)]
+    jobs = [elastic.hand_in("average-files/normal", LONG, "long") for _ in range(3)]
     wait_until(lambda: running(elastic) == 1, 60, "one runs")
     scale(elastic, 3)
     wait_until(lambda: running(elastic) == 3, 60, "three run")
