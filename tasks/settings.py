@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Annotated
 from uuid import UUID
 
-from pydantic import AfterValidator, AliasChoices, BeforeValidator, ByteSize, Field
+from pydantic import AfterValidator, AliasChoices, BeforeValidator, ByteSize, Field, SecretStr
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from tasks.contracts import S3_SCHEME, S3Address
@@ -170,6 +170,29 @@ class Settings(BaseSettings):
         default=False,
         description="Whether webhooks may go to private networks, this host included, and over "
         "http.",
+    )
+
+    analytics: bool = Field(
+        default=True,
+        description="Whether the run history is kept, and reports are made of it.",
+    )
+    history_url: SecretStr | None = Field(
+        default=None,
+        description="The database of the run history, as postgresql://user:password@host/name or "
+        "mysql://… Default: `history.db`, SQLite, in the home.",
+    )
+    history_days: int = Field(
+        default=90,
+        ge=1,
+        le=36_500,
+        description="Days that single attempts, jobs and backlogs are kept in the run history; "
+        "what was counted of them is kept for ever.",
+    )
+    slots: int | None = Field(
+        default=None,
+        ge=1,
+        description="How many jobs run at once, on all hosts together: what the report calls "
+        "fully used. `up` knows it by itself.",
     )
 
     @property
