@@ -14,12 +14,12 @@ from math import log
 
 import polars as pl
 
-from tasks.history.tables import ALL
+from tasks.history.tables import ALL, EVER
 
 KEYS = ["start", "task", "queue"]
 COUNTS = ["received", "started", "completed", "failed", "crashed", "cancelled", "ran"]
 MEASURES = ["waited", "ran"]
-_EVERY = {"minute": "1m", "hour": "1h", "day": "1d", "week": "1w", "month": "1mo", "ever": "1mo"}
+_EVERY = {"minute": "1m", "hour": "1h", "day": "1d", "week": "1w", "month": "1mo"}
 _PERCENTS = (50, 95, 99)
 _GAMMA = 1.01
 _MICRO = 1e6
@@ -80,8 +80,8 @@ def count_attempts(attempts: pl.DataFrame, period: str) -> pl.DataFrame:
 
 
 def merge(parts: pl.DataFrame, period: str) -> pl.DataFrame:
-    """A row for each day made of hours, or week or month made of days."""
-    parts = parts.with_columns(start_of(pl.col("start"), period))
+    """A row for each day made of hours, or week or month made of days, or for ever of anything."""
+    parts = parts.with_columns(_whole(period))
     totals = [_micro(f"{measure}_total").sum() for measure in MEASURES]
     counted = parts.group_by(KEYS).agg(
         *(pl.col(name).sum() for name in [*COUNTS, "published_bytes"]), *totals
@@ -106,8 +106,13 @@ def count_takes(attempts: pl.DataFrame) -> pl.DataFrame:
 
 def merge_takes(takes: pl.DataFrame, period: str) -> pl.DataFrame:
     """The same for a day out of hours, a week or month out of days, and for ever out of months."""
-    start = pl.lit(0).cast(_TIME) if period == "ever" else start_of(pl.col("start"), period)
-    return _taken(takes.with_columns(start.alias("start")))
+    return _taken(takes.with_columns(_whole(period)))
+
+
+def _whole(period: str) -> pl.Expr:
+    """The start of the longer period that a shorter one is part of."""
+    start = pl.lit(0).cast(_TIME) if period == EVER else start_of(pl.col("start"), period)
+    return start.alias("start")
 
 
 def _taken(takes: pl.DataFrame) -> pl.DataFrame:

@@ -53,7 +53,7 @@ def _attempts(connection: Connection, hours: set[datetime]) -> pl.DataFrame:
         inside = [(col(time) >= begin) & (col(time) < end) for time in times]
         rows = connection.execute(wanted.where(or_(*inside)))
         found |= {row[0]: row[1:] for row in rows}
-    return _frame(list(found.values()), aggregate.ATTEMPTS)
+    return frame(list(found.values()), aggregate.ATTEMPTS)
 
 
 def _ranges(hours: set[datetime]) -> Iterator[tuple[datetime, datetime]]:
@@ -70,15 +70,15 @@ def _ranges(hours: set[datetime]) -> Iterator[tuple[datetime, datetime]]:
 
 
 def _starts(hours: Iterable[datetime], period: str) -> set[datetime]:
-    frame = pl.DataFrame({"start": _naive(hours)}, schema={"start": pl.Datetime("us")})
-    starts = frame.select(aggregate.start_of(pl.col("start"), period).unique())
+    hourly = pl.DataFrame({"start": _naive(hours)}, schema={"start": pl.Datetime("us")})
+    starts = hourly.select(aggregate.start_of(pl.col("start"), period).unique())
     return {start.replace(tzinfo=UTC) for (start,) in starts.iter_rows()}
 
 
 def _spans(starts: set[datetime], period: str) -> list[tuple[datetime, datetime]]:
     """When each of these periods begins and ends."""
-    frame = pl.DataFrame({"start": _naive(starts)}, schema={"start": pl.Datetime("us")})
-    ends = frame.with_columns(end=pl.col("start").dt.offset_by(_NEXT[period]))
+    begins = pl.DataFrame({"start": _naive(starts)}, schema={"start": pl.Datetime("us")})
+    ends = begins.with_columns(end=pl.col("start").dt.offset_by(_NEXT[period]))
     return [
         (a.replace(tzinfo=UTC), b.replace(tzinfo=UTC)) for a, b in ends.sort("start").iter_rows()
     ]
@@ -100,7 +100,7 @@ def _read(
     for begin, end in spans or ():
         inside = (col(table.start) >= begin) & (col(table.start) < end)
         rows += connection.execute(of_period.where(inside))
-    return _frame(rows, schema)
+    return frame(rows, schema)
 
 
 def _put(
@@ -124,7 +124,7 @@ def _put(
         connection.execute(insert(table), made)
 
 
-def _frame(rows: list[Any], schema: pl.Schema) -> pl.DataFrame:
+def frame(rows: list[Any], schema: pl.Schema) -> pl.DataFrame:
     """Rows of the database as a frame, their times without a zone."""
     plain = [
         tuple(v.replace(tzinfo=None) if isinstance(v, datetime) else v for v in row) for row in rows

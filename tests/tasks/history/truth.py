@@ -41,32 +41,32 @@ def deciding(rows: Iterable[Row]) -> dict[str, Row]:
     return found
 
 
+def _key(row: Row, period: str, time: str) -> Key:
+    return period, STARTS[period](row[time]), row["task"], row["queue"]
+
+
 def throughput(rows: list[Row]) -> dict[Key, Row]:
     decides = deciding(rows)
-    counts: dict[Key, Row] = defaultdict(lambda: defaultdict(int))
+    counts: dict[Key, Row] = defaultdict(lambda: defaultdict[str, Any](int))
     waited: dict[Key, list[float]] = defaultdict(list)
     ran: dict[Key, list[float]] = defaultdict(list)
     for row in rows:
-        for period, start in STARTS.items():
-
-            def key(at: datetime, period: str = period, row: Row = row) -> Key:
-                return period, STARTS[period](at), row["task"], row["queue"]
-
+        for period in STARTS:
             if row["number"] == 1:
-                counts[key(row["submitted"])]["received"] += 1
+                counts[_key(row, period, "submitted")]["received"] += 1
             if row["started"]:
-                counts[key(row["started"])]["started"] += 1
-                waited[key(row["started"])].append(row["waited"])
+                begun = _key(row, period, "started")
+                counts[begun]["started"] += 1
+                waited[begun].append(row["waited"])
             if row["ended"] and row["state"] != "DELETED":
-                at = key(row["ended"])
-                counts[at]["published_bytes"] += row["published_bytes"] or 0
+                over = _key(row, period, "ended")
+                counts[over]["published_bytes"] += row["published_bytes"] or 0
                 if row["state"] == "CRASHED":
-                    counts[at]["crashed"] += 1
+                    counts[over]["crashed"] += 1
                 elif decides.get(row["job"]) is row:
-                    counts[at][OUTCOMES[row["state"]]] += 1
+                    counts[over][OUTCOMES[row["state"]]] += 1
                 if row["ran"] is not None:
-                    ran[at].append(row["ran"])
-            assert start
+                    ran[over].append(row["ran"])
     found: dict[Key, Row] = {}
     for key in counts.keys() | waited.keys() | ran.keys():
         found[key] = dict(counts[key])
