@@ -12,6 +12,7 @@ from tasks.history import aggregate
 from tasks.history.periods import frame
 from tasks.history.settling import Row
 from tasks.history.tables import (
+    ALL,
     EVER,
     Attempt,
     AttemptsPerTask,
@@ -58,6 +59,10 @@ class Answer:
     throughput: list[Row]
     """The same, the whole time in one row for each task and queue."""
     attempts_per_task: list[Row]
+    takes: pl.DataFrame
+    """attempts_per_task of every task together, hour by hour or day by day."""
+    published_ever: int
+    """Bytes."""
     backlog: list[Row]
     """The newest."""
     slowest: list[Row]
@@ -74,6 +79,8 @@ def ask(connection: Connection, question: Question) -> Answer:
         periods=parts,
         throughput=summed(parts),
         attempts_per_task=_takes(connection, question),
+        takes=_all_takes(connection, question),
+        published_ever=_published(connection),
         backlog=_backlog(connection, question),
         slowest=_jobs(connection, question, "ran", 0),
         most_requeued=_jobs(connection, question, "attempts", 1),
@@ -123,6 +130,20 @@ def _takes(connection: Connection, question: Question) -> list[Row]:
     # A sum is a decimal in some databases.
     rows = [{k: v if k == "task" else int(v) for k, v in row.items()} for row in rows]
     return [row | {"average_starts": row["starts"] / row["jobs"]} for row in rows]
+
+
+def _all_takes(connection: Connection, question: Question) -> pl.DataFrame:
+    made = columns(AttemptsPerTask)
+    wanted = select(*(made.c[name] for name in aggregate.TAKES)).where(
+        made.c.period == question.period, made.c.start >= question.begin, made.c.task == ALL
+    )
+    return frame(list(connection.execute(wanted)), aggregate.TAKES)
+
+
+def _published(connection: Connection) -> int:
+    made = columns(Throughput)
+    wanted = select(func.sum(made.c.published_bytes)).where(made.c.period == "month")
+    return int(connection.execute(wanted).scalar() or 0)
 
 
 def _backlog(connection: Connection, question: Question) -> list[Row]:
