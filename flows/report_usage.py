@@ -5,7 +5,7 @@ from typing import Annotated
 from prefect.client.orchestration import get_client
 from pydantic import Field
 
-from tasks.history.reporting import publish_report
+from tasks.history.reports.publishing import publish_report
 from tasks.platform_flow import platform_flow
 from tasks.settings import get_settings
 

@@ -2,7 +2,8 @@
 
 Runs that are overdue are removed, since the one that runs does their work: after a night without a
 worker there is one pass, and not hundreds. What has completed is removed after a day: otherwise the
-platform's own runs would soon be most of what Prefect's database holds.
+platform's own runs would soon be most of what Prefect's database holds. What should have ended long
+ago was cut short with its worker, and is called crashed.
 """
 
 from contextlib import suppress
@@ -16,8 +17,11 @@ from prefect.client.schemas.objects import FlowRun
 from prefect.client.schemas.sorting import FlowRunSort
 from prefect.context import FlowRunContext
 from prefect.exceptions import ObjectNotFound
+from prefect.states import Crashed
 
+_LONGEST = timedelta(minutes=15)  # over the time limit of a platform flow
 _KEPT = timedelta(days=1)
+_CUT_SHORT = Crashed(message="its worker was stopped; a later run has done its work")
 _MOST = 20  # removed by one run: a few more than come
 
 
@@ -30,6 +34,14 @@ async def tidy_own_runs(client: PrefectClient) -> int:
     now = datetime.now(UTC)
     overdue = {"state": {"type": {"any_": ["SCHEDULED"]}}, "expected_start_time": {"before_": now}}
     old = {"state": {"type": {"any_": ["COMPLETED"]}}, "end_time": {"before_": now - _KEPT}}
+    stuck = {
+        "state": {"type": {"any_": ["PENDING", "RUNNING", "CANCELLING"]}},
+        "expected_start_time": {"before_": now - _LONGEST},
+        "id": {"not_any_": [run.id]},
+    }
+    for each in await _of(client, run.deployment_id, stuck, _MOST):
+        with suppress(ObjectNotFound):
+            await client.set_flow_run_state(each.id, _CUT_SHORT, force=True)
     gone = 0
     for found in (
         [

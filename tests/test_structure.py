@@ -111,7 +111,8 @@ def test_nothing_but_tests_imports_a_flow_or_a_test() -> None:
 
 def test_pure_work_knows_no_prefect() -> None:
     pure = ["errors", "inputs", "primes"]
-    pure += [f"history/{name}" for name in ("aggregate", "settling", "charts", "questions")]
+    pure += [f"history/{name}" for name in ("aggregate", "settling", "questions")]
+    pure += [f"history/reports/{name}" for name in ("charts", "shapes", "page")]
     pure += [f"pictures/{name}" for name in ("images", "encoders", "vips")]
     files = [ROOT / "tasks" / f"{name}.py" for name in pure]
     for folder in ("averages", "contracts", "results"):
@@ -176,7 +177,8 @@ def test_flow_file_has_one_flow_of_its_name(path: Path) -> None:
         node.name
         for node in ast.walk(ast.parse(path.read_text()))
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
-        if {"flow", "compute_task"} & {decorator_name(d) for d in node.decorator_list}
+        if {"flow", "compute_task", "platform_flow"}
+        & {decorator_name(d) for d in node.decorator_list}
     ]
     assert flows == [path.stem]
 

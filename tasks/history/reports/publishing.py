@@ -10,8 +10,8 @@ from prefect.client.orchestration import PrefectClient
 from tasks.contracts import Receipt
 from tasks.history.database import open_history
 from tasks.history.questions import Answer, Question, ask, read_attempts
-from tasks.history.report import Report, make_report
-from tasks.history.showing import show
+from tasks.history.reports.page import Report, make_report
+from tasks.history.reports.showing import show
 from tasks.job import open_job
 from tasks.settings import Settings
 

@@ -8,9 +8,9 @@ from prefect.client.orchestration import PrefectClient
 from prefect.client.schemas.filters import ArtifactFilter, ArtifactFilterKey
 from prefect.client.schemas.sorting import ArtifactSort
 
-from tasks.history.charts import png
 from tasks.history.questions import Answer
-from tasks.history.report import Report, seconds
+from tasks.history.reports.charts import png
+from tasks.history.reports.page import Report, seconds
 from tasks.history.settling import Row
 
 _KEY = "usage-"

@@ -9,8 +9,8 @@ from typing import Any
 import polars as pl
 from jinja2 import Environment, FileSystemLoader
 
-from tasks.history import charts, shapes
 from tasks.history.questions import Answer, summed
+from tasks.history.reports import charts, shapes
 from tasks.history.settling import Row
 
 _TEMPLATE = "report.html.jinja"
