@@ -8,7 +8,7 @@ from pydantic import SecretStr
 
 from tasks.history.database import History, open_history
 from tasks.settings import Settings
-from tests.support.postgres import new_database, postgres_server
+from tests.tasks.history.postgres import new_database, postgres_server
 
 
 @pytest.fixture(scope="session")

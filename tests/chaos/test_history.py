@@ -1,0 +1,97 @@
+"""Jobs of which one in ten crashes: after the next pass the history's totals equal the events."""
+
+import asyncio
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import pytest
+from prefect.client.orchestration import get_client
+from prefect.settings import PREFECT_API_URL, temporary_settings
+from pydantic import SecretStr
+from sqlalchemy import func, select
+
+from tasks.history.database import open_history
+from tasks.history.keeping import keep_history
+from tasks.history.tables import Attempt, Job, Throughput, columns
+from tasks.settings import Settings
+from tests.chaos.harness.choice import long
+from tests.chaos.harness.drill import Drill, rest
+from tests.chaos.harness.verdict import Check
+from tests.support.platform import Platform
+
+COUNTS = ("received", "started", "completed", "failed", "crashed", "cancelled")
+
+
+def after_a_pass(platform: Platform, settings: Settings) -> Counter[str]:
+    """The totals of the history, once it has been brought up to date."""
+
+    async def keep() -> None:
+        with temporary_settings({PREFECT_API_URL: platform.api}):
+            async with get_client() as client:
+                assert (await keep_history(client, settings)).all
+
+    asyncio.run(keep())
+    made = columns(Throughput)
+    sums = [func.coalesce(func.sum(made.c[name]), 0).label(name) for name in COUNTS]
+    with open_history(settings) as history, history.reading() as connection:
+        (row,) = connection.execute(select(*sums).where(made.c.period == "month")).mappings()
+    return Counter({name: int(value) for name, value in row.items()})
+
+
+def events_of(drill: Drill) -> Counter[str]:
+    """How many events of each kind were told of a drill's jobs, each once."""
+    found: dict[str, str] = {}
+    resources = [f"prefecture.job.{job}" for job in drill.jobs]
+    for start in range(0, len(resources), 20):
+        wanted: dict[str, Any] = {"resource": {"id": resources[start : start + 20]}}
+        wanted["event"] = {"exclude_name": ["prefecture.job.progress"]}
+        page = rest(drill.platform, "POST", "/events/filter", {"filter": wanted, "limit": 50})
+        while True:
+            found |= {event["id"]: event["event"] for event in page["events"]}
+            if not page["next_page"]:
+                break
+            path = page["next_page"].partition("/api")[2]
+            page = rest(drill.platform, "GET", path)
+    return Counter(name.removeprefix("prefecture.job.") for name in found.values())
+
+
+@pytest.mark.parametrize("jobs", [10, long(200)])
+def test_totals_equal_the_events(
+    process_trials: Platform, check: Check, tmp_path: Path, jobs: int
+) -> None:
+    url = SecretStr(f"sqlite:///{tmp_path}/history.db")
+    settings = Settings(
+        home=process_trials.home, results_root=process_trials.results, history_url=url
+    )
+    before = after_a_pass(process_trials, settings)
+    drill = Drill(process_trials, "history")
+    drill.submit(jobs - jobs // 10)
+    drill.submit(jobs // 10, fault="kill")
+    after_a_pass(process_trials, settings)  # in the middle of it
+    check(drill, timeout=60 + 4 * jobs)
+    counted = after_a_pass(process_trials, settings)
+    assert counted == after_a_pass(process_trials, settings), "once more is the same as once"
+    told = events_of(drill)
+    # `check` has handed in one more job, to see that all is well.
+    added = counted - before - Counter({"received": 1, "started": 1, "completed": 1})
+    crashed = added.pop("crashed")
+    assert crashed == jobs // 10 == len(list(drill.runs(type={"any_": ["CRASHED"]})))
+    assert added == told == Counter(received=jobs, started=jobs + crashed, completed=jobs)
+    with open_history(settings) as history, history.reading() as connection:
+        rows = connection.execute(columns(Job).select()).mappings()
+        ours = [row for row in rows if row["job"] in {str(job) for job in drill.jobs}]
+        made = columns(Attempt)
+        tried = connection.execute(made.select().where(made.c.job.in_(map(str, drill.jobs)))).all()
+    assert Counter(row["outcome"] for row in ours) == {"completed": jobs}
+    assert sum(row["attempts"] for row in ours) == len(tried) == jobs + crashed
+    sizes = [
+        sum(file["bytes"] for file in process_trials.manifest(job, directory)["files"])
+        for job, directory in list(drill.jobs.items())[-1:]
+    ]
+    assert sizes == [row["published_bytes"] for row in ours if row["job"] == str(job_last(drill))]
+
+
+def job_last(drill: Drill) -> object:
+    """The job that was handed in last."""
+    return list(drill.jobs)[-1]
