@@ -5,7 +5,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import polars as pl
-from sqlalchemy import Connection, delete, insert, or_, select
+from sqlalchemy import Connection, delete, or_, select
 from sqlmodel import col
 
 from tasks.history import aggregate
@@ -121,7 +121,7 @@ def _put(
         for row in wanted.iter_rows(named=True)
     ]
     if made:
-        connection.execute(insert(table), made)
+        connection.execute(columns(table).insert(), made)
 
 
 def frame(rows: list[Any], schema: pl.Schema) -> pl.DataFrame:

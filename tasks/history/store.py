@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from sqlalchemy import Connection, delete, insert, or_, update
-from sqlmodel import SQLModel, col, select
+from sqlmodel import col, select
 
 from tasks.history.periods import recount
 from tasks.history.settling import FINAL, Row, settle
@@ -37,10 +37,10 @@ def put(connection: Connection, rows: Sequence[Row], marks: Mapping[str, datetim
             newest[row["flow_run"]] = row | {"job_attempts": None, "job_starts": None}
     fresh = {id: row for id, row in newest.items() if _differs(row, before.get(id))}
     if fresh:
-        _replace(connection, Attempt, Attempt.flow_run, fresh)
         known = [before[id] for id in fresh.keys() & before.keys()]
-        changed = _settle(connection, {row["job"] for row in fresh.values()}, known)
-        moments = _moments([*fresh.values(), *changed])
+        others = _settle(connection, fresh, known)
+        _replace(connection, Attempt, "flow_run", fresh | others)
+        moments = _moments([*fresh.values(), *known, *others.values()])
         recount(connection, moments, watermark(connection, HORIZON))
     for name, at in marks.items():
         keep_watermark(connection, name, at)
@@ -120,33 +120,38 @@ def keep_watermark(connection: Connection, name: str, at: datetime) -> None:
         connection.execute(update(Watermark).where(col(Watermark.name) == name).values(at=at))
 
 
-def _settle(connection: Connection, jobs: set[str], before: Sequence[Row]) -> list[Row]:
-    """Write the jobs anew. Returns every version of the attempts that count otherwise than they
-    did: as they were, where that is known, and as they are."""
-    changed = list(before)
+def _settle(
+    connection: Connection, fresh: Mapping[str, Row], known: Sequence[Row]
+) -> dict[str, Row]:
+    """Write the jobs of new readings anew, and note on these which of them decided its job.
+
+    Returns the other attempts at those jobs that this makes a difference to.
+    """
+    attempts: dict[str, list[Row]] = {}
     # An attempt may have been taken for another job's.
-    jobs = jobs | {row["job"] for row in changed}
-    settled: dict[str, Row] = {}
+    jobs = {row["job"] for row in (*fresh.values(), *known)}
     for some in _in_parts(jobs):
-        attempts: dict[str, list[Row]] = {}
         for row in _rows(connection, col(Attempt.job).in_(some)):
-            attempts.setdefault(row["job"], []).append(row)
-        for job, tried in attempts.items():
-            settled[job], decides = settle(tried)
-            for row in tried:
-                decisive = row is decides
-                took = {
-                    "job_attempts": settled[job]["attempts"] if decisive else None,
-                    "job_starts": settled[job]["starts"] if decisive else None,
-                }
-                if any(row[name] != value for name, value in took.items()):
-                    which = col(Attempt.flow_run) == row["flow_run"]
-                    connection.execute(update(Attempt).where(which).values(**took))
-                    changed.append(row)
+            if row["flow_run"] not in fresh:
+                attempts.setdefault(row["job"], []).append(row)
+    for row in fresh.values():
+        attempts.setdefault(row["job"], []).append(row)
+    settled: dict[str, Row] = {}
+    others: dict[str, Row] = {}
+    for job, tried in attempts.items():
+        settled[job], decides = settle(tried)
+        for row in tried:
+            took = {"job_attempts": None, "job_starts": None}
+            if row is decides:
+                took = {name: settled[job][name.removeprefix("job_")] for name in took}
+            if any(row[name] != value for name, value in took.items()):
+                row |= took
+                if row["flow_run"] not in fresh:
+                    others[row["flow_run"]] = row
     for some in _in_parts(jobs - settled.keys()):
         connection.execute(delete(Job).where(col(Job.job).in_(some)))
-    _replace(connection, Job, Job.job, settled)
-    return changed
+    _replace(connection, Job, "job", settled)
+    return others
 
 
 def _moments(rows: Iterable[Row]) -> set[datetime]:
@@ -187,12 +192,13 @@ def _rows(connection: Connection, which: Any) -> Iterator[Row]:
 
 
 def _replace(
-    connection: Connection, table: type[SQLModel], key: Any, rows: Mapping[str, Row]
+    connection: Connection, table: type[Attempt] | type[Job], key: str, rows: Mapping[str, Row]
 ) -> None:
     """Put rows in the place of those with the same key."""
+    made = columns(table)
     for some in _in_parts(rows):
-        connection.execute(delete(table).where(col(key).in_(some)))
-        connection.execute(insert(table), [rows[id] for id in some])
+        connection.execute(made.delete().where(made.c[key].in_(some)))
+        connection.execute(made.insert(), [rows[id] for id in some])
 
 
 def _in_parts(values: Iterable[str]) -> Iterator[list[str]]:
