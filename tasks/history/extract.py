@@ -175,7 +175,7 @@ class Extract:
         self,
         wanted: dict[str, Any],
         sort: FlowRunSort,
-        limit: int = PAGE,
+        limit: int | None = None,
         *,
         everywhere: bool = False,
     ) -> list[FlowRun]:
@@ -184,7 +184,7 @@ class Extract:
             work_pool_filter=None if everywhere else ours,
             flow_run_filter=FlowRunFilter.model_validate(wanted),
             sort=sort,
-            limit=limit,
+            limit=limit or PAGE,
         )
 
     async def _put(self, runs: Sequence[FlowRun], marks: dict[str, datetime]) -> None:

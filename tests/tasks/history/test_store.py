@@ -1,10 +1,12 @@
 """Every figure of the history against the same one computed another way."""
 
-import random
 from datetime import UTC, datetime, timedelta
+from itertools import pairwise
 from typing import Any
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 from sqlalchemy import select
 
 from tasks.history.database import History
@@ -78,17 +80,21 @@ def test_every_figure(history: History, moment: str) -> None:
     check(history, rows)
 
 
-@pytest.mark.parametrize("seed", range(8))
-def test_any_order_and_repetition_of_batches(history: History, seed: int) -> None:
-    chance = random.Random(seed)
-    every = list(lives(seed, 25, MOMENTS["new year"], timedelta(hours=6)))
+@settings(
+    max_examples=12, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+@given(data=st.data())
+def test_any_order_and_repetition_of_batches(history: History, data: st.DataObject) -> None:
+    with history.writing() as connection:
+        for table in (Attempt, Job, Throughput, AttemptsPerTask):
+            connection.execute(columns(table).delete())
+    every = list(lives(data.draw(st.integers(0, 9)), 12, MOMENTS["new year"], timedelta(hours=6)))
     readings = [row for life in every for row in life]
-    readings += chance.choices(readings, k=len(readings) // 2)
-    chance.shuffle(readings)
-    while readings:
-        size = chance.randrange(1, 30)
-        write(history, readings[:size])
-        readings = readings[size:]
+    again = data.draw(st.lists(st.sampled_from(range(len(readings))), max_size=10))
+    order = data.draw(st.permutations([*range(len(readings)), *again]))
+    cuts = data.draw(st.lists(st.integers(1, len(order)), max_size=5))
+    for start, end in pairwise([0, *sorted(cuts), len(order)]):
+        write(history, [readings[index] for index in order[start:end]])
     check(history, [row for life in every for row in last(life)])
 
 
