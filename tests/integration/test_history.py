@@ -2,12 +2,23 @@
 
 import json
 import sqlite3
-from collections.abc import Generator
+from collections.abc import AsyncGenerator, Generator
+from contextlib import asynccontextmanager, closing
+from pathlib import Path
 from typing import Any
 from uuid import UUID
 
 import pytest
+from prefect.client.orchestration import PrefectClient, get_client
+from prefect.settings import PREFECT_API_URL, temporary_settings
+from pydantic import SecretStr
 
+from tasks.history.database import open_history
+from tasks.history.extract import Extract
+from tasks.history.keeping import keep_history
+from tasks.history.readings import Readings
+from tasks.results.local_root import LocalRoot
+from tasks.settings import Settings
 from tests.support.platform import Platform, pause, wait_until
 
 AGGREGATE, REPORT = "aggregate-history/every-minute", "report-usage/hourly"
@@ -83,11 +94,10 @@ def test_stats(kept: tuple[Platform, list[UUID]]) -> None:
 
 def test_report(kept: tuple[Platform, list[UUID]]) -> None:
     platform, _ = kept
-    for _ in range(2):
-        run = run_now(platform, REPORT, days=3)
-        assert run["state_type"] == "COMPLETED", run["state"]["message"]
+    runs = [run_now(platform, REPORT, days=3) for _ in range(2)]
+    assert [run["state_type"] for run in runs] == ["COMPLETED"] * 2, runs
     newest = platform.results / "reports" / "latest"
-    assert newest.resolve().name == run["id"]
+    assert newest.resolve().name == runs[-1]["id"]
     html = (newest / "report.html").read_text()
     assert html.count("<svg") >= 5
     assert "://" not in html.replace("http://www.w3.org/", ""), "it asks for nothing"
@@ -142,6 +152,67 @@ def test_a_database_out_of_reach_fails_the_pass_and_nothing_else(
         outcome = database.execute("SELECT outcome FROM job WHERE job = ?", [str(job)]).fetchone()
     database.close()
     assert outcome == ("completed",), "the next pass has caught up"
+
+
+@asynccontextmanager
+async def reading(
+    platform: Platform, folder: Path
+) -> AsyncGenerator[tuple[PrefectClient, Settings]]:
+    """A client, and settings that name a history of the test's own."""
+    url = SecretStr(f"sqlite:///{folder}/history.db")
+    settings = Settings(home=platform.home, results_root=platform.results, history_url=url)
+    with temporary_settings({PREFECT_API_URL: platform.api}):
+        async with get_client() as client:
+            yield client, settings
+
+
+def table(folder: Path, name: str, left_out: str = "") -> list[dict[str, Any]]:
+    """Every row of a table, but for a column that is not to be compared."""
+    with closing(sqlite3.connect(folder / "history.db")) as database:
+        database.row_factory = sqlite3.Row
+        rows = [dict(row) for row in database.execute(f"SELECT * FROM {name} ORDER BY 1, 2, 3, 4")]
+    return [{key: row[key] for key in row if key != left_out} for row in rows]
+
+
+async def test_page_by_page_is_the_same_as_at_once(
+    kept: tuple[Platform, list[UUID]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    platform, _ = kept
+    for name in ("at once", "page by page"):
+        (tmp_path / name).mkdir()
+        async with reading(platform, tmp_path / name) as (client, settings):
+            assert (await keep_history(client, settings)).all
+        monkeypatch.setattr("tasks.history.extract.PAGE", 2)
+    at_once, by_page = (tmp_path / name for name in ("at once", "page by page"))
+    assert table(at_once, "attempt", "checked") == table(by_page, "attempt", "checked")
+    assert table(at_once, "throughput") == table(by_page, "throughput")
+    assert len(table(at_once, "attempt")) > 2
+
+
+async def test_no_time_left_and_no_end(kept: tuple[Platform, list[UUID]], tmp_path: Path) -> None:
+    platform, _ = kept
+    async with reading(platform, tmp_path) as (client, settings):
+        with open_history(settings) as history:
+            history.migrate()
+            readings = Readings(client, LocalRoot(platform.results))
+            assert not (await Extract(client, history, readings, -1.0).run()).all
+        assert (await keep_history(client, settings)).all
+
+
+async def test_deleted_before_its_end(kept: tuple[Platform, list[UUID]], tmp_path: Path) -> None:
+    platform, _ = kept
+    with pause(platform):
+        job = platform.hand_in("find-primes/low", {"upper_bound": 10}, "history")
+        async with reading(platform, tmp_path) as (client, settings):
+            await keep_history(client, settings)
+            (row,) = [row for row in table(tmp_path, "attempt") if row["job"] == str(job)]
+            assert row["state"] == "SCHEDULED"
+            pending = {row["queue"]: row["pending"] for row in table(tmp_path, "backlog")}
+            assert pending == {"high": 0, "normal": 0, "low": 1}
+            platform.rest("DELETE", f"/flow_runs/{job}").raise_for_status()
+            assert (await keep_history(client, settings)).deleted == 1
+    (row,) = [row for row in table(tmp_path, "job") if row["job"] == str(job)]
+    assert row["outcome"] == "deleted"
 
 
 def pause_platform(platform: Platform) -> Any:

@@ -168,7 +168,7 @@ def test_no_such_address(tmp_path: Path, url: str, message: str) -> None:
 
     said = refusal(open_it)
     assert message in said
-    assert "hush" not in said + repr(settings)
+    assert "hush" not in said + repr(settings.history_url)
 
 
 def test_the_readmes_questions(history: History) -> None:
