@@ -96,7 +96,7 @@ class Extract:
             if end is None:
                 break
             begin = end
-            length = min(_LONGEST_SLICE, length * (4 if len(page) < PAGE // 8 else 1))
+            length = min(_LONGEST_SLICE, length * (4 if len(page) <= PAGE // 8 else 1))
 
     async def _rest(self, page: list[FlowRun], begin: datetime) -> list[FlowRun]:
         """The page, and what more there is in a slice that is too short to be cut again."""
