@@ -96,7 +96,8 @@ class Extract:
             if end is None:
                 break
             begin = end
-            length = min(_LONGEST_SLICE, length * (4 if len(page) <= PAGE // 8 else 1))
+            growth = 8 if not page else 2 if len(page) <= PAGE // 2 else 1
+            length = min(_LONGEST_SLICE, length * growth)
 
     async def _rest(self, page: list[FlowRun], begin: datetime) -> list[FlowRun]:
         """The page, and what more there is in a slice that is too short to be cut again."""
