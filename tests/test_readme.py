@@ -19,6 +19,7 @@ from tests.support.images import make_album
 from tests.support.platform import BIN, Platform, ends_with_us, pause, wait_until
 
 TREE = Path(__file__).resolve().parents[1]
+_LONGEST = 400.0  # seconds, of all shell examples together on a busy machine
 README = (TREE / "README.md").read_text()
 # Run elsewhere: `make test` is what runs this, the others have tests of their own.
 ELSEWHERE = ("make demo\nmake test\n", "prefecture up\n")
@@ -53,13 +54,14 @@ def run(platform: Platform, folder: Path, program: list[str], text: str, **more:
         env=environment,
         capture_output=True,
         text=True,
-        timeout=200,
+        timeout=_LONGEST,
         check=False,
     )
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout
 
 
+@pytest.mark.timeout(600)
 def test_shell_examples(docker_platform: Platform, reader: Path) -> None:
     left_out = [block for block in blocks("sh") if block.endswith(ELSEWHERE)] + more_hosts()
     assert len(left_out) == len(ELSEWHERE) + 1 + len(MORE_HOSTS)  # `up` for S3, too
