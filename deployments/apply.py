@@ -18,7 +18,7 @@ from deployments.notifications.declaration import read_subscribers
 from deployments.notifications.registration import declaration, prepare
 from deployments.pools import TREE, apply_pools
 from deployments.result_block import save_result_block
-from tasks.contracts import Pool
+from tasks.contracts import PLATFORM_POOL, Pool
 from tasks.errors import OperatorError
 from tasks.settings import Settings, client_environment
 
@@ -41,8 +41,10 @@ async def apply(
     runs to make the block on.
     """
     manifest: dict[str, Any] = yaml.safe_load(PREFECT_YAML.read_text())
-    entrypoints = {entry["entrypoint"] for entry in manifest["deployments"]}
-    tasks = _load_names(entrypoints)
+    of_jobs = {e["entrypoint"] for e in manifest["deployments"] if not _is_platform(e)}
+    of_platform = {e["entrypoint"] for e in manifest["deployments"] if _is_platform(e)}
+    tasks = _load_names(of_jobs)
+    _load_names(of_platform)
     subscribers = read_subscribers(declaration(settings), tasks)
     prepare_folders(settings, pool)
     async with get_client() as client:
@@ -56,8 +58,8 @@ async def apply(
             if warn is None:
                 raise OperatorError(fault)
             warn(f"{fault}; then run prefecture apply")
-        await _deploy(manifest, pool, api_url)
-        await _close_schemas(client, entrypoints)
+        await _deploy(manifest, pool, api_url, schedules=settings.analytics)
+        await _close_schemas(client, of_jobs | of_platform)
         await registration.put(client, settings)
     return len(manifest["deployments"])
 
@@ -74,10 +76,16 @@ def _load_names(entrypoints: Iterable[str]) -> set[str]:
     return names
 
 
-async def _deploy(manifest: dict[str, Any], pool: Pool, api_url: str) -> None:
-    """`prefect deploy --all` of prefect.yaml, on the pool that was chosen."""
+def _is_platform(entry: dict[str, Any]) -> bool:
+    return entry["work_pool"]["name"] == PLATFORM_POOL
+
+
+async def _deploy(manifest: dict[str, Any], pool: Pool, api_url: str, *, schedules: bool) -> None:
+    """`prefect deploy --all` of prefect.yaml, jobs on the pool that was chosen."""
     for entry in manifest["deployments"]:
-        entry["work_pool"] = entry["work_pool"] | {"name": str(pool)}
+        if not _is_platform(entry):
+            entry["work_pool"] = entry["work_pool"] | {"name": str(pool)}
+        entry["schedules"] = [s | {"active": schedules} for s in entry.get("schedules", [])]
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "prefect.yaml"
         file.write_text(yaml.safe_dump(manifest))

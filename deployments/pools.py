@@ -11,7 +11,7 @@ from prefect.client.schemas.actions import WorkPoolCreate, WorkPoolUpdate
 from prefect.client.schemas.objects import WorkPool, WorkQueue
 from prefect.exceptions import ObjectNotFound
 
-from tasks.contracts import Pool, Queue
+from tasks.contracts import PLATFORM_POOL, Pool, Queue
 from tasks.errors import OperatorError
 from tasks.settings import Settings
 
@@ -33,9 +33,7 @@ def job_template(pool: Pool, settings: Settings, image: str | None) -> dict[str,
     variables: dict[str, Any] = template["variables"]["properties"]
     variables["max_duration"]["default"] = settings.max_duration
     if pool is Pool.PROCESS:
-        # The worker's `python` is whichever comes first on its PATH: name the one that has Prefect.
-        job["command"] = shlex.join([sys.executable, *str(job["command"]).split()[1:]])
-        job["working_dir"] = str(TREE)
+        _run_here(job)
         return template
     # Each root stands at the same path inside the container as outside: a location in a manifest
     # or in Prefect's result record means the same to both.
@@ -53,8 +51,30 @@ def job_template(pool: Pool, settings: Settings, image: str | None) -> dict[str,
     return template
 
 
+def platform_template() -> dict[str, Any]:
+    """The base job template of the pool that the platform's own flows run on."""
+    template: dict[str, Any] = json.loads(
+        (TREE / "work_pools" / f"{PLATFORM_POOL}.json").read_text()
+    )
+    _run_here(template["job_configuration"])
+    return template
+
+
+def _run_here(job: dict[str, Any]) -> None:
+    """Have the processes of a pool run this tree."""
+    # The worker's `python` is whichever comes first on its PATH: name the one that has Prefect.
+    words = [sys.executable if word == "python" else word for word in str(job["command"]).split()]
+    job["command"] = shlex.join(words)
+    job["working_dir"] = str(TREE)
+
+
 async def apply_pools(client: PrefectClient, settings: Settings, image: str | None) -> None:
-    """Both pools with their queues, high, normal and low in that order of priority."""
+    """Both pools with their queues, high, normal and low in that order of priority; and the
+    platform's."""
+    platform = WorkPoolCreate(
+        name=PLATFORM_POOL, type=Pool.PROCESS, base_job_template=platform_template()
+    )
+    await client.create_work_pool(platform, overwrite=True)
     for pool in Pool:
         before = await _read_pool(client, pool)
         template = job_template(pool, settings, image or _image_of(before))

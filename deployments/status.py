@@ -21,7 +21,15 @@ from prefect.exceptions import ObjectNotFound
 from pydantic import ValidationError
 
 from deployments.pools import read_queues
-from tasks.contracts import AGENT_VARIABLES, AgentReport, Pool, Queue, attempt_number, job_id
+from tasks.contracts import (
+    AGENT_VARIABLES,
+    PLATFORM_POOL,
+    AgentReport,
+    Pool,
+    Queue,
+    attempt_number,
+    job_id,
+)
 
 WAITING = [StateType.SCHEDULED]
 RUNNING = [StateType.PENDING, StateType.RUNNING, StateType.CANCELLING]
@@ -123,6 +131,14 @@ async def read_status(client: PrefectClient) -> Status:
             WorkerStatus(pool, worker.name, worker.status or "unknown", worker.last_heartbeat_time)
             for worker in await client.read_workers_for_work_pool(pool)
         ]
+    try:
+        own = await client.read_workers_for_work_pool(PLATFORM_POOL)
+    except ObjectNotFound:
+        own = []
+    workers += [
+        WorkerStatus(PLATFORM_POOL, w.name, w.status or "unknown", w.last_heartbeat_time)
+        for w in own
+    ]
     agents = await _agents(client)
     return Status(queues, paused, workers, agents, await _last_jobs(client), strays)
 

@@ -6,13 +6,13 @@ Every setting is an environment variable with the prefix `PREFECTURE_`, read whe
 import os
 from functools import cache
 from pathlib import Path
-from typing import Annotated
 from uuid import UUID
 
-from pydantic import AfterValidator, AliasChoices, BeforeValidator, ByteSize, Field
+from pydantic import AliasChoices, ByteSize, Field, SecretStr
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from tasks.contracts import S3_SCHEME, S3Address
+from tasks.contracts import S3Address
+from tasks.roots import Place, Root
 
 # What a worker, and so a job of the process pool, may see of the host's environment: enough to
 # find programs, certificates, the time zone and the Docker engine. Prefect's worker hands its whole
@@ -29,33 +29,6 @@ _CLIENT_SETTINGS = frozenset(
     | {"PREFECT_API_REQUEST_TIMEOUT"}
 )
 _NOBODY_ELSE = "10001:10001"  # the image's own user
-_NO_ROOT = frozenset(
-    Path(p) for p in ("/", "/bin", "/dev", "/etc", "/lib", "/proc", "/sys", "/usr")
-)
-
-
-def _check_root(path: Path) -> Path:
-    if path == Path():
-        raise ValueError("an empty path cannot be a root: name a folder of its own")
-    path = Path(os.path.abspath(path.expanduser()))  # noqa: PTH100  # `..` must not hide a root
-    # A root is mounted at its own path into each container: these would break the container.
-    if {path, path.resolve()} & _NO_ROOT or str(path) == "//":
-        raise ValueError(f"{path} cannot be a root: name a folder of its own")
-    if any(c in str(path) for c in ":{}\n"):
-        raise ValueError(
-            f"{str(path)!r} holds one of ':', '{{', '}}' or a newline: choose another path"
-        )
-    return path
-
-
-def _parse_place(value: object) -> object:
-    if isinstance(value, str) and value.startswith(S3_SCHEME):
-        return S3Address.parse(value)
-    return value
-
-
-Root = Annotated[Path, AfterValidator(_check_root)]
-Place = Annotated[S3Address | Root, BeforeValidator(_parse_place)]
 
 
 class Settings(BaseSettings):
@@ -195,6 +168,29 @@ class Settings(BaseSettings):
         default=False,
         description="Whether webhooks may go to private networks, this host included, and over "
         "http.",
+    )
+
+    analytics: bool = Field(
+        default=True,
+        description="Whether the run history is kept, and reports are made of it.",
+    )
+    history_url: SecretStr | None = Field(
+        default=None,
+        description="The database of the run history, as postgresql://user:password@host/name or "
+        "mysql://… Default: `history.db`, SQLite, in the home.",
+    )
+    history_days: int = Field(
+        default=90,
+        ge=1,
+        le=36_500,
+        description="Days that single attempts, jobs and backlogs are kept in the run history; "
+        "what was counted of them is kept for ever.",
+    )
+    slots: int | None = Field(
+        default=None,
+        ge=1,
+        description="How many jobs run at once, on all hosts together: what the report calls "
+        "fully used. `up` knows it by itself.",
     )
 
     @property

@@ -4,9 +4,10 @@ import os
 import re
 import signal
 import socket
+import sqlite3
 import subprocess
 from collections.abc import Generator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 from uuid import UUID
@@ -18,11 +19,15 @@ from tests.support.images import make_album
 from tests.support.platform import BIN, Platform, ends_with_us, pause, wait_until
 
 TREE = Path(__file__).resolve().parents[1]
+_LONGEST = 400.0  # seconds, of all shell examples together on a busy machine
 README = (TREE / "README.md").read_text()
 # Run elsewhere: `make test` is what runs this, the others have tests of their own.
 ELSEWHERE = ("make demo\nmake test\n", "prefecture up\n")
 # These do not end by themselves.
-MORE_HOSTS = ("prefect worker start", "prefecture supervise", "prefecture notify")
+MORE_HOSTS = (
+    *("prefect worker start", "prefecture supervise", "prefecture notify"),
+    "prefecture platform\n",
+)
 
 
 def blocks(language: str) -> list[str]:
@@ -49,13 +54,14 @@ def run(platform: Platform, folder: Path, program: list[str], text: str, **more:
         env=environment,
         capture_output=True,
         text=True,
-        timeout=200,
+        timeout=_LONGEST,
         check=False,
     )
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout
 
 
+@pytest.mark.timeout(600)
 def test_shell_examples(docker_platform: Platform, reader: Path) -> None:
     left_out = [block for block in blocks("sh") if block.endswith(ELSEWHERE)] + more_hosts()
     assert len(left_out) == len(ELSEWHERE) + 1 + len(MORE_HOSTS)  # `up` for S3, too
@@ -67,7 +73,7 @@ def test_shell_examples(docker_platform: Platform, reader: Path) -> None:
 
 
 def more_hosts() -> list[str]:
-    """The blocks that do not end by themselves: a worker, its supervisor, the notifier."""
+    """The blocks that do not end by themselves: a worker and what stands beside it."""
     return [block for part in MORE_HOSTS for block in blocks("sh") if part in block]
 
 
@@ -95,7 +101,7 @@ def keep_running(platform: Platform, folder: Path, text: str) -> Generator[None]
 
 
 def test_more_hosts(docker_platform: Platform, tmp_path: Path) -> None:
-    worker, supervisor, notifier = more_hosts()
+    worker, supervisor, notifier, keeper = more_hosts()
     here = socket.gethostname()
 
     def shown(*first: str) -> str | None:
@@ -104,7 +110,7 @@ def test_more_hosts(docker_platform: Platform, tmp_path: Path) -> None:
         rows = [line.split() for line in status.splitlines()]
         return next((" ".join(row) for row in rows if row[: len(first)] == [*first]), None)
 
-    for name in ("worker", "supervisor", "notifier"):
+    for name in ("worker", "supervisor", "notifier", "platform"):
         (tmp_path / name).mkdir()
     # A worker that has taken a job would wait for its end before its own.
     with (
@@ -119,6 +125,20 @@ def test_more_hosts(docker_platform: Platform, tmp_path: Path) -> None:
     with keep_running(docker_platform, tmp_path / "notifier", notifier):
         log = tmp_path / "notifier" / "log"
         wait_until(lambda: "another" in log.read_text(), 60, "it waits for the one of `up`")
+    with keep_running(docker_platform, tmp_path / "platform", keeper):
+        log = tmp_path / "platform" / "log"
+        wait_until(lambda: "started!" in log.read_text(), 60, "it is there")
+
+
+def test_sql_examples(docker_platform: Platform, reader: Path) -> None:
+    examples = blocks("sql")
+    assert len(examples) == 5
+    if not (docker_platform.home / "history.db").exists():
+        shell = next(b for b in blocks("sh") if "aggregate-history" in b).splitlines()[0]
+        run(docker_platform, reader, ["bash", "-c"], shell, PREFECT_API_URL=docker_platform.api)
+    with closing(sqlite3.connect(docker_platform.home / "history.db")) as database:
+        answers = [database.execute(example).fetchall() for example in examples]
+    assert len(answers[1]) == 3, "a row for each queue"
 
 
 def test_python_examples(docker_platform: Platform, reader: Path) -> None:
@@ -141,7 +161,8 @@ def test_python_examples(docker_platform: Platform, reader: Path) -> None:
 def test_the_table_lists_every_compute_task() -> None:
     listed = re.findall(r"^\| `([a-z-]+)` \| `", README, re.MULTILINE)
     declared = yaml.safe_load((TREE / "prefect.yaml").read_text())["deployments"]
-    flows = {Path(entry["entrypoint"].split(":")[0]).stem.replace("_", "-") for entry in declared}
+    of_jobs = [entry for entry in declared if entry["work_pool"]["name"] != "platform"]
+    flows = {Path(entry["entrypoint"].split(":")[0]).stem.replace("_", "-") for entry in of_jobs}
     assert sorted(listed) == sorted(flows)
 
 

@@ -6,7 +6,7 @@ import httpx
 from cyclopts import App
 from pydantic import ValidationError
 
-from deployments.cli import jobs, notifications, operate
+from deployments.cli import analytics, jobs, notifications, operate
 from deployments.cli.console import err
 from deployments.server import unavailable
 from tasks.errors import PrefectureError
@@ -25,6 +25,8 @@ for command in (
     jobs.results,
     notifications.inbox,
     notifications.notify,
+    analytics.stats,
+    analytics.platform,
     operate.image,
     operate.demo,
 ):

@@ -1,9 +1,10 @@
 """The programs that keep jobs running: how each is called, and all it sees of the environment."""
 
+import socket
 import sys
 from pathlib import Path
 
-from tasks.contracts import Pool
+from tasks.contracts import PLATFORM_POOL, Pool
 from tasks.settings import Settings, client_environment, own_environment, server_environment
 
 HOST = "127.0.0.1"
@@ -11,6 +12,7 @@ MARK = "PREFECTURE_WORKER"
 """In the environment of all that `up` starts: whose it is. Read by nobody as a setting."""
 
 _POLL = "0.5"  # seconds between two looks into the queues: a freed slot waits no longer than that
+_PLATFORM_POLL = "2"
 _JOB_HEARTBEAT = "30"  # seconds; Prefect's least
 _WORKER_HEARTBEAT = "5"  # seconds: a worker that is gone is to be noticed soon
 _RETRIES = (
@@ -18,10 +20,11 @@ _RETRIES = (
 )
 
 
-def marks(worker: str) -> tuple[str, str, str, str]:
-    """The marks of a worker and its jobs, which inherit it, of its server, of its notifier and of
-    its supervisor."""
-    return worker, f"{worker}/server", f"{worker}/notifier", f"{worker}/supervisor"
+def marks(worker: str) -> tuple[str, ...]:
+    """The marks of a worker and its jobs, which inherit it, of its server, of the platform's worker
+    and flows, of its notifier and of its supervisor."""
+    beside = ("server", PLATFORM_POOL, "notifier", "supervisor")
+    return worker, *(f"{worker}/{name}" for name in beside)
 
 
 def server(port: int) -> list[str]:
@@ -31,9 +34,8 @@ def server(port: int) -> list[str]:
 
 def server_env(settings: Settings, worker: str) -> dict[str, str]:
     """The server's, with its own settings, which no one else sees."""
-    _, mark, _, _ = marks(worker)
     return server_environment(
-        **{MARK: mark},
+        **{MARK: marks(worker)[1]},
         PREFECT_HOME=_prefect_home(settings),
         PREFECT_SERVER_ANALYTICS_ENABLED="false",
         # It renames each job that waits for 15 s, one by one: with a thousand of them SQLite is
@@ -55,9 +57,8 @@ def worker(pool: Pool, name: str, slots: int) -> list[str]:
 
 def worker_env(settings: Settings, worker: str, api_url: str) -> dict[str, str]:
     """The worker's, which its jobs inherit."""
-    mark, _, _, _ = marks(worker)
     return client_environment(
-        **{MARK: mark},
+        **{MARK: marks(worker)[0]},
         PREFECT_HOME=_prefect_home(settings),
         PREFECT_API_URL=api_url,
         PREFECT_WORKER_QUERY_SECONDS=_POLL,
@@ -88,6 +89,27 @@ def notifier() -> list[str]:
 def notifier_env(settings: Settings, worker: str, api_url: str) -> dict[str, str]:
     """The notifier's: it reads our settings."""
     return _own_env(settings, marks(worker)[-2], api_url)
+
+
+def platform() -> list[str]:
+    """The worker of the platform's own flows, one at a time: they are short, and can wait."""
+    name = f"{socket.gethostname()}-{PLATFORM_POOL}"
+    return _prefect(
+        *("worker", "start", "--pool", PLATFORM_POOL, "--type", Pool.PROCESS, "--name", name),
+        *("--limit", "1", "--install-policy", "never"),
+    )
+
+
+def platform_env(
+    settings: Settings, worker: str, api_url: str, slots: int | None
+) -> dict[str, str]:
+    """That worker's, which its flows inherit: they read our settings."""
+    known = settings.slots or slots
+    return _own_env(settings, marks(worker)[-3], api_url) | {
+        "PREFECT_WORKER_QUERY_SECONDS": _PLATFORM_POLL,
+        "PREFECT_WORKER_PREFETCH_SECONDS": "0",
+        **({"PREFECTURE_SLOTS": str(known)} if known else {}),
+    }
 
 
 def _own_env(settings: Settings, mark: str, api_url: str) -> dict[str, str]:

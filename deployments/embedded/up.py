@@ -94,6 +94,13 @@ async def running(
             log(settings, "notifier"),
             say,
         )
+        platform = Child(
+            "platform worker",
+            programs.platform(),
+            programs.platform_env(settings, worker, api_url, slots),
+            log(settings, "platform"),
+            say,
+        )
         remember(settings, [*unsettled, worker])
         # Undone in reverse order, each step whatever becomes of the others.
         async with AsyncExitStack() as undo:
@@ -111,6 +118,10 @@ async def running(
                 remember(settings, [worker])
             undo.push_async_callback(notifier.stop)
             await notifier.start()
+            if settings.analytics:
+                # Its run, where there is one, is cut short: the next pass does the same work.
+                undo.push_async_callback(platform.stop, at_once=True)
+                await platform.start()
             undo.push_async_callback(put_back, settings, worker, say)
             if engine is not None:
                 undo.push_async_callback(

@@ -25,6 +25,9 @@ class Pool(StrEnum):
     PROCESS = "process"
 
 
+PLATFORM_POOL = "platform"
+"""The work pool of the platform's own flows, which are no jobs: always processes."""
+
 _LABEL = "prefecture"
 
 

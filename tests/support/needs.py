@@ -32,6 +32,14 @@ def need_chromium() -> None:
         _missing(f"no {CHROMIUM}: apt-get install chromium")
 
 
+def need_postgres() -> Path:
+    """Debian's PostgreSQL. Returns the folder of its programs, which is on no one's PATH."""
+    found = sorted(Path("/usr/lib/postgresql").glob("*/bin/initdb"))
+    if not found:
+        _missing("no PostgreSQL: apt-get install postgresql")
+    return found[-1].parent
+
+
 def need_namespaces() -> None:
     """The right to make user and mount namespaces, for file systems of a test's own."""
     unshare = shutil.which("unshare")

@@ -195,6 +195,8 @@ def platform_up(
     home.mkdir(parents=True, exist_ok=True)
     environment = dict(os.environ) | {"PREFECTURE_HOME": str(home)} | dict(settings or {})
     environment |= {"PREFECT_HOME": str(home / "client"), "DO_NOT_TRACK": "1"}
+    # Two seconds of a CPU, each minute, that most tests have no use for.
+    environment.setdefault("PREFECTURE_ANALYTICS", "false")
     port = free_port()
     with (home / "up.out").open("wb") as output:
         process = subprocess.Popen(

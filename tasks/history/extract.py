@@ -1,0 +1,207 @@
+"""Attempts, read from the Prefect API and written into the history; again is the same as once.
+
+Ended ones are read by the time of their end, in slices of time: each is a request, a transaction
+and a watermark, so that whatever ends the reading loses one slice at most. What has not ended is
+read by its state. A run that is known as open and is nowhere any more was deleted.
+"""
+
+import asyncio
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from typing import Any
+from uuid import UUID
+
+from prefect.client.orchestration import PrefectClient
+from prefect.client.schemas.filters import FlowRunFilter, WorkPoolFilter, WorkPoolFilterName
+from prefect.client.schemas.objects import FlowRun, StateType
+from prefect.client.schemas.sorting import FlowRunSort
+
+from tasks.contracts import Pool
+from tasks.history import store
+from tasks.history.database import History
+from tasks.history.readings import Readings, is_of_a_job, plain
+from tasks.history.settling import Row
+
+PAGE = 200  # the server's most
+ENDED = "ended"
+DUE = "due"
+_OVERLAP = timedelta(seconds=60)  # so far behind its own time may a run become visible
+_SKEW = timedelta(minutes=10)  # that this host's clock may be ahead of the server's
+_FIRST_SLICE = timedelta(hours=1)
+_LONGEST_SLICE = timedelta(days=30)
+_SHORTEST_SLICE = timedelta(milliseconds=1)
+_AT_WORK = [StateType.PENDING, StateType.RUNNING, StateType.CANCELLING]
+_WAITING = [StateType.SCHEDULED, StateType.PAUSED]
+
+
+@dataclass
+class Pass:
+    """What one pass has read and written."""
+
+    read: int = 0
+    """Attempts that came from the API."""
+    new: int = 0
+    """Those that were new, or had changed."""
+    deleted: int = 0
+    forgotten: int = 0
+    reached: datetime = field(default_factory=lambda: datetime.fromtimestamp(0, UTC))
+    """The time up to which every end is in the history."""
+    all: bool = True
+    """Whether that is now: not where the time was over before."""
+
+
+class Extract:
+    """One pass over what the server knows."""
+
+    def __init__(
+        self, client: PrefectClient, history: History, readings: Readings, seconds: float
+    ) -> None:
+        self._client = client
+        self._history = history
+        self._readings = readings
+        self._until = asyncio.get_running_loop().time() + seconds
+        self._seen: set[str] = set()
+        self.done = Pass()
+
+    async def run(self) -> Pass:
+        """Read until nothing is new, or the time is over: the next pass goes on from there."""
+        await self._ended()
+        await self._open()
+        await self._closed_unseen()
+        return self.done
+
+    async def _ended(self) -> None:
+        begin = await self._in_thread(store.watermark, ENDED) - _OVERLAP
+        now, length = datetime.now(UTC), _FIRST_SLICE
+        if begin.year < 1971:
+            begin = await self._earliest() or now
+        newest: datetime = begin
+        while True:
+            if asyncio.get_running_loop().time() > self._until:
+                self.done.all = False
+                break
+            # The last slice has no end, and its mark is what was seen: by whose clock now is now?
+            end = begin + length if begin + length < now - _SKEW else None
+            page = await self._page("end_time", begin, end, FlowRunSort.END_TIME_DESC)
+            if len(page) == PAGE and length > _SHORTEST_SLICE:
+                length = ((end or now) - begin) / 8
+                continue
+            page = await self._rest(page, begin)
+            newest = max([newest, *(plain(run.end_time) for run in page if run.end_time)])
+            # What lies past the overlap is settled, even where nothing ended in it.
+            mark = max(newest, end or newest)
+            await self._put(page, {ENDED: mark})
+            self.done.reached = mark
+            if end is None:
+                break
+            begin = end
+            growth = 8 if not page else 2 if len(page) <= PAGE // 2 else 1
+            length = min(_LONGEST_SLICE, length * growth)
+
+    async def _rest(self, page: list[FlowRun], begin: datetime) -> list[FlowRun]:
+        """The page, and what more there is in a slice that is too short to be cut again."""
+        found = {run.id: run for run in page}
+        while len(page) == PAGE:
+            page = await self._page(
+                *("end_time", begin, page[-1].end_time, FlowRunSort.END_TIME_DESC), list(found)
+            )
+            found |= {run.id: run for run in page}
+        return list(found.values())
+
+    async def _earliest(self) -> datetime | None:
+        """When the first of all runs was due; None where there is none."""
+        first = await self._read({}, FlowRunSort.EXPECTED_START_TIME_ASC, 1)
+        due = first[0].expected_start_time if first else None
+        return plain(due) - _OVERLAP if due else None
+
+    async def _open(self) -> None:
+        """What a worker holds; what waits and was due since the last pass."""
+        at_work = {"state": {"type": {"any_": _AT_WORK}}}
+        held: dict[UUID, FlowRun] = {}
+        while True:
+            known = {"id": {"not_any_": list(held)}} if held else {}
+            page = await self._read(at_work | known, FlowRunSort.ID_DESC)
+            held |= {run.id: run for run in page}
+            if len(page) < PAGE:
+                break
+        await self._put(list(held.values()), {})
+        since = await self._in_thread(store.watermark, DUE)
+        newest, before, known_ids = since, None, list[UUID]()
+        while True:
+            page = await self._page(
+                *("expected_start_time", since - _OVERLAP, before),
+                *(FlowRunSort.EXPECTED_START_TIME_DESC, known_ids, _WAITING),
+            )
+            due = [plain(run.expected_start_time) for run in page if run.expected_start_time]
+            newest = max([newest, *(at for at in due if at <= datetime.now(UTC))])
+            await self._put(page, {})
+            if len(page) < PAGE or asyncio.get_running_loop().time() > self._until:
+                break
+            before = due[-1]
+            known_ids = [run.id for run in page if run.expected_start_time == before]
+        await self._put([], {DUE: newest})
+
+    async def _closed_unseen(self) -> None:
+        """What was open when last seen, and has not come by: asked for by its id."""
+        now = datetime.now(UTC)
+        open_ = await self._in_thread(store.open_attempts, PAGE)
+        unseen = [id for id in open_ if id not in self._seen]
+        if not unseen:
+            return
+        found = await self._read({"id": {"any_": unseen}}, FlowRunSort.ID_DESC, everywhere=True)
+        await self._put(found, {})
+        there = {str(run.id) for run in found}
+        await self._in_thread(store.mark_checked, there, now)
+        gone = [id for id in unseen if id not in there]
+        self.done.deleted += await self._in_thread(store.mark_deleted, gone, now)
+
+    async def _page(
+        self,
+        time: str,
+        after: datetime,
+        before: datetime | None,
+        sort: FlowRunSort,
+        known: Sequence[UUID] = (),
+        states: Iterable[StateType] = (),
+    ) -> list[FlowRun]:
+        wanted: dict[str, Any] = {time: {"after_": after, "before_": before}}
+        if known:
+            wanted["id"] = {"not_any_": list(known)}
+        if states:
+            wanted["state"] = {"type": {"any_": list(states)}}
+        return await self._read(wanted, sort)
+
+    async def _read(
+        self,
+        wanted: dict[str, Any],
+        sort: FlowRunSort,
+        limit: int | None = None,
+        *,
+        everywhere: bool = False,
+    ) -> list[FlowRun]:
+        ours = WorkPoolFilter(name=WorkPoolFilterName(any_=list(Pool)))
+        return await self._client.read_flow_runs(
+            work_pool_filter=None if everywhere else ours,
+            flow_run_filter=FlowRunFilter.model_validate(wanted),
+            sort=sort,
+            limit=limit or PAGE,
+        )
+
+    async def _put(self, runs: Sequence[FlowRun], marks: dict[str, datetime]) -> None:
+        runs = [run for run in runs if is_of_a_job(run)]
+        self._seen |= {str(run.id) for run in runs}
+        self.done.read += len(runs)
+        changed = {str(run.id): plain(run.updated or datetime.now(UTC)) for run in runs}
+        new = await self._in_thread(store.newer, changed) if runs else set[str]()
+        rows: list[Row] = [await self._readings.row(run) for run in runs if str(run.id) in new]
+        self.done.new += await self._in_thread(store.put, rows, marks)
+
+    async def _in_thread(self, work: Any, *given: Any) -> Any:
+        """A transaction of its own, which blocks."""
+
+        def write() -> Any:
+            with self._history.writing() as connection:
+                return work(connection, *given)
+
+        return await asyncio.to_thread(write)

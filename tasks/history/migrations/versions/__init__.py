@@ -1,0 +1,1 @@
+"""One file a step; alembic reads them by their own `revision` and `down_revision`."""

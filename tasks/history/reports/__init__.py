@@ -1,0 +1,1 @@
+"""The usage report: its charts, its page, and where it is shown."""

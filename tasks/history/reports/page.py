@@ -1,0 +1,137 @@
+"""The usage report: one HTML file that needs nothing else, and its charts."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+from jinja2 import Environment, FileSystemLoader
+
+from tasks.history.questions import Answer, summed
+from tasks.history.reports import charts, shapes
+from tasks.history.settling import Row
+
+_TEMPLATE = "report.html.jinja"
+_STEP = 1000.0
+_NOISY = timedelta(days=3)  # over more than that, shares of single hours only flicker
+
+
+@dataclass(frozen=True)
+class Chart:
+    """One card: its drawings, and what to know of them."""
+
+    name: str
+    title: str
+    caption: str
+    svgs: list[str]
+
+
+@dataclass(frozen=True)
+class Report:
+    """What is published, and shown in the UI."""
+
+    html: str
+    charts: list[Chart]
+    summary: Row
+
+
+def make_report(
+    answer: Answer, attempts: pl.DataFrame, period: str, slots: int | None, disk: tuple[int, int]
+) -> Report:
+    """Draw and write it. `disk` is how many bytes are used where results are kept, and how many
+    there are; zeros where that is not known."""
+    drawn = _draw(answer, attempts, period, slots)
+    total = _total(answer)
+    page = Environment(loader=FileSystemLoader(Path(__file__).parent), autoescape=True)
+    page.filters |= {"seconds": seconds, "bytes": size, "percent": percent}
+    html = page.get_template(_TEMPLATE).render(
+        answer=answer, charts=drawn, total=total, disk=disk, period=period
+    )
+    return Report(html, drawn, total)
+
+
+def seconds(value: float | None) -> str:
+    """A duration for people."""
+    if value is None:
+        return "-"
+    if value < 1:
+        return f"{value * 1000:.0f} ms"
+    if value < 60:
+        return f"{value:.1f} s"
+    if value < 3600:
+        return f"{value // 60:.0f} min {value % 60:.0f} s"
+    return f"{value // 3600:.0f} h {value % 3600 // 60:.0f} min"
+
+
+def size(value: float) -> str:
+    """A number of bytes for people."""
+    for unit in ("bytes", "kB", "MB", "GB", "TB"):
+        if value < _STEP or unit == "TB":
+            return f"{value:.0f} {unit}" if unit == "bytes" else f"{value:.1f} {unit}"
+        value /= _STEP
+    raise AssertionError
+
+
+def percent(value: float | None) -> str:
+    """A share for people."""
+    return "-" if value is None else f"{value:.1%}"
+
+
+def _draw(answer: Answer, attempts: pl.DataFrame, period: str, slots: int | None) -> list[Chart]:
+    by_queue = answer.periods.with_columns(pl.lit("").alias("task"))
+    spread = pl.DataFrame(summed(by_queue, ("queue",)), infer_schema_length=None)
+    busy = shapes.busy(attempts, period, answer.begin, answer.asked)
+    line = f"the line is all {slots} slots" if slots else "set PREFECTURE_SLOTS for a line at all"
+    coarse = "day" if answer.asked - answer.begin > _NOISY else period
+    made: list[tuple[str, str, str, pl.DataFrame, Callable[[pl.DataFrame], list[str]]]] = [
+        ("throughput", "Throughput", f"Jobs completed in each {period}, by task.",
+         shapes.completed(answer), lambda data: [charts.throughput(data, period)]),
+        ("utilisation", "Slots in use", f"Jobs at work, averaged over each {period}; {line}.",
+         busy, lambda data: [charts.utilisation(data, period, slots)]),
+        ("durations", "Waiting and running", "By queue: from due to the first start, and from "
+         "there to the end. The dot is the median, the bar ends at the 95th percentile.", spread,
+         lambda data: [charts.durations(data, measure) for measure in ("waited", "ran")]),
+        ("outcomes", "How it ends", "Of the jobs that ended, the share that succeeded; of the "
+         "attempts, the shares that crashed and that were another try.",
+         shapes.rates(answer, coarse), lambda data: [charts.outcomes(data, coarse)]),
+        ("storage", "Storage", "Bytes published since the beginning of this report, by task.",
+         shapes.published(answer), lambda data: [charts.storage(data, period)]),
+    ]  # fmt: skip
+    if period == "hour":
+        made.insert(
+            2,
+            ("busiest", "Busiest hours", "Jobs received, by weekday and hour, in UTC.",
+             shapes.received_by_weekday(answer), lambda data: [charts.busiest(data)]),
+        )  # fmt: skip
+    return [
+        Chart(name, title, caption, draw(data) if len(data) else [])
+        for name, title, caption, data, draw in made
+    ]
+
+
+def _total(answer: Answer) -> dict[str, Any]:
+    """Everything in one row, and shares of it."""
+    parts = answer.periods.with_columns(pl.lit("").alias("task"), pl.lit("").alias("queue"))
+    rows = summed(parts, ("task", "queue"))
+    row: dict[str, Any] = rows[0] if rows else dict.fromkeys(answer.periods.columns, 0)
+    takes = answer.takes.sum().row(0, named=True) if len(answer.takes) else {}
+    ends = row["completed"] + row["failed"]
+    return {
+        name: row[name]
+        for name in ("received", "started", "completed", "failed", "crashed", "cancelled")
+    } | {
+        "published_bytes": row["published_bytes"],
+        "waited_p50": row.get("waited_p50"),
+        "waited_p95": row.get("waited_p95"),
+        "ran_p50": row.get("ran_p50"),
+        "success": row["completed"] / ends if ends else None,
+        "crash": row["crashed"] / row["started"] if row["started"] else None,
+        "again": (takes["attempts"] - takes["jobs"]) / takes["attempts"] if takes else None,
+        "average_starts": takes["starts"] / takes["jobs"] if takes else None,
+        "pending": sum(part["pending"] for part in answer.backlog),
+        "running": sum(part["running"] for part in answer.backlog),
+        "oldest_wait": max((part["oldest_wait"] for part in answer.backlog), default=0.0),
+        "published_ever": answer.published_ever,
+    }

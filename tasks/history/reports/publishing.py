@@ -1,0 +1,55 @@
+"""A usage report of the last days, made and published."""
+
+import asyncio
+import shutil
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+from prefect.client.orchestration import PrefectClient
+
+from tasks.contracts import Receipt
+from tasks.history.database import open_history
+from tasks.history.questions import Answer, Question, ask, read_attempts
+from tasks.history.reports.page import Report, make_report
+from tasks.history.reports.showing import show
+from tasks.job import open_job
+from tasks.settings import Settings
+
+DIRECTORY = "reports"
+"""The results directory that reports are published in."""
+NEWEST = "latest"
+"""A link beside them to the newest, on a disk."""
+
+_FILE = "report.html"
+
+
+async def publish_report(client: PrefectClient, settings: Settings, days: int) -> Receipt:
+    """Make it, publish it like any result, and show it in the UI. Raises OperatorError where there
+    is no history."""
+    report, answer = await asyncio.to_thread(_make, settings, days)
+    async with open_job(DIRECTORY) as job:
+        (job.stage.files / _FILE).write_text(report.html)
+        receipt = await job.publish(report.summary, f"The last {days} days, to read in a browser.")
+    if isinstance(settings.results, Path):
+        _link(settings.results / DIRECTORY, str(receipt.job))
+    await show(client, report, answer)
+    return receipt
+
+
+def _make(settings: Settings, days: int) -> tuple[Report, Answer]:
+    question = Question(datetime.now(UTC) - timedelta(days=days))
+    with open_history(settings) as history, history.reading() as connection:
+        answer = ask(connection, question)
+        attempts = read_attempts(connection, question)
+    disk = (0, 0)
+    if isinstance(settings.results, Path):
+        usage = shutil.disk_usage(settings.results)
+        disk = (usage.used, usage.total)
+    return make_report(answer, attempts, question.period, settings.slots, disk), answer
+
+
+def _link(folder: Path, newest: str) -> None:
+    """Have the link name the newest; replaced in one step, so that it always names one."""
+    made = folder / f".{NEWEST}.{newest}"
+    made.symlink_to(newest)
+    made.replace(folder / NEWEST)

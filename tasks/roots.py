@@ -1,0 +1,39 @@
+"""Folders and prefixes that inputs are read below, and results written."""
+
+import os
+from pathlib import Path
+from typing import Annotated
+
+from pydantic import AfterValidator, BeforeValidator
+
+from tasks.contracts import S3_SCHEME, S3Address
+
+_NO_ROOT = frozenset(
+    Path(p) for p in ("/", "/bin", "/dev", "/etc", "/lib", "/proc", "/sys", "/usr")
+)
+
+
+def _check_root(path: Path) -> Path:
+    if path == Path():
+        raise ValueError("an empty path cannot be a root: name a folder of its own")
+    path = Path(os.path.abspath(path.expanduser()))  # noqa: PTH100  # `..` must not hide a root
+    # A root is mounted at its own path into each container: these would break the container.
+    if {path, path.resolve()} & _NO_ROOT or str(path) == "//":
+        raise ValueError(f"{path} cannot be a root: name a folder of its own")
+    if any(c in str(path) for c in ":{}\n"):
+        raise ValueError(
+            f"{str(path)!r} holds one of ':', '{{', '}}' or a newline: choose another path"
+        )
+    return path
+
+
+def _parse_place(value: object) -> object:
+    if isinstance(value, str) and value.startswith(S3_SCHEME):
+        return S3Address.parse(value)
+    return value
+
+
+Root = Annotated[Path, AfterValidator(_check_root)]
+"""A folder of its own on this host, absolute, that can be mounted at its own path."""
+Place = Annotated[S3Address | Root, BeforeValidator(_parse_place)]
+"""The same, or a prefix of S3."""
