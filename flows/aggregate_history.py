@@ -3,8 +3,8 @@
 from prefect.client.orchestration import get_client
 
 from tasks.history.keeping import keep_history
-from tasks.own_runs import tidy_own_runs
-from tasks.platform_flow import platform_flow
+from tasks.platform.flow import platform_flow
+from tasks.platform.own_runs import tidy_own_runs
 from tasks.settings import get_settings
 
 

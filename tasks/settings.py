@@ -12,7 +12,7 @@ from pydantic import AliasChoices, ByteSize, Field, SecretStr
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from tasks.contracts import S3Address
-from tasks.roots import Place, Root
+from tasks.contracts.roots import Place, Root
 
 # What a worker, and so a job of the process pool, may see of the host's environment: enough to
 # find programs, certificates, the time zone and the Docker engine. Prefect's worker hands its whole

@@ -6,7 +6,7 @@ from typing import Annotated
 
 from pydantic import AfterValidator, BeforeValidator
 
-from tasks.contracts import S3_SCHEME, S3Address
+from tasks.contracts.names import S3_SCHEME, S3Address
 
 _NO_ROOT = frozenset(
     Path(p) for p in ("/", "/bin", "/dev", "/etc", "/lib", "/proc", "/sys", "/usr")

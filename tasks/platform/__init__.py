@@ -1,0 +1,1 @@
+"""Flows of the platform's own: what they are, and what they tidy."""
