@@ -12,16 +12,16 @@ from prefect.settings import PREFECT_API_URL, temporary_settings
 
 from deployments.embedded.interrupted import put_back
 from tasks.results.local_root import LocalRoot
+from tests.chaos.harness.stopping import processes_of, start_a_long_job, survives
 from tests.support.platform import Platform, pause, platform_up, wait_until
 from tests.support.processes import frozen, supervisor
-from tests.support.stopping import processes_of, start_a_long_job, survives
 
 
 @pytest.mark.parametrize(
     ("pool", "stop"), [("docker", signal.SIGKILL), ("process", signal.SIGTERM)], ids=str
 )
 def test_stopped_with_a_job_running(home: Path, pool: str, stop: signal.Signals) -> None:
-    """The other two ways: tests/chaos/test_up_stopped.py."""
+    """The other two ways: tests/chaos/hosts/test_up_stopped.py."""
     survives(home, pool, stop)
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from tests.chaos.harness.choice import long
-from tests.support.stopping import survives
+from tests.chaos.harness.stopping import survives
 
 
 @pytest.mark.parametrize(
