@@ -16,11 +16,11 @@ from prefect.flows import load_flow_from_entrypoint
 from deployments.folders import prepare_folders
 from deployments.notifications.declaration import read_subscribers
 from deployments.notifications.registration import declaration, prepare
-from deployments.pools import TREE, apply_pools
+from deployments.pools import TREE, apply_pools, engine_volume
 from deployments.result_block import save_result_block
 from tasks.contracts import Pool
 from tasks.errors import OperatorError
-from tasks.settings import Settings, client_environment
+from tasks.settings import Settings, client_environment, engine_socket
 
 PREFECT_YAML = TREE / "prefect.yaml"
 _PAGE = 200
@@ -51,12 +51,13 @@ async def apply(
             if warn is None:
                 raise OperatorError(fault)
             warn(f"{fault}; then run prefecture apply")
-        await apply_pools(client, settings, image)
+        socket = engine_socket()
+        await apply_pools(client, settings, image, socket)
         if fault := await save_result_block(settings):
             if warn is None:
                 raise OperatorError(fault)
             warn(f"{fault}; then run prefecture apply")
-        await _deploy(manifest, pool, api_url)
+        await _deploy(manifest, pool, api_url, socket if pool is Pool.DOCKER else None)
         await _close_schemas(client, entrypoints)
         await registration.put(client, settings)
     return len(manifest["deployments"])
@@ -74,10 +75,13 @@ def _load_names(entrypoints: Iterable[str]) -> set[str]:
     return names
 
 
-async def _deploy(manifest: dict[str, Any], pool: Pool, api_url: str) -> None:
+async def _deploy(manifest: dict[str, Any], pool: Pool, api_url: str, socket: Path | None) -> None:
     """`prefect deploy --all` of prefect.yaml, on the pool that was chosen."""
     for entry in manifest["deployments"]:
-        entry["work_pool"] = entry["work_pool"] | {"name": str(pool)}
+        variables = dict(entry["work_pool"].get("job_variables", {}))
+        if variables.pop("engine", None) and socket is not None:
+            variables["engine"] = engine_volume(socket)
+        entry["work_pool"] = entry["work_pool"] | {"name": str(pool), "job_variables": variables}
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "prefect.yaml"
         file.write_text(yaml.safe_dump(manifest))

@@ -11,7 +11,7 @@ from prefect.client.schemas.actions import WorkPoolCreate
 from prefect.client.schemas.objects import WorkQueue
 from prefect.exceptions import ObjectNotFound
 
-from tasks.contracts import Pool, Queue
+from tasks.contracts import ENGINE_SOCKET, Pool, Queue
 from tasks.settings import Settings
 
 TREE = Path(__file__).resolve().parent.parent
@@ -20,11 +20,14 @@ TREE = Path(__file__).resolve().parent.parent
 _BILLION = 1_000_000_000
 
 
-def job_template(pool: Pool, settings: Settings, image: str | None) -> dict[str, Any]:
+def job_template(
+    pool: Pool, settings: Settings, image: str | None, socket: Path | None = None
+) -> dict[str, Any]:
     """The base job template of a pool, with this host's folders, user and limits filled in.
 
     What is filled in here is part of the job configuration and not a variable: whoever submits a
-    job cannot mount another folder or become another user.
+    job cannot mount another folder or become another user. `socket`: of the engine, where it is on
+    this host.
     """
     template: dict[str, Any] = json.loads((TREE / "work_pools" / f"{pool}.json").read_text())
     job: dict[str, Any] = template["job_configuration"]
@@ -41,6 +44,7 @@ def job_template(pool: Pool, settings: Settings, image: str | None) -> dict[str,
     job["volumes"] = [
         f"{settings.inputs}:{settings.inputs}:ro",
         f"{settings.written}:{settings.written}:rw",
+        "{{ engine }}",
     ]
     # The worker hands its own PREFECT_HOME on, which no container can write.
     job["env"] |= {"PREFECT_HOME": "/tmp/prefect", "HOME": "/tmp"}
@@ -49,13 +53,24 @@ def job_template(pool: Pool, settings: Settings, image: str | None) -> dict[str,
         job["image"] = image
     variables["mem_limit"]["default"] = settings.memory
     variables["nano_cpus"]["default"] = settings.cpus * _BILLION
+    if socket is not None:
+        variables["engine"]["enum"] = [engine_volume(socket)]
+        # The socket's group: without the socket, which few are given, it opens nothing.
+        job["container_create_kwargs"]["group_add"] = [str(socket.stat().st_gid)]
     return template
 
 
-async def apply_pools(client: PrefectClient, settings: Settings, image: str | None) -> None:
+def engine_volume(socket: Path) -> str:
+    """How the containers of tasks that start containers are given the engine."""
+    return f"{socket}:{ENGINE_SOCKET}"
+
+
+async def apply_pools(
+    client: PrefectClient, settings: Settings, image: str | None, socket: Path | None
+) -> None:
     """Both pools with their queues, high, normal and low in that order of priority."""
     for pool in Pool:
-        template = job_template(pool, settings, image or await _image_of(client, pool))
+        template = job_template(pool, settings, image or await _image_of(client, pool), socket)
         await client.create_work_pool(
             WorkPoolCreate(name=pool, type=pool, base_job_template=template), overwrite=True
         )

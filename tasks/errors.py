@@ -6,6 +6,7 @@ PrefectureError
 │   │   └── KeyTaken      a key that another job was handed in with
 │   ├── SourceNotFound    nothing there, or outside the inputs root
 │   ├── UnreadableInput   something is there, and it is not what the task works on
+│   ├── ContainerFailed   the user's own container did not do its work
 │   └── ResultsUnwritable the results root refuses to be written
 ├── StorageUnavailable    S3 does not answer, or breaks off: passes, no one's fault
 ├── EngineUnavailable     the Docker engine does not answer: passes, no one's fault
@@ -52,6 +53,10 @@ class SourceNotFound(JobError):
 
 class UnreadableInput(JobError):
     """The source holds nothing this task can read. Check the files that the message names."""
+
+
+class ContainerFailed(JobError):
+    """The user's container ended badly, or was ended. Its logs say more: the message has them."""
 
 
 class ResultsUnwritable(JobError):

@@ -115,6 +115,11 @@ class Settings(BaseSettings):
         description="Memory that average-files keeps sums in, 16 bytes each; longer files are read "
         "in as many rounds as that takes.",
     )
+    container_output: ByteSize = Field(
+        default=ByteSize(10 * 2**30),
+        ge=2**20,
+        description="The largest /output that a job of run-container may ask for.",
+    )
     container_user: str | None = Field(
         default=None,
         pattern=r"^[1-9][0-9]*:[1-9][0-9]*$",
@@ -210,6 +215,7 @@ class Settings(BaseSettings):
             "PREFECTURE_RESULTS_ROOT": str(self.results),
             "PREFECTURE_CPUS": str(self.cpus),
             "PREFECTURE_SUM_MEMORY": str(int(self.sum_memory)),
+            "PREFECTURE_CONTAINER_OUTPUT": str(int(self.container_output)),
             "VIPS_CONCURRENCY": str(self.cpus),  # libvips would take every CPU of the host
             # A job outlives its server for two minutes or so: 2 + 4 + … + 64 s. Past that it ends;
             # a result that it has published by then stands, and the next attempt finds it.
@@ -255,6 +261,13 @@ def server_environment(**extra: str) -> dict[str, str]:
 def api_url() -> str | None:
     """The Prefect API that this process was told to use, by the environment."""
     return os.environ.get("PREFECT_API_URL")
+
+
+def engine_socket() -> Path | None:
+    """The socket of the Docker engine that the environment names; None where that is none."""
+    host = os.environ.get("DOCKER_HOST") or "unix:///var/run/docker.sock"
+    path = Path(host.removeprefix("unix://"))
+    return path.resolve() if host.startswith("unix://") and path.is_socket() else None
 
 
 def flow_run_id() -> UUID:

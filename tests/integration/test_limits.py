@@ -24,6 +24,15 @@ def test_each_task_has_a_time_limit_on_every_queue(platform: Platform, task: str
         assert deployment["work_pool_name"] == platform.pool
 
 
+def test_who_starts_containers_has_the_engine_and_a_week(docker_platform: Platform) -> None:
+    for queue in ("high", "normal", "low"):
+        name = f"/deployments/name/run-container/{queue}"
+        variables = docker_platform.rest("GET", name).json()["job_variables"]
+        assert variables.keys() == {"max_duration", "engine"}
+        assert variables["max_duration"] == 7 * 24 * HOUR
+        assert variables["engine"].endswith(":/run/prefecture/docker.sock")
+
+
 def test_the_pool_says_what_holds_where_no_one_does(platform: Platform) -> None:
     pool = platform.rest("GET", f"/work_pools/{platform.pool}").json()
     limit = pool["base_job_template"]["variables"]["properties"]["max_duration"]

@@ -234,6 +234,7 @@ def test_job_environment_holds_what_a_job_needs_and_no_secret(
         "PREFECTURE_RESULTS_ROOT": str(home / "results"),
         "PREFECTURE_CPUS": "1",
         "PREFECTURE_SUM_MEMORY": str(2**30),
+        "PREFECTURE_CONTAINER_OUTPUT": str(10 * 2**30),
         "VIPS_CONCURRENCY": "1",
         "PREFECT_CLIENT_MAX_RETRIES": "6",
     }

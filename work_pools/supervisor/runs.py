@@ -24,13 +24,12 @@ from prefect.client.schemas.sorting import FlowRunSort
 from prefect.exceptions import ObjectNotFound
 from pydantic import TypeAdapter, ValidationError
 
-from tasks.contracts import REQUEUED_AS_LABEL, ResultsDirectory, job_id
+from tasks.contracts import REQUEUED_AS_LABEL, WORKER_LABEL, ResultsDirectory, job_id
 from tasks.results.root import ResultsRoot
 
 PAGE = 200  # the server's most
 _AT_ONCE = 8  # requests in flight: SQLite answers one after the other anyway
 ACTIVE = [StateType.PENDING, StateType.RUNNING, StateType.CANCELLING]
-WORKER_LABEL = "prefect.worker.name"  # set by Prefect's workers on each run they take
 
 
 class Runs:
