@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import docker
 
@@ -14,8 +15,9 @@ from tasks.containers import sibling
 from tasks.containers.engine import api, asking
 from tasks.containers.logs import Live, Log
 from tasks.containers.output import measure
-from tasks.containers.sibling import Owner, Wish
+from tasks.containers.sibling import End, Owner, Wish
 from tasks.containers.usage import Usage
+from tasks.errors import EngineUnavailable
 
 GRACE = 10
 """Seconds between SIGTERM and SIGKILL for a container that is over its time."""
@@ -68,69 +70,55 @@ async def run(
     """
     id = await asyncio.to_thread(sibling.create, client, owner, wish, f"prefecture-{owner.run}")
     try:
-        return await _run(client, id, wish, logs, bounds, show)
-    except asyncio.CancelledError:
-        await asyncio.to_thread(sibling.stop, client, id, _CANCELLED_GRACE)
-        raise
+        with (
+            Log(logs / "stdout.log", bounds.log) as out,
+            Log(logs / "stderr.log", bounds.log) as err,
+        ):
+            return await _run(client, id, wish, bounds, _Streams(out, err, Live(show), Live(show)))
     finally:
         await asyncio.to_thread(sibling.remove, client, id)
 
 
+@dataclass(frozen=True)
+class _Streams:
+    """Where what a container prints goes."""
+
+    out: Log
+    err: Log
+    live_out: Live
+    live_err: Live
+
+    def take_all(self, printed: Iterator[tuple[bytes | None, bytes | None]]) -> None:
+        """Take it to its end. Raises OSError where the disk has no room for it."""
+        for out, err in printed:
+            for data, log, live in ((out, self.out, self.live_out), (err, self.err, self.live_err)):
+                if data:
+                    log.write(data)
+                    live.write(data)
+        self.live_out.close()
+        self.live_err.close()
+
+
 async def _run(
-    client: docker.DockerClient,
-    id: str,
-    wish: Wish,
-    logs: Path,
-    bounds: Bounds,
-    show: Callable[[str], None],
+    client: docker.DockerClient, id: str, wish: Wish, bounds: Bounds, streams: _Streams
 ) -> Ran:
-    live_out, live_err = Live(show), Live(show)
-    with (
-        Log(logs / "stdout.log", bounds.log) as out,
-        Log(logs / "stderr.log", bounds.log) as err,
-    ):
-        with asking("its output cannot be read"):
-            stream = await asyncio.to_thread(_attach, client, id)
-
-        def read() -> None:
-            for printed, complained in stream:
-                for data, log, live in ((printed, out, live_out), (complained, err, live_err)):
-                    if data:
-                        log.write(data)
-                        live.write(data)
-            live_out.close()
-            live_err.close()
-
-        reading = asyncio.create_task(asyncio.to_thread(read))
+    attach = partial(api(client).attach, id, stdout=True, stderr=True, stream=True, demux=True)
+    with asking("its output cannot be read"):
+        printed = await asyncio.to_thread(attach)
+    reading = asyncio.create_task(asyncio.to_thread(streams.take_all, printed))
+    try:
         began = time.monotonic()
         await asyncio.to_thread(sibling.start, client, id)
         usage = Usage(client, id)
-        waiting = asyncio.create_task(asyncio.to_thread(sibling.wait, client, id))
-        watching = asyncio.create_task(_watch(wish.output, bounds.output))
-        # What it prints may be too much for the disk.
-        tasks = {waiting, watching, reading}
-        try:
-            end = asyncio.get_running_loop().time() + bounds.seconds
-            while not waiting.done() and not watching.done():
-                left = end - asyncio.get_running_loop().time()
-                done, tasks = await asyncio.wait(
-                    tasks, timeout=left, return_when=asyncio.FIRST_COMPLETED
-                )
-                if not done:
-                    break
-                if reading in done and reading.exception():
-                    break
-            over_time = not waiting.done() and not watching.done() and not reading.done()
-            if not waiting.done():
-                grace = GRACE if over_time else 0
-                await asyncio.to_thread(sibling.stop, client, id, grace)
-            ended = await waiting
-            seconds = time.monotonic() - began
-            await asyncio.wait_for(reading, _LAST_WORDS)
-        finally:
-            watching.cancel()
-            await asyncio.gather(watching, return_exceptions=True)
-    fault = "" if watching.cancelled() else watching.result()
+        ended, over_time, fault = await _to_its_end(client, id, wish, bounds, reading)
+        seconds = time.monotonic() - began
+        await _read_to_the_end(reading)
+    except BaseException:
+        # It ends what is read, and that must be before the logs are closed.
+        await asyncio.to_thread(sibling.stop, client, id, _CANCELLED_GRACE)
+        await asyncio.to_thread(sibling.remove, client, id)
+        await asyncio.wait({reading}, timeout=_LAST_WORDS)
+        raise
     return Ran(
         code=ended.code,
         out_of_memory=ended.out_of_memory,
@@ -139,14 +127,43 @@ async def _run(
         seconds=seconds,
         peak_memory=usage.peak_memory,
         cpu_seconds=usage.cpu_seconds,
-        logs_cut=out.is_cut or err.is_cut,
-        last_lines=tuple(live_err.last or live_out.last),
+        logs_cut=streams.out.is_cut or streams.err.is_cut,
+        last_lines=tuple(streams.live_err.last or streams.live_out.last),
     )
 
 
-def _attach(client: docker.DockerClient, id: str) -> Iterator[tuple[bytes | None, bytes | None]]:
-    attach = partial(api(client).attach, id, stdout=True, stderr=True, stream=True, demux=True)
-    return attach()
+async def _to_its_end(
+    client: docker.DockerClient, id: str, wish: Wish, bounds: Bounds, reading: asyncio.Task[None]
+) -> tuple[End, bool, str]:
+    """How it ended, whether its time was over, and what it did for which it was ended."""
+    waiting = asyncio.create_task(asyncio.to_thread(sibling.wait, client, id))
+    watching = asyncio.create_task(_watch(wish.output, bounds.output))
+    open_: set[asyncio.Task[Any]] = {waiting, watching, reading}
+    over_time = False
+    end = asyncio.get_running_loop().time() + bounds.seconds
+    try:
+        while not waiting.done() and not watching.done():
+            left = end - asyncio.get_running_loop().time()
+            done, open_ = await asyncio.wait(
+                open_, timeout=left, return_when=asyncio.FIRST_COMPLETED
+            )
+            over_time = not done
+            if over_time or (reading in done and reading.exception()):
+                break
+        if not waiting.done():
+            await asyncio.to_thread(sibling.stop, client, id, GRACE if over_time else 0)
+        ended = await waiting
+        return ended, over_time, watching.result() if watching.done() else ""
+    finally:
+        watching.cancel()
+        await asyncio.gather(watching, return_exceptions=True)
+
+
+async def _read_to_the_end(reading: asyncio.Task[None]) -> None:
+    try:
+        await asyncio.wait_for(reading, _LAST_WORDS)
+    except TimeoutError as error:
+        raise EngineUnavailable("the end of a container's output does not come") from error
 
 
 async def _watch(output: Path | None, most: int) -> str:

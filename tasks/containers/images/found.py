@@ -4,12 +4,13 @@ from dataclasses import dataclass
 from typing import Any
 
 import docker
-from docker.errors import APIError, ImageNotFound, NotFound
+from docker.errors import APIError, NotFound
 
-from tasks.containers.engine import api, asking, away, explained
+from tasks.containers.engine import api, away, explained
 from tasks.errors import EngineUnavailable, InvalidPayload
 
 _MOST_VOLUMES = 16
+_ID = "sha256:"
 _CREDENTIALS = ("unauthorized", "authentication", "no basic auth", "denied", "docker login")
 
 
@@ -40,10 +41,12 @@ class Login:
 def find(client: docker.DockerClient, name: str) -> Image | None:
     """An image that is on this host already, by name, digest or id; None where it is not."""
     try:
-        with asking(f"image '{name}'"):
-            attributes: dict[str, Any] = _inspect(client, name)
-    except ImageNotFound:
+        with away():
+            attributes: dict[str, Any] = api(client).inspect_image(name)
+    except NotFound:
         return None
+    except APIError as error:
+        raise InvalidPayload(f"image '{name}': {explained(error)}: correct the name") from error
     config: dict[str, Any] = attributes.get("Config") or {}
     volumes = tuple(sorted(config.get("Volumes") or {}))
     if len(volumes) > _MOST_VOLUMES:
@@ -57,15 +60,12 @@ def find(client: docker.DockerClient, name: str) -> Image | None:
     return Image(id, (own or digests or [id])[0], volumes)
 
 
-def _inspect(client: docker.DockerClient, name: str) -> dict[str, Any]:
-    try:
-        return api(client).inspect_image(name)
-    except NotFound as error:
-        raise ImageNotFound(str(error)) from error
-
-
 def pull(client: docker.DockerClient, name: str, login: Login | None) -> Image:
     """Pull an image. Raises InvalidPayload where the registry refuses or does not have it."""
+    if name.startswith(_ID):
+        raise InvalidPayload(
+            f"image '{name}' is not on this host, and an id cannot be pulled: give its name"
+        )
     auth = login and {
         "username": login.username,
         "password": login.password,
