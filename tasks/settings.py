@@ -267,7 +267,7 @@ def engine_socket() -> Path | None:
     """The socket of the Docker engine that the environment names; None where that is none."""
     host = os.environ.get("DOCKER_HOST") or "unix:///var/run/docker.sock"
     path = Path(host.removeprefix("unix://"))
-    return path.resolve() if host.startswith("unix://") and path.is_socket() else None
+    return path if host.startswith("unix://") and path.is_socket() else None
 
 
 def flow_run_id() -> UUID:

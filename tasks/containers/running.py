@@ -3,19 +3,17 @@
 import asyncio
 import shutil
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Any
 
 import docker
 
 from tasks.containers import sibling
-from tasks.containers.engine import api, asking
 from tasks.containers.logs import Live, Log
 from tasks.containers.output import measure
-from tasks.containers.sibling import End, Owner, Wish
+from tasks.containers.sibling import End, Owner, Printed, Wish
 from tasks.containers.usage import Usage
 from tasks.errors import EngineUnavailable
 
@@ -88,7 +86,7 @@ class _Streams:
     live_out: Live
     live_err: Live
 
-    def take_all(self, printed: Iterator[tuple[bytes | None, bytes | None]]) -> None:
+    def take_all(self, printed: Printed) -> None:
         """Take it to its end. Raises OSError where the disk has no room for it."""
         for out, err in printed:
             for data, log, live in ((out, self.out, self.live_out), (err, self.err, self.live_err)):
@@ -102,9 +100,7 @@ class _Streams:
 async def _run(
     client: docker.DockerClient, id: str, wish: Wish, bounds: Bounds, streams: _Streams
 ) -> Ran:
-    attach = partial(api(client).attach, id, stdout=True, stderr=True, stream=True, demux=True)
-    with asking("its output cannot be read"):
-        printed = await asyncio.to_thread(attach)
+    printed = await asyncio.to_thread(sibling.attach, client, id)
     reading = asyncio.create_task(asyncio.to_thread(streams.take_all, printed))
     try:
         began = time.monotonic()

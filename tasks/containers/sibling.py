@@ -1,7 +1,7 @@
 """The user's container: made hardened beside the flow's own, watched, and always removed."""
 
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -18,7 +18,6 @@ from tasks.errors import EngineUnavailable, InvalidPayload
 
 _TMP = 256 * 2**20  # bytes of /tmp, and of each volume that an image declares
 _PIDS = 256  # processes and threads
-_OPEN_FILES = 65_536
 _RUN = "io.prefect.flow-run-id"  # the labels of Prefect's own worker on the flow's container
 _WORKER = "io.prefect.worker-name"
 
@@ -74,10 +73,7 @@ def create(client: docker.DockerClient, owner: Owner, wish: Wish, name: str) -> 
     ]
     if wish.output is not None:
         mounts.append(Mount("/output", str(wish.output), type="bind"))
-    limits = [
-        Ulimit(name="core", soft=0, hard=0),
-        Ulimit(name="nofile", soft=_OPEN_FILES, hard=_OPEN_FILES),
-    ]
+    limits = [Ulimit(name="core", soft=0, hard=0)]
     if wish.largest_file is not None:
         limits.append(Ulimit(name="fsize", soft=wish.largest_file, hard=wish.largest_file))
     with asking("the container cannot be made"):
@@ -110,8 +106,27 @@ def create(client: docker.DockerClient, owner: Owner, wish: Wish, name: str) -> 
             hostname="container" if wish.network == "none" else None,
             host_config=host,
             healthcheck={"test": ["NONE"]},
+            use_config_proxy=False,  # a proxy of the host's may hold a password
         )
     return str(made["Id"])
+
+
+Printed = Iterator[tuple[bytes | None, bytes | None]]
+"""What a container prints: pieces of its standard output and its standard error."""
+
+
+def attach(client: docker.DockerClient, id: str) -> Printed:
+    """All that a container prints from now on, to its end; best before it starts.
+
+    To read it raises EngineUnavailable.
+    """
+    with asking("the container's output cannot be read"):
+        return _read(api(client).attach(id, stdout=True, stderr=True, stream=True, demux=True))
+
+
+def _read(stream: Printed) -> Printed:
+    with away():
+        yield from stream
 
 
 @dataclass(frozen=True)

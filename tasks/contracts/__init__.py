@@ -11,11 +11,13 @@ from tasks.contracts.containers import (
     IMAGE_LABEL,
     NO_ENGINE,
     SIBLING_LABEL,
+    UNTIL_LABEL,
     Build,
     Container,
     RunContainer,
     size_in_bytes,
 )
+from tasks.contracts.generation import GenerateData
 from tasks.contracts.jobs import (
     AGENT_VARIABLES,
     ATTEMPT_LABEL,
@@ -32,6 +34,7 @@ from tasks.contracts.jobs import (
 )
 from tasks.contracts.names import (
     DIRECTORY_PATTERN,
+    KAFKA_SCHEME,
     MAX_NAME_BYTES,
     S3_SCHEME,
     ResultsDirectory,
@@ -60,6 +63,7 @@ __all__ = [
     "ENGINE_TASKS",
     "IMAGE_LABEL",
     "JOB_ID_LABEL",
+    "KAFKA_SCHEME",
     "MAX_NAME_BYTES",
     "NO_ENGINE",
     "REQUEUED_AS_LABEL",
@@ -67,6 +71,7 @@ __all__ = [
     "RESULT_BLOCK",
     "S3_SCHEME",
     "SIBLING_LABEL",
+    "UNTIL_LABEL",
     "WORKER_LABEL",
     "AgentReport",
     "AverageFiles",
@@ -75,6 +80,7 @@ __all__ = [
     "Container",
     "ConvertImages",
     "FindPrimes",
+    "GenerateData",
     "GenerateNumbers",
     "ImageFormat",
     "Manifest",

@@ -8,12 +8,14 @@ from pydantic import AfterValidator, Field, model_validator
 from tasks.contracts.names import Source, stays_inside
 from tasks.contracts.payloads import Payload
 
-ENGINE_TASKS = frozenset({"run-container"})
+ENGINE_TASKS = frozenset({"run-container", "generate-data"})
 """Compute tasks whose flow starts containers, and so needs the Docker engine."""
 SIBLING_LABEL = "sibling"
 """The value of the label `prefecture` on a user's container; a flow's own has `job`."""
 BUILT_REPOSITORY = "prefecture-build"
 """The name of images that are built for a job; the tag is the job's id."""
+UNTIL_LABEL = "prefecture.until"
+"""The label of a flow run that says when a job of generate-data ends, whichever attempt it is."""
 IMAGE_LABEL = "prefecture.image"
 """The label of a flow run that names the image, by digest, of this attempt and all later ones."""
 ENGINE_SOCKET = "/run/prefecture/docker.sock"
@@ -77,7 +79,8 @@ def _check_files(value: dict[str, str]) -> dict[str, str]:
     return value
 
 
-def _nothing() -> Any:
+def nothing() -> Any:
+    """The default of what may be left out."""
     # Not `| None`: the schema would then tell a wrong value as "not valid under any of …".
     return None
 
@@ -92,7 +95,7 @@ class Build(Payload):
     dockerfile: Annotated[
         str,
         Field(
-            default_factory=_nothing,
+            default_factory=nothing,
             title="Dockerfile",
             description="Its text. Left out, it is the file called Dockerfile among the others. "
             "It builds without a network, unless Network says so; ADD of an address is refused.",
@@ -116,7 +119,7 @@ class Build(Payload):
     context: Annotated[
         Source,
         Field(
-            default_factory=_nothing,
+            default_factory=nothing,
             title="Context",
             description="More files beside it: a folder or a tarball (.tar, .tar.gz, .tgz) under "
             "the inputs root, or at an s3:// address.",
@@ -140,7 +143,7 @@ class Container(Payload):
     image: Annotated[
         str,
         Field(
-            default_factory=_nothing,
+            default_factory=nothing,
             title="Image",
             description="The image to run, by name or digest. It is pulled where the host has "
             "none of that name.",
@@ -152,7 +155,7 @@ class Container(Payload):
     registry_credentials: Annotated[
         str,
         Field(
-            default_factory=_nothing,
+            default_factory=nothing,
             title="Registry credentials",
             description="The Prefect block that the image is pulled with.",
             json_schema_extra={"pattern": _BLOCK},
@@ -162,7 +165,7 @@ class Container(Payload):
     build: Annotated[
         Build,
         Field(
-            default_factory=_nothing,
+            default_factory=nothing,
             title="Build",
             description="Instead of an image: a Dockerfile, of which one is built for this job.",
             examples=[{"dockerfile": "FROM debian:12\nCMD echo hello"}],
@@ -233,7 +236,7 @@ class RunContainer(Container):
     inputs: Annotated[
         Source,
         Field(
-            default_factory=_nothing,
+            default_factory=nothing,
             title="Inputs",
             description="Files to read at /input: a file, folder or glob under the inputs root, "
             "or an s3:// address.",
