@@ -42,7 +42,7 @@ async def generate(payload: GenerateData, job: Job) -> Outcome:
     Raises InvalidPayload, TopicUnavailable, ContainerFailed where none of them stays up,
     EngineUnavailable.
     """
-    start, until = await _times(payload, job)
+    _check_start(payload, job)
     worker = job.labels.get(WORKER_LABEL)
     owner = Owner(job.id, job.flow_run, worker and str(worker))
     folder = get_settings().written / _TOPICS
@@ -54,6 +54,8 @@ async def generate(payload: GenerateData, job: Job) -> Outcome:
                 network(client, owner, payload.network) as way,
                 provide(client, payload, job, way) as image,
             ):
+                # Now that there is an image, which may have taken its time.
+                start, until = await _times(payload, job)
                 wish = Wish(
                     image=image,
                     command=payload.command,
@@ -79,19 +81,23 @@ async def generate(payload: GenerateData, job: Job) -> Outcome:
     return _outcome(payload, keeper, image.reference)
 
 
+def _check_start(payload: GenerateData, job: Job) -> None:
+    start = payload.starts()
+    later = UNTIL_LABEL in job.labels  # an attempt that goes on where the first one was
+    if start is not None and not later and start < job.submitted - _CLOCKS:
+        raise InvalidPayload(
+            f"payload.start: {start.isoformat()} was in the past when the job was handed in: give "
+            "a later time, or leave it out"
+        )
+
+
 async def _times(payload: GenerateData, job: Job) -> tuple[datetime, datetime]:
     """When the containers start and end; a later attempt goes on to the end of the first."""
     now = datetime.now(UTC)
     if (until := job.labels.get(UNTIL_LABEL)) is not None:
         end = datetime.fromisoformat(str(until))
         return max(now, end - timedelta(seconds=payload.duration)), end
-    start = payload.starts()
-    if start is not None and start < job.submitted - _CLOCKS:
-        raise InvalidPayload(
-            f"payload.start: {start.isoformat()} was in the past when the job was handed in: give "
-            "a later time, or leave it out"
-        )
-    start = max(now, start or now)
+    start = max(now, payload.starts() or now)
     end = start + timedelta(seconds=payload.duration)
     async with get_client() as prefect:
         await prefect.update_flow_run_labels(job.flow_run, {UNTIL_LABEL: end.isoformat()})

@@ -1,5 +1,6 @@
 """An image that is built for one job, from files that are not trusted."""
 
+import re
 import time
 from collections.abc import Callable, Generator
 from contextlib import closing
@@ -14,6 +15,7 @@ from tasks.errors import EngineUnavailable, InvalidPayload
 
 _CPU_SHARES = 512  # half of what a container has by default
 _LAST = 3  # lines of a failing step that are told
+_OWN = ("--->", "Removing intermediate container")  # what the engine says in between
 
 
 def build(
@@ -49,8 +51,8 @@ def build(
                 text = str(event.get("stream", ""))
                 if text.startswith("Step "):
                     step, lines = text.strip(), []
-                elif text.strip():
-                    lines.append(text.rstrip())
+                elif (line := _plain(text)) and not line.startswith(_OWN):
+                    lines.append(line)
                 if text:
                     say(text)
                 if time.monotonic() > end:
@@ -87,8 +89,13 @@ def _events(
     )
 
 
+def _plain(text: str) -> str:
+    """A line without the colours in which the engine tells standard error."""
+    return " ".join(re.sub(r"\x1b\[[0-9;]*m", "", text).split())
+
+
 def _unbuilt(step: str, lines: list[str], error: str) -> InvalidPayload:
-    said = " | ".join(" ".join(line.split()) for line in lines[-_LAST:])
+    said = " | ".join(lines[-_LAST:])
     reason = " ".join(error.split())
     return InvalidPayload(
         f"the image does not build: {step}: {reason}{f': {said}' if said else ''}"[:600]
