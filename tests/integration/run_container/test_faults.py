@@ -11,7 +11,7 @@ from tests.integration.run_container.jobs import (
     shell,
     siblings,
 )
-from tests.support.containers import containers, kill_container
+from tests.support.containers import kill_container
 from tests.support.platform import Platform, wait_until
 
 
@@ -66,4 +66,4 @@ def test_only_the_users_container_is_killed(docker_platform: Platform) -> None:
     run = docker_platform.ended(job)
     # Nobody can tell who sent the signal: the job's own end, and final.
     assert run["state"]["message"].startswith("exit code 137")
-    assert [one for one in containers(docker_platform) if one.status == "running"] == []
+    assert siblings(docker_platform, job) == []
