@@ -16,11 +16,11 @@ from prefect.flows import load_flow_from_entrypoint
 from deployments.folders import prepare_folders
 from deployments.notifications.declaration import read_subscribers
 from deployments.notifications.registration import declaration, prepare
-from deployments.pools import TREE, apply_pools
+from deployments.pools import TREE, apply_pools, engine_volume
 from deployments.result_block import save_result_block
 from tasks.contracts import PLATFORM_POOL, Pool
 from tasks.errors import OperatorError
-from tasks.settings import Settings, client_environment
+from tasks.settings import Settings, client_environment, engine_socket
 
 PREFECT_YAML = TREE / "prefect.yaml"
 _PAGE = 200
@@ -53,12 +53,14 @@ async def apply(
             if warn is None:
                 raise OperatorError(fault)
             warn(f"{fault}; then run prefecture apply")
-        await apply_pools(client, settings, image)
+        socket = engine_socket()
+        await apply_pools(client, settings, image, socket)
         if fault := await save_result_block(settings):
             if warn is None:
                 raise OperatorError(fault)
             warn(f"{fault}; then run prefecture apply")
-        await _deploy(manifest, pool, api_url, schedules=settings.analytics)
+        of_engine = socket if pool is Pool.DOCKER else None
+        await _deploy(manifest, pool, api_url, of_engine, schedules=settings.analytics)
         await _close_schemas(client, of_jobs | of_platform)
         await registration.put(client, settings)
     return len(manifest["deployments"])
@@ -80,11 +82,19 @@ def _is_platform(entry: dict[str, Any]) -> bool:
     return entry["work_pool"]["name"] == PLATFORM_POOL
 
 
-async def _deploy(manifest: dict[str, Any], pool: Pool, api_url: str, *, schedules: bool) -> None:
+async def _deploy(
+    manifest: dict[str, Any], pool: Pool, api_url: str, socket: Path | None, *, schedules: bool
+) -> None:
     """`prefect deploy --all` of prefect.yaml, jobs on the pool that was chosen."""
     for entry in manifest["deployments"]:
+        variables = dict(entry["work_pool"].get("job_variables", {}))
+        if variables.pop("engine", None) and socket is not None:
+            variables["engine"] = engine_volume(socket)
         if not _is_platform(entry):
-            entry["work_pool"] = entry["work_pool"] | {"name": str(pool)}
+            entry["work_pool"] = entry["work_pool"] | {
+                "name": str(pool),
+                "job_variables": variables,
+            }
         entry["schedules"] = [s | {"active": schedules} for s in entry.get("schedules", [])]
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "prefect.yaml"

@@ -11,7 +11,7 @@ from prefect.client.schemas.actions import WorkPoolCreate, WorkPoolUpdate
 from prefect.client.schemas.objects import WorkPool, WorkQueue
 from prefect.exceptions import ObjectNotFound
 
-from tasks.contracts import PLATFORM_POOL, Pool, Queue
+from tasks.contracts import ENGINE_SOCKET, PLATFORM_POOL, Pool, Queue
 from tasks.errors import OperatorError
 from tasks.settings import Settings
 
@@ -21,11 +21,14 @@ TREE = Path(__file__).resolve().parent.parent
 _BILLION = 1_000_000_000
 
 
-def job_template(pool: Pool, settings: Settings, image: str | None) -> dict[str, Any]:
+def job_template(
+    pool: Pool, settings: Settings, image: str | None, socket: Path | None = None
+) -> dict[str, Any]:
     """The base job template of a pool, with this host's folders, user and limits filled in.
 
     What is filled in here is part of the job configuration and not a variable: whoever submits a
-    job cannot mount another folder or become another user.
+    job cannot mount another folder or become another user. `socket`: of the engine, where it is on
+    this host.
     """
     template: dict[str, Any] = json.loads((TREE / "work_pools" / f"{pool}.json").read_text())
     job: dict[str, Any] = template["job_configuration"]
@@ -40,6 +43,7 @@ def job_template(pool: Pool, settings: Settings, image: str | None) -> dict[str,
     job["volumes"] = [
         f"{settings.inputs}:{settings.inputs}:ro",
         f"{settings.written}:{settings.written}:rw",
+        "{{ engine }}",
     ]
     # The worker hands its own PREFECT_HOME on, which no container can write.
     job["env"] |= {"PREFECT_HOME": "/tmp/prefect", "HOME": "/tmp"}
@@ -48,7 +52,16 @@ def job_template(pool: Pool, settings: Settings, image: str | None) -> dict[str,
         job["image"] = image
     variables["mem_limit"]["default"] = settings.memory
     variables["nano_cpus"]["default"] = settings.cpus * _BILLION
+    if socket is not None:
+        variables["engine"]["enum"] = [engine_volume(socket)]
+        # The socket's group: without the socket, which few are given, it opens nothing.
+        job["container_create_kwargs"]["group_add"] = [str(socket.stat().st_gid)]
     return template
+
+
+def engine_volume(socket: Path) -> str:
+    """How the containers of tasks that start containers are given the engine."""
+    return f"{socket}:{ENGINE_SOCKET}"
 
 
 def platform_template() -> dict[str, Any]:
@@ -68,7 +81,9 @@ def _run_here(job: dict[str, Any]) -> None:
     job["working_dir"] = str(TREE)
 
 
-async def apply_pools(client: PrefectClient, settings: Settings, image: str | None) -> None:
+async def apply_pools(
+    client: PrefectClient, settings: Settings, image: str | None, socket: Path | None
+) -> None:
     """Both pools with their queues, high, normal and low in that order of priority; and the
     platform's."""
     platform = WorkPoolCreate(
@@ -77,7 +92,7 @@ async def apply_pools(client: PrefectClient, settings: Settings, image: str | No
     await client.create_work_pool(platform, overwrite=True)
     for pool in Pool:
         before = await _read_pool(client, pool)
-        template = job_template(pool, settings, image or _image_of(before))
+        template = job_template(pool, settings, image or _image_of(before), socket)
         await client.create_work_pool(
             WorkPoolCreate(
                 name=pool,

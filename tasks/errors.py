@@ -6,6 +6,8 @@ PrefectureError
 │   │   └── KeyTaken      a key that another job was handed in with
 │   ├── SourceNotFound    nothing there, or outside the inputs root
 │   ├── UnreadableInput   something is there, and it is not what the task works on
+│   ├── ContainerFailed   the user's own container did not do its work
+│   ├── TopicUnavailable  a topic does not take what is generated
 │   └── ResultsUnwritable the results root refuses to be written
 ├── StorageUnavailable    S3 does not answer, or breaks off: passes, no one's fault
 ├── EngineUnavailable     the Docker engine does not answer: passes, no one's fault
@@ -54,6 +56,10 @@ class UnreadableInput(JobError):
     """The source holds nothing this task can read. Check the files that the message names."""
 
 
+class ContainerFailed(JobError):
+    """The user's container ended badly, or was ended. Its logs say more: the message has them."""
+
+
 class ResultsUnwritable(JobError):
     """The results root cannot be written. Free space, or give the worker's user write access."""
 
@@ -67,6 +73,10 @@ class StorageUnavailable(PrefectureError):
 
 class EngineUnavailable(PrefectureError):
     """The Docker engine does not answer for now. Start it; jobs wait until it does."""
+
+
+class TopicUnavailable(JobError):
+    """A topic cannot be reached or written. See to what the message names, and submit again."""
 
 
 class DeliveryFailed(PrefectureError):

@@ -7,7 +7,7 @@ import inspect
 import os
 import signal
 import threading
-from collections.abc import AsyncGenerator, Callable, Coroutine
+from collections.abc import AsyncGenerator, Callable, Coroutine, Mapping
 from contextlib import AbstractContextManager, asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -26,7 +26,7 @@ from prefect.states import Failed
 from pydantic import TypeAdapter, ValidationError
 
 from tasks.contracts import RESULT_BLOCK, Manifest, Receipt, attempt_number, job_id
-from tasks.errors import InvalidPayload, PrefectureError, StageDiscarded
+from tasks.errors import EngineUnavailable, InvalidPayload, PrefectureError, StageDiscarded
 from tasks.events import JobStarted, about, job_moved
 from tasks.results import local
 from tasks.results.listing import listing
@@ -64,8 +64,8 @@ def compute_task(name: str) -> Callable[[_Body[P]], Flow[P, Coroutine[Any, Any, 
                 if receipt is None:
                     receipt = await body(**parameters)  # pyright: ignore[reportCallIssue]  # validated against body's own signature
                 return receipt.model_dump(mode="json")
-            except StageDiscarded as error:
-                # Failed would be the job's last word, which another attempt has by now: a crash.
+            except (StageDiscarded, EngineUnavailable) as error:
+                # Failed would be the job's last word, which another attempt has: a crash.
                 raise Abort(str(error)) from error
             except (PrefectureError, OSError, asyncio.CancelledError) as error:
                 return ended(error)
@@ -141,6 +141,8 @@ class Job:
     submitted: datetime
     results: ResultsRoot
     stage: Stage
+    labels: Mapping[str, Any] = field(default_factory=dict[str, Any])
+    """Of its flow run: later attempts inherit them, Prefect's own aside."""
     started: datetime = field(default_factory=lambda: datetime.now(UTC))
 
     async def publish(
@@ -175,6 +177,16 @@ class Job:
         )
         return await _hand_out(result, notes, appendix)
 
+    async def set_aside(self, folder: Path, notes: str) -> str:
+        """Keep what a job that fails has to show, beside where its result would stand, and list it
+        in the UI. Returns the place."""
+        names = sorted(path.name for path in folder.iterdir())
+        keep = functools.partial(self.stage.set_aside, folder)
+        location = await off_the_loop(self.results, "keep the logs", keep)
+        files = "\n".join(f"- `{name}`" for name in names)
+        await _show(f"## {self.task} failed\n\n{notes}\n\n`{location}`\n\n{files}\n", location)
+        return location
+
 
 @asynccontextmanager
 async def open_job(results_directory: str) -> AsyncGenerator[Job]:
@@ -192,6 +204,7 @@ async def open_job(results_directory: str) -> AsyncGenerator[Job]:
             submitted=run.created or datetime.now(UTC),
             results=root,
             stage=stage,
+            labels=run.labels,
         )
 
 
@@ -248,14 +261,18 @@ async def _standing(results_directory: str) -> Receipt | None:
 async def _hand_out(result: Result, notes: str = "", appendix: str = "") -> Receipt:
     """List a result in the UI, and make its receipt."""
     manifest, location = result.manifest, result.location
-    try:
-        await acreate_markdown_artifact(
-            listing(result, notes, appendix),
-            description=f"{len(manifest.files):,} files, {manifest.bytes:,} bytes: {location}",
-        )
-    except httpx.HTTPError as error:
-        # The result stands: a missing list in the UI must not make a failure of it.
-        get_run_logger().warning("the results could not be listed in the UI: %s", error)
+    await _show(
+        listing(result, notes, appendix),
+        f"{len(manifest.files):,} files, {manifest.bytes:,} bytes: {location}",
+    )
     return Receipt(
         job=manifest.job, location=location, files=len(manifest.files), bytes=manifest.bytes
     )
+
+
+async def _show(markdown: str, description: str) -> None:
+    try:
+        await acreate_markdown_artifact(markdown, description=description)
+    except httpx.HTTPError as error:
+        # The files stand: a missing list in the UI must not make a failure of it.
+        get_run_logger().warning("the files could not be listed in the UI: %s", error)

@@ -92,26 +92,24 @@ class Settings(BaseSettings):
         default=0.75,
         ge=0,
         le=1,
-        description="Share of the parts of an average-files job, done before a slow one is done "
-        "a second time.",
+        description="Share of an average-files job that is done before a slow part is copied.",
     )
     copy_factor: float = Field(
-        default=1.2,
-        ge=1,
-        description="Times the mean of the finished that a part takes before it counts as slow.",
+        default=1.2, ge=1, description="Times the mean of the finished that a slow part takes."
     )
     copy_most: float = Field(
         default=0.1,
         ge=0,
         le=1,
-        description="Parts done a second time, as a share of all; where it is not 0, one always "
-        "may be.",
+        description="Parts that are copied, as a share of all; 0: none, else at least one may be.",
     )
     copy_seconds: float = Field(
-        default=30,
-        ge=0,
-        description="Seconds over the mean that a part takes before it counts as slow, where there "
-        "are four parts or fewer.",
+        default=30, ge=0, description="Seconds over that mean, where there are at most four parts."
+    )
+    container_output: ByteSize = Field(
+        default=ByteSize(10 * 2**30),
+        ge=2**20,
+        description="The largest /output that a job of run-container may ask for.",
     )
     container_user: str | None = Field(
         default=None,
@@ -235,6 +233,7 @@ class Settings(BaseSettings):
             "PREFECTURE_COPY_FACTOR": str(self.copy_factor),
             "PREFECTURE_COPY_MOST": str(self.copy_most),
             "PREFECTURE_COPY_SECONDS": str(self.copy_seconds),
+            "PREFECTURE_CONTAINER_OUTPUT": str(int(self.container_output)),
             "VIPS_CONCURRENCY": str(self.cpus),  # libvips would take every CPU of the host
             # A job outlives its server for two minutes or so: 2 + 4 + … + 64 s. Past that it ends;
             # a result that it has published by then stands, and the next attempt finds it.
@@ -280,6 +279,13 @@ def server_environment(**extra: str) -> dict[str, str]:
 def api_url() -> str | None:
     """The Prefect API that this process was told to use, by the environment."""
     return os.environ.get("PREFECT_API_URL")
+
+
+def engine_socket() -> Path | None:
+    """The socket of the Docker engine that the environment names; None where that is none."""
+    host = os.environ.get("DOCKER_HOST") or "unix:///var/run/docker.sock"
+    path = Path(host.removeprefix("unix://"))
+    return path if host.startswith("unix://") and path.is_socket() else None
 
 
 def flow_run_id() -> UUID:

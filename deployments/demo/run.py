@@ -22,6 +22,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn
 
 from deployments.demo.photos import make_photos
+from deployments.embedded.docker_engine import base_image, find_engine
 from deployments.embedded.up import lock, running, show_ends
 from deployments.jobs.attempts import attempts
 from deployments.jobs.request import Terms
@@ -62,6 +63,13 @@ def _requests(source: str) -> list[_Request]:
     ]
 
 
+def _own_container(base: str) -> dict[str, Any]:
+    """An image that is built for its job, from texts."""
+    script = "#!/bin/sh\necho started\nsleep 5\necho done > output/output.txt\n"
+    dockerfile = f'FROM {base}\nCOPY entrypoint.sh /\nENTRYPOINT ["/entrypoint.sh"]\n'
+    return {"build": {"dockerfile": dockerfile, "files": {"entrypoint.sh": script}}}
+
+
 async def demo(pool: Pool | None, inputs: Path | None, out: Console) -> None:
     """Run it. Raises PrefectureError where a job does not complete."""
     home = TREE / "build" / "demo"
@@ -77,6 +85,11 @@ async def demo(pool: Pool | None, inputs: Path | None, out: Console) -> None:
         say(f"UI while this runs: {here.ui_url}")
         async with get_client() as client:
             requests = _requests("photos" if inputs is None else ".")
+            engine = find_engine() if here.pool is Pool.DOCKER else None
+            if engine is not None:
+                payload = _own_container(base_image(engine, settings))
+                requests.append(_Request("run-container", Queue.NORMAL, payload))
+                engine.close()
             jobs: dict[UUID, _Request] = {}
             for request in requests:
                 terms = Terms(request.task, "demo", request.queue)

@@ -18,11 +18,10 @@ from prefect.exceptions import ObjectNotFound
 from prefect.states import Cancelled, Scheduled
 
 from deployments.status import RUNNING
-from tasks.contracts import Pool, job_id
+from tasks.contracts import WORKER_LABEL, Pool, job_id
 from tasks.errors import PrefectureError
 from tasks.results.root import ResultsRoot
 
-_WORKER_LABEL = "prefect.worker.name"  # set by Prefect's workers on each run they take
 _PAGE = 200
 _log = logging.getLogger(__name__)
 
@@ -41,7 +40,7 @@ async def put_back(client: PrefectClient, worker: str, results: ResultsRoot) -> 
         for run in held
         # A run that was just taken carries no label yet: whose it is then, no one can tell but by
         # there being no one else.
-        if run.labels.get(_WORKER_LABEL, worker if alone else None) == worker
+        if run.labels.get(WORKER_LABEL, worker if alone else None) == worker
     ]
     again = 0
     for run in ours:

@@ -12,7 +12,7 @@ from prefect.utilities.schema_tools import ValidationError as SchemaError
 from prefect.utilities.schema_tools import validate
 from pydantic import TypeAdapter, ValidationError
 
-from tasks.contracts import Pool, Queue, ResultsDirectory
+from tasks.contracts import ENGINE_TASKS, NO_ENGINE, Pool, Queue, ResultsDirectory
 from tasks.errors import InvalidPayload, KeyTaken
 
 _RENDERED = "__prefect_kind"  # Prefect's API renders a value that holds this key as a template
@@ -73,6 +73,8 @@ class Terms:
 
     def check_deployment(self, deployment: DeploymentResponse) -> None:
         """Refuse what jobs cannot have where they run."""
+        if self.task in ENGINE_TASKS and "engine" not in (deployment.job_variables or {}):
+            raise InvalidPayload(f"{self.task}: {NO_ENGINE}")
         if self.memory is not None and deployment.work_pool_name == Pool.PROCESS:
             raise InvalidPayload(
                 "memory: jobs run as plain processes here, which have no such limit"

@@ -4,6 +4,20 @@ The types are the submit form in the UI and the error message of the API: every 
 schema can say is said here, so that a bad value is refused with a 409 before anything runs.
 """
 
+from tasks.contracts.containers import (
+    BUILT_REPOSITORY,
+    ENGINE_SOCKET,
+    ENGINE_TASKS,
+    IMAGE_LABEL,
+    NO_ENGINE,
+    SIBLING_LABEL,
+    UNTIL_LABEL,
+    Build,
+    Container,
+    RunContainer,
+    size_in_bytes,
+)
+from tasks.contracts.generation import GenerateData
 from tasks.contracts.jobs import (
     AGENT_VARIABLES,
     ATTEMPT_LABEL,
@@ -11,6 +25,7 @@ from tasks.contracts.jobs import (
     PLATFORM_POOL,
     REQUEUE_OF_LABEL,
     REQUEUED_AS_LABEL,
+    WORKER_LABEL,
     AgentReport,
     Pool,
     Queue,
@@ -20,6 +35,7 @@ from tasks.contracts.jobs import (
 )
 from tasks.contracts.names import (
     DIRECTORY_PATTERN,
+    KAFKA_SCHEME,
     MAX_NAME_BYTES,
     S3_SCHEME,
     ResultsDirectory,
@@ -43,19 +59,31 @@ from tasks.contracts.published import RESULT_BLOCK, Manifest, PublishedFile, Rec
 __all__ = [
     "AGENT_VARIABLES",
     "ATTEMPT_LABEL",
+    "BUILT_REPOSITORY",
     "DIRECTORY_PATTERN",
+    "ENGINE_SOCKET",
+    "ENGINE_TASKS",
+    "IMAGE_LABEL",
     "JOB_ID_LABEL",
+    "KAFKA_SCHEME",
     "MAX_NAME_BYTES",
+    "NO_ENGINE",
     "PLATFORM_POOL",
     "REQUEUED_AS_LABEL",
     "REQUEUE_OF_LABEL",
     "RESULT_BLOCK",
     "S3_SCHEME",
+    "SIBLING_LABEL",
+    "UNTIL_LABEL",
+    "WORKER_LABEL",
     "AgentReport",
     "AverageFiles",
+    "Build",
     "CompressImages",
+    "Container",
     "ConvertImages",
     "FindPrimes",
+    "GenerateData",
     "GenerateNumbers",
     "ImageFormat",
     "Manifest",
@@ -66,11 +94,13 @@ __all__ = [
     "Queue",
     "Receipt",
     "ResultsDirectory",
+    "RunContainer",
     "S3Address",
     "Source",
     "SumFiles",
     "attempt_number",
     "job_id",
     "requeue_key",
+    "size_in_bytes",
     "stays_inside",
 ]

@@ -37,6 +37,10 @@ REQUEUE_OF_LABEL = f"{_LABEL}.requeue_of"
 REQUEUED_AS_LABEL = f"{_LABEL}.requeued_as"
 
 
+WORKER_LABEL = "prefect.worker.name"
+"""Set by Prefect's workers on each run that they take."""
+
+
 def job_id(labels: Mapping[str, Any], run_id: UUID) -> UUID:
     """The job that a flow run is an attempt at: its own id, unless a label names an earlier run.
 

@@ -17,6 +17,7 @@ _JOB_ID = re.compile(r"(^|/)[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}(/|$)")
 _SOURCE_PATTERN = r"^[^/\\\x00-\x1f\x7f-\x9f][^\\\x00-\x1f\x7f-\x9f]*(?![\s\S])"
 MAX_NAME_BYTES = 255
 S3_SCHEME = "s3://"
+KAFKA_SCHEME = "kafka://"
 
 
 def stays_inside(path: str) -> bool:

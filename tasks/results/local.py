@@ -32,6 +32,8 @@ from tasks.errors import (
 
 MANIFEST = "manifest.json"
 STAGING = ".staging"
+FAILED = ".failed"
+"""Behind a job's id: what a job that failed has left to read."""
 RECORDS = ".prefect"  # under the root too: what Prefect keeps of the flows' return values
 _log = logging.getLogger(__name__)
 
@@ -54,7 +56,7 @@ def open_stage(root: Path, directory: str, job: UUID, attempt: UUID) -> Generato
     cannot be written, and StageDiscarded where the block fails because someone removed the stage.
     """
     target = root / directory / str(job)
-    _check_place(root, target)
+    check_place(root, target)
     # An attempt that was put back in its queue runs again under the same id: hence the suffix.
     # No folder of the job's above it: one attempt would remove it while another moves in.
     folder = root / STAGING / f"{job}.{attempt}.{secrets.token_hex(4)}"
@@ -120,7 +122,7 @@ def publish(stage: Stage, manifest: Manifest) -> Manifest:
         flush(path)
         for folder in [*(p for p in stage.files.rglob("*") if p.is_dir()), stage.files]:
             flush(folder)
-        _check_place(stage.results, stage.target)
+        check_place(stage.results, stage.target)
         stage.target.parent.mkdir(parents=True, exist_ok=True)
         try:
             stage.files.rename(stage.target)
@@ -217,7 +219,7 @@ def unreadable(manifest: object) -> CorruptResult:
     return CorruptResult(f"{manifest} cannot be read: do not use this result, run the job again")
 
 
-def _check_place(root: Path, target: Path) -> None:
+def check_place(root: Path, target: Path) -> None:
     """Refuse a target inside another result, through a file, or out of the root by a link."""
     directory = f"results directory '{target.parent.relative_to(root)}'"
     # Not Path.resolve, which raises at a link to itself before Python 3.13.

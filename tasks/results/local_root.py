@@ -1,5 +1,7 @@
 """A results root that is a folder: what tasks.results.local does, behind the interface."""
 
+import os
+import secrets
 import tempfile
 from collections.abc import Generator
 from contextlib import contextmanager
@@ -72,6 +74,18 @@ class LocalStage:
     def store(self) -> list[PublishedFile]:
         """Flush the files, which are where they stay already."""
         return local.inventory(self.files)
+
+    def set_aside(self, folder: Path) -> str:
+        """Rename a folder to a place beside the result's."""
+        target = self.stage.target
+        with local.writing(self.stage.results):
+            local.check_place(self.stage.results, target)
+            target.parent.mkdir(parents=True, exist_ok=True)
+            to = target.with_name(f"{target.name}{local.FAILED}")
+            if os.path.lexists(to):  # of an attempt that did not come to say that it had failed
+                to = to.with_name(f"{to.name}.{secrets.token_hex(4)}")
+            folder.rename(to)
+        return str(to)
 
     def publish(self, manifest: Manifest) -> LocalResult:
         """Rename the folder to its place."""

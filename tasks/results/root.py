@@ -84,6 +84,13 @@ class Stage(Workplace, Protocol):
         """
         ...
 
+    def set_aside(self, folder: Path) -> str:
+        """Move a folder of files to `<job id>.failed` beside where the result would stand.
+
+        Returns the place. Raises InvalidPayload or ResultsUnwritable where it cannot be.
+        """
+        ...
+
     def publish(self, manifest: Manifest) -> Result:
         """Make the stored files a result, all at once.
 

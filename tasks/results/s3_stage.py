@@ -71,6 +71,17 @@ class S3Stage:
             with ThreadPoolExecutor(AT_ONCE, thread_name_prefix="upload") as threads:
                 return list(threads.map(self._upload, paths))
 
+    def set_aside(self, folder: Path) -> str:
+        """Upload the files of a folder beside the result's place."""
+        place = S3Address(self.place.bucket, f"{self.place.prefix}{local.FAILED}")
+        for path in sorted(path for path in folder.rglob("*") if path.is_file()):
+            name = path.relative_to(folder).as_posix()
+            with writing(str(place)):
+                self.connect().upload_file(
+                    str(path), place.bucket, place.key(name), Config=transfer_config()
+                )
+        return f"{place}/"
+
     def publish(self, manifest: Manifest) -> S3Result:
         """Write the manifest, unless one stands."""
         with self.at_work:

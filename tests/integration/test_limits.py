@@ -1,5 +1,6 @@
 """How much a job may use: what its deployment says, or whoever hands it in; checked at once."""
 
+from itertools import product
 from typing import Any
 from uuid import UUID
 
@@ -22,6 +23,16 @@ def test_each_task_has_a_time_limit_on_every_queue(platform: Platform, task: str
         deployment = platform.rest("GET", f"/deployments/name/{task}/{queue}").json()
         assert deployment["job_variables"] == {"max_duration": LIMITS[task]}
         assert deployment["work_pool_name"] == platform.pool
+
+
+def test_who_starts_containers_has_the_engine_and_a_week(docker_platform: Platform) -> None:
+    tasks = ("run-container", "generate-data")
+    for task, queue in product(tasks, ("high", "normal", "low")):
+        name = f"/deployments/name/{task}/{queue}"
+        variables = docker_platform.rest("GET", name).json()["job_variables"]
+        assert variables.keys() == {"max_duration", "engine"}
+        assert variables["max_duration"] == 7 * 24 * HOUR
+        assert variables["engine"].endswith(":/run/prefecture/docker.sock")
 
 
 def test_the_pool_says_what_holds_where_no_one_does(platform: Platform) -> None:

@@ -32,5 +32,6 @@ def containers(platform: Platform) -> list[Any]:
 def kill_container(platform: Platform, run: str) -> None:
     """SIGKILL to the container of a flow run: `docker kill`."""
     with engine(platform) as client:
-        (container,) = client.containers.list(filters={"label": f"io.prefect.flow-run-id={run}"})
+        labels: dict[str, Any] = {"label": ["prefecture=job", f"io.prefect.flow-run-id={run}"]}
+        (container,) = client.containers.list(filters=labels)
         container.kill()

@@ -59,6 +59,14 @@ def need_engine_of_our_own() -> str:
     return program
 
 
+def need_registry() -> str:
+    """Debian's docker-registry. Returns its program."""
+    program = shutil.which("docker-registry")
+    if program is None:
+        _missing("no docker-registry: apt-get install docker-registry")
+    return program
+
+
 def need_mounts() -> None:
     """The right to mount a file system where the jobs see it."""
     tried = ["unshare", "--mount", "true"]

@@ -238,6 +238,7 @@ def test_job_environment_holds_what_a_job_needs_and_no_secret(
         "PREFECTURE_COPY_FACTOR": "1.2",
         "PREFECTURE_COPY_MOST": "0.1",
         "PREFECTURE_COPY_SECONDS": "30.0",
+        "PREFECTURE_CONTAINER_OUTPUT": str(10 * 2**30),
         "VIPS_CONCURRENCY": "1",
         "PREFECT_CLIENT_MAX_RETRIES": "6",
     }

@@ -7,6 +7,7 @@ from uuid import UUID
 
 from prefect.client.schemas.objects import FlowRun, StateType
 
+from tasks.contracts import requeue_key
 from tasks.results.root import ResultsRoot
 from work_pools.supervisor.bodies.body import Bodies, Body, Found
 from work_pools.supervisor.outages import apart
@@ -23,8 +24,10 @@ class Reaper:
     """Removes what the runs of one pool have left. Nothing of a run that it does not know."""
 
     def __init__(
-        self, runs: Runs, requeue: Requeue, bodies: Bodies, worker: str, results: ResultsRoot
-    ) -> None:
+        self, runs: Runs, requeue: Requeue, bodies: Bodies, worker: str, results: ResultsRoot,
+        attempts: int,
+    ) -> None:  # fmt: skip
+        self._attempts = attempts
         self._worker = worker
         self._runs = runs
         self._requeue = requeue
@@ -47,6 +50,7 @@ class Reaper:
                         await self._bodies.remove(body)
         await self._remove_what_belongs_to_no_run(known, found, now)
         await self._remove_stages(stages, known, found, now)
+        await self._remove_images(now)
 
     async def _remove_what_belongs_to_no_run(
         self, known: dict[UUID, FlowRun], found: Found, now: datetime
@@ -70,6 +74,23 @@ class Reaper:
         if run.state.type == StateType.CRASHED and not self._requeue.is_settled(run):
             return False  # its exit code has not been read yet
         return final > _READ and now - body.since > _READ
+
+    async def _remove_images(self, now: datetime) -> None:
+        """What was built for jobs that are over, and whose flows have not come to remove it."""
+        built = await self._bodies.built()
+        first = await self._runs.by_id(built)
+        keys = {requeue_key(job, n): job for job in first for n in range(2, self._attempts + 1)}
+        later = await self._runs.by_key(keys)
+        for job, run in first.items():
+            attempts = [run, *(other for key, other in later.items() if keys[key] == job)]
+            if all(self._has_ended(attempt, now) for attempt in attempts):
+                _log.info("removing %s: its job is over", built[job])
+                await self._bodies.remove_image(built[job])
+
+    def _has_ended(self, run: FlowRun, now: datetime) -> bool:
+        if run.state is None or not run.state.is_final() or now - run.state.timestamp < _TIDYING:
+            return False
+        return run.state.type != StateType.CRASHED or self._requeue.is_settled(run)
 
     async def _remove_stages(
         self,

@@ -31,6 +31,7 @@ from tasks.contracts import (
     JOB_ID_LABEL,
     REQUEUE_OF_LABEL,
     REQUEUED_AS_LABEL,
+    WORKER_LABEL,
     Queue,
     ResultsDirectory,
     job_id,
@@ -44,7 +45,6 @@ _IN_ONE = 20  # runs made in one request: the server takes 100, and locks SQLite
 # Seconds for those who waited to write meanwhile: SQLite refuses whoever has read what they change.
 _BREATH = 0.15
 ACTIVE = [StateType.PENDING, StateType.RUNNING, StateType.CANCELLING]
-WORKER_LABEL = "prefect.worker.name"  # set by Prefect's workers on each run they take
 
 
 @dataclass(frozen=True)

@@ -65,7 +65,9 @@ class Supervisor:
         self._agents = Agents(client, pool, host, worker, settings)
         self._requeue = Requeue(client, self._runs, bodies, results, settings)
         self._endings = Endings(client, self._runs, bodies, results, settings)
-        self._reaper = Reaper(self._runs, self._requeue, bodies, worker, results)
+        self._reaper = Reaper(
+            self._runs, self._requeue, bodies, worker, results, settings.max_attempts
+        )
         self._wake = asyncio.Event()
         self._examine = asyncio.Event()
         self._missed: dict[UUID, float] = {}  # when a run was first seen without a living body
@@ -128,7 +130,8 @@ class Supervisor:
         # After the runs: a body that has ended since is still in here, none is missing.
         found, here = await self._look()
         # Not whatever is found: processes here may be jobs of another server.
-        self._alive = sum(1 for run in active for body in found.get(run.id, ()) if body.alive)
+        bodies = (body for run in active for body in found.get(run.id, ()))
+        self._alive = sum(1 for body in bodies if body.alive and not body.sibling)
         ours = [run for run in crashed if self._is_ours_to_settle(run, here)]
         await self._requeue.settle(ours, found)
         foreign = [run for run in active if worker_of(run) not in (self._worker, None)]
@@ -169,9 +172,10 @@ class Supervisor:
         """Look after one run that a worker holds."""
         assert run.state is not None
         ahead = timedelta(seconds=self._agents.clock_ahead)
-        alive = [body for body in bodies if body.alive]
+        # The flow's own first: told to end, it ends what it has started beside itself.
+        alive = sorted((body for body in bodies if body.alive), key=lambda body: body.sibling)
         ours = bool(bodies) or worker_of(run) == self._worker
-        if alive:
+        if any(not body.sibling for body in alive):
             self._missed.pop(run.id, None)
             if run.state.type == StateType.CANCELLING:
                 self._endings.cancel(run, alive)
@@ -185,7 +189,7 @@ class Supervisor:
             state=run.state.type,
             missed=now - self._missed.setdefault(run.id, now),
             bodies=sum(1 for body in bodies if body.ending is not None),
-            alive=len(alive),
+            alive=sum(1 for body in alive if not body.sibling),
             orphaned=worker_since is not None and worker_since - ahead > run.state.timestamp,
         )
         if ours:
@@ -198,12 +202,12 @@ class Supervisor:
             reason = loss_elsewhere(sight, silent, self._settings)
         if reason is None:
             return
-        await self._declare_lost(run, reason)
+        await self._declare_lost(run, reason, alive)
 
-    async def _declare_lost(self, run: FlowRun, reason: str) -> None:
+    async def _declare_lost(self, run: FlowRun, reason: str, left: list[Body]) -> None:
         assert run.state is not None
         if run.state.type == StateType.CANCELLING:
-            self._endings.cancel(run, [])
+            self._endings.cancel(run, left)
         elif await self._runs.state_type(run.id) == run.state.type:
             _log.warning("%s: %s", run.id, reason)
             await self._runs.set_state(run.id, Crashed(message=reason))

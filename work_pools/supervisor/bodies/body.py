@@ -36,6 +36,9 @@ class Body:
     """The worker that made it, where that stands on it."""
     ending: Ending | None = None
     """None while it is alive or was never started."""
+    sibling: bool = False
+    """Whether it is only what the attempt started beside itself: it ends with the attempt, and says
+    nothing of it."""
 
 
 Found = Mapping[UUID, Sequence[Body]]
@@ -58,6 +61,14 @@ class Bodies(Protocol):
 
     async def remove(self, body: Body) -> None:
         """Kill it where it is alive, and remove what is left of it."""
+        ...
+
+    async def built(self) -> Mapping[UUID, str]:
+        """The images that were built for jobs, by job."""
+        ...
+
+    async def remove_image(self, name: str) -> None:
+        """Remove one of them; the layers below it stay for the next."""
         ...
 
     def endings(self) -> AsyncIterator[None]:

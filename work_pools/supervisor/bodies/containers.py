@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 import logging
 import threading
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID
@@ -13,11 +13,15 @@ import docker
 import requests
 from docker.errors import APIError, DockerException, NotFound
 
+from tasks.contracts import BUILT_REPOSITORY, SIBLING_LABEL
 from tasks.errors import EngineUnavailable
 from work_pools.supervisor.bodies.body import Body, Ending, Found
 from work_pools.supervisor.bodies.threads import in_thread
 
-_OURS = "prefecture=job"  # the label that the pool's template gives every container
+_KIND = (
+    "prefecture"  # the label of every container of ours: job, by the pool's template, or sibling
+)
+_OURS = f"{_KIND}=job"
 _RUN = "io.prefect.flow-run-id"  # set by Prefect's Docker worker
 _WORKER = "io.prefect.worker-name"  # as well
 _ALIVE = frozenset({"running", "paused", "restarting"})
@@ -56,6 +60,28 @@ class Containers:
 
         def remove(client: docker.DockerClient) -> None:
             _api(client).remove_container(body.id, force=True, v=True)
+
+        await in_thread(self._ask, remove)
+
+    async def built(self) -> Mapping[UUID, str]:
+        """See Bodies."""
+
+        def listed(client: docker.DockerClient) -> list[str]:
+            images: list[dict[str, Any]] = _api(client).images(name=BUILT_REPOSITORY)
+            return [tag for image in images for tag in image["RepoTags"] or ()]
+
+        tags: list[str] = await asyncio.to_thread(self._ask, listed) or []
+        built: dict[UUID, str] = {}
+        for tag in tags:
+            with contextlib.suppress(ValueError):  # someone else's, in spite of its name
+                built[UUID(tag.partition(":")[2])] = tag
+        return built
+
+    async def remove_image(self, name: str) -> None:
+        """See Bodies."""
+
+        def remove(client: docker.DockerClient) -> None:
+            _api(client).remove_image(name, force=True, noprune=True)
 
         await in_thread(self._ask, remove)
 
@@ -127,7 +153,7 @@ class Containers:
     def _find(self) -> Found:
         found: dict[UUID, list[Body]] = {}
         listed: list[dict[str, Any]] = self._ask(
-            lambda client: _api(client).containers(all=True, filters={"label": _OURS})
+            lambda client: _api(client).containers(all=True, filters={"label": _KIND})
         )
         if listed is None:  # pyright: ignore[reportUnnecessaryComparison]  # what _ask says of a refusal
             raise EngineUnavailable("the Docker engine does not list its containers")
@@ -142,8 +168,10 @@ class Containers:
         run, id = UUID(entry["Labels"][_RUN]), str(entry["Id"])
         worker = entry["Labels"].get(_WORKER)
         made = datetime.fromtimestamp(entry["Created"], UTC)
-        if entry["State"] in _ALIVE:
-            return Body(run, id, True, made, worker)
+        sibling = entry["Labels"][_KIND] == SIBLING_LABEL
+        if sibling or entry["State"] in _ALIVE:
+            alive = entry["State"] in _ALIVE
+            return Body(run, id, alive, made, worker, sibling=sibling)
         if id not in self._endings:
             details = self._ask(lambda client: _api(client).inspect_container(id))
             if details is None:

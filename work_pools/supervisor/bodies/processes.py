@@ -1,7 +1,7 @@
 """Attempts that are plain processes."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from datetime import UTC, datetime
 from uuid import UUID
 
@@ -30,6 +30,13 @@ class Processes:
     async def remove(self, body: Body) -> None:
         """See Bodies."""
         await in_thread(_stop, body, 0.0)
+
+    async def built(self) -> Mapping[UUID, str]:
+        """See Bodies: none."""
+        return {}
+
+    async def remove_image(self, name: str) -> None:
+        """See Bodies."""
 
     async def endings(self) -> AsyncIterator[None]:
         """See Bodies: nothing tells of a process that is not our child."""

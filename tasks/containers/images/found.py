@@ -1,0 +1,111 @@
+"""The image that a job runs: the same one, by digest, at every attempt."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import docker
+from docker.errors import APIError, NotFound
+
+from tasks.containers.engine import api, away, explained
+from tasks.errors import EngineUnavailable, InvalidPayload
+
+_MOST_VOLUMES = 16
+_ID = "sha256:"
+_CREDENTIALS = ("unauthorized", "authentication", "no basic auth", "denied", "docker login")
+
+
+@dataclass(frozen=True)
+class Image:
+    """An image that is on this host."""
+
+    id: str
+    """Its digest: sha256 of its configuration."""
+    reference: str
+    """What names the same image on every host, where there is such a name; else the id."""
+    volumes: tuple[str, ...]
+    """The folders that it declares as volumes."""
+
+
+@dataclass(frozen=True)
+class Login:
+    """What a registry is asked with."""
+
+    username: str
+    password: str
+    registry: str
+
+    def __repr__(self) -> str:
+        return f"Login({self.username}@{self.registry})"  # no password in any message
+
+
+def find(client: docker.DockerClient, name: str) -> Image | None:
+    """An image that is on this host already, by name, digest or id; None where it is not."""
+    try:
+        with away():
+            attributes: dict[str, Any] = api(client).inspect_image(name)
+    except NotFound:
+        return None
+    except APIError as error:
+        raise InvalidPayload(f"image '{name}': {explained(error)}: correct the name") from error
+    config: dict[str, Any] = attributes.get("Config") or {}
+    volumes = tuple(sorted(config.get("Volumes") or {}))
+    if len(volumes) > _MOST_VOLUMES:
+        raise InvalidPayload(
+            f"image '{name}' declares {len(volumes)} volumes: use one with {_MOST_VOLUMES} at most"
+        )
+    id = str(attributes["Id"])
+    digests: list[str] = attributes.get("RepoDigests") or []
+    repository = name.partition("@")[0].rpartition(":")[0] or name
+    own = [digest for digest in digests if digest.partition("@")[0] in (name, repository)]
+    return Image(id, (own or digests or [id])[0], volumes)
+
+
+def pull(client: docker.DockerClient, name: str, login: Login | None) -> Image:
+    """Pull an image. Raises InvalidPayload where the registry refuses or does not have it."""
+    if name.startswith(_ID):
+        raise InvalidPayload(
+            f"image '{name}' is not on this host, and an id cannot be pulled: give its name"
+        )
+    auth = login and {
+        "username": login.username,
+        "password": login.password,
+        "serveraddress": login.registry,
+    }
+    try:
+        with away():
+            for event in api(client).pull(name, stream=True, decode=True, auth_config=auth):
+                if "error" in event:
+                    raise _unpulled(name, str(event["error"]), login)
+    except APIError as error:
+        raise _unpulled(name, explained(error), login) from error
+    except EngineUnavailable as error:
+        # It calls a registry's refusals errors of its own.
+        if isinstance(error.__cause__, APIError):
+            raise _unpulled(name, explained(error.__cause__), login) from error
+        raise
+    found = find(client, name)
+    if found is None:
+        raise _unpulled(name, "it was pulled and is not there", login)
+    return found
+
+
+def _unpulled(name: str, reason: str, login: Login | None) -> InvalidPayload:
+    if any(word in reason.lower() for word in _CREDENTIALS):
+        cure = (
+            "check the name, and the user and password of the block that registry_credentials names"
+            if login
+            else "check the name, or give registry_credentials"
+        )
+    else:
+        cure = "check the name, and that this host reaches the registry"
+    return InvalidPayload(f"image '{name}' cannot be pulled: {' '.join(reason.split())}: {cure}")
+
+
+def remove(client: docker.DockerClient, name: str) -> None:
+    """Remove an image that was built for a job, and keep the layers below it for the next."""
+    try:
+        with away():
+            api(client).remove_image(name, force=True, noprune=True)
+    except APIError as error:
+        if error.status_code not in (404, 409):  # gone, or going
+            raise

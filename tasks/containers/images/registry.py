@@ -1,0 +1,27 @@
+"""What a registry is asked with: a Prefect block that the payload names."""
+
+from prefect.blocks.core import Block
+
+from tasks.containers.images.found import Login
+from tasks.errors import InvalidPayload
+
+
+async def load_login(name: str) -> Login:
+    """User and password of a block such as docker-registry-credentials/team.
+
+    Raises InvalidPayload where the server has no such block.
+    """
+    # Registers the type of block.
+    from prefect_docker.credentials import (  # pyright: ignore[reportMissingTypeStubs]
+        DockerRegistryCredentials,
+    )
+
+    try:
+        block = await Block.aload(name)
+    except ValueError as error:
+        raise InvalidPayload(
+            f"registry_credentials: there is no block {name} on the Prefect server: save it, or "
+            "name another"
+        ) from error
+    assert isinstance(block, DockerRegistryCredentials)  # the payload's pattern says so
+    return Login(block.username, block.password.get_secret_value(), block.registry_url)

@@ -1,0 +1,140 @@
+"""The network that a user's container is given: none, or the internet without what is inside."""
+
+import asyncio
+import ipaddress
+import socket
+from collections.abc import AsyncGenerator, Iterable
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import docker
+from docker.errors import APIError
+from docker.types import LogConfig
+
+from tasks.containers import sibling
+from tasks.containers.engine import api, asking
+from tasks.containers.sibling import Owner
+from tasks.errors import EngineUnavailable
+from tasks.settings import api_url
+
+NONE = "none"
+_NETWORK = "prefecture-containers"
+_MEMORY = 64 * 2**20  # bytes
+_PIDS = 16
+_LINK_LOCAL = ipaddress.IPv4Network("169.254.0.0/16")
+# Of this host, of its neighbours, and of whoever hosts it: RFC 6890.
+_INSIDE = (
+    *("0.0.0.0/8", "10.0.0.0/8", "100.64.0.0/10", str(_LINK_LOCAL), "172.16.0.0/12"),
+    *("192.0.0.0/24", "192.168.0.0/16", "198.18.0.0/15"),
+)
+
+
+@asynccontextmanager
+async def network(client: docker.DockerClient, owner: Owner, wanted: str) -> AsyncGenerator[str]:
+    """The engine's name for the network of a job's build and container.
+
+    For `bridge` a container of ours holds it, whose routes bar private and link-local addresses,
+    the host, the other containers and the API. Raises InvalidPayload, EngineUnavailable.
+    """
+    if wanted == NONE:
+        yield NONE
+        return
+    holder = await asyncio.to_thread(_hold, client, owner)
+    try:
+        yield f"container:{holder}"
+    finally:
+        await asyncio.to_thread(sibling.remove, client, holder)
+
+
+def _hold(client: docker.DockerClient, owner: Owner) -> str:
+    subnet, gateway = _ensure_network(client)
+    barred = [*_INSIDE, *map(str, subnet.subnets()), *_addresses_of_the_api()]
+    allowed = [f"{server}/32" for server in _name_servers(Path("/etc/resolv.conf"))]
+    with asking("its network cannot be made"):
+        host = api(client).create_host_config(
+            network_mode=_NETWORK,
+            cap_drop=["ALL"],
+            cap_add=["NET_ADMIN"],
+            security_opt=["no-new-privileges"],
+            read_only=True,
+            mem_limit=_MEMORY,
+            memswap_limit=_MEMORY,
+            pids_limit=_PIDS,
+            log_config=LogConfig(type=LogConfig.types.NONE),
+        )
+        made = api(client).create_container(
+            _own_image(client, owner),
+            command=[
+                *("python", "-m", "tasks.containers.routes"),
+                *(gateway, ",".join(barred), ",".join(allowed)),
+            ],
+            user="0:0",
+            labels=owner.labels,
+            name=f"prefecture-network-{owner.run}",
+            host_config=host,
+        )
+    id = str(made["Id"])
+    try:
+        with asking("its network cannot be made"):
+            printed = api(client).attach(id, stdout=True, stderr=True, stream=True)
+            api(client).start(id)
+        said = b""
+        for piece in printed:
+            said += piece
+            if said.endswith(b"ready\n"):
+                return id
+        # The routes are what keeps it out: without them there is no network.
+        raise EngineUnavailable(f"no network for the container: {said.decode()[-300:]}")
+    except BaseException:
+        sibling.remove(client, id)
+        raise
+
+
+def _ensure_network(client: docker.DockerClient) -> tuple[ipaddress.IPv4Network, str]:
+    with asking("its network cannot be made"):
+        try:
+            api(client).create_network(
+                _NETWORK,
+                driver="bridge",
+                check_duplicate=True,
+                options={"com.docker.network.bridge.enable_icc": "false"},
+                labels={"prefecture": "network"},
+            )
+        except APIError as error:
+            if error.status_code != 409:  # it is there
+                raise
+        found: dict[str, Any] = api(client).inspect_network(_NETWORK)
+    config: dict[str, str] = found["IPAM"]["Config"][0]
+    return ipaddress.IPv4Network(config["Subnet"]), config["Gateway"]
+
+
+def _own_image(client: docker.DockerClient, owner: Owner) -> str:
+    """The image of the flow's own container, which holds the program that sets routes."""
+    labels = ["prefecture=job", f"io.prefect.flow-run-id={owner.run}"]
+    found: list[dict[str, Any]] = api(client).containers(all=True, filters={"label": labels})
+    if not found:
+        raise EngineUnavailable("the engine does not list the container of this flow")
+    return str(found[0]["ImageID"])
+
+
+def _addresses_of_the_api() -> Iterable[str]:
+    name = urlsplit(api_url() or "").hostname
+    if name is None:
+        return []
+    found = {str(entry[4][0]) for entry in socket.getaddrinfo(name, None, socket.AF_INET)}
+    # A loopback address is each container's own.
+    return [f"{a}/32" for a in sorted(found) if not ipaddress.ip_address(a).is_loopback]
+
+
+def _name_servers(path: Path) -> list[str]:
+    """Those that names can be asked of, where they are no part of what hosts this machine."""
+    servers: list[str] = []
+    for line in path.read_text().splitlines():
+        words = line.split()
+        if len(words) > 1 and words[0] == "nameserver" and ":" not in words[1]:
+            address = ipaddress.IPv4Address(words[1])
+            if not address.is_loopback and address not in _LINK_LOCAL:
+                servers.append(words[1])
+    return servers

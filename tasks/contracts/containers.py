@@ -1,0 +1,263 @@
+"""What the compute tasks are given that run the users' own images."""
+
+import re
+from typing import Annotated, Any, Literal
+
+from pydantic import AfterValidator, Field, model_validator
+
+from tasks.contracts.names import Source, stays_inside
+from tasks.contracts.payloads import Payload
+
+ENGINE_TASKS = frozenset({"run-container", "generate-data"})
+"""Compute tasks whose flow starts containers, and so needs the Docker engine."""
+SIBLING_LABEL = "sibling"
+"""The value of the label `prefecture` on a user's container; a flow's own has `job`."""
+BUILT_REPOSITORY = "prefecture-build"
+"""The name of images that are built for a job; the tag is the job's id."""
+UNTIL_LABEL = "prefecture.until"
+"""The label of a flow run that says when a job of generate-data ends, whichever attempt it is."""
+IMAGE_LABEL = "prefecture.image"
+"""The label of a flow run that names the image, by digest, of this attempt and all later ones."""
+ENGINE_SOCKET = "/run/prefecture/docker.sock"
+"""Where the engine's socket stands in the containers of those flows, and of no others."""
+
+NO_ENGINE = (
+    "this task needs a Docker engine: start Prefecture with one (`prefecture up --pool docker`), "
+    "and hand the job in again"
+)
+
+_UNITS = {"k": 2**10, "m": 2**20, "g": 2**30}
+_LEAST_MEMORY = 6 * 2**20  # bytes: the engine refuses less
+_MOST_TEXT = 200_000  # characters: the server takes 512 KiB of parameters in all
+_SIZE = r"^[1-9][0-9]{0,11}[kmg](?![\s\S])"
+_VARIABLE = r"^[A-Za-z_][A-Za-z0-9_]*(?![\s\S])"
+_BLOCK = r"^docker-registry-credentials/[a-z0-9-]+(?![\s\S])"
+_MOST_VARIABLES = 200
+
+
+def size_in_bytes(size: str) -> int:
+    """Bytes of a size such as 512m."""
+    return int(size[:-1]) * _UNITS[size[-1]]
+
+
+def _check_size(value: str) -> str:
+    if not re.match(_SIZE, value):
+        raise ValueError(f"{value!r} is not a number and k, m or g, such as 512m")
+    return value
+
+
+def _check_memory(value: str) -> str:
+    if size_in_bytes(value) < _LEAST_MEMORY:
+        raise ValueError(f"{value} is less than the 6m that the Docker engine needs: ask for more")
+    return value
+
+
+def _check_environment(value: dict[str, str]) -> dict[str, str]:
+    for name, text in value.items():
+        if not re.match(_VARIABLE, name):
+            raise ValueError(
+                f"{name!r} is no name of a variable: use letters, digits and _, no digit in front"
+            )
+        if "\0" in text:
+            raise ValueError(f"{name}: a value cannot hold a NUL character: leave it out")
+    return value
+
+
+def _check_words(value: list[str]) -> list[str]:
+    if any("\0" in word for word in value):
+        raise ValueError("a command cannot hold a NUL character: leave it out")
+    return value
+
+
+def _check_files(value: dict[str, str]) -> dict[str, str]:
+    for name in value:
+        if not stays_inside(name) or name.startswith("/"):
+            raise ValueError(
+                f"{name!r} is no name of a file beside the Dockerfile: use a relative path "
+                "without '..', such as entrypoint.sh"
+            )
+    return value
+
+
+def nothing() -> Any:
+    """The default of what may be left out."""
+    # Not `| None`: the schema would then tell a wrong value as "not valid under any of …".
+    return None
+
+
+Size = Annotated[str, Field(json_schema_extra={"pattern": _SIZE}), AfterValidator(_check_size)]
+
+
+class Build(Payload):
+    """A Dockerfile with the files it needs."""
+
+    # No defaults in the schema: the UI's form would fill them in, and hand in a build unasked.
+    dockerfile: Annotated[
+        str,
+        Field(
+            default_factory=nothing,
+            title="Dockerfile",
+            description="Its text. Left out, it is the file called Dockerfile among the others. "
+            "It builds without a network, unless Network says so; ADD of an address is refused.",
+            min_length=1,
+            max_length=_MOST_TEXT,
+            examples=['FROM debian:12\nCOPY run.sh /\nENTRYPOINT ["/run.sh"]'],
+        ),
+    ]
+    files: Annotated[
+        dict[str, Annotated[str, Field(max_length=_MOST_TEXT)]],
+        Field(
+            default_factory=dict,
+            title="Files",
+            description="Files beside it, each by its path and its text. One that begins with #! "
+            "can be executed.",
+            max_length=1000,
+            examples=[{"run.sh": "#!/bin/sh\necho hello > /output/hello.txt\n"}],
+        ),
+        AfterValidator(_check_files),
+    ]
+    context: Annotated[
+        Source,
+        Field(
+            default_factory=nothing,
+            title="Context",
+            description="More files beside it: a folder or a tarball (.tar, .tar.gz, .tgz) under "
+            "the inputs root, or at an s3:// address.",
+            examples=["images/simulator", "images/simulator.tar.gz"],
+        ),
+    ]
+
+    @model_validator(mode="after")
+    def _has_a_dockerfile(self) -> "Build":
+        given = self.model_fields_set
+        if "dockerfile" in given and "Dockerfile" in self.files:
+            raise ValueError("the Dockerfile is there twice: leave out one of dockerfile and files")
+        if not {"dockerfile", "context"} & given and "Dockerfile" not in self.files:
+            raise ValueError("there is no Dockerfile: give its text, or a context that holds one")
+        return self
+
+
+class Container(Payload):
+    """An image of the user's own, and what its container may have."""
+
+    image: Annotated[
+        str,
+        Field(
+            default_factory=nothing,
+            title="Image",
+            description="The image to run, by name or digest. It is pulled where the host has "
+            "none of that name.",
+            min_length=1,
+            max_length=400,
+            examples=["debian:12", "registry.example.org/team/simulator:3"],
+        ),
+    ]
+    registry_credentials: Annotated[
+        str,
+        Field(
+            default_factory=nothing,
+            title="Registry credentials",
+            description="The Prefect block that the image is pulled with.",
+            json_schema_extra={"pattern": _BLOCK},
+            examples=["docker-registry-credentials/team"],
+        ),
+    ]
+    build: Annotated[
+        Build,
+        Field(
+            default_factory=nothing,
+            title="Build",
+            description="Instead of an image: a Dockerfile, of which one is built for this job.",
+            examples=[{"dockerfile": "FROM debian:12\nCMD echo hello"}],
+        ),
+    ]
+    command: Annotated[
+        list[str],
+        Field(
+            default_factory=list,
+            title="Command",
+            description="What to run, word by word, in place of the image's own command.",
+            max_length=1000,
+            examples=[["python3", "simulate.py", "--steps", "100"]],
+        ),
+        AfterValidator(_check_words),
+    ]
+    environment: Annotated[
+        dict[str, str],
+        Field(
+            default_factory=dict,
+            title="Environment",
+            description="Variables by name. No secrets: whoever sees the job sees them.",
+            max_length=_MOST_VARIABLES,
+            json_schema_extra={"propertyNames": {"pattern": _VARIABLE}},
+            examples=[{"SEED": "7"}],
+        ),
+        AfterValidator(_check_environment),
+    ]
+    cpus: Annotated[
+        float,
+        Field(title="CPUs", description="CPUs it may use.", ge=0.01, le=1024, examples=[0.5]),
+    ] = 1.0
+    memory: Annotated[
+        Size,
+        Field(
+            title="Memory",
+            description="Memory it may use, swap and /tmp included: a number and k, m or g, 6m at "
+            "least.",
+            examples=["512m"],
+        ),
+        AfterValidator(_check_memory),
+    ] = "512m"
+    network: Annotated[
+        Literal["none", "bridge"],
+        Field(
+            title="Network",
+            description="none, or a bridge with a way to the internet.",
+            examples=["none"],
+        ),
+    ] = "none"
+
+    @model_validator(mode="after")
+    def _has_one_image(self) -> "Container":
+        given = self.model_fields_set
+        if ("image" in given) == ("build" in given):
+            raise ValueError("name either an image, or a build")
+        if "registry_credentials" in given and not re.match(_BLOCK, self.registry_credentials):
+            raise ValueError(
+                f"{self.registry_credentials!r} is no block: name one such as "
+                "docker-registry-credentials/team"
+            )
+        return self
+
+
+class RunContainer(Container):
+    """An image to run once, and what to give it."""
+
+    inputs: Annotated[
+        Source,
+        Field(
+            default_factory=nothing,
+            title="Inputs",
+            description="Files to read at /input: a file, folder or glob under the inputs root, "
+            "or an s3:// address.",
+            examples=["measurements/2026"],
+        ),
+    ]
+    output: Annotated[
+        Size,
+        Field(
+            title="Output",
+            description="How large /output may become: a number and k, m or g.",
+            examples=["1g"],
+        ),
+    ] = "1g"
+    max_duration: Annotated[
+        int,
+        Field(
+            title="Max duration",
+            description="Seconds it may run. It gets SIGTERM then, and SIGKILL 10 s later.",
+            ge=1,
+            le=31_536_000,
+            examples=[600],
+        ),
+    ] = 3600

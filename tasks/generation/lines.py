@@ -1,0 +1,78 @@
+"""What one generating container prints: lines of JSON to the topic, all else kept aside."""
+
+import json
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+from tasks.containers.logs import Live, Log
+from tasks.containers.sibling import Printed
+from tasks.topics.topic import Topic
+
+_LONGEST = 2**20  # bytes of a line
+
+
+@dataclass
+class Counts:
+    """What came of one container, over all its restarts."""
+
+    messages: int = 0
+    bytes: int = 0
+    aside: int = 0
+    """Lines that are no JSON."""
+    restarts: int = 0
+    given_up: bool = False
+    first: datetime | None = None
+    last: datetime | None = None
+
+
+class Lines:
+    """Splits what a container prints into lines, and delivers them in order."""
+
+    def __init__(self, number: int, topic: Topic, counts: Counts, aside: Log, err: Log) -> None:
+        self._number = number
+        self._topic = topic
+        self._counts = counts
+        self._aside = aside
+        self._err = err
+        self.live = Live(lambda line: None)
+        """Remembers the last lines of its standard error."""
+
+    def take_all(self, printed: Printed) -> None:
+        """Take what it prints to the end. Waits while the topic has no room, and so does it.
+
+        Raises TopicUnavailable, OSError.
+        """
+        rest = b""
+        for out, err in printed:
+            if err:
+                self._err.write(err)
+                self.live.write(err)
+            if out:
+                *lines, rest = (rest + out).split(b"\n")
+                for line in lines:
+                    self._take(line)
+                if len(rest) > _LONGEST:
+                    self._put_aside(rest)
+                    rest = b""
+        self._take(rest)
+        self.live.close()
+
+    def _take(self, line: bytes) -> None:
+        line = line.strip()
+        if not line:
+            return
+        try:
+            json.loads(line)
+        except ValueError:
+            self._put_aside(line + b"\n")
+            return
+        self._topic.deliver(self._number, line)
+        counts = self._counts
+        counts.messages += 1
+        counts.bytes += len(line)
+        counts.last = datetime.now(UTC)
+        counts.first = counts.first or counts.last
+
+    def _put_aside(self, line: bytes) -> None:
+        self._counts.aside += 1
+        self._aside.write(line)

@@ -1,0 +1,157 @@
+"""generate-data: containers that start and end on time, and lines that arrive."""
+
+import json
+from collections.abc import Generator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+from uuid import UUID
+
+import pytest
+
+from tests.integration.run_container.jobs import (
+    IMAGE,
+    failed,
+    python,
+    real,
+    running_sibling,
+    shell,
+    siblings,
+)
+from tests.support.containers import kill_container
+from tests.support.platform import Platform, free_port, wait_until
+from tests.tasks.topics.broker import Broker, mock_broker
+
+GENERATOR = Path(__file__).parents[3] / "deployments" / "demo" / "generator"
+
+
+@pytest.fixture(scope="module")
+def broker() -> Generator[Broker]:
+    with mock_broker() as broker:
+        yield broker
+
+
+def clicks(topic: str, **more: Any) -> dict[str, Any]:
+    """The generator that ships with the repository, built from its own files."""
+    dockerfile = (GENERATOR / "Dockerfile").read_text().replace("python:3.12-slim", IMAGE)
+    files = {"clicks.py": (GENERATOR / "clicks.py").read_text()}
+    build = {"dockerfile": dockerfile, "files": files}
+    own: dict[str, Any] = {"build": build, "memory": "64m", "cpus": 0.5}
+    own["command"] = ["python3", "/clicks.py", "20"]
+    return own | {"topic": topic, "duration": 4, "containers": 2} | more
+
+
+def hand_in(platform: Platform, payload: dict[str, Any]) -> UUID:
+    return platform.hand_in("generate-data/high", real(payload), "generated")
+
+
+def summary(platform: Platform, job: UUID) -> dict[str, Any]:
+    return platform.manifest(job, "generated")["summary"]
+
+
+def segments(platform: Platform, topic: str) -> list[dict[str, Any]]:
+    paths = sorted((platform.results / "topics" / topic).glob("*.ndjson"))
+    return [json.loads(line) for path in paths for line in path.read_text().splitlines()]
+
+
+def test_to_a_folder_on_time(docker_platform: Platform) -> None:
+    start = datetime.now(UTC) + timedelta(seconds=12)
+    payload = clicks("on-time", start=start.isoformat(), user="anna", description="a test")
+    job = hand_in(docker_platform, payload)
+    said = summary(docker_platform, job)
+    lines = segments(docker_platform, "on-time")
+    assert len(lines) == said["delivered"] == sum(c["messages"] for c in said["containers"])
+    assert len(lines) > 2 * 4 * 20 * 0.5
+    for container in said["containers"]:
+        first, last = (datetime.fromisoformat(container[key]) for key in ("first", "last"))
+        assert abs((first - start).total_seconds()) < 1
+        assert abs((last - start).total_seconds() - 4) < 1
+        assert (container["aside"], container["restarts"]) == (0, 0)
+    assert (said["user"], said["description"]) == ("anna", "a test")
+    (bar,) = docker_platform.artifacts(job, "progress")
+    assert "2 containers up" in bar["description"]
+    assert siblings(docker_platform, job) == []
+
+
+def test_to_kafka_in_order(docker_platform: Platform, broker: Broker) -> None:
+    job = hand_in(docker_platform, clicks(f"kafka://{broker.address}/clicks"))
+    said = summary(docker_platform, job)
+    found = broker.read("clicks", said["delivered"])
+    assert len(found) == said["delivered"] > 0
+    for number, container in enumerate(said["containers"], start=1):
+        own = [json.loads(value)["n"] for key, value in found if key == str(number).encode()]
+        assert own == list(range(1, container["messages"] + 1))
+
+
+def test_what_is_no_json_is_kept_aside(docker_platform: Platform) -> None:
+    script = "echo starting; echo '{\"n\": 1}'; echo $TOPIC >&2; sleep 60"
+    job = hand_in(docker_platform, shell(script, topic="aside", duration=2))
+    said = summary(docker_platform, job)
+    assert said["containers"][0]["aside"] == 1
+    assert segments(docker_platform, "aside") == [{"n": 1}]
+    folder = docker_platform.results / "generated" / str(job)
+    assert (folder / "container-1.aside.log").read_text() == "starting\n"
+    assert (folder / "container-1.stderr.log").read_text() == "aside\n"
+
+
+def test_one_that_dies_early_is_started_again(docker_platform: Platform) -> None:
+    script = "echo '{\"n\": 1}'; echo cannot >&2; exit 3"
+    job = hand_in(docker_platform, shell(script, topic="dying", duration=6))
+    (container,) = summary(docker_platform, job)["containers"]
+    assert container["restarts"] in (2, 3)
+    assert container["messages"] == len(segments(docker_platform, "dying")) >= 3
+
+
+def test_one_that_ignores_sigterm_is_killed(docker_platform: Platform) -> None:
+    program = (
+        "import signal, time\n"
+        "signal.signal(signal.SIGTERM, signal.SIG_IGN)\n"
+        "while True:\n    print('{}', flush=True)\n    time.sleep(0.1)\n"
+    )
+    job = hand_in(docker_platform, python(program, topic="deaf", duration=1))
+    said = summary(docker_platform, job)
+    assert said["containers"][0]["restarts"] == 0
+    assert siblings(docker_platform, job) == []
+
+
+def test_stopped_before_its_start_it_starts_nothing(docker_platform: Platform) -> None:
+    start = datetime.now(UTC) + timedelta(seconds=60)
+    job = hand_in(docker_platform, clicks("never", start=start.isoformat()))
+    wait_until(lambda: docker_platform.artifacts(job, "progress"), 60, "it waits for the start")
+    assert [one for one in siblings(docker_platform, job) if one.status == "running"] == []
+    done = docker_platform.command("prefecture", "cancel", str(job))
+    assert done.returncode == 0, done.stderr
+    assert siblings(docker_platform, job) == []
+    assert segments(docker_platform, "never") == []
+
+
+def test_its_flow_is_killed_and_it_goes_on_for_the_rest(docker_platform: Platform) -> None:
+    job = hand_in(docker_platform, clicks("killed", duration=14, containers=1))
+    first = running_sibling(docker_platform, job)
+    until = docker_platform.run(job)["labels"]["prefecture.until"]
+    kill_container(docker_platform, str(job))
+    running_sibling(docker_platform, job, not_that=first.id)
+    key = {"flow_runs": {"idempotency_key": {"any_": [f"requeue:{job}:2"]}}}
+    (again,) = docker_platform.rest("POST", "/flow_runs/filter", key).json()
+    assert again["labels"]["prefecture.until"] == until
+    run = docker_platform.ended(again["id"])
+    assert run["state_type"] == "COMPLETED", run["state"]["message"]
+    late = datetime.fromisoformat(run["end_time"]) - datetime.fromisoformat(until)
+    assert -1 < late.total_seconds() < 15
+
+
+def test_bad_input(docker_platform: Platform) -> None:
+    past = (datetime.now(UTC) - timedelta(hours=1)).isoformat()
+    nowhere = f"kafka://127.0.0.1:{free_port()}/clicks"
+    jobs = {
+        "was in the past when the job was handed in": clicks("past", start=past),
+        "no broker answers": clicks(nowhere),
+    }
+    handed_in = {told: hand_in(docker_platform, payload) for told, payload in jobs.items()}
+    for told, job in handed_in.items():
+        assert told in failed(docker_platform, job)
+    for field, value in (("duration", 0), ("containers", 0), ("topic", "../x"), ("topic", "")):
+        parameters = {"payload": clicks("x") | {field: value}, "results_directory": "bad"}
+        response = docker_platform.create("generate-data/high", parameters=parameters)
+        assert response.status_code == 409, response.text
+        assert f"'payload.{field}'" in response.json()["detail"]

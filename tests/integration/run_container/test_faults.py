@@ -1,0 +1,69 @@
+"""What dies around a user's container: it is ended with its job, and run again where it must be."""
+
+from typing import Any
+
+from tests.integration.run_container.jobs import (
+    built_images,
+    demo,
+    hand_in,
+    real,
+    running_sibling,
+    shell,
+    siblings,
+)
+from tests.support.containers import kill_container
+from tests.support.platform import Platform, wait_until
+
+
+def attempts(platform: Platform, job: Any) -> list[dict[str, Any]]:
+    keys = {"flow_runs": {"idempotency_key": {"any_": [f"requeue:{job}:{n}" for n in (2, 3)]}}}
+    return platform.rest("POST", "/flow_runs/filter", keys).json()
+
+
+def test_the_flow_is_killed(docker_platform: Platform) -> None:
+    payload = demo(4)
+    job = hand_in(docker_platform, payload, "killed")
+    first = running_sibling(docker_platform, job)
+    kill_container(docker_platform, str(job))
+    second = running_sibling(docker_platform, job, not_that=first.id)
+    # By then the first was gone: never do two run at once.
+    assert [one.id for one in siblings(docker_platform, job)] == [second.id]
+    assert second.attrs["Image"] == first.attrs["Image"]
+    (again,) = attempts(docker_platform, job)
+    assert again["work_queue_name"] == "high"
+    assert docker_platform.ended(again["id"])["state_type"] == "COMPLETED"
+    folder = docker_platform.results / "killed" / str(job)
+    assert (folder / "output" / "output.txt").read_text() == "written\n"
+    assert siblings(docker_platform, job) == []
+    assert built_images(docker_platform, job) == []
+
+
+def test_the_job_is_cancelled(docker_platform: Platform) -> None:
+    job = hand_in(docker_platform, shell("echo up; sleep 600"), "cancelled")
+    running_sibling(docker_platform, job)
+    done = docker_platform.command("prefecture", "cancel", str(job))
+    assert done.stdout.strip() == f"job {job} is cancelled", done.stderr
+    assert siblings(docker_platform, job) == []
+    assert not (docker_platform.results / "cancelled" / str(job)).exists()
+    assert not list((docker_platform.results / ".staging").glob(f"{job}.*"))
+
+
+def test_the_time_limit_of_the_attempt(docker_platform: Platform) -> None:
+    response = docker_platform.create(
+        "run-container/high",
+        parameters={"payload": real(shell("sleep 600")), "results_directory": "late"},
+        job_variables={"max_duration": 4},
+    )
+    job = response.json()["id"]
+    run = docker_platform.ended(job)
+    assert run["state"]["message"].startswith("time limit: it ran longer than its 4 s")
+    wait_until(lambda: not siblings(docker_platform, job), 20, "its container is gone")
+
+
+def test_only_the_users_container_is_killed(docker_platform: Platform) -> None:
+    job = hand_in(docker_platform, shell("sleep 600"), "killed")
+    running_sibling(docker_platform, job).kill()
+    run = docker_platform.ended(job)
+    # Nobody can tell who sent the signal: the job's own end, and final.
+    assert run["state"]["message"].startswith("exit code 137")
+    assert siblings(docker_platform, job) == []
