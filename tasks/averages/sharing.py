@@ -19,7 +19,7 @@ from tasks.averages.reading.place import BLOCK, Rules
 from tasks.averages.sums import Stripe, size_of_stripes, stripes
 from tasks.averages.sums_files import Done
 from tasks.averages.tally import Tally
-from tasks.errors import UnreadableInput
+from tasks.errors import StorageUnavailable, UnreadableInput
 from tasks.inputs import InputFile
 from tasks.results.parts import Parts
 
@@ -75,7 +75,11 @@ class Share:
 
     async def finished(self, known: Mapping[Part, Done]) -> Mapping[Part, Done]:
         """The parts that are there, with what is said of each; `known` were looked at before."""
-        return await self.patiently("look for sums", partial(self._finished, known))
+        look = partial(self._finished, known)
+        try:
+            return await asyncio.to_thread(look)  # too often for a step of its own each time
+        except StorageUnavailable:
+            return await self.patiently("look for sums", look)
 
     async def together(self, done: Mapping[Part, Done]) -> AsyncGenerator[tuple[Stripe, int]]:
         """The sums of all files, a stripe after the other, and how many indices each has.
