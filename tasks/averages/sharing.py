@@ -69,7 +69,7 @@ class Share:
             rounds=rounds,
             seconds=time.monotonic() - began,
         )
-        path = self.scratch / f"{part}.done"
+        path = self.scratch / sums.name_of_done(str(part))
         path.write_text(done.model_dump_json())
         await self.patiently("hand sums over", partial(self.store.put, path.name, path))
 
@@ -101,7 +101,8 @@ class Share:
         """Put the sums of all parts into a folder, to be published."""
         folder.mkdir()
         for part, one in done.items():
-            for name in (*sums.names(str(part), one.rounds), f"{part}.done"):
+            rounds = [sums.name(str(part), number) for number in range(one.rounds)]
+            for name in (*rounds, sums.name_of_done(str(part))):
                 await self.patiently("fetch sums", partial(self._copy, name, folder / name))
 
     def _copy(self, name: str, target: Path) -> None:
@@ -112,7 +113,7 @@ class Share:
         found = dict(known)
         for text in sums.done(self.store.names()):
             if (part := Part.parse(text)) not in found:
-                with self.store.get(f"{part}.done", self.scratch) as path:
+                with self.store.get(sums.name_of_done(text), self.scratch) as path:
                     found[part] = Done.model_validate_json(path.read_bytes())
         return found
 
