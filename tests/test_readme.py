@@ -166,7 +166,8 @@ def test_the_table_lists_every_compute_task() -> None:
     declared = yaml.safe_load((TREE / "prefect.yaml").read_text())["deployments"]
     of_jobs = [entry for entry in declared if entry["work_pool"]["name"] != "platform"]
     flows = {Path(entry["entrypoint"].split(":")[0]).stem.replace("_", "-") for entry in of_jobs}
-    assert sorted(listed) == sorted(flows)
+    # What jobs start by themselves is nothing to ask for.
+    assert sorted(listed) == sorted(flows - {"sum-files"})
 
 
 def test_every_command_is_documented() -> None:

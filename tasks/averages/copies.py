@@ -3,6 +3,9 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 from statistics import fmean
+from typing import TypeVar
+
+K = TypeVar("K")
 
 
 @dataclass(frozen=True)
@@ -21,8 +24,8 @@ class CopyRule:
     """That a part has to run longer than the mean of the finished, where they are few."""
 
     def slow(
-        self, parts: int, finished: Mapping[str, float], running: Mapping[str, float], copies: int
-    ) -> list[str]:
+        self, parts: int, finished: Mapping[K, float], running: Mapping[K, float], copies: int
+    ) -> list[K]:
         """The parts to copy now, slowest first.
 
         `finished` and `running` are how long each part took and has run so far, in seconds;

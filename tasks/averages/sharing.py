@@ -16,10 +16,11 @@ from tasks.averages import sums_files as sums
 from tasks.averages.partition import Part
 from tasks.averages.reading.exact import Floats
 from tasks.averages.reading.place import BLOCK, Rules
-from tasks.averages.sums import Stripe, size_of_stripes, stripes
+from tasks.averages.stripe import Stripe, size_of_stripes
+from tasks.averages.sums import stripes
 from tasks.averages.sums_files import Done
 from tasks.averages.tally import Tally
-from tasks.errors import UnreadableInput
+from tasks.errors import StorageUnavailable, UnreadableInput
 from tasks.inputs import InputFile
 from tasks.results.parts import Parts
 
@@ -69,13 +70,17 @@ class Share:
             rounds=rounds,
             seconds=time.monotonic() - began,
         )
-        path = self.scratch / f"{part}.done"
+        path = self.scratch / sums.name_of_done(str(part))
         path.write_text(done.model_dump_json())
         await self.patiently("hand sums over", partial(self.store.put, path.name, path))
 
     async def finished(self, known: Mapping[Part, Done]) -> Mapping[Part, Done]:
         """The parts that are there, with what is said of each; `known` were looked at before."""
-        return await self.patiently("look for sums", partial(self._finished, known))
+        look = partial(self._finished, known)
+        try:
+            return await asyncio.to_thread(look)  # too often for a step of its own each time
+        except StorageUnavailable:
+            return await self.patiently("look for sums", look)
 
     async def together(self, done: Mapping[Part, Done]) -> AsyncGenerator[tuple[Stripe, int]]:
         """The sums of all files, a stripe after the other, and how many indices each has.
@@ -97,7 +102,8 @@ class Share:
         """Put the sums of all parts into a folder, to be published."""
         folder.mkdir()
         for part, one in done.items():
-            for name in (*sums.names(str(part), one.rounds), f"{part}.done"):
+            rounds = [sums.name(str(part), number) for number in range(one.rounds)]
+            for name in (*rounds, sums.name_of_done(str(part))):
                 await self.patiently("fetch sums", partial(self._copy, name, folder / name))
 
     def _copy(self, name: str, target: Path) -> None:
@@ -108,7 +114,7 @@ class Share:
         found = dict(known)
         for text in sums.done(self.store.names()):
             if (part := Part.parse(text)) not in found:
-                with self.store.get(f"{part}.done", self.scratch) as path:
+                with self.store.get(sums.name_of_done(text), self.scratch) as path:
                     found[part] = Done.model_validate_json(path.read_bytes())
         return found
 

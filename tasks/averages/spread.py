@@ -5,11 +5,10 @@ that a job ends in whatever number of slots there are, its own one included. Oth
 """
 
 import asyncio
-from asyncio import FIRST_COMPLETED
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
-from typing import Protocol
+from typing import Any, Protocol
 
 from tasks.averages.copies import CopyRule
 from tasks.averages.partition import Part
@@ -70,7 +69,7 @@ class Spread:
     helpers: Helpers
     finished: Callable[[], Awaitable[Mapping[Part, float]]]
     """The parts that are there, and how many seconds each took."""
-    do: Callable[[Part], Awaitable[None]]
+    do: Callable[[Part], Coroutine[Any, Any, None]]
     """Does a part in this run."""
     rule: CopyRule
     done: Mapping[Part, float] = field(default_factory=dict[Part, float])
@@ -96,11 +95,12 @@ class Spread:
                 if own is None and (part := self._for_this_run(slow)) is not None:
                     await self.helpers.withdraw(part)
                     self.mine = part
-                    own = asyncio.create_task(_awaited(self.do(part)))
+                    own = asyncio.create_task(self.do(part))
                 await self._share_out([part for part in slow if part != self.mine])
-                clock = asyncio.create_task(asyncio.sleep(INTERVAL))
-                await asyncio.wait({clock, own} if own else {clock}, return_when=FIRST_COMPLETED)
-                clock.cancel()
+                if own is None:
+                    await asyncio.sleep(INTERVAL)
+                else:
+                    await asyncio.wait({own}, timeout=INTERVAL)
         finally:
             if own is not None:
                 own.cancel()
@@ -140,23 +140,17 @@ class Spread:
 
     def _slow(self) -> list[Part]:
         running = {
-            str(part): helpers[0].seconds
+            part: helpers[0].seconds
             for part, helpers in self.seen.items()
             if part not in self.done
             and part != self.mine
             and len(helpers) == 1
             and helpers[0].stage is Stage.RUNNING
         }
-        finished = {str(part): seconds for part, seconds in self.done.items()}
-        slow = self.rule.slow(len(self.parts), finished, running, self.copied)
-        return [Part.parse(text) for text in slow]
+        return self.rule.slow(len(self.parts), self.done, running, self.copied)
 
     def _refuse(self) -> None:
         for part in self.parts:
             for helper in self.seen.get(part, ()):
                 if helper.reason is not None and part not in self.done:
                     raise UnreadableInput(helper.reason)
-
-
-async def _awaited(work: Awaitable[None]) -> None:
-    await work

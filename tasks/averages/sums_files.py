@@ -5,7 +5,7 @@ index, and the components of the exact sum. Whatever is added to a sum exactly l
 the whole is the same in whichever parts it was made.
 """
 
-from collections.abc import Generator, Iterable
+from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
@@ -13,8 +13,10 @@ from pydantic import BaseModel, ValidationError
 
 from tasks.averages.reading.exact import Floats
 from tasks.averages.reading.place import BLOCK
-from tasks.averages.sums import Stripe
+from tasks.averages.stripe import Stripe
 from tasks.errors import CorruptResult
+
+_DONE = ".done"
 
 
 class Header(BaseModel, frozen=True):
@@ -78,16 +80,16 @@ def _damaged(path: Path) -> CorruptResult:
     return CorruptResult(f"{path} is not the sums that were written: run the job again")
 
 
-def names(part: str, rounds: int) -> Generator[str]:
-    """What the files of a part are called, without the one that says that it is done."""
-    yield from (name(part, number) for number in range(rounds))
-
-
 def name(part: str, number: int) -> str:
     """What the sums of a round are called."""
     return f"{part}.{number}"
 
 
+def name_of_done(part: str) -> str:
+    """What the file is called that says that all sums of a part are there."""
+    return f"{part}{_DONE}"
+
+
 def done(names: Iterable[str]) -> set[str]:
     """The parts of which all is there, by what stands in a folder."""
-    return {name.removesuffix(".done") for name in names if name.endswith(".done")}
+    return {name.removesuffix(_DONE) for name in names if name.endswith(_DONE)}

@@ -6,7 +6,7 @@ name that is there is whole. The same name may be handed over twice; either file
 
 import os
 import shutil
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Protocol
 from tasks.contracts import S3Address
 from tasks.errors import StageDiscarded
 from tasks.results import local
-from tasks.results.s3_result import reading, transfer_config, writing
+from tasks.results.s3_result import keys, reading, transfer_config, writing
 
 if TYPE_CHECKING:
     from mypy_boto3_s3.client import S3Client
@@ -135,13 +135,8 @@ class S3Parts:
             for key in sorted(self._keys(), key=lambda key: not key.endswith(f"/{_OPEN}")):
                 self.connect().delete_object(Bucket=self.place.bucket, Key=key)
 
-    def _keys(self) -> list[str]:
-        pages = (
-            self.connect()
-            .get_paginator("list_objects_v2")
-            .paginate(Bucket=self.place.bucket, Prefix=self.place.key(""))
-        )
-        return [item.get("Key", "") for page in pages for item in page.get("Contents", [])]
+    def _keys(self) -> Iterator[str]:
+        return keys(self.connect(), self.place.bucket, self.place.key(""))
 
 
 def _over(place: object) -> StageDiscarded:

@@ -24,7 +24,7 @@ from tasks.contracts import S3Address
 from tasks.errors import PrefectureError, StageDiscarded
 from tasks.results import local
 from tasks.results.parts import S3Parts
-from tasks.results.s3_result import S3Result, read_manifest, reading, writing
+from tasks.results.s3_result import S3Result, keys, read_manifest, reading, writing
 from tasks.results.s3_stage import STORED, S3Stage, is_on_its_way, parts_of
 from tasks.storage.faults import error_code, s3_errors
 
@@ -141,11 +141,7 @@ class S3Root:
             return {key.rpartition("/")[2] for key in self._keys(prefix)}
 
     def _keys(self, prefix: str) -> Iterable[str]:
-        pages = self.client.get_paginator("list_objects_v2").paginate(
-            Bucket=self._address.bucket, Prefix=prefix
-        )
-        for page in pages:
-            yield from (item.get("Key", "") for item in page.get("Contents", []))
+        return keys(self.client, self._address.bucket, prefix)
 
     def _leave(self, stage: S3Stage) -> None:
         """Discard one's own; what cannot be discarded now, the supervisor discards later."""

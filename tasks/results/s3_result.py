@@ -1,7 +1,7 @@
 """A result in S3, read back: every byte is streamed past its sha256."""
 
 import hashlib
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -144,6 +144,13 @@ def read_manifest(client: "S3Client", place: S3Address) -> Manifest | None:
         return None
     except ValidationError as error:
         raise local.unreadable(address) from error
+
+
+def keys(client: "S3Client", bucket: str, prefix: str) -> Iterator[str]:
+    """Every key that begins so, page by page."""
+    pages = client.get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=prefix)
+    for page in pages:
+        yield from (item.get("Key", "") for item in page.get("Contents", []))
 
 
 @contextmanager

@@ -134,6 +134,8 @@ def test_what_may_be_left_out_of_a_form_is(
         "source": "form",
         "also": [],
         "not_finite": "refuse",
+        "workers": 1,
+        "keep_sums": False,
     }
     docker_platform.completed(UUID(run["id"]), "from-the-form")
 

@@ -9,7 +9,6 @@ from itertools import zip_longest
 from typing import Any
 from uuid import UUID
 
-from prefect.client.orchestration import PrefectClient
 from prefect.client.schemas.objects import FlowRun, State, StateType
 from prefect.exceptions import ObjectNotFound, PrefectHTTPStatusError
 from prefect.states import Cancelled, Completed, Failed
@@ -43,10 +42,8 @@ class Requeue:
     """Settles the crashes of one pool. Any number of supervisors may do so at once."""
 
     def __init__(
-        self, client: PrefectClient, runs: Runs, bodies: Bodies, results: ResultsRoot,
-        settings: Settings,
-    ) -> None:  # fmt: skip
-        self._client = client
+        self, runs: Runs, bodies: Bodies, results: ResultsRoot, settings: Settings
+    ) -> None:
         self._runs = runs
         self._bodies = bodies
         self._results = results

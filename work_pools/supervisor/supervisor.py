@@ -63,7 +63,7 @@ class Supervisor:
         self._checkup = Checkup(checks_of(pool, bodies, results), settings)
         self._runs = Runs(client, pool)
         self._agents = Agents(client, pool, host, worker, settings)
-        self._requeue = Requeue(client, self._runs, bodies, results, settings)
+        self._requeue = Requeue(self._runs, bodies, results, settings)
         self._endings = Endings(client, self._runs, bodies, results, settings)
         self._reaper = Reaper(
             self._runs, self._requeue, bodies, worker, results, settings.max_attempts

@@ -10,7 +10,7 @@ from uuid import UUID
 import pytest
 from docker.errors import APIError
 
-from tests.chaos.harness.choice import on
+from tests.chaos.harness.choice import long, on
 from tests.support.containers import engine, kill_container
 from tests.support.platform import FINAL, Platform, wait_until
 from tests.support.processes import frozen, processes
@@ -90,7 +90,7 @@ def job(trials: Platform) -> UUID:
     return trials.hand_in("average-files/high", SHARED, "shared")
 
 
-@on("docker", "process")
+@on("docker", long("process"))
 def test_one_hangs(trials: Platform, job: UUID) -> None:
     """Its part is done a second time, counts once, and the job does not wait for it."""
     with standing_still(trials, a_helper(trials)):
@@ -100,7 +100,7 @@ def test_one_hangs(trials: Platform, job: UUID) -> None:
     assert means(result) == alone(trials)
 
 
-@on("docker", "process")
+@on("docker", long("process"))
 def test_one_is_killed(trials: Platform, job: UUID) -> None:
     """Another does its part; the job notices nothing."""
     kill(trials, a_helper(trials))
@@ -110,7 +110,7 @@ def test_one_is_killed(trials: Platform, job: UUID) -> None:
     assert means(result) == alone(trials)
 
 
-@on("docker", "process")
+@on("process", long("docker"))
 def test_the_one_that_has_the_job_is_killed(trials: Platform, job: UUID) -> None:
     """The next attempt begins anew; who helped the first finds that nothing is wanted."""
     a_helper(trials)
