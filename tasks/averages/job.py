@@ -20,7 +20,8 @@ from tasks.averages.reading.generated import generated_files
 from tasks.averages.reading.place import Rules
 from tasks.averages.sharing import Share, listing
 from tasks.averages.spread import Spread
-from tasks.averages.sums import Stripe, stripes
+from tasks.averages.stripe import Stripe
+from tasks.averages.sums import stripes
 from tasks.averages.sums_files import Done
 from tasks.averages.tally import Tally
 from tasks.contracts import AverageFiles, SumFiles

@@ -16,7 +16,8 @@ from tasks.averages import sums_files as sums
 from tasks.averages.partition import Part
 from tasks.averages.reading.exact import Floats
 from tasks.averages.reading.place import BLOCK, Rules
-from tasks.averages.sums import Stripe, size_of_stripes, stripes
+from tasks.averages.stripe import Stripe, size_of_stripes
+from tasks.averages.sums import stripes
 from tasks.averages.sums_files import Done
 from tasks.averages.tally import Tally
 from tasks.errors import StorageUnavailable, UnreadableInput

@@ -7,125 +7,38 @@ file longer than a stripe is read on where the stripe before it ended.
 import asyncio
 from collections import deque
 from collections.abc import AsyncGenerator, Generator, Sequence
+from contextlib import AsyncExitStack, ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from threading import Lock
 
 import numpy as np
 
-from tasks.averages.reading.exact import ExactSum, Floats
-from tasks.averages.reading.place import BLOCK, LEAVE_ALONE, WRITE_A_NUMBER, Place, Rules
-from tasks.averages.reading.readers import Buffers, reader
+from tasks.averages.reading.exact import Floats
+from tasks.averages.reading.place import LEAVE_ALONE, WRITE_A_NUMBER, Blocks, Place, Rules
+from tasks.averages.reading.readers import Buffers, abreast, reader
+from tasks.averages.stripe import Stripe, size_of_stripes
 from tasks.averages.tally import Tally
 from tasks.errors import UnreadableInput
-from tasks.inputs import InputFile
+from tasks.inputs import InputFile, LocalFile
 
-_PART = 32  # blocks whose means are made and written at a time: a million numbers
-BYTES_PER_NUMBER = 16  # of an exact sum: two components
-
-
-class Stripe:
-    """The exact sums of up to `size` indices, from `first` on; any thread may add to it."""
-
-    def __init__(self, first: int, size: int) -> None:
-        self.first = first
-        self.size = size
-        self._blocks = [_Block() for _ in range(-(-size // BLOCK))]
-
-    def add(self, index: int, numbers: Floats, rules: Rules, error: Floats) -> bool:
-        """Add numbers to the indices from `index` on. Returns False where a sum is spoilt."""
-        at, done = index - self.first, 0
-        while done < len(numbers):
-            block, start = divmod(at + done, BLOCK)
-            part = numbers[done : done + BLOCK - start]
-            room = min(BLOCK, self.size - block * BLOCK)
-            if not self._blocks[block].add(part, start, room, rules, error[: len(part)]):
-                return False
-            done += len(part)
-        return True
-
-    def add_sums(
-        self, block: int, missing: Floats, components: Sequence[Floats], error: Floats
-    ) -> bool:
-        """Add the sums of a block of indices, made elsewhere. Returns False where one is spoilt."""
-        room = min(BLOCK, self.size - block * BLOCK)
-        return self._blocks[block].add_sums(missing, components, room, error)
-
-    def blocks(self, length: int) -> list[list[Floats]]:
-        """The first `length` indices in blocks: how many are missing, and the sums' components."""
-        blocks = self._blocks[: -(-length // BLOCK)]
-        return [
-            block.rows(min(BLOCK, length - number * BLOCK)) for number, block in enumerate(blocks)
-        ]
-
-    def means(self, files: int, length: int) -> Generator[Floats]:
-        """The means of the first `length` indices, a part at a time.
-
-        Raises UnreadableInput where an index has none.
-        """
-        index = self.first
-        for start in range(0, length, _PART * BLOCK):
-            blocks = self._blocks[start // BLOCK : start // BLOCK + _PART]
-            parts = [block.mean(files) for block in blocks if block.sums is not None]
-            means = np.concatenate(parts)[: length - start]
-            none = np.flatnonzero(np.isnan(means))
-            if len(none):
-                raise UnreadableInput(
-                    f"number {index + int(none[0]) + 1:,} is finite in no file: "
-                    "leave that place out of every file"
-                )
-            yield means
-            index += len(means)
+_OF_A_FILE = (FileNotFoundError, PermissionError, UnreadableInput)
 
 
 @dataclass
-class _Block:
-    """The sums of a block of indices, made when the first number comes."""
+class _Reading:
+    """A file being read: its blocks, and the number that comes next."""
 
-    lock: Lock = field(default_factory=Lock)
-    sums: ExactSum | None = None
-    missing: Floats | None = None
-    """For each index, how many files have no finite number there."""
+    file: InputFile
+    blocks: Blocks
+    index: int
 
-    def add(self, numbers: Floats, start: int, room: int, rules: Rules, error: Floats) -> bool:
-        with self.lock:
-            if self.sums is None:
-                self.sums = ExactSum(room)
-            if not rules.refuse and np.isnan(numbers).any():
-                if self.missing is None:
-                    self.missing = np.zeros(room)
-                self.missing[start : start + len(numbers)] += np.isnan(numbers)
-                numbers = np.nan_to_num(numbers, nan=0.0)
-            return self.sums.add(numbers, error, start)
 
-    def add_sums(
-        self, missing: Floats, components: Sequence[Floats], room: int, error: Floats
-    ) -> bool:
-        with self.lock:
-            if self.sums is None:
-                self.sums = ExactSum(room)
-            if missing.any():
-                if self.missing is None:
-                    self.missing = np.zeros(room)
-                self.missing[: len(missing)] += missing
-            return all(self.sums.add(component, error) for component in components)
+class _Failed(Exception):
+    """What is wrong with a file is this one's cause."""
 
-    def rows(self, size: int) -> list[Floats]:
-        assert self.sums is not None
-        missing = np.zeros(size) if self.missing is None else self.missing[:size]
-        return [missing, *(component[:size] for component in self.sums.components())]
-
-    def mean(self, files: int) -> Floats:
-        assert self.sums is not None
-        counts = np.full(self.sums.size, float(files))
-        if self.missing is None:
-            return self.sums.mean(counts)
-        counts -= self.missing
-        empty = counts == 0
-        counts[empty] = 1
-        means = self.sums.mean(counts)
-        means[empty] = np.nan
-        return means
+    def __init__(self, file: InputFile) -> None:
+        super().__init__(file.name)
+        self.file = file
 
 
 @dataclass
@@ -137,53 +50,104 @@ class _Pass:
     places: dict[str, Place]
     tally: Tally
     rules: Rules
+    threads: int
     lengths: dict[str, int] = field(default_factory=dict[str, int])
 
     async def take(self, scratch: Path, buffers: Buffers) -> None:
         while self.queue:
-            file = self.queue.popleft()
             try:
-                await self._one(file, scratch, buffers)
+                await self._some(self._next(), scratch, buffers)
             except Exception:
-                self.queue.clear()  # the others end with the file they are at
+                self.queue.clear()  # the others end with the files they are at
                 raise
 
-    async def _one(self, file: InputFile, scratch: Path, buffers: Buffers) -> None:
-        try:
-            async with file.local(scratch) as path:
-                await asyncio.to_thread(self._read, file.name, path, buffers)
-        except FileNotFoundError as error:
-            raise UnreadableInput(f"{file.name} has disappeared: {LEAVE_ALONE}") from error
-        except PermissionError as error:
-            raise UnreadableInput(
-                f"{file.name} cannot be read: {error.strerror}: give the worker's user read access"
-            ) from error
-        except UnreadableInput as error:
-            if not await file.is_as_listed():
-                raise _changed(file) from error
-            raise
-        if not await file.is_as_listed():
-            raise _changed(file)
+    def _next(self) -> list[InputFile]:
+        """The files to read abreast: each block of sums is fetched from memory once for all.
 
-    def _read(self, name: str, path: Path, buffers: Buffers) -> None:
-        read, stripe = reader(name), self.stripe
-        place = self.places.get(name, Place())
+        That is for files that lie here: of those that have to come first, each is read when it is
+        there, and takes no more disk than it must.
+        """
+        most = len(self.queue) // self.threads  # some for every thread
+        files = [self.queue.popleft()]
+        most = min(most, _abreast(files[0]))
+        while len(files) < most and _abreast(self.queue[0]) > 1:
+            files.append(self.queue.popleft())
+        return files
+
+    async def _some(self, files: Sequence[InputFile], scratch: Path, buffers: Buffers) -> None:
+        try:
+            async with AsyncExitStack() as stack:
+                paths = [await self._local(file, scratch, stack) for file in files]
+                await asyncio.to_thread(self._read, files, paths, buffers)
+        except _Failed as failed:
+            raise await _reason(failed.file, failed.__cause__) from failed.__cause__
+        for file in files:
+            if not await file.is_as_listed():
+                raise _changed(file)
+
+    async def _local(self, file: InputFile, scratch: Path, stack: AsyncExitStack) -> Path:
+        try:
+            return await stack.enter_async_context(file.local(scratch))
+        except _OF_A_FILE as error:
+            raise _Failed(file) from error
+
+    def _read(self, files: Sequence[InputFile], paths: Sequence[Path], buffers: Buffers) -> None:
+        with ExitStack() as stack:
+            reading: list[_Reading] = []
+            for file, path in zip(files, paths, strict=True):
+                with _naming(file):
+                    reading.append(self._begin(file, path, buffers))
+                    stack.callback(reading[-1].blocks.close)
+            while reading:
+                reading = [one for one in reading if self._step(one, buffers)]
+
+    def _begin(self, file: InputFile, path: Path, buffers: Buffers) -> _Reading:
+        read, stripe = reader(file.name), self.stripe
+        place = self.places.get(file.name, Place())
         if place == Place():
             self.tally.opened(path.stat().st_size)
-        blocks, index = read(path, name, place, stripe.size, self.rules, buffers), stripe.first
-        try:
-            while True:
-                numbers = next(blocks)
-                if not stripe.add(index, numbers, self.rules, buffers.error):
-                    raise _spoilt(name, index, numbers)
-                index += len(numbers)
-                self.tally.read(len(numbers))
-        except StopIteration as end:
-            self.places[name] = end.value
-        finally:
-            blocks.close()
-        self.lengths[name] = index
-        self.tally.finished(index - stripe.first)
+        blocks = read(path, file.name, place, stripe.size, self.rules, buffers)
+        return _Reading(file, blocks, stripe.first)
+
+    def _step(self, one: _Reading, buffers: Buffers) -> bool:
+        """Add the next block of a file. Returns False where there is none."""
+        with _naming(one.file):
+            try:
+                numbers = next(one.blocks)
+            except StopIteration as end:
+                self.places[one.file.name] = end.value
+                self.lengths[one.file.name] = one.index
+                self.tally.finished(one.index - self.stripe.first)
+                return False
+            if not self.stripe.add(one.index, numbers, self.rules, buffers.error):
+                raise _spoilt(one.file.name, one.index, numbers)
+            one.index += len(numbers)
+            self.tally.read(len(numbers))
+            return True
+
+
+def _abreast(file: InputFile) -> int:
+    return abreast(file.name) if isinstance(file, LocalFile) else 1
+
+
+@contextmanager
+def _naming(file: InputFile) -> Generator[None]:
+    try:
+        yield
+    except _OF_A_FILE as error:
+        raise _Failed(file) from error
+
+
+async def _reason(file: InputFile, error: BaseException | None) -> BaseException:
+    """What to tell people of what went wrong with a file."""
+    if isinstance(error, FileNotFoundError):
+        return UnreadableInput(f"{file.name} has disappeared: {LEAVE_ALONE}")
+    if isinstance(error, PermissionError):
+        return UnreadableInput(
+            f"{file.name} cannot be read: {error.strerror}: give the worker's user read access"
+        )
+    assert isinstance(error, UnreadableInput)
+    return error if await file.is_as_listed() else _changed(file)
 
 
 def _changed(file: InputFile) -> UnreadableInput:
@@ -201,11 +165,6 @@ def _spoilt(name: str, index: int, numbers: Floats) -> UnreadableInput:
         f"{name}: between number {index + 1:,} and {index + len(numbers):,} a sum leaves the range "
         "of float64 (1.8e308): scale the numbers down"
     )
-
-
-def size_of_stripes(memory: int) -> int:
-    """How many indices have their sums in so many bytes, in whole blocks."""
-    return max(BLOCK, memory // BYTES_PER_NUMBER // BLOCK * BLOCK)
 
 
 async def stripes(
@@ -229,7 +188,7 @@ async def stripes(
     first = 0
     while True:
         tally.files_done, tally.expected, tally.before = 0, 0, first
-        current = _Pass(Stripe(first, size), deque(files), places, tally, rules)
+        current = _Pass(Stripe(first, size), deque(files), places, tally, rules, len(buffers))
         takers = (current.take(scratch, mine) for mine in buffers)
         # Not a TaskGroup: it would hide the error in a group, and leave threads at work.
         for error in await asyncio.gather(*takers, return_exceptions=True):

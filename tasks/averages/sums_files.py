@@ -13,7 +13,7 @@ from pydantic import BaseModel, ValidationError
 
 from tasks.averages.reading.exact import Floats
 from tasks.averages.reading.place import BLOCK
-from tasks.averages.sums import Stripe
+from tasks.averages.stripe import Stripe
 from tasks.errors import CorruptResult
 
 _DONE = ".done"

@@ -65,30 +65,37 @@ def two_sums(high: Floats, low: Floats, more: Floats, error: Floats) -> bool:
     return lost != 0
 
 
-@compiled
-def divide(total: Floats, error: Floats, counts: Floats, out: Floats) -> None:
-    """(`total` + `error`) / `counts`, where `total` is that sum rounded; counts are integers.
+@inlined
+def _quotient(t: float, e: float, count: float) -> float:
+    """(`t` + `e`) / `count`, where `t` is that sum rounded, and `count` an integer.
 
-    The quotient of `total` is corrected by the exact remainder (Dekker's product), so that the
-    result is the exact quotient rounded, but for quotients within 2**-50 ulp of a tie.
+    The quotient of `t` is corrected by the exact remainder (Dekker's product), so that the result
+    is the exact quotient rounded, but for quotients within 2**-50 ulp of a tie.
     """
-    for i in range(total.shape[0]):
-        # Next to the ends of the range of float64 the product would overflow, or lose bits. The
-        # choice is made without a branch, and so for several numbers at a time.
-        size, count = abs(total[i]), counts[i]
-        scale = _DOWN if size > _FAR else (_UP if size < 1 / _FAR else 1.0)
-        back = _UP if size > _FAR else (_DOWN if size < 1 / _FAR else 1.0)
-        t, e = total[i] * scale, error[i] * scale
-        q = t / count
-        p = q * count
-        c = q * _SPLITTER
-        qh = c - (c - q)
-        ql = q - qh
-        c = count * _SPLITTER
-        nh = c - (c - count)
-        nl = count - nh
-        lost = ((qh * nh - p) + qh * nl + ql * nh) + ql * nl
-        out[i] = (q + (((t - p) - lost) + e) / count) * back
+    # Next to the ends of the range of float64 the product would overflow, or lose bits. The
+    # choice is made without a branch, and so for several numbers at a time.
+    size = abs(t)
+    scale = _DOWN if size > _FAR else (_UP if size < 1 / _FAR else 1.0)
+    back = _UP if size > _FAR else (_DOWN if size < 1 / _FAR else 1.0)
+    t, e = t * scale, e * scale
+    q = t / count
+    p = q * count
+    c = q * _SPLITTER
+    qh = c - (c - q)
+    ql = q - qh
+    c = count * _SPLITTER
+    nh = c - (c - count)
+    nl = count - nh
+    lost = ((qh * nh - p) + qh * nl + ql * nh) + ql * nl
+    return (q + (((t - p) - lost) + e) / count) * back
+
+
+@compiled
+def divide(high: Floats, low: Floats, counts: Floats, out: Floats) -> None:
+    """(`high` + `low`) / `counts` into `out`; counts are integers."""
+    for i in range(out.shape[0]):
+        total, rest = _add(high[i], low[i])
+        out[i] = _quotient(total, rest, counts[i])
 
 
 class ExactSum:
@@ -131,11 +138,13 @@ class ExactSum:
                 rest[i] = fsum([*parts, -total[i]])
         return total, rest
 
-    def mean(self, counts: Floats) -> Floats:
-        """The sums divided by `counts`, within 1 ulp, and the same bits for the same numbers."""
-        total, rest = self.rounded()
-        divide(total, rest, counts, total)
-        return total
+    def mean(self, counts: Floats, out: Floats) -> None:
+        """The first sums divided by `counts` into `out`, as many as it is long.
+
+        Within 1 ulp, and the same bits for the same numbers.
+        """
+        high, low = self._components[:2] if len(self._components) == 2 else self.rounded()
+        divide(high, low, counts, out)
 
     def _further(self) -> Iterator[Floats]:
         """The components from the third on, made when they are asked for."""

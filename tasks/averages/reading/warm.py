@@ -11,7 +11,7 @@ def main() -> None:
     sums, error = ExactSum(1), np.empty(1)
     for number in (1e100, 1.0, 1e-100):
         sums.add(np.array([number]), error)
-    sums.mean(np.ones(1))
+    sums.mean(np.ones(1), np.empty(1))
     text = np.frombuffer(b"1.5, 0.12345678901234567e-30", np.uint8)
     decimals.parse(text, 0, len(text), 0, np.empty(2))
 

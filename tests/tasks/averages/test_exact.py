@@ -20,7 +20,9 @@ def mean_of(rows: list[Floats]) -> Floats:
     sums, error = ExactSum(len(rows[0])), np.empty(len(rows[0]))
     for row in rows:
         assert sums.add(row, error)
-    return sums.mean(np.full(len(rows[0]), float(len(rows))))
+    means = np.empty(len(rows[0]))
+    sums.mean(np.full(len(means), float(len(rows))), means)
+    return means
 
 
 def exact_mean(numbers: list[float]) -> float:

@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 
 from tasks.averages.reading.exact import Floats
 from tasks.averages.reading.place import BLOCK, Rules
-from tasks.averages.sums import BYTES_PER_NUMBER, stripes
+from tasks.averages.stripe import BYTES_PER_NUMBER
+from tasks.averages.sums import stripes
 from tasks.averages.tally import Tally
 from tasks.errors import UnreadableInput
 from tasks.inputs import find_local
@@ -167,6 +168,20 @@ def test_the_line_far_into_a_file(tmp_path: Path) -> None:
     assert refusal(tmp_path).startswith("bad.csv, line 600,001: 'x' is not a number")
 
 
+def test_files_abreast(tmp_path: Path) -> None:
+    """More than are read abreast, of two kinds; one that is too short is told by its name."""
+    rng = np.random.default_rng(5)
+    rows = [rng.random(BLOCK + 7) for _ in range(21)]
+    for number, row in enumerate(rows):
+        format = "npy" if number % 5 else "csv"
+        WRITERS[format](tmp_path / f"{number:02}.{format}", row)
+    means, _ = average(tmp_path)
+    np.testing.assert_allclose(means, np.mean(rows, axis=0), rtol=1e-14)
+    write_npy(tmp_path / "17.npy", np.ones(BLOCK))
+    told = f"17.npy holds {BLOCK:,} numbers, and 00.csv {BLOCK + 7:,}: give every file as many"
+    assert refusal(tmp_path) == told
+
+
 @pytest.mark.parametrize("format", WRITERS)
 @pytest.mark.parametrize("order", [(3, 2), (2, 3)])
 def test_unequal_lengths(tmp_path: Path, format: str, order: Sequence[int]) -> None:
@@ -180,7 +195,8 @@ def test_unequal_lengths(tmp_path: Path, format: str, order: Sequence[int]) -> N
 def test_unequal_in_a_later_round(tmp_path: Path) -> None:
     write_npy(tmp_path / "a.npy", np.ones(2 * BLOCK))
     write_npy(tmp_path / "b.npy", np.ones(BLOCK))
-    with pytest.raises(UnreadableInput, match=r"b\.npy holds 32,768 numbers, and a\.npy more"):
+    told = rf"b\.npy holds {BLOCK:,} numbers, and a\.npy more"
+    with pytest.raises(UnreadableInput, match=told):
         average(tmp_path, memory=ONE_BLOCK)
 
 

@@ -1,0 +1,121 @@
+"""The exact sums of a stripe of indices: what files are added to, and means are made of."""
+
+from collections.abc import Generator, Sequence
+from dataclasses import dataclass, field
+from threading import Lock
+
+import numpy as np
+
+from tasks.averages.reading.exact import ExactSum, Floats
+from tasks.averages.reading.place import BLOCK, Rules
+from tasks.errors import UnreadableInput
+
+_PART = 8  # blocks whose means are made and written at a time: a million numbers
+BYTES_PER_NUMBER = 16  # of an exact sum: two components
+
+
+def size_of_stripes(memory: int) -> int:
+    """How many indices have their sums in so many bytes, in whole blocks."""
+    return max(BLOCK, memory // BYTES_PER_NUMBER // BLOCK * BLOCK)
+
+
+class Stripe:
+    """The exact sums of up to `size` indices, from `first` on; any thread may add to it."""
+
+    def __init__(self, first: int, size: int) -> None:
+        self.first = first
+        self.size = size
+        self._blocks = [_Block() for _ in range(-(-size // BLOCK))]
+
+    def add(self, index: int, numbers: Floats, rules: Rules, error: Floats) -> bool:
+        """Add numbers to the indices from `index` on. Returns False where a sum is spoilt."""
+        at, done = index - self.first, 0
+        while done < len(numbers):
+            block, start = divmod(at + done, BLOCK)
+            part = numbers[done : done + BLOCK - start]
+            room = min(BLOCK, self.size - block * BLOCK)
+            if not self._blocks[block].add(part, start, room, rules, error[: len(part)]):
+                return False
+            done += len(part)
+        return True
+
+    def add_sums(
+        self, block: int, missing: Floats, components: Sequence[Floats], error: Floats
+    ) -> bool:
+        """Add the sums of a block of indices, made elsewhere. Returns False where one is spoilt."""
+        room = min(BLOCK, self.size - block * BLOCK)
+        return self._blocks[block].add_sums(missing, components, room, error)
+
+    def blocks(self, length: int) -> list[list[Floats]]:
+        """The first `length` indices in blocks: how many are missing, and the sums' components."""
+        blocks = self._blocks[: -(-length // BLOCK)]
+        return [
+            block.rows(min(BLOCK, length - number * BLOCK)) for number, block in enumerate(blocks)
+        ]
+
+    def means(self, files: int, length: int) -> Generator[Floats]:
+        """The means of the first `length` indices, a part at a time.
+
+        Raises UnreadableInput where an index has none.
+        """
+        counts = np.full(BLOCK, float(files))
+        for start in range(0, length, _PART * BLOCK):
+            means = np.empty(min(_PART * BLOCK, length - start))
+            for at in range(0, len(means), BLOCK):
+                block = self._blocks[(start + at) // BLOCK]
+                none = block.mean(counts, means[at : at + BLOCK])
+                if none is not None:
+                    raise UnreadableInput(
+                        f"number {self.first + start + at + none + 1:,} is finite in no file: "
+                        "leave that place out of every file"
+                    )
+            yield means
+
+
+@dataclass
+class _Block:
+    """The sums of a block of indices, made when the first number comes."""
+
+    lock: Lock = field(default_factory=Lock)
+    sums: ExactSum | None = None
+    missing: Floats | None = None
+    """For each index, how many files have no finite number there."""
+
+    def add(self, numbers: Floats, start: int, room: int, rules: Rules, error: Floats) -> bool:
+        with self.lock:
+            if self.sums is None:
+                self.sums = ExactSum(room)
+            if not rules.refuse and np.isnan(numbers).any():
+                if self.missing is None:
+                    self.missing = np.zeros(room)
+                self.missing[start : start + len(numbers)] += np.isnan(numbers)
+                numbers = np.nan_to_num(numbers, nan=0.0)
+            return self.sums.add(numbers, error, start)
+
+    def add_sums(
+        self, missing: Floats, components: Sequence[Floats], room: int, error: Floats
+    ) -> bool:
+        with self.lock:
+            if self.sums is None:
+                self.sums = ExactSum(room)
+            if missing.any():
+                if self.missing is None:
+                    self.missing = np.zeros(room)
+                self.missing[: len(missing)] += missing
+            return all(self.sums.add(component, error) for component in components)
+
+    def rows(self, size: int) -> list[Floats]:
+        assert self.sums is not None
+        missing = np.zeros(size) if self.missing is None else self.missing[:size]
+        return [missing, *(component[:size] for component in self.sums.components())]
+
+    def mean(self, counts: Floats, out: Floats) -> int | None:
+        """The means of its first indices into `out`; returns the first index that has none."""
+        assert self.sums is not None
+        if self.missing is not None:
+            missing = self.missing[: len(out)]
+            counts = counts[: len(out)] - missing
+            if not counts.all():
+                return int(np.flatnonzero(counts == 0)[0])
+        self.sums.mean(counts, out)
+        return None
