@@ -169,7 +169,7 @@ def test_the_line_far_into_a_file(tmp_path: Path) -> None:
 
 
 def test_files_abreast(tmp_path: Path) -> None:
-    """More than are read abreast, of several kinds, some longer than others: told by their names."""
+    """More than are read abreast, of two kinds; one that is too short is told by its name."""
     rng = np.random.default_rng(5)
     rows = [rng.random(BLOCK + 7) for _ in range(21)]
     for number, row in enumerate(rows):
