@@ -12,6 +12,7 @@ from cyclopts import Parameter
 from deployments import tables
 from deployments.cli.console import err, out, say
 from deployments.cli.watching import watch_to_end
+from deployments.jobs import again
 from deployments.jobs.attempts import parse_job
 from deployments.jobs.bulk import submit_many as submit_jobs
 from deployments.jobs.cancel import cancel as cancel_job
@@ -166,6 +167,38 @@ def cancel(job: str, *, wait: Annotated[bool, Parameter(negative="--no-wait")] =
             return await cancel_job(client, job, limit, wait=wait)
 
     say(asyncio.run(end()))
+
+
+def restart(job: str) -> None:
+    """Hand in the same as an ended job once more, as a new job, and print its id.
+
+    Parameters
+    ----------
+    job
+        The id of the job, or of any attempt at it.
+    """
+
+    async def hand_in() -> UUID:
+        async with connect() as client:
+            return await again.restart(client, job)
+
+    out.print(str(asyncio.run(hand_in())))
+
+
+def delete(job: str) -> None:
+    """Have the server forget a job that has ended. What it has published stays.
+
+    Parameters
+    ----------
+    job
+        The id of the job, or of any attempt at it.
+    """
+
+    async def forget() -> str:
+        async with connect() as client:
+            return await again.delete(client, job)
+
+    say(asyncio.run(forget()))
 
 
 def results(job: str, *, to: Path | None = None) -> None:

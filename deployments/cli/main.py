@@ -22,6 +22,8 @@ for command in (
     jobs.submit_many,
     jobs.watch,
     jobs.cancel,
+    jobs.restart,
+    jobs.delete,
     jobs.results,
     notifications.inbox,
     notifications.notify,
