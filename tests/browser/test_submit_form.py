@@ -1,5 +1,6 @@
 """A job from the form in the Prefect UI to its results, as a person would do it."""
 
+import json
 from pathlib import Path
 from typing import Any
 from uuid import UUID
@@ -8,6 +9,7 @@ import numpy as np
 import pytest
 from playwright.sync_api import Locator, Page, expect
 
+from tests.integration.run_container.jobs import demo, real
 from tests.support.platform import Platform, wait_until
 
 GOOD = ["a.jpg", "b.jpg", "c.png", "d.webp", "sub/e.jpg"]
@@ -177,3 +179,22 @@ def test_what_the_server_refuses_is_explained_in_the_form(
     expect(page.get_by_role("paragraph").filter(has_text=message)).to_be_visible()
     expect(page.get_by_role("region", name="Notifications")).to_contain_text(message)
     assert runs(docker_platform, name) == []
+
+
+def test_a_container_with_nothing_uploaded(
+    docker_platform: Platform, page: Page, screenshots: Path
+) -> None:
+    """A Dockerfile and the script it copies, typed into the form, to what the script writes."""
+    build = real(demo(seconds=1))["build"]
+    open_form(page, "run-container")
+    page.get_by_label("Dockerfile (Optional)", exact=True).fill(build["dockerfile"])
+    page.get_by_role("textbox").and_(page.locator(".cm-content")).first.click()
+    page.keyboard.insert_text(json.dumps(build["files"]))
+    page.get_by_label("Results directory", exact=True).fill("containers-from-the-ui")
+    page.screenshot(path=screenshots / "6-container.png", full_page=True)
+    [run] = runs(docker_platform, submit_accepted(page))
+    folder = docker_platform.completed(UUID(run["id"]), "containers-from-the-ui")
+    assert (folder / "output" / "output.txt").read_text() == "written\n"
+    page.goto(f"{docker_platform.ui}/v2/runs/flow-run/{run['id']}")
+    expect(page.get_by_role("main").get_by_role("log")).to_contain_text("started")
+    page.screenshot(path=screenshots / "7-container-completed.png")
