@@ -8,7 +8,7 @@ INPUTS ?=
 JOBS ?= 10
 BIN = .venv/bin
 
-.PHONY: help venv image demo test chaos lint clean
+.PHONY: help venv image demo test chaos bench lint clean
 .DELETE_ON_ERROR:
 
 help:
@@ -52,6 +52,9 @@ test: lint
 
 chaos: venv
 	$(BIN)/pytest tests/chaos --chaos --jobs $(JOBS)
+
+bench: venv
+	$(BIN)/python -m benchmarks.suite
 
 clean:
 	rm -rf .venv build *.egg-info

@@ -1,0 +1,90 @@
+"""`make bench`: the whole table, and build/bench.json.
+
+    python -m benchmarks.suite [--only abcefghd] [--rounds N] [--jobs N] [--json FILE]
+
+Everyone compared takes turns with the others in one run, on the same machine, with the same image
+and the same work; where a first round warms up, it is not counted. Nothing else should run
+meanwhile. Wants a Docker engine, and of Debian's packages redis-server, imagemagick, primesieve and
+postgresql.
+"""
+
+import argparse
+import sys
+import tempfile
+from collections.abc import Sequence
+from contextlib import ExitStack
+from pathlib import Path
+
+from benchmarks.suite import after, compute, machine, submissions
+from benchmarks.suite.report import FLOOR, OURS, Row, save, table
+from benchmarks.suite.sides import SLOTS, TREE, Side, celery, floor, ours, stock
+from benchmarks.suite.starts import drains, starts
+from tests.support.platform import platform_up
+
+_SIZES = (1_000, 10_000)
+_ALL = "abcefghd"
+
+
+def main() -> None:
+    """Measure what was asked for, print the table, save it."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--only", default=_ALL, help="letters of what to measure")
+    parser.add_argument("--pools", nargs="+", default=["docker", "process"])
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--jobs", type=int, default=24)
+    parser.add_argument("--sizes", type=int, nargs="+", default=_SIZES)
+    parser.add_argument("--json", type=Path, default=TREE / "build" / "bench.json")
+    given = parser.parse_args()
+    described = machine.describe()
+    rows: list[Row] = []
+    with tempfile.TemporaryDirectory() as folder:
+        home = Path(folder)
+        home.chmod(0o755)  # other users' programs have their folders in it
+        for pool in given.pools:
+            if set(given.only) & set("abcefh"):
+                rows += _of_pool(home / pool, pool, given)
+                _show(rows)
+        if "g" in given.only:
+            rows += compute.pictures(home / "pictures", given.rounds)
+            rows += compute.primes(home / "primes", given.rounds)
+            rows += compute.averages(home, given.rounds)
+            _show(rows)
+        if "d" in given.only:
+            rows += submissions.submissions(home / "d", tuple(given.sizes), min(3, given.rounds))
+            _show(rows)
+    save(given.json, described, rows)
+    print(", ".join(f"{name} {value}" for name, value in described.items()))
+
+
+def _of_pool(home: Path, pool: str, given: argparse.Namespace) -> list[Row]:
+    rows: list[Row] = []
+    settings = {"PREFECTURE_ALLOW_PRIVATE_WEBHOOKS": "true"}
+    with ExitStack() as stack:
+        up = stack.enter_context(platform_up(home / "ours", pool, SLOTS, settings=settings))
+        own = ours(up)
+        template = own.server.ask("GET", f"/work_pools/{pool}")["base_job_template"]
+        image = template["job_configuration"].get("image", "")
+        sides: dict[str, Side] = {
+            OURS: own,
+            "stock": stack.enter_context(stock(home / "stock", pool, image)),
+            FLOOR: floor(pool, image),
+        }
+        if "a" in given.only:
+            rows += starts(pool, sides, given.rounds)
+        if set("bce") & set(given.only):
+            if pool == "docker":
+                sides["celery"] = stack.enter_context(celery(home / "celery", image))
+            rows += drains(pool, sides, given.rounds, given.jobs)
+        if "f" in given.only:
+            rows.append(after.notified(up, own, given.rounds))
+        if "h" in given.only and pool == "docker":
+            rows.append(after.crashed(own, given.rounds, pool))
+    return rows
+
+
+def _show(rows: Sequence[Row]) -> None:
+    print("\n".join(table(rows)), flush=True)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

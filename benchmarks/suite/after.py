@@ -1,0 +1,83 @@
+"""f, h: how soon a person hears of an end, and how soon a job goes on after a crash."""
+
+import asyncio
+import base64
+import time
+from uuid import UUID
+
+import docker
+import httpx
+from prefect.settings import PREFECT_API_URL, temporary_settings
+
+from benchmarks.suite.report import OURS, Row
+from benchmarks.suite.server import Server
+from benchmarks.suite.sides import PrefectSide
+from deployments.notifications.ledger import keep_subscribers
+from deployments.notifications.subscribers import Subscriber
+from tasks.settings import Settings
+from tests.support.blocks import save_secret
+from tests.support.platform import Platform
+from tests.support.receiver import receiver
+
+_KEY = "whsec_" + base64.b64encode(bytes(range(32))).decode()
+_LONG = 10**10  # an upper bound that takes minutes
+
+
+def notified(platform: Platform, ours: PrefectSide, rounds: int) -> Row:
+    """f: from Completed to the receipt of a signed webhook, which is delivered at least once."""
+    found: list[float] = []
+    with receiver() as heard:
+        with temporary_settings({PREFECT_API_URL: platform.api}):
+            asyncio.run(_tell(platform, heard.url))
+        for _ in range(rounds):
+            before = len(heard.requests)
+            run = ours.server.make(ours.deployment, ours.parameters)
+            ours.server.wait("a webhook", lambda n=before: len(heard.requests) > n, every=0.01)
+            received = time.time()
+            found.append(received - ours.server.ended([run])[0].ended)
+    return Row("f", "Completed to notification received", "s", {OURS: found})
+
+
+async def _tell(platform: Platform, url: str) -> None:
+    await save_secret("key", _KEY)
+    to = {"webhook": {"url": url, "secret": "secret/key"}}
+    subscriber = Subscriber.model_validate({"name": "bench", "to": to})
+    await keep_subscribers(Settings(home=platform.home), [subscriber])
+
+
+def crashed(ours: PrefectSide, rounds: int, pool: str) -> Row:
+    """h: from the death of a job's container to the Running of its next attempt."""
+    found: list[float] = []
+    client = docker.from_env()
+    parameters = ours.parameters | {"payload": {"upper_bound": _LONG}}
+    for _ in range(rounds):
+        run = ours.server.make(ours.deployment, parameters)
+        ours.server.wait("Running", lambda r=run: _state(ours.server, r) == "RUNNING")
+        (container,) = client.containers.list(filters={"label": f"io.prefect.flow-run-id={run}"})
+        container.kill()
+        died = time.time()
+        second = ours.server.wait("another attempt", lambda r=run: _successor(ours.server, r))
+        ours.server.wait("Running again", lambda s=second: _state(ours.server, s) == "RUNNING")
+        found.append(time.time() - died)
+        _cancel(ours.server, second)
+    client.close()
+    return Row("h", f"crash to the next attempt Running, {pool}", "s", {OURS: found})
+
+
+def _state(server: Server, run: str) -> str:
+    return str(server.ask("GET", f"/flow_runs/{run}")["state_type"])
+
+
+def _successor(server: Server, run: str) -> str | None:
+    body = {"flow_runs": {"idempotency_key": {"any_": [f"requeue:{UUID(run)}:2"]}}}
+    found = server.ask("POST", "/flow_runs/filter", body)
+    return str(found[0]["id"]) if found else None
+
+
+def _cancel(server: Server, run: str) -> None:
+    body = {"state": {"type": "CANCELLING", "message": "measured"}}
+    try:
+        server.ask("POST", f"/flow_runs/{run}/set_state", body)
+    except httpx.HTTPStatusError as error:
+        raise AssertionError(error.response.text) from error
+    server.wait("cancelled", lambda: _state(server, run) == "CANCELLED")

@@ -1,0 +1,64 @@
+"""From handing in to Running, and many jobs through two slots."""
+
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from statistics import median
+
+from benchmarks.suite.report import FLOOR, Row
+from benchmarks.suite.server import Times
+from benchmarks.suite.sides import SLOTS, Side
+from benchmarks.suite.usage import Usage, used
+
+_MIB = 2**20
+
+
+def starts(pool: str, sides: Mapping[str, Side], rounds: int) -> list[Row]:
+    """a: one job on an empty system."""
+    found: dict[str, list[float]] = defaultdict(list)
+    for turn in range(rounds + 1):
+        for who, side in sides.items():
+            seconds = side.start()
+            if turn:  # the first is a warm-up
+                found[who].append(seconds)
+    targets = {"stock": 2.5, FLOOR: 1 / 1.25}
+    what = f"submit to Running, {pool}"
+    return [Row(f"a {pool[:4]}", what, "s", found, target=targets)]
+
+
+def drains(pool: str, sides: Mapping[str, Side], rounds: int, jobs: int) -> list[Row]:
+    """b, c, e: many jobs that are handed in at once."""
+    seconds: dict[str, list[float]] = defaultdict(list)
+    usages: dict[str, list[Usage]] = defaultdict(list)
+    freed: dict[str, list[float]] = defaultdict(list)
+    for _ in range(rounds):
+        for who, side in sides.items():
+            with used() as usage:
+                took, times = side.drain(jobs)
+            seconds[who].append(took)
+            usages[who].append(usage)
+            if times:
+                freed[who].append(median(gaps(times)))
+    key = pool[:4]
+    rows = [
+        Row(f"b {key}", f"{jobs} jobs, {SLOTS} slots, {pool}", "s", seconds,
+            target={"stock": 2.5, FLOOR: 1 / 1.3}),
+        Row(f"c {key}", f"CPU of a job, server's part too, {pool}", "s",
+            {who: [one.cpu / jobs for one in found] for who, found in usages.items()}),
+        Row(f"e {key}", f"a slot is free to the next Running, {pool}", "s", freed),
+    ]  # fmt: skip
+    if pool == "docker":
+        peaks = {who: [peak(one) for one in found] for who, found in usages.items()}
+        rows.append(Row(f"c {key}m", "peak memory of a job's container", "MiB", peaks))
+    return rows
+
+
+def gaps(times: Sequence[Times]) -> list[float]:
+    """Seconds from each end to the start that its slot was given to, first to first."""
+    ends = sorted(one.ended for one in times)
+    begun = sorted(one.running for one in times)[SLOTS:]
+    return [start - end for end, start in zip(ends, begun, strict=False)]
+
+
+def peak(usage: Usage) -> float:
+    """The median container's, in MiB."""
+    return median(usage.peaks.values() or [0]) / _MIB

@@ -1,0 +1,124 @@
+"""d: jobs handed in, one by one and in bulk, into SQLite and PostgreSQL; and their order kept."""
+
+import time
+from collections.abc import Generator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+from unittest.mock import patch
+
+import psutil
+
+from benchmarks.suite.report import OURS, Row
+from benchmarks.suite.server import Server
+from deployments import submit_many
+from tasks.settings import get_settings
+from tests.support.platform import Platform, platform_up
+from tests.tasks.history.postgres import new_database, postgres_server
+
+_TASK, _DIRECTORY = "find-primes", "bench"
+_ONE_BY_ONE = 50  # of them are enough to tell how many a second
+_STARTED = 40  # of the many, whose order is looked at
+_MIB = 2**20
+
+
+@dataclass(frozen=True)
+class _Handed:
+    """What one round found."""
+
+    alone: float
+    """A second, one after the other, over the API as Prefect has it."""
+    bulk: float
+    """A second, with submit_many."""
+    first: float
+    """Seconds to the first Running, with all in the queue."""
+    memory: float
+    """MiB, the server's largest."""
+
+
+def submissions(home: Path, sizes: tuple[int, ...], rounds: int) -> list[Row]:
+    """A fresh server for each figure: what one has stored slows the next."""
+    rows: list[Row] = []
+    for database in ("sqlite", "postgresql"):
+        for size in sizes:
+            handed = [
+                _round(home / f"{database}-{size}-{turn}", database, size) for turn in range(rounds)
+            ]
+            key = f"d {database[:3]}"
+            many = f"{size:,} jobs, {database}"
+            rows += [
+                Row(key, f"handed in a second: {many}", "/s",
+                    {OURS: [one.bulk for one in handed],
+                     "one by one": [one.alone for one in handed]}, better="more"),
+                Row(key, f"first Running after that: {many}", "s",
+                    {OURS: [one.first for one in handed]}),
+                Row(key, f"memory of the server: {many}", "MiB",
+                    {OURS: [one.memory for one in handed]}),
+            ]  # fmt: skip
+    return rows
+
+
+def _round(home: Path, database: str, size: int) -> _Handed:
+    home.mkdir(parents=True)
+    with (
+        _database(home, database) as settings,
+        platform_up(home / "up", "process", settings=settings) as up,
+    ):
+        server = Server(up.api)
+        server.ask("PATCH", "/work_pools/process", {"is_paused": True})
+        deployment = up.deployment(f"{_TASK}/low")
+        parameters = {"payload": {"upper_bound": 10}, "results_directory": _DIRECTORY}
+        began = time.perf_counter()
+        for _ in range(_ONE_BY_ONE):
+            server.make(deployment, parameters)
+        alone = _ONE_BY_ONE / (time.perf_counter() - began)
+        with _told(up):
+            began = time.perf_counter()
+            bounds = range(2, size + 2)
+            jobs = submit_many(_TASK, [{"upper_bound": bound} for bound in bounds], _DIRECTORY)
+            bulk = size / (time.perf_counter() - began)
+        assert len({job.id for job in jobs}) == size, "jobs were lost"
+        memory = _memory(up)
+        began = time.time()
+        server.ask("PATCH", "/work_pools/process", {"is_paused": False})
+        # `normal` goes before `low`, where the others wait.
+        times = server.ended([str(job.id) for job in jobs[:_STARTED]])
+        begun = [one.running for one in times]
+        late = sum(after < before - 2 for before, after in pairwise(begun))
+        assert late == 0, f"{late} jobs started before earlier ones"
+        server.ask("PATCH", "/work_pools/process", {"is_paused": True})
+        return _Handed(alone, bulk, min(begun) - began, memory)
+
+
+@contextmanager
+def _database(home: Path, kind: str) -> Generator[Mapping[str, str]]:
+    if kind == "sqlite":
+        yield {}
+        return
+    folder = home / "postgres"
+    folder.mkdir()
+    with postgres_server(folder) as address:
+        url = f"{address}{new_database(address)}".replace("postgresql:", "postgresql+asyncpg:")
+        yield {"PREFECT_SERVER_DATABASE_CONNECTION_URL": url}
+
+
+@contextmanager
+def _told(up: Platform) -> Generator[None]:
+    """This process is a user's program, told of the server."""
+    variables = {"PREFECT_API_URL": up.api, "PREFECTURE_HOME": str(up.home)}
+    with patch.dict("os.environ", variables):
+        get_settings.cache_clear()
+        yield
+    get_settings.cache_clear()
+
+
+def _memory(up: Platform) -> float:
+    """The most that the server has held so far."""
+    for child in psutil.Process(up.process.pid).children(recursive=True):
+        words: list[Any] = child.cmdline()
+        if "server" in words and "start" in words:
+            status = Path(f"/proc/{child.pid}/status").read_text()
+            return int(status.split("VmHWM:")[1].split()[0]) * 1024 / _MIB
+    raise AssertionError("no server")
