@@ -4,6 +4,7 @@ import socket
 import sys
 from pathlib import Path
 
+from deployments.embedded import sqlite
 from tasks.contracts import PLATFORM_POOL, Pool
 from tasks.settings import Settings, client_environment, own_environment, server_environment
 
@@ -11,6 +12,7 @@ HOST = "127.0.0.1"
 MARK = "PREFECTURE_WORKER"
 """In the environment of all that `up` starts: whose it is. Read by nobody as a setting."""
 
+_DATABASE = ("CONNECTION_URL", "DRIVER", "HOST", "NAME")  # settings by which one is chosen
 _POLL = "0.5"  # seconds between two looks into the queues: a freed slot waits no longer than that
 _PLATFORM_POLL = "2"
 _JOB_HEARTBEAT = "30"  # seconds; Prefect's least
@@ -34,7 +36,7 @@ def server(port: int) -> list[str]:
 
 def server_env(settings: Settings, worker: str) -> dict[str, str]:
     """The server's, with its own settings, which no one else sees."""
-    return server_environment(
+    environment = server_environment(
         **{MARK: marks(worker)[1]},
         PREFECT_HOME=_prefect_home(settings),
         PREFECT_SERVER_ANALYTICS_ENABLED="false",
@@ -45,6 +47,10 @@ def server_env(settings: Settings, worker: str) -> dict[str, str]:
         PREFECT_UI_API_URL="/api",
         DO_NOT_TRACK="1",
     )
+    if not any(f"PREFECT_SERVER_DATABASE_{name}" in environment for name in _DATABASE):
+        address = sqlite.address(f"{_prefect_home(settings)}/prefect.db")
+        environment["PREFECT_SERVER_DATABASE_CONNECTION_URL"] = address
+    return environment
 
 
 def worker(pool: Pool, name: str, slots: int) -> list[str]:
