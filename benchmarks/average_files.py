@@ -190,19 +190,21 @@ def peak_memory() -> float:
     return int(status.split("VmHWM:")[1].split()[0]) / 1024
 
 
-def make_files(folder: Path, files: int, numbers: int) -> None:
-    """Files of random numbers in each format."""
+def make_files(
+    folder: Path, files: int, numbers: int, formats: Sequence[str] = ("csv", "parquet", "npy")
+) -> None:
+    """Files of random numbers, in a folder for each format."""
     from tasks.averages.reading.generated import generated_files
-    from tasks.contracts import GenerateNumbers, NumbersFormat
+    from tasks.contracts import GenerateNumbers
 
-    async def copy(format: NumbersFormat) -> None:
+    async def copy(format: Any) -> None:
         wanted = GenerateNumbers(files=files, numbers=numbers, seed=1, format=format)
         (folder / format).mkdir()
         for file in generated_files(wanted):
             async with file.local(folder) as path:
                 path.rename(folder / format / file.name)
 
-    for format in ("csv", "parquet", "npy"):
+    for format in formats:
         asyncio.run(copy(format))
 
 

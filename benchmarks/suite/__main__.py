@@ -48,6 +48,7 @@ def main() -> None:
             rows += compute.pictures(home / "pictures", given.rounds)
             rows += compute.primes(home / "primes", given.rounds)
             rows += compute.averages(home, given.rounds)
+            rows += compute.whole(home / "whole", given.rounds)
             _show(rows)
         if "d" in given.only:
             rows += submissions.submissions(home / "d", tuple(given.sizes), min(3, given.rounds))

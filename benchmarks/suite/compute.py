@@ -8,12 +8,16 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from benchmarks.average_files import make_files
 from benchmarks.image_libraries import RATIO, make_photo
 from benchmarks.suite.report import OURS, Row
-from benchmarks.suite.sides import TREE, found
+from benchmarks.suite.server import Server
+from benchmarks.suite.sides import TREE, floor, found
+from tests.support.platform import platform_up
 
 _PHOTOS, _WIDTH, _HEIGHT = 8, 3000, 2000
 _BOUND = 10**9
+_FILES, _NUMBERS = 40, 1_000_000
 _THREADS = 2
 
 _COMPRESS = """
@@ -94,6 +98,33 @@ def primes(home: Path, rounds: int) -> list[Row]:
         Row("g", f"find-primes up to {_BOUND:,}", "s", seconds),
         Row("g", "find-primes, peak memory", "MiB", peaks),
     ]
+
+
+def whole(home: Path, rounds: int) -> list[Row]:
+    """average-files through the queue, in a container, against the same work in a process."""
+    script = str(TREE / "benchmarks" / "average_files.py")
+    seconds: dict[str, list[float]] = defaultdict(list)
+    with platform_up(home, "docker") as up:
+        server = Server(up.api)
+        template = server.ask("GET", "/work_pools/docker")["base_job_template"]
+        bare = floor("docker", template["job_configuration"]["image"])
+        make_files(up.inputs, _FILES, _NUMBERS, ("csv",))
+        folder = up.inputs / "csv"
+        kernel = (sys.executable, script, "--measure", "csv", "ours", str(folder))
+        parameters = {"payload": {"source": "csv"}, "results_directory": "bench"}
+        deployment = up.deployment("average-files/high")
+        for turn in range(rounds + 1):
+            began = time.time()
+            # As many cores as the kernel has: a job is given one, if it asks for nothing.
+            run = server.make(deployment, parameters, nano_cpus=2 * 10**9)
+            took = server.ended([run])[0].ended - began
+            alone, _ = _measured(kernel)
+            if turn:  # the first is a warm-up
+                seconds[OURS].append(took)
+                seconds["kernel, a process"].append(alone)
+                seconds["kernel and floor"].append(alone + bare.start())
+    what = f"average-files, {_FILES} csv, through the queue"
+    return [Row("g", what, "s", seconds, target={"kernel and floor": 1.0})]
 
 
 def averages(home: Path, rounds: int) -> list[Row]:
