@@ -15,6 +15,8 @@ from uuid import UUID
 import pytest
 import yaml
 
+from tasks.history.database import open_history
+from tasks.settings import Settings
 from tests.integration.run_container.jobs import some_image
 from tests.support.images import make_album
 from tests.support.platform import BIN, Platform, ends_with_us, pause, wait_until
@@ -68,6 +70,9 @@ def test_shell_examples(docker_platform: Platform, reader: Path) -> None:
     assert len(left_out) == len(ELSEWHERE) + 1 + len(MORE_HOSTS)  # `up` for S3, too
     examples = "".join(block for block in blocks("sh") if block not in left_out)
     image = some_image()  # there may be no registry to pull another from
+    # What the first pass over the history makes, a minute after `up`.
+    with open_history(Settings(home=docker_platform.home)) as history:
+        history.migrate()
     program = ["bash", "-euo", "pipefail", "-c"]
     shown = run(docker_platform, reader, program, examples, BASE_IMAGE=image)
     assert "all checked" in shown
@@ -182,8 +187,6 @@ def test_every_command_is_documented() -> None:
 
 
 def test_every_setting_is_documented() -> None:
-    from tasks.settings import Settings
-
     for name, field in Settings.model_fields.items():
         alias = field.validation_alias
         variable = alias if isinstance(alias, str) else f"PREFECTURE_{name.upper()}"
