@@ -15,7 +15,6 @@ from uuid import UUID
 import pytest
 import yaml
 
-from tasks.history.database import open_history
 from tasks.settings import Settings
 from tests.integration.run_container.jobs import some_image
 from tests.support.images import make_album
@@ -64,15 +63,22 @@ def run(platform: Platform, folder: Path, program: list[str], text: str, **more:
     return done.stdout
 
 
+@pytest.fixture(scope="module")
+def keeper(docker_platform: Platform, tmp_path_factory: pytest.TempPathFactory) -> Generator[None]:
+    """The worker of the platform's own flows, which `up` does without in tests."""
+    folder = tmp_path_factory.mktemp("keeper")
+    with keep_running(docker_platform, folder, more_hosts()[-1]):
+        wait_until(lambda: "started!" in (folder / "log").read_text(), 60, "it is there")
+        yield
+
+
 @pytest.mark.timeout(600)
+@pytest.mark.usefixtures("keeper")
 def test_shell_examples(docker_platform: Platform, reader: Path) -> None:
     left_out = [block for block in blocks("sh") if block.endswith(ELSEWHERE)] + more_hosts()
     assert len(left_out) == len(ELSEWHERE) + 1 + len(MORE_HOSTS)  # `up` for S3, too
     examples = "".join(block for block in blocks("sh") if block not in left_out)
     image = some_image()  # there may be no registry to pull another from
-    # What the first pass over the history makes, a minute after `up`.
-    with open_history(Settings(home=docker_platform.home)) as history:
-        history.migrate()
     program = ["bash", "-euo", "pipefail", "-c"]
     shown = run(docker_platform, reader, program, examples, BASE_IMAGE=image)
     assert "all checked" in shown
@@ -138,12 +144,12 @@ def test_more_hosts(docker_platform: Platform, tmp_path: Path) -> None:
         wait_until(lambda: "started!" in log.read_text(), 60, "it is there")
 
 
+@pytest.mark.usefixtures("keeper")
 def test_sql_examples(docker_platform: Platform, reader: Path) -> None:
     examples = blocks("sql")
     assert len(examples) == 5
-    if not (docker_platform.home / "history.db").exists():
-        shell = next(b for b in blocks("sh") if "aggregate-history" in b).splitlines()[0]
-        run(docker_platform, reader, ["bash", "-c"], shell, PREFECT_API_URL=docker_platform.api)
+    shell = next(b for b in blocks("sh") if "aggregate-history" in b).splitlines()[0]
+    run(docker_platform, reader, ["bash", "-c"], shell, PREFECT_API_URL=docker_platform.api)
     with closing(sqlite3.connect(docker_platform.home / "history.db")) as database:
         answers = [database.execute(example).fetchall() for example in examples]
     assert len(answers[1]) == 3, "a row for each queue"
@@ -167,7 +173,8 @@ def test_python_examples(docker_platform: Platform, reader: Path) -> None:
 
 
 def test_the_table_lists_every_compute_task() -> None:
-    listed = re.findall(r"^\| `([a-z-]+)` \| `", README, re.MULTILINE)
+    table = README[README.index("| compute task |") :].partition("\n\n")[0]
+    listed = re.findall(r"^\| `([a-z-]+)` \|", table, re.MULTILINE)
     declared = yaml.safe_load((TREE / "prefect.yaml").read_text())["deployments"]
     of_jobs = [entry for entry in declared if entry["work_pool"]["name"] != "platform"]
     flows = {Path(entry["entrypoint"].split(":")[0]).stem.replace("_", "-") for entry in of_jobs}
