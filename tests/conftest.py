@@ -30,9 +30,7 @@ def pytest_configure(config: pytest.Config) -> None:
 
 @contextmanager
 def _furnished(factory: pytest.TempPathFactory, pool: str) -> Generator[Platform]:
-    with platform_up(factory.mktemp(pool), pool, settings={"PREFECTURE_ANALYTICS": "true"}) as (
-        platform
-    ):
+    with platform_up(factory.mktemp(pool), pool) as platform:
         make_album(platform.inputs / "album")
         make_traps(platform.inputs, platform.home / "outside")
         yield platform

@@ -15,6 +15,7 @@ from uuid import UUID
 import pytest
 import yaml
 
+from tasks.settings import Settings
 from tests.integration.run_container.jobs import some_image
 from tests.support.images import make_album
 from tests.support.platform import BIN, Platform, ends_with_us, pause, wait_until
@@ -62,7 +63,17 @@ def run(platform: Platform, folder: Path, program: list[str], text: str, **more:
     return done.stdout
 
 
+@pytest.fixture(scope="module")
+def keeper(docker_platform: Platform, tmp_path_factory: pytest.TempPathFactory) -> Generator[None]:
+    """The worker of the platform's own flows, which `up` does without in tests."""
+    folder = tmp_path_factory.mktemp("keeper")
+    with keep_running(docker_platform, folder, more_hosts()[-1]):
+        wait_until(lambda: "started!" in (folder / "log").read_text(), 60, "it is there")
+        yield
+
+
 @pytest.mark.timeout(600)
+@pytest.mark.usefixtures("keeper")
 def test_shell_examples(docker_platform: Platform, reader: Path) -> None:
     left_out = [block for block in blocks("sh") if block.endswith(ELSEWHERE)] + more_hosts()
     assert len(left_out) == len(ELSEWHERE) + 1 + len(MORE_HOSTS)  # `up` for S3, too
@@ -133,12 +144,12 @@ def test_more_hosts(docker_platform: Platform, tmp_path: Path) -> None:
         wait_until(lambda: "started!" in log.read_text(), 60, "it is there")
 
 
+@pytest.mark.usefixtures("keeper")
 def test_sql_examples(docker_platform: Platform, reader: Path) -> None:
     examples = blocks("sql")
     assert len(examples) == 5
-    if not (docker_platform.home / "history.db").exists():
-        shell = next(b for b in blocks("sh") if "aggregate-history" in b).splitlines()[0]
-        run(docker_platform, reader, ["bash", "-c"], shell, PREFECT_API_URL=docker_platform.api)
+    shell = next(b for b in blocks("sh") if "aggregate-history" in b).splitlines()[0]
+    run(docker_platform, reader, ["bash", "-c"], shell, PREFECT_API_URL=docker_platform.api)
     with closing(sqlite3.connect(docker_platform.home / "history.db")) as database:
         answers = [database.execute(example).fetchall() for example in examples]
     assert len(answers[1]) == 3, "a row for each queue"
@@ -162,7 +173,8 @@ def test_python_examples(docker_platform: Platform, reader: Path) -> None:
 
 
 def test_the_table_lists_every_compute_task() -> None:
-    listed = re.findall(r"^\| `([a-z-]+)` \| `", README, re.MULTILINE)
+    table = README[README.index("| compute task |") :].partition("\n\n")[0]
+    listed = re.findall(r"^\| `([a-z-]+)` \|", table, re.MULTILINE)
     declared = yaml.safe_load((TREE / "prefect.yaml").read_text())["deployments"]
     of_jobs = [entry for entry in declared if entry["work_pool"]["name"] != "platform"]
     flows = {Path(entry["entrypoint"].split(":")[0]).stem.replace("_", "-") for entry in of_jobs}
@@ -182,8 +194,6 @@ def test_every_command_is_documented() -> None:
 
 
 def test_every_setting_is_documented() -> None:
-    from tasks.settings import Settings
-
     for name, field in Settings.model_fields.items():
         alias = field.validation_alias
         variable = alias if isinstance(alias, str) else f"PREFECTURE_{name.upper()}"

@@ -19,7 +19,7 @@ from tasks.history.keeping import keep_history
 from tasks.history.readings import Readings
 from tasks.results.local_root import LocalRoot
 from tasks.settings import Settings
-from tests.support.platform import Platform, pause, wait_until
+from tests.support.platform import Platform, pause, platform_up, wait_until
 
 AGGREGATE, REPORT = "aggregate-history/every-minute", "report-usage/hourly"
 
@@ -38,23 +38,29 @@ def stats(platform: Platform, *words: str) -> dict[str, Any]:
 
 
 @pytest.fixture(scope="module")
-def kept(process_platform: Platform) -> Generator[tuple[Platform, list[UUID]]]:
+def keeping(tmp_path_factory: pytest.TempPathFactory) -> Generator[Platform]:
+    """A running Prefecture that keeps its history: no other test wants to pay for that."""
+    settings = {"PREFECTURE_ANALYTICS": "true"}
+    with platform_up(tmp_path_factory.mktemp("keeping"), "process", settings=settings) as platform:
+        yield platform
+
+
+@pytest.fixture(scope="module")
+def kept(keeping: Platform) -> Generator[tuple[Platform, list[UUID]]]:
     """A job that completes, one that fails, one that is cancelled before it starts, and a pass."""
-    completes = process_platform.hand_in("find-primes/high", {"upper_bound": 1000}, "history")
-    fails = process_platform.hand_in(
-        "convert-images/low", {"source": "nothere", "format": "png"}, "history"
-    )
-    with pause(process_platform):
-        cancelled = process_platform.hand_in("find-primes/low", {"upper_bound": 10}, "history")
-        done = process_platform.command("prefecture", "cancel", str(cancelled))
+    completes = keeping.hand_in("find-primes/high", {"upper_bound": 1000}, "history")
+    fails = keeping.hand_in("convert-images/low", {"source": "nothere", "format": "png"}, "history")
+    with pause(keeping):
+        cancelled = keeping.hand_in("find-primes/low", {"upper_bound": 10}, "history")
+        done = keeping.command("prefecture", "cancel", str(cancelled))
         assert done.returncode == 0, done.stderr
     jobs = [completes, fails, cancelled]
-    assert [process_platform.ended(job)["state_type"] for job in jobs] == [
+    assert [keeping.ended(job)["state_type"] for job in jobs] == [
         *("COMPLETED", "FAILED", "CANCELLED")
     ]
-    run = run_now(process_platform, AGGREGATE)
+    run = run_now(keeping, AGGREGATE)
     assert run["state_type"] == "COMPLETED", run["state"]["message"]
-    yield process_platform, jobs
+    yield keeping, jobs
 
 
 def test_what_became_of_them(kept: tuple[Platform, list[UUID]]) -> None:
