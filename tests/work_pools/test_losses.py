@@ -1,6 +1,7 @@
 """When an attempt counts as lost, and when it is left alone."""
 
 from dataclasses import replace
+from typing import Any
 
 import pytest
 from prefect.client.schemas.objects import StateType
@@ -44,16 +45,17 @@ def test_left_alone(sight: Sight) -> None:
     assert loss_here(sight, SETTINGS) is None
 
 
-def test_taken_by_a_worker_that_never_said_who_it_is() -> None:
-    assert loss_of_unknown(replace(PENDING, missed=19), SETTINGS) is None
-    lost = loss_of_unknown(replace(PENDING, missed=20), SETTINGS)
-    assert lost == "lost: no worker has claimed it for 20 s"
+@pytest.mark.parametrize(("all_speak", "limit"), [(False, 20), (True, 60)])
+def test_taken_by_a_worker_that_never_said_who_it_is(all_speak: bool, limit: int) -> None:
+    def loss(**seen: Any) -> str | None:
+        return loss_of_unknown(replace(PENDING, **seen), all_speak, SETTINGS)
+
+    assert loss(missed=limit - 1) is None
+    assert loss(missed=limit) == f"lost: no worker has claimed it for {limit} s"
     # The only worker there is was started later, so that it cannot have been that one.
-    assert "its worker ended" in (loss_of_unknown(replace(PENDING, orphaned=True), SETTINGS) or "")
-    just_seen = replace(PENDING, orphaned=True, missed=GRACE / 2)
-    assert loss_of_unknown(just_seen, SETTINGS) is None
-    cancelled = replace(PENDING, state=StateType.CANCELLING)
-    assert loss_of_unknown(cancelled, SETTINGS) == "cancelled"
+    assert "its worker ended" in (loss(orphaned=True) or "")
+    assert loss(orphaned=True, missed=GRACE / 2) is None
+    assert loss(state=StateType.CANCELLING) == "cancelled"
 
 
 def test_on_another_host() -> None:

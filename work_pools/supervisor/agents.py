@@ -19,6 +19,7 @@ from tasks.contracts import AGENT_VARIABLES, AgentReport
 from tasks.settings import Settings
 
 _USUAL_INTERVAL = 30  # seconds between two heartbeats of a worker that does not say
+_HEART = "worker "  # before a worker's name, where a worker's own heartbeats are noted
 _BEATS = 3  # heartbeats that a worker may miss
 _TELL_AGAIN = 60.0  # seconds between two events that say the same
 _MOST = 200  # agents and other variables that one request reads
@@ -116,6 +117,12 @@ class Agents:
         voices = (self._heard.get(worker), self._heard.get(_heart(worker)))
         return all(voice.is_silent for voice in voices if voice is not None)
 
+    @property
+    def all_workers_speak(self) -> bool:
+        """Whether every worker of the pool that was ever heard of still is."""
+        hearts = (voice for key, voice in self._heard.items() if key.startswith(_HEART))
+        return not any(voice.is_silent for voice in hearts)
+
     async def hear_workers(self) -> None:
         """Note the heartbeats of the pool's workers, which count as speaking too."""
         for worker in await self._client.read_workers_for_work_pool(self._own.pool):
@@ -195,4 +202,4 @@ class Agents:
 
 
 def _heart(worker: str) -> str:
-    return f"worker {worker}"
+    return f"{_HEART}{worker}"

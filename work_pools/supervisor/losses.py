@@ -43,17 +43,21 @@ def loss_here(sight: Sight, settings: Settings) -> str | None:
     return f"lost: taken by a worker, and not started for {settings.pending_limit:.0f} s"
 
 
-def loss_of_unknown(sight: Sight, settings: Settings) -> str | None:
-    """The same for a Pending attempt whose worker has not said who it is, as it does at once."""
+def loss_of_unknown(sight: Sight, all_speak: bool, settings: Settings) -> str | None:
+    """The same for a Pending attempt whose worker has not said who it is, as it does at once.
+
+    `all_speak`: no worker of the pool has fallen silent. Then it lives, and is only slow.
+    """
     if sight.missed < GRACE:
         return None
     if sight.state == StateType.CANCELLING:
         return _CANCELLED
     if sight.orphaned:
         return "lost: its worker ended before it started it"
-    if sight.missed < settings.agent_timeout:
+    limit = settings.pending_limit if all_speak else settings.agent_timeout
+    if sight.missed < limit:
         return None
-    return f"lost: no worker has claimed it for {settings.agent_timeout:.0f} s"
+    return f"lost: no worker has claimed it for {limit:.0f} s"
 
 
 def loss_elsewhere(sight: Sight, silent: bool, settings: Settings) -> str | None:

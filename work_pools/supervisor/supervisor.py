@@ -192,7 +192,7 @@ class Supervisor:
             reason = loss_here(sight, self._settings)
         elif (worker := worker_of(run)) is None:
             alone = replace(sight, orphaned=sight.orphaned and self._agents.alone)
-            reason = loss_of_unknown(alone, self._settings)
+            reason = loss_of_unknown(alone, self._agents.all_workers_speak, self._settings)
         else:
             silent = self._agents.is_silent(worker)
             reason = loss_elsewhere(sight, silent, self._settings)
