@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncGenerator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from uuid import UUID
 
@@ -15,6 +15,7 @@ from tasks.contracts import attempt_number
 from tasks.events import JobProgress, about, job_moved
 
 _INTERVAL = 1.0  # seconds between updates: often enough to watch, rare enough to cost nothing
+_PATIENCE = 5.0  # seconds that a job's end waits for an update that is under way
 # Events are kept for a week: one for each step so far, or after so many seconds.
 _STEP = 0.05
 _SECONDS = 10.0
@@ -44,21 +45,24 @@ async def show_progress(text: str) -> AsyncGenerator[Progress]:
         get_run_logger().warning("progress will not be shown: %s", error)
         yield progress
         return
-    ticker = asyncio.create_task(_show_changes(bar, progress))
+    over = asyncio.Event()
+    ticker = asyncio.create_task(_show_changes(bar, progress, over))
     try:
         yield progress
     finally:
+        over.set()
+        # Not cancelled in a request: the server may come to that after the last one.
+        await asyncio.wait({ticker}, timeout=_PATIENCE)
         ticker.cancel()
         await asyncio.gather(ticker, return_exceptions=True)
         await _update(bar, progress)
 
 
-async def _show_changes(bar: UUID, progress: Progress) -> None:
+async def _show_changes(bar: UUID, progress: Progress, over: asyncio.Event) -> None:
     clock = asyncio.get_running_loop().time
     shown = told = Progress(text=progress.text)
     told_at = clock()
-    while True:
-        await asyncio.sleep(_INTERVAL)
+    while not await _is_set(over, _INTERVAL):
         if progress != shown:
             shown = Progress(progress.fraction, progress.text)
             await _update(bar, shown)
@@ -66,6 +70,13 @@ async def _show_changes(bar: UUID, progress: Progress) -> None:
         if far or (shown != told and clock() - told_at >= _SECONDS):
             _tell(shown)
             told, told_at = shown, clock()
+
+
+async def _is_set(event: asyncio.Event, seconds: float) -> bool:
+    """Whether it is, after so many seconds at most."""
+    with suppress(TimeoutError):
+        await asyncio.wait_for(event.wait(), seconds)
+    return event.is_set()
 
 
 def _tell(progress: Progress) -> None:

@@ -1,0 +1,47 @@
+"""What the UI is told of a job's progress, however long the server takes over it."""
+
+import asyncio
+from typing import Any
+from uuid import UUID, uuid4
+
+import pytest
+
+from tasks import progress
+from tasks.progress import show_progress
+
+
+class _SlowServer:
+    """Takes its time over each update but the last, as a locked database makes it."""
+
+    def __init__(self) -> None:
+        self.asked: list[float] = []
+        self.noted: list[float] = []
+        self.is_asked = asyncio.Event()
+        self.goes_on = asyncio.Event()
+
+    async def create(self, *_: Any, **__: Any) -> UUID:
+        return uuid4()
+
+    async def update(self, _: UUID, percent: float, __: str) -> None:
+        self.asked.append(percent)
+        self.is_asked.set()
+        # It has the request, whatever becomes of who asked.
+        await asyncio.shield(self._note(percent))
+
+    async def _note(self, percent: float) -> None:
+        if percent < 100:
+            await self.goes_on.wait()
+        self.noted.append(percent)
+
+
+async def test_the_last_word_is_the_last(monkeypatch: pytest.MonkeyPatch) -> None:
+    server = _SlowServer()
+    monkeypatch.setattr(progress, "acreate_progress_artifact", server.create)
+    monkeypatch.setattr(progress, "aupdate_progress_artifact", server.update)
+    monkeypatch.setattr(progress, "_INTERVAL", 0.01)
+    async with show_progress("work") as shown:
+        shown.set(0.5)
+        await server.is_asked.wait()
+        shown.set(1.0)
+        asyncio.get_running_loop().call_later(0.1, server.goes_on.set)
+    assert server.asked == server.noted == [50.0, 100.0]
