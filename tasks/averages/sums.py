@@ -77,19 +77,16 @@ class _Pass:
     async def _some(self, files: Sequence[InputFile], scratch: Path, buffers: Buffers) -> None:
         try:
             async with AsyncExitStack() as stack:
-                paths = [await self._local(file, scratch, stack) for file in files]
+                paths: list[Path] = []
+                for file in files:
+                    with _naming(file):
+                        paths.append(await stack.enter_async_context(file.local(scratch)))
                 await asyncio.to_thread(self._read, files, paths, buffers)
         except _Failed as failed:
             raise await _reason(failed.file, failed.__cause__) from failed.__cause__
         for file in files:
             if not await file.is_as_listed():
                 raise _changed(file)
-
-    async def _local(self, file: InputFile, scratch: Path, stack: AsyncExitStack) -> Path:
-        try:
-            return await stack.enter_async_context(file.local(scratch))
-        except _OF_A_FILE as error:
-            raise _Failed(file) from error
 
     def _read(self, files: Sequence[InputFile], paths: Sequence[Path], buffers: Buffers) -> None:
         with ExitStack() as stack:
@@ -132,6 +129,7 @@ def _abreast(file: InputFile) -> int:
 
 @contextmanager
 def _naming(file: InputFile) -> Generator[None]:
+    """Say of which file it is, where something is wrong with one."""
     try:
         yield
     except _OF_A_FILE as error:

@@ -131,11 +131,10 @@ class ExactSum:
         high, low, *further = self._components
         total, rest = high.copy(), np.empty_like(high)
         two_sum(total, low, rest)
-        if further:
-            for i in np.flatnonzero(np.logical_or.reduce([part != 0 for part in further])):
-                parts = [float(part[i]) for part in self._components]
-                total[i] = fsum(parts)
-                rest[i] = fsum([*parts, -total[i]])
+        for i in np.flatnonzero(np.logical_or.reduce([part != 0 for part in further])):
+            parts = [float(part[i]) for part in self._components]
+            total[i] = fsum(parts)
+            rest[i] = fsum([*parts, -total[i]])
         return total, rest
 
     def mean(self, counts: Floats, out: Floats) -> None:
