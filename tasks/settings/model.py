@@ -1,12 +1,8 @@
-"""Settings, and the only reader of the environment.
-
-Every setting is an environment variable with the prefix `PREFECTURE_`, read when first asked for.
-"""
+"""Settings: environment variables with the prefix `PREFECTURE_`, read when first asked for."""
 
 import os
 from functools import cache
 from pathlib import Path
-from uuid import UUID
 
 from pydantic import AliasChoices, ByteSize, Field, SecretStr
 from pydantic_settings import BaseSettings, SettingsConfigDict
@@ -14,20 +10,6 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 from tasks.contracts import S3Address
 from tasks.contracts.roots import Place, Root
 
-# What a worker, and so a job of the process pool, may see of the host's environment: enough to
-# find programs, certificates, the time zone and the Docker engine. Prefect's worker hands its whole
-# environment on to every process job, so a secret that is not here cannot leak into one.
-_PASSED_ON = frozenset(
-    {"PATH", "HOME", "USER", "LANG", "LC_ALL", "TZ", "TMPDIR"}
-    | {"SSL_CERT_FILE", "SSL_CERT_DIR", "REQUESTS_CA_BUNDLE"}
-    | {"DOCKER_HOST", "DOCKER_TLS_VERIFY", "DOCKER_CERT_PATH", "DOCKER_CONTEXT"}
-)
-# One by one: PREFECT_API_DATABASE_PASSWORD and its like are old names of server settings.
-_CLIENT_SETTINGS = frozenset(
-    {"PREFECT_API_URL", "PREFECT_API_KEY", "PREFECT_API_AUTH_STRING", "PREFECT_API_SSL_CERT_FILE"}
-    | {"PREFECT_API_TLS_INSECURE_SKIP_VERIFY", "PREFECT_API_ENABLE_HTTP2"}
-    | {"PREFECT_API_REQUEST_TIMEOUT"}
-)
 _NOBODY_ELSE = "10001:10001"  # the image's own user
 
 
@@ -247,52 +229,3 @@ class Settings(BaseSettings):
 def get_settings() -> Settings:
     """The settings of this process, read once. Raises pydantic.ValidationError on a bad value."""
     return Settings()
-
-
-def own_environment(**extra: str) -> dict[str, str]:
-    """The environment for a process of ours that reads the settings: as a client's, and `extra`."""
-    own = {k: v for k, v in os.environ.items() if k.startswith(("PREFECTURE_", "BASE_IMAGE"))}
-    return client_environment(**own | extra)
-
-
-def child_environment(**extra: str) -> dict[str, str]:
-    """The environment for a process that we start: what is needed of ours, and `extra`."""
-    return {k: v for k, v in os.environ.items() if k in _PASSED_ON} | extra
-
-
-def client_environment(**extra: str) -> dict[str, str]:
-    """The environment for a process that talks to a Prefect API: how to reach it, and `extra`."""
-    own = {
-        k: v
-        for k, v in os.environ.items()
-        if k in _CLIENT_SETTINGS or k.startswith("PREFECT_CLIENT_")
-    }
-    return child_environment(**own | extra)
-
-
-def server_environment(**extra: str) -> dict[str, str]:
-    """The environment for the Prefect server: as for any child, and the server's own settings."""
-    own = {k: v for k, v in os.environ.items() if k.startswith("PREFECT_SERVER_")}
-    return child_environment(**own | extra)
-
-
-def api_url() -> str | None:
-    """The Prefect API that this process was told to use, by the environment."""
-    return os.environ.get("PREFECT_API_URL")
-
-
-def engine_socket() -> Path | None:
-    """The socket of the Docker engine that the environment names; None where that is none."""
-    host = os.environ.get("DOCKER_HOST") or "unix:///var/run/docker.sock"
-    path = Path(host.removeprefix("unix://"))
-    return path if host.startswith("unix://") and path.is_socket() else None
-
-
-def flow_run_id() -> UUID:
-    """The flow run that this process was started for: Prefect's workers say it by this variable."""
-    return UUID(os.environ["PREFECT__FLOW_RUN_ID"])
-
-
-def has_process_of_its_own() -> bool:
-    """Whether this process was started for one flow run alone."""
-    return "PREFECT__FLOW_RUN_ID" in os.environ

@@ -1,0 +1,26 @@
+"""Settings, and the only reader of the environment."""
+
+from tasks.settings.environment import (
+    api_url,
+    child_environment,
+    client_environment,
+    engine_socket,
+    flow_run_id,
+    has_process_of_its_own,
+    own_environment,
+    server_environment,
+)
+from tasks.settings.model import Settings, get_settings
+
+__all__ = [
+    "Settings",
+    "api_url",
+    "child_environment",
+    "client_environment",
+    "engine_socket",
+    "flow_run_id",
+    "get_settings",
+    "has_process_of_its_own",
+    "own_environment",
+    "server_environment",
+]
