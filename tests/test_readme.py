@@ -27,7 +27,7 @@ README = (TREE / "README.md").read_text()
 ELSEWHERE = ("make demo\nmake test\n", "prefecture up\n")
 # These do not end by themselves.
 MORE_HOSTS = (
-    *("prefect worker start", "prefecture supervise", "prefecture notify"),
+    *("prefecture work ", "prefecture supervise", "prefecture notify"),
     "prefecture platform\n",
 )
 

@@ -1,8 +1,10 @@
 """The command of every job: Prefect's engine, with the job's own faults told as failures.
 
-    python -m work_pools.engine
+    python -m work_pools.engine [--ahead]
 
-Runs `python -m prefect.engine` in this interpreter and changes three things.
+Runs `python -m prefect.engine` in this interpreter and changes three things. With `--ahead` it
+imports first what any job imports, and waits on stdin for the variables of the run that it will
+serve; it serves that one, and ends.
 
 Where the engine cannot even start the flow because of what was asked or deployed (an unknown or
 missing parameter, a flow that does not import), it exits with 1, which the worker can only report
@@ -17,6 +19,8 @@ not start: the engine would, and make it Running once more, beside the attempt t
 place.
 """
 
+import importlib
+import json
 import runpy
 import sys
 import time
@@ -30,8 +34,16 @@ from prefect.exceptions import ParameterBindError, ScriptError, SignatureMismatc
 from prefect.states import Failed
 
 from tasks.contracts import ENGINE_SOCKET, ENGINE_TASKS
-from tasks.settings import flow_run_id
+from tasks.settings import adopt, flow_run_id
 
+AHEAD = "--ahead"
+"""The argument of an engine that is started ahead of its run."""
+
+# Of the heavy ones, those that most tasks need.
+_LIBRARIES = (
+    *("prefect.flow_engine", "prefect.deployments.steps.core", "tasks.job", "numpy"),
+    *("pyarrow.parquet", "pyvips"),
+)
 _WAITS = (1, 2, 4, 8, 16, 32, 64)  # seconds
 
 
@@ -87,8 +99,24 @@ def _fail(reason: str) -> None:
         client.set_flow_run_state(flow_run_id(), Failed(message=reason))
 
 
+def wait_for_run() -> bool:
+    """Import what jobs import, then read the variables of a run: one line, a JSON object.
+
+    False where none come: whoever would have sent them is gone.
+    """
+    for library in _LIBRARIES:
+        importlib.import_module(library)
+    line = sys.stdin.readline()
+    if not line.endswith("\n"):
+        return False
+    adopt(json.loads(line))
+    return True
+
+
 def main() -> None:
     """Run the flow run that the environment names, and exit as Prefect's engine would."""
+    if AHEAD in sys.argv and not wait_for_run():
+        return
     if is_over(flow_run_id()):
         return
     if Path(ENGINE_SOCKET).exists() and not may_have_engine(flow_run_id()):

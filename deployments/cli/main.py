@@ -15,6 +15,7 @@ app = App(name="prefecture", help="Compute infrastructure on Prefect.", version_
 for command in (
     operate.up,
     operate.apply,
+    operate.work,
     operate.supervise,
     operate.status,
     operate.scale,

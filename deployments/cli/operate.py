@@ -109,8 +109,29 @@ def status() -> None:
     asyncio.run(show())
 
 
+def work(*, pool: Pool | None = None, name: str | None = None, limit: int = 2) -> None:
+    """Run jobs on this host, for a server elsewhere.
+
+    Parameters
+    ----------
+    pool
+        The pool to serve. Default: docker where an engine answers.
+    name
+        The worker's name. Default: this host's.
+    limit
+        How many jobs run here at once.
+    """
+    if limit < 1:
+        raise OperatorError(f"--limit {limit}: at least 1 job must be able to run")
+    settings = get_settings()
+    chosen = pool or _usual_pool(docker_engine.find_engine())
+    called = name or socket.gethostname()
+    argv = programs.worker(chosen, called, limit, settings.ahead)
+    os.execve(argv[0], argv, programs.worker_env(settings, called, server_api()))
+
+
 def supervise(*, pool: Pool | None = None, worker: str | None = None) -> None:
-    """Keep alive the jobs of a worker that `prefect worker start` runs on this host.
+    """Keep alive the jobs of the worker on this host, `prefecture work` or Prefect's own.
 
     Parameters
     ----------

@@ -53,12 +53,13 @@ def server_env(settings: Settings, worker: str) -> dict[str, str]:
     return environment
 
 
-def worker(pool: Pool, name: str, slots: int) -> list[str]:
-    """A worker that runs so many jobs at once."""
-    return _prefect(
-        *("worker", "start", "--pool", pool, "--type", pool, "--name", name),
-        *("--limit", str(slots), "--install-policy", "never"),
-    )
+def worker(pool: Pool, name: str, slots: int, ahead: int) -> list[str]:
+    """A worker that runs so many jobs at once, and keeps so many containers started ahead."""
+    # By name: what stands beside us is not ours to import.
+    return [
+        *(sys.executable, "-m", "work_pools.worker", "--pool", pool, "--name", name),
+        *("--limit", str(slots), "--ahead", str(ahead)),
+    ]
 
 
 def worker_env(settings: Settings, worker: str, api_url: str) -> dict[str, str]:
@@ -78,7 +79,6 @@ def worker_env(settings: Settings, worker: str, api_url: str) -> dict[str, str]:
 
 def supervisor(pool: Pool, worker: str) -> list[str]:
     """The supervisor beside a worker."""
-    # By name: what stands beside us is not ours to import.
     return [sys.executable, "-m", "work_pools.supervisor", "--pool", pool, "--worker", worker]
 
 

@@ -1,6 +1,7 @@
 """Settings, and the only reader of the environment."""
 
 from tasks.settings.environment import (
+    adopt,
     api_url,
     child_environment,
     client_environment,
@@ -14,6 +15,7 @@ from tasks.settings.model import Settings, get_settings
 
 __all__ = [
     "Settings",
+    "adopt",
     "api_url",
     "child_environment",
     "client_environment",

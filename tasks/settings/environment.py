@@ -1,6 +1,7 @@
 """What processes see of the environment, ours and those that we start."""
 
 import os
+from collections.abc import Mapping
 from pathlib import Path
 from uuid import UUID
 
@@ -67,3 +68,8 @@ def flow_run_id() -> UUID:
 def has_process_of_its_own() -> bool:
     """Whether this process was started for one flow run alone."""
     return "PREFECT__FLOW_RUN_ID" in os.environ
+
+
+def adopt(variables: Mapping[str, str]) -> None:
+    """Make variables part of this process's environment: it was started before they were known."""
+    os.environ.update(variables)

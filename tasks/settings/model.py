@@ -101,6 +101,13 @@ class Settings(BaseSettings):
         "10001:10001.",
     )
 
+    ahead: int = Field(
+        default=1,
+        ge=0,
+        le=64,
+        description="Containers that a worker keeps started ahead of the jobs that they will "
+        "serve; 0: none.",
+    )
     max_attempts: int = Field(
         default=5, ge=1, le=100, description="How often a job is tried before a crash is final."
     )

@@ -11,7 +11,7 @@ from prefect.settings import PREFECT_API_URL, temporary_settings
 from deployments.jobs.cancel import cancel
 from tasks.contracts import ATTEMPT_LABEL, JOB_ID_LABEL, requeue_key
 from tasks.errors import PrefectureError
-from tests.support.containers import containers
+from tests.support.containers import containers_of
 from tests.support.platform import Platform, pause, wait_until
 from tests.support.processes import processes
 
@@ -57,8 +57,7 @@ def successor(platform: Platform, job: UUID) -> str:
 def bodies(platform: Platform, job: UUID) -> list[Any]:
     """The containers or processes of a job's first attempt that are there, ended or not."""
     if platform.pool == "docker":
-        found = containers(platform)
-        return [one for one in found if one.labels["io.prefect.flow-run-id"] == str(job)]
+        return containers_of(platform, str(job))
     return [
         process
         for process, _, environment in processes(platform)

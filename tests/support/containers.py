@@ -7,6 +7,7 @@ from typing import Any
 import docker
 
 from tests.support.platform import Platform
+from work_pools.ahead import run_of
 
 
 @contextmanager
@@ -26,12 +27,22 @@ def containers(platform: Platform) -> list[Any]:
             all=True, filters={"label": "prefecture=job"}, ignore_removed=True
         )
         home = str(platform.home)
-        return [one for one in found if any(home in str(m) for m in one.attrs["Mounts"])]
+        ours = [one for one in found if any(home in str(m) for m in one.attrs["Mounts"])]
+        return [one for one in ours if run_of_container(one)]
+
+
+def run_of_container(container: Any) -> str:
+    """The flow run that a container serves; empty where it waits for one."""
+    return str(run_of(container.labels, [container.name]) or "")
+
+
+def containers_of(platform: Platform, run: str) -> list[Any]:
+    """The containers of a flow run, running or not: never more than one, if all is well."""
+    return [one for one in containers(platform) if run_of_container(one) == run]
 
 
 def kill_container(platform: Platform, run: str) -> None:
     """SIGKILL to the container of a flow run: `docker kill`."""
     with engine(platform) as client:
-        labels: dict[str, Any] = {"label": ["prefecture=job", f"io.prefect.flow-run-id={run}"]}
-        (container,) = client.containers.list(filters=labels)
-        container.kill()
+        (found,) = containers_of(platform, run)
+        client.containers.get(found.id).kill()

@@ -31,7 +31,7 @@ def server(platform: Platform) -> list[psutil.Process]:
 
 def worker(platform: Platform) -> psutil.Process:
     """The worker, waited for where it is being started again."""
-    return _only(platform, "worker", "start")
+    return _only(platform, "work_pools.worker")
 
 
 def supervisor(platform: Platform) -> psutil.Process:

@@ -11,7 +11,7 @@ import pytest
 from docker.errors import APIError
 
 from tests.chaos.harness.choice import long, on
-from tests.support.containers import engine, kill_container
+from tests.support.containers import containers_of, engine, kill_container
 from tests.support.platform import FINAL, Platform, wait_until
 from tests.support.processes import frozen, processes
 
@@ -48,7 +48,8 @@ def standing_still(platform: Platform, run: str) -> Generator[None]:
             yield
         return
     with engine(platform) as client:
-        (found,) = client.containers.list(filters={"label": f"io.prefect.flow-run-id={run}"})
+        (there,) = containers_of(platform, run)
+        found = client.containers.get(there.id)
         found.pause()
         try:
             yield

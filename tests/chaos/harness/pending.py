@@ -4,7 +4,7 @@ from collections.abc import Generator
 from contextlib import contextmanager
 
 from tests.chaos.harness.drill import Drill, Run
-from tests.support.containers import containers
+from tests.support.containers import containers, run_of_container
 from tests.support.platform import Platform, wait_until
 from tests.support.processes import processes, worker
 
@@ -14,7 +14,7 @@ _RUN = "PREFECT__FLOW_RUN_ID"  # in the environment of a run's process, by Prefe
 def bodies(platform: Platform) -> set[str]:
     """The flow runs that have a container or a process."""
     if platform.pool == "docker":
-        return {one.labels["io.prefect.flow-run-id"] for one in containers(platform)}
+        return {run_of_container(one) for one in containers(platform)}
     return {environment.get(_RUN, "") for _, _, environment in processes(platform)}
 
 

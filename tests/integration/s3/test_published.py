@@ -17,6 +17,7 @@ from prefect_aws.client_parameters import AwsClientParameters
 from prefect_aws.credentials import AwsCredentials, MinIOCredentials
 from pydantic import SecretStr
 
+from tests.support.containers import kill_container
 from tests.support.faults import FaultyStorage, faulty_storage
 from tests.support.images import make_album
 from tests.support.platform import Platform, platform_up, wait_until
@@ -87,7 +88,6 @@ def published(tmp_path_factory: pytest.TempPathFactory) -> Generator[Published]:
         applied = up.command("prefecture", "apply", "--pool", "docker")
         assert applied.returncode == 0, applied.stderr
         yield Published(up, client, faults, data)
-        client.close()
 
 
 def test_the_intake_is_held_until_results_can_be_stored(published: Published) -> None:
@@ -139,7 +139,6 @@ def test_a_job_publishes_in_s3(published: Published, tmp_path: Path) -> None:
     client = docker.from_env()
     for container in client.containers.list(all=True, filters={"label": "prefecture=job"}):
         assert KEYS["secret"] not in str(container.attrs)
-    client.close()
 
 
 def test_several_workers_hand_their_sums_over_in_s3(published: Published) -> None:
@@ -160,13 +159,12 @@ def test_a_job_killed_in_the_middle_is_tried_again_and_leaves_nothing(
 ) -> None:
     platform = published.platform
     job = platform.hand_in("find-primes/high", {"upper_bound": 3_000_000_000}, "killed")
-    client = docker.from_env()
 
-    def at_work() -> Any:
-        found = client.containers.list(filters={"label": f"io.prefect.flow-run-id={job}"})
-        return found and any(published.scratch.glob(f"{job}.*")) and found[0]
+    def at_work() -> bool:
+        return any(published.scratch.glob(f"{job}.*"))
 
-    wait_until(at_work, 60, "the job stages").kill()
+    wait_until(at_work, 60, "the job stages")
+    kill_container(platform, str(job))
 
     def done() -> bool:
         return "manifest.json" in published.keys(f"killed/{job}")
@@ -178,7 +176,6 @@ def test_a_job_killed_in_the_middle_is_tried_again_and_leaves_nothing(
     assert published.keys(f"killed/{job}") == sorted(
         ["manifest.json", f"{manifest['folder']}/primes.parquet"]
     )
-    client.close()
 
 
 def test_a_job_outlasts_storage_that_fails_while_it_publishes(published: Published) -> None:

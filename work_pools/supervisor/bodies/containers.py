@@ -15,6 +15,7 @@ from docker.errors import APIError, DockerException, NotFound
 
 from tasks.contracts import BUILT_REPOSITORY, SIBLING_LABEL
 from tasks.errors import EngineUnavailable
+from work_pools.ahead import run_of
 from work_pools.supervisor.bodies.body import Body, Ending, Found
 from work_pools.supervisor.bodies.threads import in_thread
 
@@ -22,8 +23,7 @@ _KIND = (
     "prefecture"  # the label of every container of ours: job, by the pool's template, or sibling
 )
 _OURS = f"{_KIND}=job"
-_RUN = "io.prefect.flow-run-id"  # set by Prefect's Docker worker
-_WORKER = "io.prefect.worker-name"  # as well
+_WORKER = "io.prefect.worker-name"  # set by Prefect's Docker worker
 _ALIVE = frozenset({"running", "paused", "restarting"})
 _TIMEOUT = 15  # seconds for one answer of the engine
 _PATIENCE = 3  # seconds for an answer that tells nothing but that it is there
@@ -158,14 +158,15 @@ class Containers:
         if listed is None:  # pyright: ignore[reportUnnecessaryComparison]  # what _ask says of a refusal
             raise EngineUnavailable("the Docker engine does not list its containers")
         for entry in listed:
-            if _RUN in entry["Labels"] and (body := self._body(entry)) is not None:
+            run = run_of(entry["Labels"], entry["Names"] or ())
+            if run is not None and (body := self._body(run, entry)) is not None:
                 found.setdefault(body.run, []).append(body)
         here = {entry["Id"] for entry in listed}
         self._endings = {key: body for key, body in self._endings.items() if key in here}
         return found
 
-    def _body(self, entry: dict[str, Any]) -> Body | None:
-        run, id = UUID(entry["Labels"][_RUN]), str(entry["Id"])
+    def _body(self, run: UUID, entry: dict[str, Any]) -> Body | None:
+        id = str(entry["Id"])
         worker = entry["Labels"].get(_WORKER)
         made = datetime.fromtimestamp(entry["Created"], UTC)
         sibling = entry["Labels"][_KIND] == SIBLING_LABEL

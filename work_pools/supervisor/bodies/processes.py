@@ -52,7 +52,7 @@ def find_worker(name: str, pool: str) -> psutil.Process | None:
     found: list[psutil.Process] = []
     for process in psutil.process_iter(["cmdline"]):
         command: list[str] = process.info["cmdline"] or []
-        if {"worker", "start"} <= {*command} and all(_says(command, w) for w in (name, pool)):
+        if _is_worker(command) and all(_says(command, w) for w in (name, pool)):
             found.append(process)
     # Of a wrapper and what it wraps, the one within.
     parents = {process.ppid() for process in found if process.is_running()}
@@ -62,6 +62,11 @@ def find_worker(name: str, pool: str) -> psutil.Process | None:
 def started(process: psutil.Process) -> datetime:
     """When a process was started, by this host's clock."""
     return datetime.fromtimestamp(process.create_time(), UTC)
+
+
+def _is_worker(command: list[str]) -> bool:
+    """Whether a command starts a worker: ours, or Prefect's own."""
+    return "work_pools.worker" in command or {"worker", "start"} <= {*command}
 
 
 def _says(command: list[str], value: str) -> bool:

@@ -1,0 +1,124 @@
+"""Containers that are started ahead: who they serve, and that they are as any other."""
+
+from collections.abc import Generator
+from typing import Any
+from uuid import UUID, uuid4
+
+import pytest
+
+from tests.support.containers import containers_of, engine
+from tests.support.platform import Platform, platform_up, wait_until
+from tests.support.processes import worker
+from work_pools.ahead import LABEL, name_of, run_of
+
+# What differs: whose it is, and what of the run's own is not known yet.
+_OWN_LABELS = ("io.prefect.flow", "io.prefect.deployment", "prefecture.ahead")
+
+
+@pytest.fixture(scope="module")
+def platform(tmp_path_factory: pytest.TempPathFactory) -> Generator[Platform]:
+    """A Prefecture of its own: what waits there waits for these tests alone."""
+    with platform_up(tmp_path_factory.mktemp("ahead"), "docker") as platform:
+        yield platform
+
+
+def waiting(platform: Platform) -> list[Any]:
+    """The containers that wait for a run, and live."""
+    with engine(platform) as client:
+        found = client.containers.list(filters={"label": LABEL}, ignore_removed=True)
+        home = str(platform.home)
+        return [
+            one
+            for one in found
+            if any(home in str(mount) for mount in one.attrs["Mounts"])
+            and run_of(one.labels, [str(one.name)]) is None
+        ]
+
+
+def one_waits(platform: Platform) -> Any:
+    return wait_until(lambda: waiting(platform), 60, "a container waits")[0]
+
+
+def hand_in(platform: Platform, directory: str, **variables: Any) -> tuple[UUID, Any]:
+    """A job, and its container as it was while it was there."""
+    response = platform.create(
+        "find-primes/high",
+        parameters={"payload": {"upper_bound": 300_000_000}, "results_directory": directory},
+        job_variables=variables,
+    )
+    job = UUID(response.json()["id"])
+    (found,) = wait_until(lambda: containers_of(platform, str(job)), 60, "its container")
+    return job, found
+
+
+def test_a_job_is_served_by_the_one_that_waits_and_another_takes_its_place(
+    platform: Platform,
+) -> None:
+    waits = one_waits(platform)
+    job, found = hand_in(platform, "waited")
+    assert found.id == waits.id
+    assert found.name.endswith(str(job))
+    assert one_waits(platform).id != waits.id
+    platform.completed(job, "waited")
+    assert platform.manifest(job, "waited")["attempt"] == 1
+    wait_until(lambda: not containers_of(platform, str(job)), 60, "it is thrown away")
+
+
+def test_it_is_made_as_any_other(platform: Platform) -> None:
+    one_waits(platform)
+    first, ahead = hand_in(platform, "ahead")
+    second, cold = hand_in(platform, "cold", mem_limit="1g")
+    for job in (first, second):
+        assert platform.command("prefecture", "cancel", str(job)).returncode == 0
+    assert LABEL in ahead.labels
+    assert LABEL not in cold.labels
+
+    hosts = [one.attrs["HostConfig"] for one in (ahead, cold)]
+    assert [host.pop("Memory") for host in hosts] == [2 * 2**30, 2**30]
+    assert [host.pop("MemorySwap") for host in hosts] == [2 * 2**30, 2**30]
+    assert [host.pop("CpuShares") for host in hosts] == [1024, 0], "0 means 1024"
+    assert hosts[0] == hosts[1]
+
+    configs = [one.attrs["Config"] for one in (ahead, cold)]
+    stdin = ("AttachStdin", "OpenStdin", "StdinOnce", "Hostname", "Env", "Cmd", "Labels")
+    assert {k: v for k, v in configs[0].items() if k not in stdin} == {
+        k: v for k, v in configs[1].items() if k not in stdin
+    }
+    variables = [{e for e in c["Env"] if not e.startswith("PREFECT__")} for c in configs]
+    assert variables[0] == variables[1]
+    labels = [
+        {k: v for k, v in config["Labels"].items() if not k.startswith(_OWN_LABELS)}
+        for config in configs
+    ]
+    assert labels[0] == labels[1]
+
+
+def test_a_job_starts_cold_where_the_one_that_waited_has_died(platform: Platform) -> None:
+    with engine(platform) as client:
+        client.containers.get(one_waits(platform).id).kill()
+    job, found = hand_in(platform, "died")
+    assert found.name.endswith(str(job)) or LABEL not in found.labels
+    platform.completed(job, "died")
+
+
+def test_what_waits_ends_with_its_worker_and_is_removed_by_the_next(platform: Platform) -> None:
+    waits = one_waits(platform)
+    process = worker(platform)
+    process.kill()
+
+    def gone() -> bool:
+        with engine(platform) as client:
+            here = client.containers.list(all=True, filters={"id": waits.id}, ignore_removed=True)
+            return not here
+
+    wait_until(gone, 60, "it is removed")
+    assert one_waits(platform).id != waits.id
+
+
+def test_whose_a_container_is() -> None:
+    run = uuid4()
+    assert run_of({"io.prefect.flow-run-id": str(run)}, ["/anything"]) == run
+    assert run_of({LABEL: "yes"}, [f"/{name_of('brave-otter', run)}"]) == run
+    assert run_of({LABEL: "yes"}, ["/ahead-0123456789ab"]) is None
+    assert run_of({}, [f"/{name_of('not-ours', run)}"]) is None
+    assert run_of({LABEL: "yes"}, []) is None

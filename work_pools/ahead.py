@@ -1,0 +1,33 @@
+"""Containers that are started ahead of the job that they will serve: how they are told apart.
+
+A container's labels stay what they were when it was made, and one that is started ahead is made
+before there is a job for it. Its name can change: so it says whose it is.
+"""
+
+from collections.abc import Iterable, Mapping
+from uuid import UUID
+
+LABEL = "prefecture.ahead"
+"""On every container that was started ahead; the label of the others is RUN."""
+RUN = "io.prefect.flow-run-id"
+"""The label by which Prefect's Docker worker says which flow run a container is of."""
+
+_ID = 36  # characters of an id
+
+
+def name_of(job: str | None, run: UUID) -> str:
+    """What a container is called once it is a run's. `job`: what the engine lets one be called."""
+    return f"{job or 'job'}.{run}"
+
+
+def run_of(labels: Mapping[str, str], names: Iterable[str]) -> UUID | None:
+    """The flow run that a container is of; None where it waits for one, or is none of ours."""
+    if RUN in labels:
+        return UUID(labels[RUN])
+    if LABEL in labels:
+        for name in names:
+            try:
+                return UUID(name[-_ID:])
+            except ValueError:
+                continue  # it waits: its name is the engine's choice, or another link to it
+    return None

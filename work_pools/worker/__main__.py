@@ -1,0 +1,55 @@
+"""python -m work_pools.worker --pool docker|process --name NAME --limit N [--ahead N]"""
+
+import argparse
+import asyncio
+import os
+from functools import partial
+
+from prefect.logging.configuration import setup_logging
+from prefect.settings import (
+    PREFECT_WORKER_HEARTBEAT_SECONDS,
+    PREFECT_WORKER_PREFETCH_SECONDS,
+)
+from prefect.utilities.processutils import setup_signal_handlers_worker
+
+from tasks.contracts import Pool
+from work_pools.worker.workers import PromptDockerWorker, PromptProcessWorker
+
+_say = partial(print, flush=True)
+
+
+async def work(pool: Pool, name: str, limit: int, ahead: int) -> None:
+    """Serve a pool until SIGTERM or SIGINT, as `prefect worker start` would."""
+    make = PromptProcessWorker
+    if pool is Pool.DOCKER:
+        make = partial(PromptDockerWorker, ahead=ahead)
+    worker = make(
+        work_pool_name=pool,
+        name=name,
+        limit=limit,
+        prefetch_seconds=PREFECT_WORKER_PREFETCH_SECONDS.value(),
+        heartbeat_interval_seconds=int(PREFECT_WORKER_HEARTBEAT_SECONDS.value()),
+        create_pool_if_not_found=False,
+    )
+    await worker.start(printer=_say)
+
+
+def main() -> None:
+    """Read the command line, and work."""
+    parser = argparse.ArgumentParser(prog="python -m work_pools.worker")
+    parser.add_argument("--pool", type=Pool, choices=list(Pool), required=True)
+    parser.add_argument("--name", required=True)
+    parser.add_argument("--limit", type=int, required=True, help="jobs at once")
+    parser.add_argument("--ahead", type=int, default=0, help="containers started ahead")
+    given = parser.parse_args()
+    setup_logging()
+    # The first signal lets the jobs that run come to their ends; the second ends the worker.
+    setup_signal_handlers_worker(os.getpid(), "the worker", _say)
+    try:
+        asyncio.run(work(given.pool, given.name, given.limit, given.ahead))
+    except (asyncio.CancelledError, KeyboardInterrupt):
+        _say(f"Worker {given.name!r} stopped!")
+
+
+if __name__ == "__main__":
+    main()

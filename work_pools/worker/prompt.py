@@ -1,0 +1,79 @@
+"""A worker that looks for runs when there may be one, and not only each so often."""
+
+import asyncio
+import contextlib
+import logging
+from typing import TYPE_CHECKING, Any
+
+import httpx
+from prefect.client.schemas.objects import FlowRun
+from prefect.events.clients import get_events_subscriber
+from prefect.events.filters import EventFilter, EventNameFilter
+from prefect.workers.base import BaseWorker
+
+if TYPE_CHECKING:
+    _Base = BaseWorker[Any, Any, Any]
+else:
+    _Base = object
+
+_DUE = EventFilter(event=EventNameFilter(name=["prefect.flow-run.Scheduled"]))
+_APART = 0.05  # seconds between two looks that are asked for
+_AGAIN = 5.0  # seconds before events are asked for again
+_log = logging.getLogger(__name__)
+
+
+class Prompt(_Base):
+    """Makes any of Prefect's workers look at once when a run is handed in or a slot is free.
+
+    What it does not hear of, it finds as before, at its next look.
+    """
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._asked = asyncio.Event()
+        self._one_look = asyncio.Lock()
+        self._beside: list[asyncio.Task[None]] = []
+
+    async def setup(self) -> None:
+        """See BaseWorker."""
+        await super().setup()
+        self._beside = [asyncio.create_task(each) for each in (self._look(), self._listen())]
+
+    async def teardown(self, *exc_info: Any) -> None:
+        """See BaseWorker."""
+        for task in self._beside:
+            task.cancel()
+        await asyncio.gather(*self._beside, return_exceptions=True)
+        await super().teardown(*exc_info)
+
+    async def get_and_submit_flow_runs(self) -> list[FlowRun]:
+        """See BaseWorker. One look at a time: two would see the same runs."""
+        async with self._one_look:
+            return await super().get_and_submit_flow_runs()
+
+    async def run(self, *args: Any, **kwargs: Any) -> Any:
+        """See BaseWorker."""
+        try:
+            return await super().run(*args, **kwargs)  # pyright: ignore[reportAbstractUsage]
+        finally:
+            self._asked.set()  # the slot is free before anything else can happen
+
+    async def _look(self) -> None:
+        while True:
+            await self._asked.wait()
+            self._asked.clear()
+            if self.limiter.available_tokens:
+                with contextlib.suppress(httpx.HTTPError):  # the next look of its own says so
+                    await self.get_and_submit_flow_runs()
+            await asyncio.sleep(_APART)
+
+    async def _listen(self) -> None:
+        while True:
+            try:
+                async with get_events_subscriber(filter=_DUE) as subscriber:
+                    self._asked.set()  # for what happened before
+                    async for _ in subscriber:
+                        self._asked.set()
+            except Exception as error:  # noqa: BLE001  # a websocket breaks in many ways; the polls go on
+                _log.info("events come again soon: %s", error)
+            await asyncio.sleep(_AGAIN)
