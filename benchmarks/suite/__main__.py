@@ -17,7 +17,17 @@ from pathlib import Path
 
 from benchmarks.suite import after, compute, machine, submissions
 from benchmarks.suite.report import FLOOR, OURS, Row, save, table
-from benchmarks.suite.sides import SLOTS, TREE, Side, celery, floor, ours, stock
+from benchmarks.suite.sides import (
+    COLD,
+    COLD_VARIABLES,
+    SLOTS,
+    TREE,
+    Side,
+    celery,
+    floor,
+    ours,
+    stock,
+)
 from benchmarks.suite.starts import drains, starts
 from tests.support.platform import platform_up
 
@@ -67,6 +77,7 @@ def _of_pool(home: Path, pool: str, given: argparse.Namespace) -> list[Row]:
         image = template["job_configuration"].get("image", "")
         sides: dict[str, Side] = {
             OURS: own,
+            **({COLD: ours(up, **COLD_VARIABLES)} if pool == "docker" else {}),
             "stock": stack.enter_context(stock(home / "stock", pool, image)),
             FLOOR: floor(pool, image),
         }
@@ -79,7 +90,7 @@ def _of_pool(home: Path, pool: str, given: argparse.Namespace) -> list[Row]:
         if "f" in given.only:
             rows.append(after.notified(up, own, given.rounds))
         if "h" in given.only and pool == "docker":
-            rows.append(after.crashed(own, given.rounds, pool))
+            rows.append(after.crashed(up, own, given.rounds))
     return rows
 
 

@@ -16,6 +16,7 @@ from deployments.notifications.ledger import keep_subscribers
 from deployments.notifications.subscribers import Subscriber
 from tasks.settings import Settings
 from tests.support.blocks import save_secret
+from tests.support.containers import containers_of
 from tests.support.platform import Platform
 from tests.support.receiver import receiver
 
@@ -45,7 +46,7 @@ async def _tell(platform: Platform, url: str) -> None:
     await keep_subscribers(Settings(home=platform.home), [subscriber])
 
 
-def crashed(ours: PrefectSide, rounds: int, pool: str) -> Row:
+def crashed(platform: Platform, ours: PrefectSide, rounds: int) -> Row:
     """h: from the death of a job's container to the Running of its next attempt."""
     found: list[float] = []
     client = docker.from_env()
@@ -53,15 +54,15 @@ def crashed(ours: PrefectSide, rounds: int, pool: str) -> Row:
     for _ in range(rounds):
         run = ours.server.make(ours.deployment, parameters)
         ours.server.wait("Running", lambda r=run: _state(ours.server, r) == "RUNNING")
-        (container,) = client.containers.list(filters={"label": f"io.prefect.flow-run-id={run}"})
-        container.kill()
+        (found_there,) = containers_of(platform, run)
+        client.containers.get(found_there.id).kill()
         died = time.time()
         second = ours.server.wait("another attempt", lambda r=run: _successor(ours.server, r))
         ours.server.wait("Running again", lambda s=second: _state(ours.server, s) == "RUNNING")
         found.append(time.time() - died)
         _cancel(ours.server, second)
     client.close()
-    return Row("h", f"crash to the next attempt Running, {pool}", "s", {OURS: found})
+    return Row("h", f"crash to the next attempt Running, {platform.pool}", "s", {OURS: found})
 
 
 def _state(server: Server, run: str) -> str:

@@ -53,11 +53,13 @@ class Server:
         body = {"parameters": dict(parameters), "job_variables": variables}
         return str(self.ask("POST", f"/deployments/{deployment}/create_flow_run", body)["id"])
 
-    def make_many(self, deployment: str, parameters: Sequence[Mapping[str, Any]]) -> list[str]:
+    def make_many(
+        self, deployment: str, parameters: Sequence[Mapping[str, Any]], **variables: Any
+    ) -> list[str]:
         """Runs of a deployment, four requests at a time."""
 
         def make(one: Mapping[str, Any]) -> str:
-            return self.make(deployment, one)
+            return self.make(deployment, one, **variables)
 
         with ThreadPoolExecutor(4) as pool:
             return list(pool.map(make, parameters))

@@ -10,7 +10,7 @@ import time
 from collections.abc import Generator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from shutil import which
 from typing import Any, Protocol
@@ -25,6 +25,9 @@ TREE = Path(__file__).parents[2]
 _POLL = "1"  # seconds; a tenth of a stock worker's default
 _IMPORTS = "import prefect.engine, prefect.flow_engine, prefect.flows"
 _BOUND = 10
+COLD = "prefecture, cold"
+COLD_VARIABLES = {"mem_limit": "2047m"}
+"""With limits of its own, a run finds no container that was started ahead."""
 
 # What all of them run: primes up to 10, into a file.
 _FLOW = """
@@ -78,17 +81,20 @@ class PrefectSide:
     pool: str
     deployment: str
     parameters: dict[str, Any]
+    variables: dict[str, Any] = field(default_factory=dict[str, Any])
+    """Job variables of each run."""
 
     def start(self) -> float:
         """See Side."""
         began = time.time()
-        run = self.server.make(self.deployment, self.parameters)
+        run = self.server.make(self.deployment, self.parameters, **self.variables)
         return self.server.ended([run])[0].running - began
 
     def drain(self, jobs: int) -> tuple[float, list[Times]]:
         """See Side."""
         self.server.ask("PATCH", f"/work_pools/{self.pool}", {"is_paused": True})
-        runs = self.server.make_many(self.deployment, [self.parameters] * jobs)
+        made = [self.parameters] * jobs
+        runs = self.server.make_many(self.deployment, made, **self.variables)
         began = time.time()
         self.server.ask("PATCH", f"/work_pools/{self.pool}", {"is_paused": False})
         times = self.server.ended(runs)
@@ -116,11 +122,11 @@ class Commands:
         return time.perf_counter() - began, []
 
 
-def ours(platform: Platform) -> PrefectSide:
-    """`prefecture up`, as it comes."""
+def ours(platform: Platform, **variables: Any) -> PrefectSide:
+    """`prefecture up`, as it comes; with job variables, where a run asks for its own."""
     parameters = {"payload": {"upper_bound": _BOUND}, "results_directory": "bench"}
     deployment = platform.deployment("find-primes/high")
-    return PrefectSide(Server(platform.api), platform.pool, deployment, parameters)
+    return PrefectSide(Server(platform.api), platform.pool, deployment, parameters, variables)
 
 
 @contextmanager
