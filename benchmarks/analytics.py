@@ -7,10 +7,12 @@ Made-up attempts, 1,000 an hour, of four tasks in three queues; one in ten crash
 1. Counting every minute, hour, day, week and month in one go from the same rows: what tasks/history
    does with polars, duckdb, and SQLite in plain SQL (counts and means; it has no percentiles). Ours
    reads the percentiles of days and longer off merged spreads, duckdb computes them from the rows.
-2. Writing into the tables, in batches of 1,000, every period kept up to date with each batch.
-3. A pass over 1,000 new attempts, with so many stored.
+2. Writing into the tables, in batches of 1,000, every period kept up to date with each batch; of
+   more than 100,000 the last 100,000 are timed.
+3. A pass over 1,000 new attempts, with so many stored: all of it but the reading from the server.
 
-The median of some rounds, peers in turn, in one process.
+The median of some rounds, peers in turn, in one process. What reading them from a Prefect server
+costs is in benchmarks/reading_history.py.
 """
 
 import argparse
@@ -21,8 +23,9 @@ import statistics
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from datetime import UTC, datetime, timedelta
+from itertools import islice
 from pathlib import Path
 from typing import Any
 from uuid import UUID
@@ -30,10 +33,9 @@ from uuid import UUID
 import duckdb
 import polars as pl
 
-from tasks.history import aggregate
-from tasks.history.database import open_history
+from tasks.history import aggregate, store
+from tasks.history.database import History, open_history
 from tasks.history.settling import Row
-from tasks.history.store import put
 from tasks.settings import Settings
 
 TASKS = ("compress-images", "convert-images", "find-primes", "average-files")
@@ -41,6 +43,8 @@ QUEUES = ("high", "normal", "low")
 BEGIN = datetime(2026, 1, 1, tzinfo=UTC)
 AN_HOUR = 1000
 BATCH = 1000
+TIMED = 100_000  # of the writes: the first of a million are there to be in the way
+MANY = 20_000
 PERIODS = ("minute", "hour", "day", "week", "month")
 
 DUCKDB = """
@@ -129,8 +133,19 @@ def attempts(count: int, begin: datetime = BEGIN, seed: int = 1) -> Iterator[Row
         number = number + 1 if state == "CRASHED" else 1
 
 
-def frame(rows: Sequence[Row]) -> pl.DataFrame:
+def batches(rows: Iterable[Row], size: int) -> Iterator[list[Row]]:
+    """Some at a time: a million at once are gigabytes."""
+    rest = iter(rows)
+    while batch := list(islice(rest, size)):
+        yield batch
+
+
+def frame(rows: Iterable[Row]) -> pl.DataFrame:
     """What counting is given."""
+    return pl.concat(map(_frame, batches(rows, MANY))).rechunk()
+
+
+def _frame(rows: Sequence[Row]) -> pl.DataFrame:
     decided = [None if row["state"] == "CRASHED" else row["number"] for row in rows]
     columns: dict[str, list[Any]] = {
         name: [_plain(row[name]) for row in rows]
@@ -191,9 +206,9 @@ def measure(works: dict[str, Callable[[], Any]], rounds: int) -> dict[str, float
     return {name: statistics.median(each) for name, each in times.items()}
 
 
-def count(rows: Sequence[Row], rounds: int) -> None:
+def count(size: int, rounds: int) -> None:
     """Part 1."""
-    data = frame(rows)
+    data = frame(attempts(size))
     check(data)
     database = sqlite3.connect(":memory:")
     columns = list(aggregate.ATTEMPTS)[:-2]
@@ -211,29 +226,51 @@ def count(rows: Sequence[Row], rounds: int) -> None:
     found = measure(works, rounds)
     for name, seconds in found.items():
         ratio = seconds / found["ours"]
-        print(f"  {name:24} {seconds:8.3f} s {len(rows) / seconds:12,.0f} rows/s {ratio:6.2f} x")
+        print(f"  {name:24} {seconds:8.3f} s {size / seconds:12,.0f} rows/s {ratio:6.2f} x")
     database.close()
 
 
-def write(rows: Sequence[Row], rounds: int) -> None:
-    """Parts 2 and 3."""
+def write(size: int, rounds: int) -> float:
+    """Parts 2 and 3. Returns the seconds of a pass."""
+    rows, timed = attempts(size), min(size, TIMED)
     with tempfile.TemporaryDirectory() as folder, open_history(Settings(home=Path(folder))) as it:
         it.migrate()
-        begun = time.perf_counter()
-        for start in range(0, len(rows), BATCH):
+        for batch in batches(islice(rows, size - timed), MANY):
             with it.writing() as connection:
-                put(connection, rows[start : start + BATCH], {})
-        seconds = time.perf_counter() - begun
-        print(f"  into the tables          {seconds:8.1f} s {len(rows) / seconds:12,.0f} rows/s")
-        times: list[float] = []
-        for number in range(2 * rounds + 1):
-            after = BEGIN + timedelta(hours=(len(rows) + number * BATCH) / AN_HOUR)
-            new = list(attempts(BATCH, after, seed=100 + number))
+                store.put(connection, batch, {})
+        seconds = 0.0
+        for batch in batches(rows, BATCH):
             begun = time.perf_counter()
             with it.writing() as connection:
-                put(connection, new, {"ended": new[-1]["ended"]})
+                store.put(connection, batch, {})
+            seconds += time.perf_counter() - begun
+        print(f"  into the tables          {seconds:8.1f} s {timed / seconds:12,.0f} rows/s")
+        times: list[float] = []
+        for number in range(2 * rounds + 1):
+            after = BEGIN + timedelta(hours=(size + number * BATCH) / AN_HOUR)
+            new = list(attempts(BATCH, after, seed=100 + number))
+            begun = time.perf_counter()
+            run_a_pass(it, new)
             times.append(time.perf_counter() - begun)
-        print(f"  a pass over {BATCH:,} new    {statistics.median(times):8.3f} s")
+        a_pass = statistics.median(times)
+        print(f"  a pass over {BATCH:,} new    {a_pass:8.3f} s")
+    return a_pass
+
+
+def run_a_pass(history: History, new: Sequence[Row]) -> None:
+    """What aggregate-history does with what it has read."""
+    now: datetime = new[-1]["ended"]
+    with history.writing() as connection:
+        wanted = store.newer(connection, {row["flow_run"]: row["updated"] for row in new})
+        assert len(wanted) == len(new)
+    with history.writing() as connection:
+        store.put(connection, new, {"ended": now})
+    with history.writing() as connection:
+        store.mark_checked(connection, store.open_attempts(connection, 200), now)
+    counts = {"pending": 0, "running": 0, "oldest_wait": 0.0}
+    with history.writing() as connection:
+        store.put_backlog(connection, [{"taken": now, "queue": queue} | counts for queue in QUEUES])
+        store.forget(connection, BEGIN)
 
 
 def _plain(value: Any) -> Any:
@@ -246,11 +283,14 @@ def main(arguments: Sequence[str]) -> None:
     parser.add_argument("--sizes", type=int, nargs="+", default=[10_000, 100_000, 1_000_000])
     parser.add_argument("--rounds", type=int, default=3)
     given = parser.parse_args(arguments)
+    passes: dict[int, float] = {}
     for size in given.sizes:
-        rows = list(attempts(size))
         print(f"{size:,} attempts")
-        count(rows, given.rounds)
-        write(rows, given.rounds)
+        count(size, given.rounds)
+        passes[size] = write(size, given.rounds)
+    least, most = min(passes), max(passes)
+    ratio = passes[most] / passes[least]
+    print(f"a pass with {most:,} stored takes {ratio:.2f} times as long as with {least:,}")
 
 
 if __name__ == "__main__":

@@ -92,7 +92,7 @@ def apply(*, pool: Pool | None = None) -> None:
 
     async def put() -> int:
         async with connect():
-            return await apply_all(chosen, settings, server_api(), image)
+            return await apply_all(chosen, settings, image)
 
     say(f"{asyncio.run(put())} deployments on pool {chosen} at {server_api()}")
 

@@ -111,7 +111,7 @@ async def running(
             await server.start()
             await _until_healthy(server, api_url)
             undo.enter_context(temporary_settings({PREFECT_API_URL: api_url}))
-            count = await apply(pool, settings, api_url, image, say)
+            count = await apply(pool, settings, image, say)
             async with get_client() as client:
                 await scale(client, pool, slots if most else None)
             if all([await put_back(settings, last, say) for last in unsettled]):

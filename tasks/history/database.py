@@ -7,9 +7,10 @@ from contextlib import contextmanager
 from sqlalchemy import URL, Connection, Engine, create_engine, event, inspect, make_url, text
 from sqlalchemy.engine.interfaces import DBAPIConnection
 from sqlalchemy.exc import ArgumentError, DBAPIError, SQLAlchemyError
+from sqlalchemy.pool import NullPool
 
 from tasks.errors import OperatorError, in_short
-from tasks.history.tables import SCHEMA
+from tasks.history.tables import SCHEMAS
 from tasks.settings import Settings
 
 _BUSY = 30.0  # seconds to wait for another writer
@@ -46,12 +47,13 @@ class History:
         """Make the tables, or bring them up to date. Raises OperatorError where they are newer."""
         with self._told(), self._engine.connect() as connection:
             found = _schema(connection.execution_options(looks=True))
-        if found == SCHEMA:
+        if found == SCHEMAS[-1]:
             return
         with self.writing() as connection:
-            if _schema(connection) == SCHEMA:
+            found = _schema(connection)
+            if found == SCHEMAS[-1]:
                 return  # another was first
-            self._refuse_newer(_schema(connection))
+            self._refuse_unknown(found)
             # Heavy, and wanted once in a database's life.
             from tasks.history.migrations.upgrade import upgrade
 
@@ -64,18 +66,19 @@ class History:
                 f"there is no run history in {self._place} yet: aggregate-history makes it in its "
                 "first pass, a minute after `prefecture up`"
             )
-        self._refuse_newer(found)
-        if found != SCHEMA:
+        self._refuse_unknown(found)
+        if found != SCHEMAS[-1]:
             raise OperatorError(
                 f"the run history in {self._place} has the older schema {found}: the next pass of "
                 "aggregate-history brings it up to date"
             )
 
-    def _refuse_newer(self, found: str | None) -> None:
-        if found is not None and found > SCHEMA:
+    def _refuse_unknown(self, found: str | None) -> None:
+        # Newer than this code; or of another program's tables, such as Prefect's own.
+        if found is not None and found not in SCHEMAS:
             raise OperatorError(
                 f"the run history in {self._place} has the schema {found}, and this code knows "
-                f"{SCHEMA} at most: {_UPDATE}"
+                f"{SCHEMAS[-1]} at most: {_UPDATE}"
             )
 
     @contextmanager
@@ -97,7 +100,11 @@ def open_history(settings: Settings) -> Generator[History]:
     url = _address(settings)
     if url.get_backend_name() == "sqlite" and url.database:
         settings.home.mkdir(parents=True, exist_ok=True)
-    engine = create_engine(url, connect_args=_connect_args(url), pool_pre_ping=True)
+    # MySQL's lock is of the connection, which must end with the transaction, and not go back into
+    # a pool with the lock on it.
+    pool = NullPool if url.get_backend_name() == "mysql" else None
+    arguments = _connect_args(url)
+    engine = create_engine(url, connect_args=arguments, pool_pre_ping=True, poolclass=pool)
     if url.get_backend_name() == "sqlite":
         event.listen(engine, "connect", _prepare)
         event.listen(engine, "begin", _begin)
@@ -156,8 +163,10 @@ def _alone(connection: Connection) -> None:
         case "postgresql":
             connection.execute(text(f"SELECT pg_advisory_xact_lock({_LOCK})"))
         case "mysql" | "mariadb":
-            # Not of the transaction, as MySQL has none such: of the connection, which is closed.
-            got = connection.execute(text(f"SELECT GET_LOCK('prefecture-{_LOCK}', {int(_BUSY)})"))
+            # Not of the transaction, as MySQL has none such: of the connection. It is the server's,
+            # of all databases, and has 64 letters at most: hence the digest of the one's name.
+            name = f"SHA1(CONCAT('prefecture-{_LOCK} ', DATABASE()))"
+            got = connection.execute(text(f"SELECT GET_LOCK({name}, {int(_BUSY)})"))
             if got.scalar() != 1:
                 raise OperatorError("another writes the run history, for too long: try again")
         case _:

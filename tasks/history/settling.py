@@ -6,7 +6,6 @@ from typing import Any
 Row = dict[str, Any]
 """A row of a table, by its columns' names."""
 
-FINAL = frozenset({"COMPLETED", "FAILED", "CRASHED", "CANCELLED", "DELETED"})
 _OUTCOMES = {
     "COMPLETED": "completed",
     "FAILED": "failed",

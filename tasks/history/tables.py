@@ -21,8 +21,8 @@ from sqlalchemy.dialects.mysql import DATETIME, LONGTEXT
 from sqlalchemy.types import TypeEngine
 from sqlmodel import Field, SQLModel
 
-SCHEMA = "0001"
-"""The schema that this code knows: the newest of the migrations."""
+SCHEMAS = ("0001",)
+"""The schemas that this code knows, one for each migration: the last is the one it works with."""
 ALL = "all"
 """In the place of a task's name: every task together."""
 EVER = "ever"

@@ -4,12 +4,14 @@ import os
 import secrets
 import tempfile
 from collections.abc import Generator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 from uuid import UUID
 
 from tasks.contracts import Manifest, PublishedFile
+from tasks.errors import CorruptResult
 from tasks.results import local
 from tasks.results.parts import FOLDER, LocalParts
 
@@ -132,6 +134,15 @@ class LocalRoot:
         folder = local.find(self.root, job)
         return None if folder is None else _read(folder)
 
+    def remove_old(self, directory: str, task: str, before: datetime) -> int:
+        """Each is gone at once, by a rename, and then emptied."""
+        gone = 0
+        with local.writing(self.root):
+            for path in (self.root / directory).glob(f"*/{local.MANIFEST}"):
+                with suppress(FileNotFoundError, CorruptResult):  # by another; no one knows whose
+                    gone += self._remove(path.parent, task, before)
+        return gone
+
     def check(self) -> None:
         """Write a file that is gone at once."""
         folder = self.root / local.STAGING
@@ -140,6 +151,19 @@ class LocalRoot:
                 file.write(b"x")
         except OSError as error:
             raise local.unwritable(folder, error) from error
+
+    def _remove(self, folder: Path, task: str, before: datetime) -> bool:
+        # The manifest's own age first: to read every one, each time, would be slow.
+        age = (folder / local.MANIFEST).stat().st_mtime
+        if folder.is_symlink() or age >= before.timestamp():
+            return False
+        manifest = local.read_manifest(folder)
+        if manifest.task != task or manifest.published >= before:
+            return False
+        away = f"{manifest.job}.{manifest.flow_run}.{secrets.token_hex(4)}"
+        folder.rename(self.root / local.STAGING / away)
+        local.discard(self.root / local.STAGING / away)
+        return True
 
 
 def _read(folder: Path) -> LocalResult:

@@ -6,6 +6,7 @@ refuses.
 """
 
 from contextlib import AbstractContextManager
+from datetime import datetime
 from pathlib import Path
 from typing import Protocol
 from uuid import UUID
@@ -141,6 +142,10 @@ class ResultsRoot(Protocol):
 
     def search(self, job: UUID) -> Result | None:
         """The same in whichever directory: slow. Raises CorruptResult."""
+        ...
+
+    def remove_old(self, directory: str, task: str, before: datetime) -> int:
+        """Remove what a task has published in a directory before a moment. Returns how many."""
         ...
 
     def check(self) -> None:

@@ -14,23 +14,32 @@ import logging
 import secrets
 import shutil
 from collections.abc import Callable, Generator, Iterable
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from datetime import datetime
 from pathlib import Path
 from threading import Lock
 from typing import TYPE_CHECKING
 from uuid import UUID
 
 from tasks.contracts import S3Address
-from tasks.errors import PrefectureError, StageDiscarded
+from tasks.errors import CorruptResult, PrefectureError, StageDiscarded
 from tasks.results import local
 from tasks.results.parts import S3Parts
-from tasks.results.s3_result import S3Result, keys, read_manifest, reading, writing
+from tasks.results.s3_result import (
+    S3Result,
+    dated_keys,
+    keys,
+    read_manifest,
+    reading,
+    writing,
+)
 from tasks.results.s3_stage import STORED, S3Stage, is_on_its_way, parts_of
 from tasks.storage.faults import error_code, s3_errors
 
 if TYPE_CHECKING:
     from mypy_boto3_s3.client import S3Client
 
+_MANIFEST = f"/{local.MANIFEST}"
 _PROBE = ".prefecture-can-write"
 _NO_UPLOADS = ("NoSuchUpload", "NotImplemented")  # of stores that have, or list, none
 _log = logging.getLogger(__name__)
@@ -117,6 +126,24 @@ class S3Root:
                         S3Address(self._address.bucket, key.removesuffix(f"/{local.MANIFEST}"))
                     )
         return None
+
+    def remove_old(self, directory: str, task: str, before: datetime) -> int:
+        """Of each the manifest first: without it, nothing is a result."""
+        gone = 0
+        with reading(str(self._address)):
+            listed = dated_keys(self.client, self._address.bucket, self._address.key(directory, ""))
+            old = [key for key, at in listed if at < before and key.endswith(_MANIFEST)]
+        for key in old:
+            place = S3Address(self._address.bucket, key.removesuffix(_MANIFEST))
+            with suppress(CorruptResult):  # whose it is, nobody knows
+                manifest = read_manifest(self.client, place)
+                if manifest is None or manifest.task != task or manifest.published >= before:
+                    continue
+                with writing(str(place)):
+                    self.client.delete_object(Bucket=place.bucket, Key=key)
+                    self._delete(place.key(""))
+                gone += 1
+        return gone
 
     def check(self) -> None:
         """Write an empty object, always the same."""

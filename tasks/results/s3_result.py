@@ -5,6 +5,7 @@ from collections.abc import Callable, Generator, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -148,9 +149,15 @@ def read_manifest(client: "S3Client", place: S3Address) -> Manifest | None:
 
 def keys(client: "S3Client", bucket: str, prefix: str) -> Iterator[str]:
     """Every key that begins so, page by page."""
+    return (key for key, _ in dated_keys(client, bucket, prefix))
+
+
+def dated_keys(client: "S3Client", bucket: str, prefix: str) -> Iterator[tuple[str, datetime]]:
+    """The same, and when each was written."""
     pages = client.get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=prefix)
     for page in pages:
-        yield from (item.get("Key", "") for item in page.get("Contents", []))
+        for item in page.get("Contents", []):
+            yield item.get("Key", ""), item.get("LastModified", datetime.now(UTC))
 
 
 @contextmanager

@@ -170,8 +170,8 @@ class Settings(BaseSettings):
         default=90,
         ge=1,
         le=36_500,
-        description="Days that single attempts, jobs and backlogs are kept in the run history; "
-        "what was counted of them is kept for ever.",
+        description="Days that single attempts, jobs and backlogs are kept in the run history, and "
+        "usage reports; what was counted is kept for ever.",
     )
     slots: int | None = Field(
         default=None,

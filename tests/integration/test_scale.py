@@ -9,11 +9,13 @@ from tests.support.platform import Platform, platform_up, wait_until
 
 LONG = {"generate": {"files": 10_000, "numbers": 1_000_000}}  # minutes, unless it is cancelled
 SHORT = {"upper_bound": 10}
+LIGHT = {"PREFECTURE_CPUS": "1"}  # three long jobs leave something to those who command them
 
 
 @pytest.fixture(scope="module")
 def elastic(tmp_path_factory: pytest.TempPathFactory) -> Generator[Platform]:
-    with platform_up(tmp_path_factory.mktemp("elastic"), "process", slots=1, most=3) as platform:
+    home = tmp_path_factory.mktemp("elastic")
+    with platform_up(home, "process", slots=1, most=3, settings=LIGHT) as platform:
         yield platform
 
 

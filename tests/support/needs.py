@@ -40,6 +40,14 @@ def need_postgres() -> Path:
     return found[-1].parent
 
 
+def need_mariadb() -> str:
+    """Debian's MariaDB. Returns the server's program; the one that makes its tables is on PATH."""
+    program = shutil.which("mariadbd", path=_every_path())
+    if program is None or shutil.which("mariadb-install-db") is None:
+        _missing("no MariaDB: apt-get install mariadb-server-core mariadb-client-core")
+    return program
+
+
 def need_namespaces() -> None:
     """The right to make user and mount namespaces, for file systems of a test's own."""
     unshare = shutil.which("unshare")
@@ -51,8 +59,7 @@ def need_namespaces() -> None:
 def need_engine_of_our_own() -> str:
     """The right to start a second Docker engine, which a test may stop. Returns its program."""
     need_docker()
-    # In folders that not every user's PATH has.
-    folders = f"{os.environ.get('PATH', '')}:/usr/sbin:/usr/local/sbin:/sbin"
+    folders = _every_path()
     program = shutil.which("dockerd", path=folders)
     if os.geteuid() or program is None or shutil.which("ip", path=folders) is None:
         _missing("a Docker engine of the test's own needs root, dockerd and ip: run as root")
@@ -72,6 +79,11 @@ def need_mounts() -> None:
     tried = ["unshare", "--mount", "true"]
     if os.geteuid() or subprocess.run(tried, capture_output=True, check=False).returncode:
         _missing("a disk of the test's own needs the right to mount: run as root")
+
+
+def _every_path() -> str:
+    """PATH, with the folders that not every user's has."""
+    return f"{os.environ.get('PATH', '')}:/usr/sbin:/usr/local/sbin:/sbin"
 
 
 def _missing(what: str) -> NoReturn:

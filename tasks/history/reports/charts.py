@@ -121,6 +121,10 @@ def storage(published: pl.DataFrame, period: str) -> str:
 
 
 _MARKS = [0.01, 0.1, 1, 10, 60, 600, 3600, 36_000, 360_000]  # seconds
+_HOURS = "[utcFormat(datum.value, '%H:%M'), utcFormat(datum.value, '%d %b')]"
+_DATES = (
+    "utchours(datum.value) ? '' : [utcFormat(datum.value, '%d %b'), utcFormat(datum.value, '%Y')]"
+)
 _POINT = {"size": 28, "filled": True}
 _SECONDS = (
     "datum.value >= 3600 ? format(datum.value / 3600, '~g') + ' h' : "
@@ -131,8 +135,10 @@ _SECONDS = (
 
 
 def _time(period: str) -> Any:
-    form = "%d %b %H:%M" if period == "hour" else "%d %b"
-    axis = alt.Axis(format=form, tickCount=5, labelOverlap=True, labelFlush=True)
+    # In two lines, as a reader's font may be wider than the one that this is drawn with; and no day
+    # twice.
+    form = _HOURS if period == "hour" else _DATES
+    axis = alt.Axis(labelExpr=form, tickCount=5, labelOverlap=True)
     # A band of its own for each hour or day: UTC, whatever zone this is drawn in.
     return alt.X("start:T", title=None, scale=alt.Scale(type="utc"), axis=axis)
 

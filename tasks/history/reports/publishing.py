@@ -1,6 +1,7 @@
 """A usage report of the last days, made and published."""
 
 import asyncio
+import functools
 import shutil
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -12,7 +13,7 @@ from tasks.history.database import open_history
 from tasks.history.questions import Answer, Question, ask, read_attempts
 from tasks.history.reports.page import Report, make_report
 from tasks.history.reports.showing import show
-from tasks.job import open_job
+from tasks.job import off_the_loop, open_job
 from tasks.settings import Settings
 
 DIRECTORY = "reports"
@@ -24,15 +25,22 @@ _FILE = "report.html"
 
 
 async def publish_report(client: PrefectClient, settings: Settings, days: int) -> Receipt:
-    """Make it, publish it like any result, and show it in the UI. Raises OperatorError where there
-    is no history."""
+    """Make it, publish it like any result, show it in the UI, and remove those that are too old.
+
+    Raises OperatorError where there is no history.
+    """
     report, answer = await asyncio.to_thread(_make, settings, days)
     async with open_job(DIRECTORY) as job:
         (job.stage.files / _FILE).write_text(report.html)
         receipt = await job.publish(report.summary, f"The last {days} days, to read in a browser.")
+        task, root = job.task, job.results
     if isinstance(settings.results, Path):
         _link(settings.results / DIRECTORY, str(receipt.job))
     await show(client, report, answer)
+    # Last: the newest is linked by now, and stands.
+    before = datetime.now(UTC) - timedelta(days=settings.history_days)
+    old = functools.partial(root.remove_old, DIRECTORY, task, before)
+    await off_the_loop(root, "remove old reports", old)
     return receipt
 
 

@@ -69,6 +69,7 @@ def events_of(drill: Drill) -> Counter[str]:
     return Counter(_TOLD[name] for name in found.values())
 
 
+@pytest.mark.timeout(1800)  # for 200 on a slow machine
 @pytest.mark.parametrize("jobs", [10, long(200)])
 def test_totals_equal_the_events(
     process_trials: Platform, check: Check, tmp_path: Path, jobs: int

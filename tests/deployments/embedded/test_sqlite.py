@@ -1,4 +1,4 @@
-"""A statement that SQLite refuses holds up nobody else in the server's event loop."""
+"""Writers take turns, and a statement that SQLite refuses holds up nobody else in the server."""
 
 import asyncio
 import gc
@@ -47,3 +47,34 @@ async def test_garbage_of_a_refused_statement_waits_for_no_other(tmp_path: Path)
         await engine.dispose()
     assert other.execute("SELECT note FROM notes").fetchall() == [("written",)]
     other.close()
+
+
+async def test_transactions_that_read_first_and_write_later_take_turns(tmp_path: Path) -> None:
+    # As Prefect has them: it begins each itself, and DEFERRED, where it means to write.
+    engine = create_async_engine(address(str(tmp_path / "prefect.db")))
+    begun, written = list[int](), asyncio.Event()
+
+    async def count_and_add(number: int) -> None:
+        async with engine.connect() as connection:
+            await connection.exec_driver_sql("PRAGMA busy_timeout = 5000")
+            await connection.exec_driver_sql("BEGIN DEFERRED")
+            begun.append(number)
+            count = (await connection.execute(text("SELECT count(*) FROM notes"))).scalar_one()
+            if len(begun) == 1:
+                # The other has its chance to read the same, and then could not write any more.
+                await asyncio.wait({asyncio.create_task(written.wait())}, timeout=0.3)
+            await connection.execute(text(f"INSERT INTO notes VALUES ({count})"))
+            await connection.exec_driver_sql("COMMIT")
+            written.set()
+
+    try:
+        async with engine.connect() as connection:
+            await connection.exec_driver_sql("PRAGMA journal_mode = WAL")
+            await connection.exec_driver_sql("CREATE TABLE notes (note INTEGER)")
+            await connection.commit()
+        await asyncio.gather(*map(count_and_add, range(2)))
+        async with engine.connect() as connection:
+            notes = (await connection.execute(text("SELECT note FROM notes"))).scalars().all()
+    finally:
+        await engine.dispose()
+    assert notes == [0, 1]

@@ -1,6 +1,7 @@
 """The history kept by its own flows, on the platform's own pool, beside jobs that run."""
 
 import json
+import os
 import sqlite3
 from collections.abc import AsyncGenerator, Generator
 from contextlib import asynccontextmanager, closing
@@ -100,10 +101,16 @@ def test_stats(kept: tuple[Platform, list[UUID]]) -> None:
 
 def test_report(kept: tuple[Platform, list[UUID]]) -> None:
     platform, _ = kept
-    runs = [run_now(platform, REPORT, days=3) for _ in range(2)]
-    assert [run["state_type"] for run in runs] == ["COMPLETED"] * 2, runs
     newest = platform.results / "reports" / "latest"
-    assert newest.resolve().name == runs[-1]["id"]
+    for _ in range(2):
+        run = run_now(platform, REPORT, days=3)
+        assert run["state_type"] == "COMPLETED", run
+        assert newest.resolve().name == run["id"]
+        assert [path.name for path in newest.parent.glob("*-*")] == [run["id"]], "old ones are gone"
+        manifest = newest / "manifest.json"
+        published = json.loads(manifest.read_text()) | {"published": "2020-01-01T00:00:00Z"}
+        manifest.write_text(json.dumps(published))
+        os.utime(manifest, (0, 0))
     html = (newest / "report.html").read_text()
     assert html.count("<svg") >= 5
     assert "://" not in html.replace("http://www.w3.org/", ""), "it asks for nothing"

@@ -23,6 +23,9 @@ def new_database(server: str) -> str:
     name = f"history_{uuid4().hex}"
     with psycopg.connect(f"{server}postgres", autocommit=True) as connection:
         connection.execute(SQL("CREATE DATABASE {}").format(Identifier(name)))
+        # What a history must not take over.
+        zone = "ALTER DATABASE {} SET timezone TO 'Asia/Kolkata'"
+        connection.execute(SQL(zone).format(Identifier(name)))
     return name
 
 

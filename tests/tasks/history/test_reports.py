@@ -46,9 +46,10 @@ def filled(tmp_path: Path, rows: list[Row]) -> History:
 
 
 def test_it_says_what_happened_and_needs_nothing(
-    filled: History, rows: list[Row], begin: datetime
+    history: History, rows: list[Row], begin: datetime
 ) -> None:
-    answer, report = answered(filled, begin)
+    write(history, rows)
+    answer, report = answered(history, begin)
     jobs = {row["job"] for row in rows}
     assert report.summary["received"] == len(jobs)
     completed = {row["job"] for row in rows if row["state"] == "COMPLETED"}

@@ -1,5 +1,7 @@
 """The first tables."""
 
+from typing import Any
+
 import sqlalchemy as sa
 from alembic import op
 from sqlalchemy.dialects import mysql
@@ -14,9 +16,23 @@ _DOUBLE: TypeEngine[float] = sa.Double()
 _LONG = sa.Text().with_variant(mysql.LONGTEXT(), "mysql", "mariadb")
 
 
+def _create_table(name: str, *parts: sa.Column[Any] | sa.PrimaryKeyConstraint) -> None:
+    # MySQL commits every statement here by itself: one that was killed midway begins again. Names
+    # are any text, told apart by their case, whatever the server's own character set.
+    again = op.get_bind().dialect.name in ("mysql", "mariadb")
+    charset = {"mysql_charset": "utf8mb4", "mysql_collate": "utf8mb4_bin"}
+    op.create_table(name, *parts, if_not_exists=again, **charset)
+
+
+def _create_index(table: str, column: str) -> None:
+    name = f"ix_{table}_{column}"
+    if name not in {index["name"] for index in sa.inspect(op.get_bind()).get_indexes(table)}:
+        op.create_index(name, table, [column])
+
+
 def upgrade() -> None:
     """Make them."""
-    op.create_table(
+    _create_table(
         "attempt",
         sa.Column("flow_run", sa.String(36), nullable=False),
         sa.Column("job", sa.String(36), nullable=False),
@@ -43,12 +59,12 @@ def upgrade() -> None:
         sa.Column("job_starts", sa.Integer(), nullable=True),
         sa.PrimaryKeyConstraint("flow_run"),
     )
-    op.create_index("ix_attempt_ended", "attempt", ["ended"])
-    op.create_index("ix_attempt_job", "attempt", ["job"])
-    op.create_index("ix_attempt_started", "attempt", ["started"])
-    op.create_index("ix_attempt_state", "attempt", ["state"])
-    op.create_index("ix_attempt_submitted", "attempt", ["submitted"])
-    op.create_table(
+    _create_index("attempt", "ended")
+    _create_index("attempt", "job")
+    _create_index("attempt", "started")
+    _create_index("attempt", "state")
+    _create_index("attempt", "submitted")
+    _create_table(
         "attempts_per_task",
         sa.Column("period", sa.String(8), nullable=False),
         sa.Column("start", _TIME, nullable=False),
@@ -59,7 +75,7 @@ def upgrade() -> None:
         sa.Column("average_starts", _DOUBLE, nullable=False),
         sa.PrimaryKeyConstraint("period", "start", "task"),
     )
-    op.create_table(
+    _create_table(
         "backlog",
         sa.Column("taken", _TIME, nullable=False),
         sa.Column("queue", sa.String(128), nullable=False),
@@ -68,7 +84,7 @@ def upgrade() -> None:
         sa.Column("oldest_wait", _DOUBLE, nullable=False),
         sa.PrimaryKeyConstraint("taken", "queue"),
     )
-    op.create_table(
+    _create_table(
         "job",
         sa.Column("job", sa.String(36), nullable=False),
         sa.Column("task", sa.String(128), nullable=False),
@@ -85,10 +101,10 @@ def upgrade() -> None:
         sa.Column("published_bytes", sa.BigInteger(), nullable=True),
         sa.PrimaryKeyConstraint("job"),
     )
-    op.create_index("ix_job_ended", "job", ["ended"])
-    op.create_index("ix_job_outcome", "job", ["outcome"])
-    op.create_index("ix_job_submitted", "job", ["submitted"])
-    op.create_table(
+    _create_index("job", "ended")
+    _create_index("job", "outcome")
+    _create_index("job", "submitted")
+    _create_table(
         "throughput",
         sa.Column("period", sa.String(8), nullable=False),
         sa.Column("start", _TIME, nullable=False),
@@ -116,7 +132,7 @@ def upgrade() -> None:
         sa.Column("ran_spread", _LONG, nullable=False),
         sa.PrimaryKeyConstraint("period", "start", "task", "queue"),
     )
-    op.create_table(
+    _create_table(
         "watermark",
         sa.Column("name", sa.String(64), nullable=False),
         sa.Column("at", _TIME, nullable=False),

@@ -1,0 +1,73 @@
+"""A real MariaDB server in a temporary folder, for as long as a block runs."""
+
+import contextlib
+import os
+import pwd
+import subprocess
+from collections.abc import Generator
+from contextlib import closing, contextmanager
+from pathlib import Path
+from uuid import uuid4
+
+import pymysql
+from sqlalchemy import make_url
+
+from tests.support.needs import need_mariadb
+from tests.support.platform import free_port, wait_until
+
+_WHO = "CREATE USER anna@'%' IDENTIFIED BY 'hush';\nGRANT ALL ON *.* TO anna@'%';\n"
+_SERVER = {
+    # What a history must not take over: neither the clock nor the texts of the server.
+    "default-time-zone": "+05:30",
+    "character-set-server": "latin1",
+    "bind-address": "127.0.0.1",
+    "innodb-flush-method": "nosync",  # nothing of this outlives the tests
+}
+
+
+def new_database(server: str) -> str:
+    """Make an empty database, and return its name."""
+    name = f"history_{uuid4().hex}"
+    with closing(_connect(server)) as connection, connection.cursor() as cursor:
+        cursor.execute(f"CREATE DATABASE {name}")
+    return name
+
+
+@contextmanager
+def mariadb_server(folder: Path) -> Generator[str]:
+    """Its tables, and a server on a port of its own. Gives mysql://…/ without a database."""
+    program = need_mariadb()
+    data, port = folder / "data", free_port()
+    # It refuses to be root's, unless told so.
+    common = ["--no-defaults", f"--datadir={data}", f"--user={pwd.getpwuid(os.geteuid()).pw_name}"]
+    make = ["mariadb-install-db", *common, "--auth-root-authentication-method=normal"]
+    subprocess.run([*make, "--skip-test-db"], check=True, capture_output=True)
+    (folder / "who.sql").write_text(_WHO)
+    settings = [f"--{name}={value}" for name, value in _SERVER.items()]
+    own = [f"--port={port}", f"--socket={folder / 'socket'}", f"--init-file={folder / 'who.sql'}"]
+    with (folder / "log").open("wb") as log:
+        server = subprocess.Popen([program, *common, *settings, *own], stdout=log, stderr=log)
+    address = f"mysql://anna:hush@127.0.0.1:{port}/"
+
+    def answers() -> bool:
+        with contextlib.suppress(pymysql.OperationalError):
+            _connect(address).close()
+            return True
+        return False
+
+    try:
+        wait_until(answers, 60, f"MariaDB answers, see {folder / 'log'}")
+        yield address
+    finally:
+        server.terminate()
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            server.wait(20)
+        server.kill()
+        server.wait()
+
+
+def _connect(server: str) -> pymysql.Connection:
+    url = make_url(server)
+    return pymysql.connect(
+        host=url.host, port=url.port or 0, user=url.username, password=str(url.password)
+    )
