@@ -2,7 +2,8 @@
 
 import asyncio
 from collections.abc import Iterable, Mapping, Sequence
-from datetime import timedelta
+from dataclasses import dataclass
+from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -12,6 +13,7 @@ from prefect.client.schemas.filters import (
     FlowFilter,
     FlowFilterId,
     FlowRunFilter,
+    FlowRunFilterId,
     FlowRunFilterIdempotencyKey,
 )
 from prefect.client.schemas.objects import FlowRun
@@ -47,12 +49,21 @@ async def submit_many(
     if key is not None:
         check_key(key)
     deployment = await find_deployment(client, terms)
-    bulk = _Bulk(client, terms, deployment, payloads, key or str(uuid4()))
+    bulk = _Bulk(client, terms, deployment, payloads, key)
     if key is not None:
         await bulk.find_handed_in()
     for start in range(0, len(bulk.parameters), _AT_ONCE):
         await bulk.hand_in(range(start, min(start + _AT_ONCE, len(bulk.parameters))))
     return bulk.jobs
+
+
+@dataclass(frozen=True)
+class _Made:
+    """A job that the server has."""
+
+    id: UUID
+    due: datetime | None = None
+    """When; not asked for where nothing before it is missing."""
 
 
 class _Bulk:
@@ -64,13 +75,14 @@ class _Bulk:
         terms: Terms,
         deployment: DeploymentResponse,
         payloads: Sequence[Mapping[str, Any]],
-        key: str,
+        key: str | None,
     ) -> None:
         self._client = client
         self._terms = terms
         self._deployment = deployment
-        self._key = key
-        self._made: dict[int, FlowRun] = {}
+        self._key = key or str(uuid4())
+        self._is_new = key is None  # then whatever the server makes is ours, and as it was asked
+        self._made: dict[int, _Made] = {}
         self.parameters: list[dict[str, Any]] = []
         for index, payload in enumerate(payloads):
             try:
@@ -117,7 +129,7 @@ class _Bulk:
 
     async def _ask_for_all(self, batch: range) -> None:
         try:
-            await self._client.request(
+            response = await self._client.request(
                 "POST",
                 "/deployments/{id}/create_flow_run/bulk",  # pyright: ignore[reportArgumentType]  # of the REST API, not yet of the client's list
                 path_params={"id": self._deployment.id},
@@ -126,9 +138,24 @@ class _Bulk:
         except PrefectHTTPStatusError as error:
             if error.response.status_code not in REFUSED:
                 raise
-        # Its answer is not to be relied on: where SQLite was locked it says 200 and FAILED, and
-        # even what it says was CREATED may have been rolled back.
+        else:
+            if self._is_new and await self._are_there(answers := response.json()["results"]):
+                ids = (UUID(each["flow_run_id"]) for each in answers)
+                self._made |= zip(self._missing(batch), map(_Made, ids), strict=True)
+                return
         await self._look(batch)
+
+    async def _are_there(self, answers: Sequence[Mapping[str, Any]]) -> bool:
+        """Whether all that the server says it has made is there, none of them refused.
+
+        Its answer is not to be relied on: where SQLite was locked it says 200 and FAILED, and even
+        what it says was CREATED may have been rolled back. To count costs little, to read much.
+        """
+        ids = [UUID(each["flow_run_id"]) for each in answers if each["status"] == "CREATED"]
+        if len(ids) < len(answers):
+            return False
+        there = FlowRunFilter(id=FlowRunFilterId(any_=ids))
+        return await self._client.count_flow_runs(flow_run_filter=there) == len(ids)
 
     async def _ask_for_one(self, batch: range, index: int) -> None:
         body = self._bodies(batch)[0]
@@ -140,7 +167,7 @@ class _Bulk:
                 f"{len(self._made)} were handed in: correct it, and call again with key "
                 f"'{self._key}'"
             ) from error
-        self._made[index] = run
+        self._made[index] = _Made(run.id, run.expected_start_time)
 
     def _bodies(self, batch: range) -> list[dict[str, Any]]:
         """What is missing of a batch. One that others have got ahead of is due just before them."""
@@ -148,7 +175,7 @@ class _Bulk:
         due = None
         for index in reversed(batch):
             if index in self._made:
-                due = self._made[index].expected_start_time
+                due = self._made[index].due
                 continue
             body = self._terms.body(self.parameters[index], self._key_of(index))
             if due is not None:
@@ -166,7 +193,7 @@ class _Bulk:
             self._terms.compare(
                 self.parameters[index], run, self._deployment, f"{self._key}, payload {index + 1}"
             )
-            self._made[index] = run
+            self._made[index] = _Made(run.id, run.expected_start_time)
 
     async def _read(self, keys: Iterable[str]) -> list[FlowRun]:
         return await self._client.read_flow_runs(
