@@ -159,10 +159,10 @@ def _frame(rows: Sequence[Row]) -> pl.DataFrame:
 
 def ours(data: pl.DataFrame) -> list[pl.DataFrame]:
     """Every period, as tasks/history counts them."""
-    hours = aggregate.count_attempts(data, "hour")
-    days = aggregate.merge(hours, "day")
+    counted = aggregate.count_attempts(data)
+    days = aggregate.merge(counted["hour"], "day")
     longer = [aggregate.merge(days, period) for period in ("week", "month")]
-    return [aggregate.count_attempts(data, "minute"), hours, days, *longer]
+    return [counted["minute"], counted["hour"], days, *longer]
 
 
 def in_duckdb(attempts: pl.DataFrame) -> list[pl.DataFrame]:
