@@ -96,7 +96,6 @@ class KafkaTopic:
             if self._sent == self._delivered:
                 self._progress = time.monotonic()  # nothing was waiting
             self._sent += 1
-        self._producer.poll(0)
 
     def close(self) -> None:
         """See Topic."""
@@ -114,6 +113,8 @@ class KafkaTopic:
             self._progress = time.monotonic()
 
     def _check(self) -> None:
+        # What the brokers have said since: whoever prints a line now and then comes here seldom.
+        self._producer.poll(0)
         if self._fault is not None:
             raise self._unavailable(self._fault)
         if self.pending and time.monotonic() - self._progress > self._patience:

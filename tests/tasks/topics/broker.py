@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
-from confluent_kafka import Consumer, Producer
+from confluent_kafka import OFFSET_BEGINNING, Consumer, Producer, TopicPartition
 
 from tests.support.platform import ends_with_us
 
@@ -28,10 +28,12 @@ class Broker:
             {
                 "bootstrap.servers": self.address,
                 "group.id": "tests",
-                "auto.offset.reset": "earliest",
+                "enable.auto.commit": False,
             }
         )
-        consumer.subscribe([topic])
+        # Not by a subscription: to join a group takes 3 s.
+        partitions = consumer.list_topics(topic, timeout=timeout).topics[topic].partitions
+        consumer.assign([TopicPartition(topic, n, OFFSET_BEGINNING) for n in partitions])
         found: list[tuple[bytes, bytes]] = []
         try:
             for message in iter(lambda: consumer.poll(timeout), None):

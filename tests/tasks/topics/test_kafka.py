@@ -2,12 +2,15 @@
 
 import threading
 import time
+from functools import partial
 
+import psutil
 import pytest
 
 from tasks.errors import TopicUnavailable
 from tasks.topics.kafka import KafkaTopic
-from tests.support.platform import free_port
+from tests.support.platform import free_port, wait_until
+from tests.support.processes import frozen
 from tests.tasks.topics.broker import mock_broker
 
 
@@ -55,3 +58,44 @@ def test_a_broker_that_is_lost_holds_lines_back_and_then_is_told() -> None:
         assert 1.9 < time.monotonic() - began < 10
         assert sent <= 1024 * 1024 / 10_000 + 1, "it buffers within its bound"
         assert topic.delivered == 1
+
+
+def test_a_broker_that_stands_still_is_waited_for_and_gets_each_line_once() -> None:
+    with mock_broker() as broker:
+        topic = KafkaTopic(broker.address, "clicks", buffer=64)
+        lines = [f'{{"n": {n}, "text": "{"x" * 500}"}}'.encode() for n in range(1000)]
+
+        def send() -> None:
+            for line in lines:
+                topic.deliver(0, line)
+
+        sending = threading.Thread(target=send)
+        with frozen(psutil.Process(broker.process.pid)):
+            sending.start()
+            wait_until(lambda: topic.pending > 100, 10, "lines wait")
+            full = topic.pending
+            # Longer than any line takes that finds room.
+            sending.join(1.0)
+            assert sending.is_alive(), "who prints has to wait"
+            assert topic.delivered == 0
+            assert topic.pending < full + len(lines) / 2
+        sending.join(30)
+        topic.close()
+        assert (topic.delivered, topic.pending) == (1000, 0)
+        assert [value for _, value in broker.read("clicks", 1000)] == lines
+
+
+def test_a_generator_that_is_slow_is_not_taken_for_a_broker_that_is_away() -> None:
+    with mock_broker() as broker:
+        topic = KafkaTopic(broker.address, "clicks", patience=1.0)
+        for number in (1, 2):
+            topic.deliver(0, b"{}")
+            broker.read("clicks", number)  # it has taken it
+            now = time.monotonic()
+            wait_until(partial(passed, now + 1.1), 10, "it prints nothing for a while")
+        topic.close()
+        assert (topic.delivered, topic.pending) == (2, 0)
+
+
+def passed(moment: float) -> bool:
+    return time.monotonic() > moment
