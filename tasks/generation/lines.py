@@ -25,6 +25,19 @@ class Counts:
     last: datetime | None = None
 
 
+def is_json(line: bytes) -> bool:
+    """Whether every reader takes a line for JSON: in UTF-8, without Python's NaN and Infinity."""
+    try:
+        json.loads(line.decode(), parse_constant=_refuse)
+    except (ValueError, RecursionError):  # so deep that others would not read it either
+        return False
+    return True
+
+
+def _refuse(name: str) -> None:
+    raise ValueError(f"{name} is no JSON")
+
+
 class Lines:
     """Splits what a container prints into lines, and delivers them in order."""
 
@@ -61,9 +74,7 @@ class Lines:
         line = line.strip()
         if not line:
             return
-        try:
-            json.loads(line)
-        except ValueError:
+        if not is_json(line):
             self._put_aside(line + b"\n")
             return
         self._topic.deliver(self._number, line)
