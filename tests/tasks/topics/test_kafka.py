@@ -81,6 +81,31 @@ def test_a_broker_that_comes_back_gets_what_waits() -> None:
         assert [value for _, value in broker.read("clicks")] == lines
 
 
+def test_a_job_that_is_ended_does_not_wait_for_a_broker_that_is_away() -> None:
+    with mock_broker() as broker:
+        topic = KafkaTopic(broker.address, "clicks", buffer=64)
+        told: list[TopicUnavailable] = []
+
+        def send() -> None:
+            try:
+                while True:
+                    topic.deliver(0, b'"' + b"x" * 1000 + b'"')
+            except TopicUnavailable as error:
+                told.append(error)
+
+        sending = threading.Thread(target=send)
+        with broker.away():
+            sending.start()
+            wait_until(lambda: topic.pending > 50, 10, "the buffer is full")
+            began = time.monotonic()
+            topic.hurry()
+            sending.join(10)
+            with pytest.raises(TopicUnavailable, match=r"the job was ended, and \d+ lines waited"):
+                topic.close()
+            assert time.monotonic() - began < 4
+        assert "the job was ended" in str(told[0])
+
+
 def test_a_generator_that_is_slow_is_not_taken_for_a_broker_that_is_away() -> None:
     with mock_broker() as broker:
         topic = KafkaTopic(broker.address, "clicks", patience=1.0)
