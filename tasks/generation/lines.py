@@ -1,6 +1,7 @@
 """What one generating container prints: lines of JSON to the topic, all else kept aside."""
 
 import json
+from contextlib import closing
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
@@ -56,17 +57,18 @@ class Lines:
         Raises TopicUnavailable, OSError.
         """
         rest = b""
-        for out, err in printed:
-            if err:
-                self._err.write(err)
-                self.live.write(err)
-            if out:
-                *lines, rest = (rest + out).split(b"\n")
-                for line in lines:
-                    self._take(line)
-                if len(rest) > _LONGEST:
-                    self._put_aside(rest)
-                    rest = b""
+        with closing(printed):
+            for out, err in printed:
+                if err:
+                    self._err.write(err)
+                    self.live.write(err)
+                if out:
+                    *lines, rest = (rest + out).split(b"\n")
+                    for line in lines:
+                        self._take(line)
+                    if len(rest) > _LONGEST:
+                        self._put_aside(rest)
+                        rest = b""
         self._take(rest)
         self.live.close()
 

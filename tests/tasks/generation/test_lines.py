@@ -15,7 +15,7 @@ def taken(folder: Path, *printed: tuple[bytes | None, bytes | None]) -> Counts:
     counts = Counts()
     topic = FolderTopic(folder / "topic", "writer")
     with Log(folder / "aside", 10_000) as aside, Log(folder / "err", 10_000) as err:
-        Lines(1, topic, counts, aside, err).take_all(iter(printed))
+        Lines(1, topic, counts, aside, err).take_all(piece for piece in printed)
     topic.close()
     assert topic.delivered == counts.messages
     return counts
