@@ -100,10 +100,12 @@ def attempts(count: int, begin: datetime = BEGIN, seed: int = 1) -> Iterator[Row
     chance = random.Random(seed)
     job, number, task = "", 1, TASKS[0]
     for index in range(count):
-        id = str(UUID(int=chance.getrandbits(128), version=4))
+        submitted = begin + timedelta(seconds=index * 3600 / AN_HOUR)
+        # As Prefect's (RFC 9562, version 7): the time in front, so that they grow.
+        time_of = round(submitted.timestamp() * 1000) << 80
+        id = str(UUID(int=time_of | 0x7 << 76 | 0x8 << 60 | chance.getrandbits(60)))
         if number == 1:
             job, task = id, chance.choice(TASKS)
-        submitted = begin + timedelta(seconds=index * 3600 / AN_HOUR)
         started = submitted + timedelta(microseconds=round(chance.expovariate(0.2) * 1e6))
         ended = started + timedelta(microseconds=round(chance.expovariate(0.05) * 1e6))
         state = chance.choices(["COMPLETED", "CRASHED", "FAILED", "CANCELLED"], [86, 10, 3, 1])[0]
