@@ -11,8 +11,7 @@ Made-up attempts, 1,000 an hour, of four tasks in three queues; one in ten crash
    more than 100,000 the last 100,000 are timed.
 3. A pass over 1,000 new attempts, with so many stored: all of it but the reading from the server.
 
-The median of some rounds, peers in turn, in one process. What reading them from a Prefect server
-costs is in benchmarks/reading_history.py.
+The median of some rounds, peers in turn, in one process.
 """
 
 import argparse
