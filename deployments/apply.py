@@ -93,17 +93,17 @@ async def _deploy(
     """
     ids = {name: await client.create_flow_from_name(flow.name) for name, flow in flows.items()}
     for entry in manifest["deployments"]:
-        entrypoint = entry["entrypoint"]
-        work_pool = entry["work_pool"]
+        entrypoint, work_pool = entry["entrypoint"], entry["work_pool"]
+        flow = flows[entrypoint]
         variables = dict(work_pool.get("job_variables", {}))
         if variables.pop("engine", None) and socket is not None:
             variables["engine"] = engine_volume(socket)
-        schema = flows[entrypoint].parameters.model_dump_for_openapi()
+        schema = flow.parameters.model_dump_for_openapi()
         try:
             await client.create_deployment(
                 ids[entrypoint],
                 entry["name"],
-                version=flows[entrypoint].version,
+                version=flow.version,
                 entrypoint=entrypoint,
                 description=entry["description"],
                 tags=entry["tags"],
@@ -122,7 +122,7 @@ async def _deploy(
                 enforce_parameter_schema=True,
             )
         except PrefectHTTPStatusError as error:
-            name = f"{flows[entrypoint].name}/{entry['name']}"
+            said = " ".join(error.response.text.split())
             raise OperatorError(
-                f"the server refuses deployment {name}: {' '.join(error.response.text.split())}"
+                f"the server refuses deployment {flow.name}/{entry['name']}: {said}"
             ) from error

@@ -4,6 +4,7 @@ import asyncio
 import shutil
 import time
 from collections.abc import Callable
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -88,11 +89,13 @@ class _Streams:
 
     def take_all(self, printed: Printed) -> None:
         """Take it to its end. Raises OSError where the disk has no room for it."""
-        for out, err in printed:
-            for data, log, live in ((out, self.out, self.live_out), (err, self.err, self.live_err)):
-                if data:
-                    log.write(data)
-                    live.write(data)
+        streams = (self.out, self.live_out), (self.err, self.live_err)
+        with closing(printed):
+            for pieces in printed:
+                for data, (log, live) in zip(pieces, streams, strict=True):
+                    if data:
+                        log.write(data)
+                        live.write(data)
         self.live_out.close()
         self.live_err.close()
 

@@ -1,7 +1,8 @@
 """The user's container: made hardened beside the flow's own, watched, and always removed."""
 
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Generator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -111,8 +112,12 @@ def create(client: docker.DockerClient, owner: Owner, wish: Wish, name: str) -> 
     return str(made["Id"])
 
 
-Printed = Iterator[tuple[bytes | None, bytes | None]]
-"""What a container prints: pieces of its standard output and its standard error."""
+Printed = Generator[tuple[bytes | None, bytes | None], None, None]
+"""What a container prints: pieces of its standard output and its standard error.
+
+To be closed by who does not read it to its end: the engine ends no container whose output waits for
+a reader.
+"""
 
 
 def attach(client: docker.DockerClient, id: str) -> Printed:
@@ -124,9 +129,14 @@ def attach(client: docker.DockerClient, id: str) -> Printed:
         return _read(api(client).attach(id, stdout=True, stderr=True, stream=True, demux=True))
 
 
-def _read(stream: Printed) -> Printed:
-    with away():
-        yield from stream
+def _read(stream: Any) -> Printed:
+    try:
+        with away():
+            for piece in stream:  # noqa: UP028  # to delegate would close it, and raise what that says
+                yield piece
+    finally:
+        with suppress(OSError):  # the other side was first
+            stream.close()
 
 
 @dataclass(frozen=True)

@@ -105,6 +105,7 @@ async def _times(payload: GenerateData, job: Job) -> tuple[datetime, datetime]:
 
 
 async def _close_as_far_as_possible(topic: Topic) -> None:
+    topic.hurry()
     try:
         await asyncio.to_thread(topic.close)
     except TopicUnavailable as error:

@@ -102,6 +102,7 @@ class Keeper:
             finally:
                 self.up -= 1
         except asyncio.CancelledError:
+            self.topic.hurry()  # or what is read would wait for it
             await asyncio.to_thread(sibling.stop, self.client, id, _CANCELLED_GRACE)
             raise
         finally:

@@ -1,6 +1,7 @@
 """What one generating container prints: lines of JSON to the topic, all else kept aside."""
 
 import json
+from contextlib import closing
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
@@ -25,6 +26,19 @@ class Counts:
     last: datetime | None = None
 
 
+def is_json(line: bytes) -> bool:
+    """Whether every reader takes a line for JSON: in UTF-8, without Python's NaN and Infinity."""
+    try:
+        json.loads(line.decode(), parse_constant=_refuse)
+    except (ValueError, RecursionError):  # so deep that others would not read it either
+        return False
+    return True
+
+
+def _refuse(name: str) -> None:
+    raise ValueError(f"{name} is no JSON")
+
+
 class Lines:
     """Splits what a container prints into lines, and delivers them in order."""
 
@@ -43,17 +57,18 @@ class Lines:
         Raises TopicUnavailable, OSError.
         """
         rest = b""
-        for out, err in printed:
-            if err:
-                self._err.write(err)
-                self.live.write(err)
-            if out:
-                *lines, rest = (rest + out).split(b"\n")
-                for line in lines:
-                    self._take(line)
-                if len(rest) > _LONGEST:
-                    self._put_aside(rest)
-                    rest = b""
+        with closing(printed):
+            for out, err in printed:
+                if err:
+                    self._err.write(err)
+                    self.live.write(err)
+                if out:
+                    *lines, rest = (rest + out).split(b"\n")
+                    for line in lines:
+                        self._take(line)
+                    if len(rest) > _LONGEST:
+                        self._put_aside(rest)
+                        rest = b""
         self._take(rest)
         self.live.close()
 
@@ -61,9 +76,7 @@ class Lines:
         line = line.strip()
         if not line:
             return
-        try:
-            json.loads(line)
-        except ValueError:
+        if not is_json(line):
             self._put_aside(line + b"\n")
             return
         self._topic.deliver(self._number, line)

@@ -24,6 +24,9 @@ _EVERY = {"minute": "1m", "hour": "1h", "day": "1d", "week": "1w", "month": "1mo
 _PERCENTS = (50, 95, 99)
 _GAMMA = 1.01
 _MICRO = 1e6
+_MINUTE = 60_000_000  # microseconds
+_BUCKETS = 4096  # more than any duration has: the last is of 16,000 years
+_KEY = (pl.col("place") // _BUCKETS).alias("key")
 _TIME = pl.Datetime("us")
 _TEXT, _INT = pl.String(), pl.Int64()
 
@@ -51,44 +54,55 @@ def start_of(time: pl.Expr, period: str) -> pl.Expr:
     return time.dt.truncate(_EVERY[period])
 
 
-def count_attempts(attempts: pl.DataFrame, period: str) -> pl.DataFrame:
-    """A row for each minute or hour, task and queue in which something happened."""
-    decided = pl.col("job_attempts").is_not_null()
+def count_attempts(attempts: pl.DataFrame) -> dict[str, pl.DataFrame]:
+    """For "minute" and "hour" a row for each, task and queue in which something happened."""
+    names = _names(attempts)
     state = pl.col("state")
-    # Names as numbers, and one plan for everything, which runs on all CPUs.
-    plan = attempts.lazy().with_columns(pl.col(_NAMES).cast(pl.Categorical))
-    received = _by("submitted", period, plan.filter(pl.col("number") == 1)).agg(received=pl.len())
-    begun = plan.filter(pl.col("started").is_not_null()).sort("waited")
-    started = _by("started", period, begun).agg(
-        pl.len().alias("started"), *_measured("waited", pl.col("waited"))
-    )
-    over = plan.filter(pl.col("ended").is_not_null() & (state != "DELETED"))
-    ended = _by("ended", period, over).agg(
-        completed=((state == "COMPLETED") & decided).sum(),
-        failed=((state == "FAILED") & decided).sum(),
-        crashed=(state == "CRASHED").sum(),
-        cancelled=((state == "CANCELLED") & decided).sum(),
-        published_bytes=pl.col("published_bytes").sum(),
-    )
-    # Apart from the others, so that no value is missing where percentiles are taken.
-    ran = _by("ended", period, over.filter(pl.col("ran").is_not_null()).sort("ran")).agg(
-        pl.len().alias("ran"), *_measured("ran", pl.col("ran"))
-    )
-    parts = [received, started, ended, ran]
-    if period == "hour":
-        parts += [_spreads(begun, "started", "waited"), _spreads(over, "ended", "ran")]
-    return _finished(_side_by_side(parts))
+    coded = attempts.lazy().join(names.lazy(), on=_NAMES)
+    over = coded.filter(pl.col("ended").is_not_null() & (state != "DELETED"))
+    # Sorted once, and not in each group, of which there may be as many as minutes.
+    begun = coded.filter(pl.col("started").is_not_null()).select("started", "name", "waited")
+    ran = over.filter(pl.col("ran").is_not_null()).select("ended", "name", "ran")
+    first = coded.filter(pl.col("number") == 1).select("submitted", "name")
+    plans = [first, begun.sort("waited"), over, ran.sort("ran")]
+    first, begun, over, ran = [made.lazy() for made in pl.collect_all(plans)]
+    decided = pl.col("job_attempts").is_not_null()
+    ends = {
+        "completed": ((state == "COMPLETED") & decided).sum(),
+        "failed": ((state == "FAILED") & decided).sum(),
+        "crashed": (state == "CRASHED").sum(),
+        "cancelled": ((state == "CANCELLED") & decided).sum(),
+        "published_bytes": pl.col("published_bytes").sum(),
+    }
+    together: list[pl.LazyFrame] = []
+    for period in ("minute", "hour"):
+        submitted, started, ended = [
+            _key(start_of(pl.col(time), period), names)
+            for time in ("submitted", "started", "ended")
+        ]
+        parts = [
+            first.group_by(submitted).agg(received=pl.len()),
+            begun.group_by(started).agg(pl.len().alias("started"), *_measured("waited")),
+            over.group_by(ended).agg(**ends),
+            ran.group_by(ended).agg(pl.len().alias("ran"), *_measured("ran")),
+        ]
+        if period == "hour":
+            parts += [_spreads(begun, started, "waited"), _spreads(ran, ended, "ran")]
+        together.append(_side_by_side(parts))
+    minutes, hours = pl.collect_all(together)
+    return {"minute": _finished(minutes, names), "hour": _finished(hours, names)}
 
 
 def merge(parts: pl.DataFrame, period: str) -> pl.DataFrame:
     """A row for each day made of hours, or week or month made of days, or for ever of anything."""
-    plan = parts.lazy().with_columns(pl.col(_NAMES).cast(pl.Categorical), _whole(period))
+    names = _names(parts)
+    coded = parts.lazy().join(names.lazy(), on=_NAMES).with_columns(_key(_whole(period), names))
     totals = [_micro(f"{measure}_total").sum() for measure in MEASURES]
-    counted = plan.group_by(KEYS).agg(
+    counted = coded.group_by("key").agg(
         *(pl.col(name).sum() for name in [*COUNTS, "published_bytes"]), *totals
     )
-    spreads = [_merged(plan, measure) for measure in MEASURES]
-    return _finished(_side_by_side([counted, *spreads]))
+    spreads = [_merged(coded, measure) for measure in MEASURES]
+    return _finished(_side_by_side([counted, *spreads]).collect(), names)
 
 
 def count_takes(attempts: pl.DataFrame) -> pl.DataFrame:
@@ -121,8 +135,14 @@ def _taken(takes: pl.DataFrame) -> pl.DataFrame:
     return counted.with_columns(average_starts=pl.col("starts") / pl.col("jobs"))
 
 
-def _by(time: str, period: str, attempts: pl.LazyFrame):  # polars keeps its type to itself
-    return attempts.group_by(start_of(pl.col(time), period).alias("start"), "task", "queue")
+def _names(rows: pl.DataFrame) -> pl.DataFrame:
+    """A number for each task and queue."""
+    return rows.select(_NAMES).unique().with_row_index("name").cast({"name": pl.Int64()})
+
+
+def _key(start: pl.Expr, names: pl.DataFrame) -> pl.Expr:
+    """One number for a period, a task and a queue: grouped by far faster than the three are."""
+    return (start.cast(pl.Int64) // _MINUTE * max(1, len(names)) + pl.col("name")).alias("key")
 
 
 def _micro(column: str) -> pl.Expr:
@@ -135,29 +155,31 @@ def _rank(percent: int) -> pl.Expr:
     return (pl.len() * percent + 99) // 100 - 1
 
 
-def _measured(measure: str, values: pl.Expr) -> list[pl.Expr]:
-    """The total, in microseconds, and the percentiles, in seconds, of values that come in order:
-    sorted once, and not in each group, of which there may be as many as minutes."""
-    total = (values * _MICRO).round().cast(pl.Int64).sum().alias(f"{measure}_total")
+def _measured(measure: str) -> list[pl.Expr]:
+    """The total, in microseconds, and the percentiles, in seconds, of values that come in order."""
+    total = _micro(measure).sum().alias(f"{measure}_total")
     return [total] + [
-        values.get(_rank(percent)).alias(f"{measure}_p{percent}") for percent in _PERCENTS
+        pl.col(measure).get(_rank(percent)).alias(f"{measure}_p{percent}") for percent in _PERCENTS
     ]
 
 
-def _side_by_side(parts: list[pl.LazyFrame]) -> pl.DataFrame:
+def _side_by_side(parts: list[pl.LazyFrame]) -> pl.LazyFrame:
     """One row for each key, of what each part says of it."""
-    together = pl.concat(parts, how="diagonal").group_by(KEYS).agg(pl.all().max()).collect()
-    together = together.with_columns(pl.col(_NAMES).cast(pl.String))
-    for measure in MEASURES:
-        if f"{measure}_spread" not in together.columns:
-            together = together.with_columns(pl.lit("").alias(f"{measure}_spread"))
+    together, *others = parts
+    for part in others:
+        together = together.join(part, on="key", how="full", coalesce=True)
     return together
 
 
-def _finished(rows: pl.DataFrame) -> pl.DataFrame:
-    """Counts where there is none, means, and totals in seconds."""
+def _finished(rows: pl.DataFrame, names: pl.DataFrame) -> pl.DataFrame:
+    """Times and names for keys, counts where there is none, means, and totals in seconds."""
+    many_names = max(1, len(names))
+    start = (pl.col("key") // many_names * _MINUTE).cast(_TIME)
+    rows = rows.with_columns(start=start, name=pl.col("key") % many_names).drop("key")
+    rows = rows.join(names, on="name").drop("name")
     totals = [f"{measure}_total" for measure in MEASURES]
     spreads = [f"{measure}_spread" for measure in MEASURES]
+    rows = rows.with_columns(pl.lit("").alias(s) for s in spreads if s not in rows.columns)
     rows = rows.with_columns(
         pl.col([*COUNTS, "published_bytes", *totals]).fill_null(0), pl.col(spreads).fill_null("")
     )
@@ -167,16 +189,11 @@ def _finished(rows: pl.DataFrame) -> pl.DataFrame:
     return rows.with_columns(**means).with_columns(pl.col(totals) / _MICRO)
 
 
-def _spreads(attempts: pl.LazyFrame, time: str, measure: str) -> pl.LazyFrame:
-    """How the values of each hour spread."""
-    values = attempts.filter(pl.col(measure).is_not_null()).select(
-        start_of(pl.col(time), "hour").alias("start"),
-        "task",
-        "queue",
-        _bucket(_micro(measure)).alias("bucket"),
-    )
-    counted = values.group_by(*KEYS, "bucket").agg(count=pl.len().cast(pl.Int64))
-    return _written(counted, measure)
+def _spreads(values: pl.LazyFrame, key: pl.Expr, measure: str) -> pl.LazyFrame:
+    """How the values of each key spread."""
+    place = (key * _BUCKETS + _bucket(_micro(measure))).alias("place")
+    some = values.filter(pl.col(measure).is_not_null()).select(place)
+    return _written(some.group_by("place").agg(count=pl.len().cast(pl.Int64)), measure)
 
 
 def _bucket(micro: pl.Expr) -> pl.Expr:
@@ -187,41 +204,34 @@ def _bucket(micro: pl.Expr) -> pl.Expr:
 
 def _written(counted: pl.LazyFrame, measure: str) -> pl.LazyFrame:
     """Buckets and their counts as text: 12:3 40:1."""
-    text = pl.concat_str("bucket", pl.lit(":"), "count").str.join(" ")
-    return (
-        counted.sort("bucket")
-        .group_by(KEYS, maintain_order=True)
-        .agg(text.alias(f"{measure}_spread"))
-    )
+    bucket = pl.col("place") % _BUCKETS
+    text = pl.concat_str(bucket, pl.lit(":"), "count").str.join(" ")
+    return counted.sort("place").group_by(_KEY).agg(text.alias(f"{measure}_spread"))
 
 
 def _merged(parts: pl.LazyFrame, measure: str) -> pl.LazyFrame:
     """The spread of longer periods, and the percentiles that are read off it."""
-    pair = pl.col("pair").str.split_exact(":", 1)
+    pair = pl.col("pair").str.split_exact(":", 1).struct
+    bucket, count = [pair.field(f"field_{at}").cast(pl.Int64) for at in (0, 1)]
     counted = (
         parts.filter(pl.col(f"{measure}_spread") != "")
-        .select(*KEYS, pl.col(f"{measure}_spread").str.split(" ").alias("pair"))
+        .select("key", pl.col(f"{measure}_spread").str.split(" ").alias("pair"))
         .explode("pair")
-        .select(
-            *KEYS,
-            pair.struct.field("field_0").cast(pl.Int64).alias("bucket"),
-            pair.struct.field("field_1").cast(pl.Int64).alias("count"),
-        )
-        .group_by(*KEYS, "bucket")
+        .select(place=pl.col("key") * _BUCKETS + bucket, count=count)
+        .group_by("place")
         .agg(pl.col("count").sum())
-        .sort("bucket")
+        .sort("place")
     )
     up_to, many = pl.col("count").cum_sum(), pl.col("count").sum()
     read = [
-        pl.col("bucket")
+        (pl.col("place") % _BUCKETS)
         .filter(up_to >= (many * percent + 99) // 100)
         .first()
         .pipe(_middle)
         .alias(f"{measure}_p{percent}")
         for percent in _PERCENTS
     ]
-    percentiles = counted.group_by(KEYS, maintain_order=True).agg(*read)
-    return percentiles.join(_written(counted, measure), on=KEYS)
+    return counted.group_by(_KEY).agg(*read).join(_written(counted, measure), on="key")
 
 
 def _middle(bucket: pl.Expr) -> pl.Expr:

@@ -28,8 +28,9 @@ def recount(connection: Connection, minutes: set[datetime], horizon: datetime) -
         return
     attempts = _attempts(connection, hours)
     wanted = {"minute": {at for at in minutes if at.replace(minute=0) in hours}, "hour": hours}
+    counted = aggregate.count_attempts(attempts)
     for period, starts in wanted.items():
-        _put(connection, Throughput, period, starts, aggregate.count_attempts(attempts, period))
+        _put(connection, Throughput, period, starts, counted[period])
     _put(connection, AttemptsPerTask, "hour", hours, aggregate.count_takes(attempts))
     for period, shorter in _LONGER:
         starts = _starts(hours, period)

@@ -11,6 +11,7 @@ from tasks.errors import TopicUnavailable
 
 _ANSWER = 10.0  # seconds in which a broker must answer at first
 _PATIENCE = 60.0  # seconds in which it must take something of what is waiting, later
+_LAST_WORDS = 2.0  # seconds for what is on its way, once the job is being ended
 _BUFFER = 32 * 2**10  # KiB of lines on their way
 _POLL = 0.1  # seconds
 # Of a topic that the brokers make when something is sent to it; if they do not, that says so.
@@ -34,6 +35,7 @@ class KafkaTopic:
         self._counting = threading.Lock()
         self._progress = time.monotonic()
         self._fault: str | None = None
+        self._hurried: float | None = None
         self._producer = Producer(
             {
                 "bootstrap.servers": servers,
@@ -96,7 +98,10 @@ class KafkaTopic:
             if self._sent == self._delivered:
                 self._progress = time.monotonic()  # nothing was waiting
             self._sent += 1
-        self._producer.poll(0)
+
+    def hurry(self) -> None:
+        """See Topic."""
+        self._hurried = self._hurried or time.monotonic()
 
     def close(self) -> None:
         """See Topic."""
@@ -114,12 +119,17 @@ class KafkaTopic:
             self._progress = time.monotonic()
 
     def _check(self) -> None:
+        # What the brokers have said since: whoever prints a line now and then comes here seldom.
+        self._producer.poll(0)
         if self._fault is not None:
             raise self._unavailable(self._fault)
-        if self.pending and time.monotonic() - self._progress > self._patience:
+        now = time.monotonic()
+        if self.pending and now - self._progress > self._patience:
             raise self._unavailable(
                 f"it has taken nothing for {self._patience:.0f} s, and {self.pending:,} lines wait"
             )
+        if self.pending and self._hurried and now - self._hurried > _LAST_WORDS:
+            raise self._unavailable(f"the job was ended, and {self.pending:,} lines waited")
 
     def _unavailable(self, reason: str) -> TopicUnavailable:
         return TopicUnavailable(

@@ -37,6 +37,10 @@ class Topic(Protocol):
         """
         ...
 
+    def hurry(self) -> None:
+        """Wait for nothing any more that does not come at once: the job is being ended."""
+        ...
+
     def close(self) -> None:
         """Bring everything to its place. Raises TopicUnavailable where that does not succeed."""
         ...

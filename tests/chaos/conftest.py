@@ -4,11 +4,13 @@ from collections.abc import Generator
 
 import pytest
 
+from tasks.settings import engine_socket
 from tests.chaos.harness.drill import Drill
 from tests.chaos.harness.leftovers import TIDY
 from tests.chaos.harness.platforms import trial_platform
 from tests.chaos.harness.table import Row, lines
 from tests.chaos.harness.verdict import Check, Verdict
+from tests.support.engine import Engine, job_image, own_engine
 from tests.support.platform import Platform
 
 _ROWS = pytest.StashKey[list[Row]]()
@@ -54,6 +56,17 @@ def process_trials(tmp_path_factory: pytest.TempPathFactory) -> Generator[Platfo
     home = tmp_path_factory.mktemp("chaos-process")
     with trial_platform(home, "process", settings) as platform:
         yield platform
+
+
+@pytest.fixture(scope="session")
+def second_engine() -> Generator[Engine]:
+    """An engine that may be stopped, with the image of jobs, which takes half a minute to copy.
+
+    As on another host, it is for its own containers where the machine's is for everyone else.
+    """
+    with own_engine(seen_at=engine_socket()) as engine:
+        engine.load(job_image())
+        yield engine
 
 
 @pytest.fixture(params=["docker", "process"])

@@ -6,8 +6,10 @@ from typing import Any
 
 import pytest
 
+from tests.chaos.containers.waiting import open_gate, run_until_opened
 from tests.chaos.harness.choice import long, named
 from tests.chaos.harness.drill import Drill, is_paused, rest
+from tests.chaos.harness.leftovers import users_containers
 from tests.chaos.harness.platforms import trial_platform
 from tests.chaos.harness.verdict import Check
 from tests.support.engine import Engine, job_image, own_engine
@@ -64,6 +66,21 @@ def test_with_jobs_running(
     assert row.requeued >= 2
     assert max(row.delays) <= TARGET, row
     assert events(platform, "prefecture.agent.healthy")
+
+
+@pytest.mark.parametrize("number", STOPS, ids=named)
+def test_with_containers_of_users(
+    engine: Engine, platform: Platform, check: Check, number: signal.Signals
+) -> None:
+    drill = Drill(platform, f"{number.name} engine with containers")
+    run_until_opened(drill, job_image())
+    with engine.client() as client:
+        wait_until(lambda: users_containers(client, drill.jobs), 60, "it runs")
+    leave_stopped_until_noticed(engine, platform, number)
+    open_gate(drill)
+    drill.all_die()
+    # No fault of its own: not the end of the job, whichever signal its container was ended with.
+    assert check(drill).requeued == 1
 
 
 # Not SIGKILL: in the middle of a start it leaves an engine that does not come back in a minute.

@@ -14,6 +14,10 @@ SERVICE = {
     *("image", "command", "environment", "volumes", "healthcheck", "restart", "ports"),
     *("depends_on", "profiles"),
 }
+SINGLE = (
+    *("OFFSETS_TOPIC_REPLICATION_FACTOR", "TRANSACTION_STATE_LOG_REPLICATION_FACTOR"),
+    "TRANSACTION_STATE_LOG_MIN_ISR",
+)
 TOP = {"name", "services", "volumes"}
 
 
@@ -41,9 +45,30 @@ def test_it_holds_what_compose_knows(compose: dict[str, Any]) -> None:
 def test_the_broker_is_there_on_request_only(compose: dict[str, Any]) -> None:
     profiles = {name: s.get("profiles") for name, s in compose["services"].items()}
     assert profiles == {"postgres": None, "server": None, "kafka": ["kafka"]}
-    settings = compose["services"]["kafka"]["environment"]
+
+
+def test_the_broker_is_one_node_that_clients_here_reach(compose: dict[str, Any]) -> None:
+    service = compose["services"]["kafka"]
+    settings = service["environment"]
     assert settings["KAFKA_PROCESS_ROLES"] == "broker,controller", "KRaft: no ZooKeeper"
-    assert settings["KAFKA_CONTROLLER_QUORUM_VOTERS"].startswith(f"{settings['KAFKA_NODE_ID']}@")
+    controller = settings["KAFKA_CONTROLLER_LISTENER_NAMES"]
+    listeners = {
+        name: address.rpartition(":")[2]
+        for name, _, address in (
+            listener.partition("://") for listener in settings["KAFKA_LISTENERS"].split(",")
+        )
+    }
+    node = settings["KAFKA_NODE_ID"]
+    voters = f"{node}@127.0.0.1:{listeners[controller]}"
+    assert settings["KAFKA_CONTROLLER_QUORUM_VOTERS"] == voters
+    protocols = settings["KAFKA_LISTENER_SECURITY_PROTOCOL_MAP"].split(",")
+    assert {protocol.partition(":")[0] for protocol in protocols} == listeners.keys()
+    # Where it says that it is must be where its port is.
+    name, _, address = settings["KAFKA_ADVERTISED_LISTENERS"].partition("://")
+    assert service["ports"] == [f"{address}:{listeners[name]}"]
+    assert {settings[f"KAFKA_{key}"] for key in SINGLE} == {1}, "there is no second copy"
+    (mount,) = service["volumes"]
+    assert mount.partition(":")[2] == settings["KAFKA_LOG_DIRS"], "what it keeps stays"
 
 
 def test_no_secret_stands_in_it(compose: dict[str, Any]) -> None:

@@ -1,5 +1,6 @@
 """A Docker engine of a test's own, which it may stop and start: beside the machine's, not it."""
 
+import contextlib
 import secrets
 import shutil
 import signal
@@ -8,10 +9,12 @@ import subprocess
 import tempfile
 from collections.abc import Generator
 from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 import docker
+import psutil
 
 from tests.support.needs import need_engine_of_our_own
 from tests.support.platform import BIN, ends_with_us, wait_until
@@ -21,12 +24,19 @@ _UNUSED = "198.18.251.1/30"  # of RFC 2544's range for tests
 
 
 class Engine:
-    """A second dockerd. It has a bridge of its own, which nobody uses: jobs are on the host's."""
+    """A second dockerd. It has a bridge of its own, which nobody uses: jobs are on the host's.
 
-    def __init__(self, program: str, folder: Path, bridge: str) -> None:
+    Its containers find its socket at `seen_at`, where another engine's is for everyone else: as on
+    another host, where it has the same path.
+    """
+
+    def __init__(
+        self, program: str, folder: Path, bridge: str, seen_at: Path | None = None
+    ) -> None:
         self._program = program
         self._folder = folder
         self._bridge = bridge
+        self._seen_at = seen_at
         self._process: subprocess.Popen[bytes] | None = None
 
     @property
@@ -44,6 +54,8 @@ class Engine:
         with self.log.open("ab") as log:
             self._process = subprocess.Popen(
                 ends_with_us(
+                    # What it mounts for its containers is looked up in this namespace.
+                    *((_program("unshare"), "--mount") if self._seen_at else ()),
                     *(self._program, "--host", self.host),
                     *("--data-root", str(self._folder / "data")),
                     *("--exec-root", str(self._folder / "exec")),
@@ -56,6 +68,10 @@ class Engine:
                 stderr=log,
             )
         wait_until(self.answers, _START, f"the engine of the test answers: {self.log}")
+        if self._seen_at:
+            inside = f"--mount=/proc/{self._process.pid}/ns/mnt"
+            bind = ("mount", "--bind", str(self._socket), str(self._seen_at))
+            subprocess.run([_program("nsenter"), inside, *bind], check=True)
 
     def stop(self, number: signal.Signals = signal.SIGTERM) -> None:
         """End it. With SIGTERM it ends its containers too, with SIGKILL at its next start."""
@@ -63,6 +79,41 @@ class Engine:
             self._process.send_signal(number)
             self._process.wait(_STOP)
             self._process = None
+
+    def lose_power(self) -> None:
+        """Kill it and all that it runs, as a host takes everything with it: no end is noted."""
+        assert self._process is not None
+        self._process.kill()  # first, or it would see the others end
+        self._process.wait(_STOP)
+        self._process = None
+        wait_until(lambda: not self._kill_what_is_left(), _STOP, "everything it ran is gone")
+
+    def _kill_what_is_left(self) -> bool:
+        """Whether there was something."""
+        # Each container is a child of a shim, which is told where its engine's folder is.
+        own = f"{self._folder}/"
+        shims = [p for p in psutil.process_iter(["cmdline"]) if own in str(p.info["cmdline"])]
+        for shim in shims:
+            with contextlib.suppress(psutil.NoSuchProcess):
+                for process in (*shim.children(recursive=True), shim):
+                    process.kill()
+        return bool(shims)
+
+    @contextmanager
+    def client(self) -> Generator[docker.DockerClient]:
+        """A client for it."""
+        client = docker.DockerClient(base_url=self.host, timeout=300)
+        try:
+            yield client
+        finally:
+            client.close()
+
+    def clear(self) -> None:
+        """Remove containers, and networks, whose interfaces would outlive it."""
+        with self.client() as its:
+            for container in its.containers.list(all=True, ignore_removed=True):
+                container.remove(force=True)
+            its.networks.prune()
 
     def answers(self) -> bool:
         """Whether it answers."""
@@ -79,13 +130,12 @@ class Engine:
     def load(self, image: str) -> None:
         """Copy an image of the machine's engine."""
         ours = docker.from_env()
-        its = docker.DockerClient(base_url=self.host, timeout=300)
         try:
             data: Any = ours.images.get(image).save(named=True)
-            its.images.load(data)  # in pieces: the whole of it is half a gigabyte
+            with self.client() as its:
+                its.images.load(data)  # in pieces: the whole of it is half a gigabyte
         finally:
             ours.close()
-            its.close()
 
     @property
     def _socket(self) -> Path:
@@ -93,8 +143,8 @@ class Engine:
 
 
 @contextmanager
-def own_engine() -> Generator[Engine]:
-    """A running engine with the image of this tree's jobs, ended and removed at the end."""
+def own_engine(seen_at: Path | None = None) -> Generator[Engine]:
+    """A running engine without an image, ended and removed at the end."""
     program = need_engine_of_our_own()
     # Not under pytest's folder: the path of a socket may have 107 characters.
     folder = Path(tempfile.mkdtemp(prefix="prefecture-engine-"))
@@ -102,12 +152,14 @@ def own_engine() -> Generator[Engine]:
     others = _bridges()
     _ip("link", "add", "name", bridge, "type", "bridge")
     _ip("address", "add", _UNUSED, "dev", bridge)
-    engine = Engine(program, folder, bridge)
+    engine = Engine(program, folder, bridge, seen_at)
     try:
         engine.start()
         assert others <= _bridges(), f"the engine of the test removed {others - _bridges()}"
         yield engine
     finally:
+        if engine.answers():
+            engine.clear()
         engine.stop()
         _ip("link", "delete", bridge)
         for mount in _mounts_below(folder):
@@ -115,6 +167,7 @@ def own_engine() -> Generator[Engine]:
         shutil.rmtree(folder)
 
 
+@cache
 def job_image() -> str:
     """The image of this tree's jobs on the machine's engine, built where there is none."""
     done = subprocess.run(
@@ -122,6 +175,13 @@ def job_image() -> str:
     )
     assert done.returncode == 0, done.stderr
     return done.stdout.split()[-1]
+
+
+def _program(name: str) -> str:
+    """Where a program of util-linux is: what replaces itself by it looks nowhere."""
+    found = shutil.which(name)
+    assert found is not None, name
+    return found
 
 
 def _ip(*words: str) -> None:

@@ -16,6 +16,7 @@ _MOST_BYTES = 2 * 2**30  # of a context, uncompressed
 _MOST_FILES = 50_000
 _TARBALLS = (".tar", ".tar.gz", ".tgz")
 _EXECUTABLE, _PLAIN = 0o755, 0o644
+_SCRIPT = b"#!"
 DOCKERFILE = "Dockerfile"
 
 
@@ -49,13 +50,16 @@ class Context:
     def add_text(self, name: str, text: str) -> None:
         """Add a file of the payload's own."""
         data = text.encode()
-        self._add(_member(name, len(data), data.startswith(b"#!")), io.BytesIO(data))
+        self._add(_member(name, len(data), data.startswith(_SCRIPT)), io.BytesIO(data))
 
     def add_file(self, name: str, path: Path) -> None:
-        """Add a file of a folder."""
+        """Add a file of a folder, or of S3, which knows no rights: a script can be executed."""
         with path.open("rb") as file:
             status = path.stat()
-            self._add(_member(name, status.st_size, bool(status.st_mode & 0o100)), file)
+            script = file.read(len(_SCRIPT)) == _SCRIPT
+            file.seek(0)
+            executable = script or bool(status.st_mode & 0o100)
+            self._add(_member(name, status.st_size, executable), file)
 
     def add_tarball(self, name: str, path: Path) -> None:
         """Add what is in a tarball. Raises InvalidPayload where it would leave its folder."""

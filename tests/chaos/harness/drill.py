@@ -42,7 +42,7 @@ def rest(platform: Platform, method: str, path: str, body: Any = None) -> Any:
 
 
 class Drill:
-    """Some jobs of the compute task `trial`, each with an id and a results directory of its own."""
+    """Some jobs, each with an id and a results directory of its own: of `trial`, or of any task."""
 
     def __init__(self, platform: Platform, fault: str) -> None:
         self.platform = platform
@@ -57,10 +57,11 @@ class Drill:
         count: int,
         queue: str = "normal",
         variables: Mapping[str, Any] | None = None,
+        task: str = "trial",
         **payload: Any,
     ) -> list[UUID]:
         """Hand in jobs over REST, whether the server is there at the moment or not."""
-        path = f"/deployments/name/trial/{queue}"
+        path = f"/deployments/name/{task}/{queue}"
         deployment = rest(self.platform, "GET", path)["id"]
         return [self._submit(deployment, variables, payload) for _ in range(count)]
 

@@ -1,11 +1,16 @@
 """What dead attempts leave on the host: containers, and folders that they staged in."""
 
+from collections.abc import Container
 from datetime import UTC, datetime, timedelta
 from typing import Any
+from uuid import UUID
 
+import docker
+
+from tasks.contracts import JOB_ID_LABEL, SIBLING_LABEL
 from tests.chaos.harness.drill import LIVE, rest
 from tests.chaos.harness.results import staged
-from tests.support.containers import containers
+from tests.support.containers import containers, engine
 from tests.support.platform import Platform
 
 TIDY = 60.0  # seconds until what an attempt left has to be gone
@@ -29,6 +34,22 @@ def orphans(platform: Platform, patience: float = TIDY) -> list[str]:
         for one in containers(platform)
         if one.status == "running" or _age(one) > patience
     ]
+
+
+def users_containers(client: docker.DockerClient, jobs: Container[UUID]) -> list[Any]:
+    """What the flows of these jobs have started beside themselves, running or not."""
+    found: list[Any] = client.containers.list(
+        all=True, filters={"label": f"prefecture={SIBLING_LABEL}"}, ignore_removed=True
+    )
+    return [one for one in found if UUID(one.labels[JOB_ID_LABEL]) in jobs]
+
+
+def siblings(platform: Platform, jobs: Container[UUID]) -> list[str]:
+    """The users' containers that are left of these jobs, which have ended."""
+    if platform.pool != "docker":
+        return []
+    with engine(platform) as client:
+        return [f"container {c.name} is left, {c.status}" for c in users_containers(client, jobs)]
 
 
 def stages(platform: Platform, patience: float = TIDY) -> list[str]:

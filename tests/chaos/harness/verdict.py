@@ -8,7 +8,7 @@ from uuid import UUID
 
 from tasks.contracts import JOB_ID_LABEL, REQUEUE_OF_LABEL
 from tests.chaos.harness.drill import Drill, Run, attempt_of
-from tests.chaos.harness.leftovers import TIDY, live, orphans, stages
+from tests.chaos.harness.leftovers import TIDY, live, orphans, siblings, stages
 from tests.chaos.harness.results import places, publishers, wrong_with
 from tests.chaos.harness.table import Row
 from tests.support.platform import wait_until
@@ -117,7 +117,9 @@ class Verdict:
         reached(lambda: not live(platform), tidy)
         reached(lambda: not orphans(platform, patience), tidy)
         reached(lambda: not stages(platform, patience), tidy)
+        reached(lambda: not siblings(platform, self.drill.jobs), tidy)
         left, folders = orphans(platform, patience), stages(platform, patience)
+        left += siblings(platform, self.drill.jobs)
         self.row.orphans = len(left)
         self.row.slots = live(platform)
         self.wrong += left + folders

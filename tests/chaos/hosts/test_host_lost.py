@@ -1,8 +1,5 @@
 """A second host joins the pool and is lost, with all that ran on it: the others take over."""
 
-import subprocess
-from collections.abc import Generator
-from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -10,42 +7,12 @@ import psutil
 import pytest
 
 from tests.chaos.harness.drill import Drill
+from tests.chaos.harness.elsewhere import MARK, OTHER, other_host
 from tests.chaos.harness.verdict import Check
-from tests.support.platform import Platform, ends_with_us, wait_until
-from tests.support.processes import processes, supervisor, worker
+from tests.support.platform import Platform, wait_until
+from tests.support.processes import processes
 
 TARGET = 30.0  # seconds from the loss of a host to the next attempt Running
-OTHER = "prefecture-elsewhere-00000001"
-_MARK = "PREFECTURE_WORKER"
-
-
-def copy_of(process: psutil.Process, log: Path) -> subprocess.Popen[bytes]:
-    """A process as this one, with the name of the other host's worker."""
-    name = process.environ()[_MARK].partition("/")[0]
-    environment = {key: value.replace(name, OTHER) for key, value in process.environ().items()}
-    with log.open("wb") as output:
-        return subprocess.Popen(
-            ends_with_us(*(word.replace(name, OTHER) for word in process.cmdline())),
-            cwd=process.cwd(),
-            env=environment,
-            stdout=output,
-            stderr=output,
-        )
-
-
-@contextmanager
-def other_host(platform: Platform, logs: Path) -> Generator[list[subprocess.Popen[bytes]]]:
-    """What a second host would run: a worker with a supervisor beside it."""
-    started = [
-        copy_of(worker(platform), logs / "worker.log"),
-        copy_of(supervisor(platform), logs / "supervisor.log"),
-    ]
-    try:
-        yield started
-    finally:
-        for process in started:
-            process.kill()
-            process.wait(30)
 
 
 def jobs_there(platform: Platform) -> list[psutil.Process]:
@@ -53,7 +20,7 @@ def jobs_there(platform: Platform) -> list[psutil.Process]:
     return [
         process
         for process, words, environment in processes(platform)
-        if environment.get(_MARK) == OTHER and "work_pools.engine" in words
+        if environment.get(MARK) == OTHER and "work_pools.engine" in words
     ]
 
 

@@ -1,57 +1,45 @@
 """generate-data: containers that start and end on time, and lines that arrive."""
 
-import json
-from collections.abc import Generator
+import re
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
-from typing import Any
 from uuid import UUID
 
 import pytest
 
-from tests.integration.run_container.jobs import (
-    IMAGE,
-    failed,
-    python,
-    real,
-    running_sibling,
-    shell,
-    siblings,
+from tests.integration.generate_data.jobs import (
+    clicks,
+    delivered,
+    hand_in,
+    printing,
+    segments,
+    shown,
+    summary,
 )
+from tests.integration.run_container.jobs import failed, python, running_sibling, shell, siblings
 from tests.support.containers import kill_container
 from tests.support.platform import Platform, free_port, wait_until
-from tests.tasks.topics.broker import Broker, mock_broker
+from tests.tasks.topics.broker import mock_broker
 
-GENERATOR = Path(__file__).parents[3] / "deployments" / "demo" / "generator"
+LONG_LINE = 10_000  # bytes
 
 
-@pytest.fixture(scope="module")
-def broker() -> Generator[Broker]:
+@dataclass(frozen=True)
+class Lost:
+    """A job whose broker was killed in the middle."""
+
+    job: UUID
+    topic: str
+
+
+@pytest.fixture(scope="module", autouse=True)
+def lost(docker_platform: Platform) -> Lost:
+    """It waits a minute for its broker, in one slot; meanwhile the other tests use the other."""
     with mock_broker() as broker:
-        yield broker
-
-
-def clicks(topic: str, **more: Any) -> dict[str, Any]:
-    """The generator that ships with the repository, built from its own files."""
-    dockerfile = (GENERATOR / "Dockerfile").read_text().replace("python:3.12-slim", IMAGE)
-    files = {"clicks.py": (GENERATOR / "clicks.py").read_text()}
-    build = {"dockerfile": dockerfile, "files": files}
-    own: dict[str, Any] = {"build": build, "memory": "64m", "cpus": 0.5}
-    own["command"] = ["python3", "/clicks.py", "20"]
-    return own | {"topic": topic, "duration": 4, "containers": 2} | more
-
-
-def hand_in(platform: Platform, payload: dict[str, Any]) -> UUID:
-    return platform.hand_in("generate-data/high", real(payload), "generated")
-
-
-def summary(platform: Platform, job: UUID) -> dict[str, Any]:
-    return platform.manifest(job, "generated")["summary"]
-
-
-def segments(platform: Platform, topic: str) -> list[dict[str, Any]]:
-    paths = sorted((platform.results / "topics" / topic).glob("*.ndjson"))
-    return [json.loads(line) for path in paths for line in path.read_text().splitlines()]
+        topic = f"kafka://{broker.address}/lost"
+        job = hand_in(docker_platform, printing(topic, rate=200, size=LONG_LINE, duration=600))
+        wait_until(lambda: delivered(shown(docker_platform, job)), 60, "it delivers")
+    return Lost(job, topic)
 
 
 def test_to_a_folder_on_time(docker_platform: Platform) -> None:
@@ -71,16 +59,6 @@ def test_to_a_folder_on_time(docker_platform: Platform) -> None:
     (bar,) = docker_platform.artifacts(job, "progress")
     assert "2 containers up" in bar["description"]
     assert siblings(docker_platform, job) == []
-
-
-def test_to_kafka_in_order(docker_platform: Platform, broker: Broker) -> None:
-    job = hand_in(docker_platform, clicks(f"kafka://{broker.address}/clicks"))
-    said = summary(docker_platform, job)
-    found = broker.read("clicks", said["delivered"])
-    assert len(found) == said["delivered"] > 0
-    for number, container in enumerate(said["containers"], start=1):
-        own = [json.loads(value)["n"] for key, value in found if key == str(number).encode()]
-        assert own == list(range(1, container["messages"] + 1))
 
 
 def test_what_is_no_json_is_kept_aside(docker_platform: Platform) -> None:
@@ -125,6 +103,25 @@ def test_stopped_before_its_start_it_starts_nothing(docker_platform: Platform) -
     assert segments(docker_platform, "never") == []
 
 
+def test_stopped_in_the_middle_and_started_again(docker_platform: Platform) -> None:
+    job = hand_in(docker_platform, printing("stopped", duration=600))
+    wait_until(lambda: segments(docker_platform, "stopped"), 60, "it generates")
+    done = docker_platform.command("prefecture", "cancel", str(job))
+    assert done.stdout.strip() == f"job {job} is cancelled", done.stderr
+    assert siblings(docker_platform, job) == []
+    lines = segments(docker_platform, "stopped")
+    assert [line["n"] for line in lines] == list(range(1, len(lines) + 1)), "each is whole"
+    again = UUID(docker_platform.command("prefecture", "restart", str(job)).stdout.strip())
+    assert docker_platform.run(again)["parameters"] == docker_platform.run(job)["parameters"]
+    running_sibling(docker_platform, again)
+    for verb, which in (("cancel", again), ("delete", again), ("delete", job)):
+        done = docker_platform.command("prefecture", verb, str(which))
+        assert done.returncode == 0, done.stderr
+    assert siblings(docker_platform, again) == []
+    assert docker_platform.rest("GET", f"/flow_runs/{job}").status_code == 404
+    assert segments(docker_platform, "stopped", job) == lines, "the topic is the user's"
+
+
 def test_its_flow_is_killed_and_it_goes_on_for_the_rest(docker_platform: Platform) -> None:
     job = hand_in(docker_platform, clicks("killed", duration=14, containers=1))
     first = running_sibling(docker_platform, job)
@@ -155,3 +152,20 @@ def test_bad_input(docker_platform: Platform) -> None:
         response = docker_platform.create("generate-data/high", parameters=parameters)
         assert response.status_code == 409, response.text
         assert f"'payload.{field}'" in response.json()["detail"]
+
+
+def test_a_broker_that_is_killed_in_the_middle_is_told(
+    docker_platform: Platform, lost: Lost
+) -> None:
+    message = failed(docker_platform, lost.job)
+    told = re.fullmatch(
+        r"topic (\S+): it has taken nothing for 60 s, and ([\d,]+) lines wait: check the address, "
+        r"and that the broker runs",
+        message,
+    )
+    assert told, message
+    assert told[1] == lost.topic
+    # 32 MiB: so much waits, and who prints more waits too.
+    waiting = int(told[2].replace(",", ""))
+    assert 25 * 2**20 < waiting * LONG_LINE < 34 * 2**20
+    assert siblings(docker_platform, lost.job) == []

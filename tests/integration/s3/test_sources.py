@@ -1,5 +1,7 @@
-"""Pictures kept in S3, read by jobs in containers from a real S3 server."""
+"""What is kept in S3, read by jobs in containers from a real S3 server."""
 
+import io
+import tarfile
 from collections.abc import Generator
 from dataclasses import dataclass
 from typing import Any
@@ -12,6 +14,7 @@ from prefect_aws.client_parameters import AwsClientParameters
 from prefect_aws.credentials import AwsCredentials
 from pydantic import SecretStr
 
+from tests.integration.run_container.jobs import IMAGE, built_images, failed, hand_in, real
 from tests.support.images import make_album
 from tests.support.platform import Platform, platform_up
 from tests.support.storage import moto_server
@@ -95,6 +98,44 @@ def test_what_is_not_there(storage: Storage, album: None, source: str, message: 
     assert message in run["state"]["message"]
     assert "\n" not in run["state"]["message"]
     assert KEYS["secret"] not in run["state"]["message"]
+
+
+def test_an_image_is_built_from_objects_and_from_a_tarball(storage: Storage, album: None) -> None:
+    dockerfile = (
+        f'FROM {IMAGE}\nRUN echo slow > /slow\nCOPY run.sh data/*.txt /\nENTRYPOINT ["/run.sh"]\n'
+    )
+    context = {
+        "Dockerfile": real({"text": dockerfile})["text"].encode(),
+        # An object has no rights: that this is to be executed stands in it.
+        "run.sh": b"#!/bin/sh\ncat /data.txt > /output/data.txt\nls /input > /output/input.txt\n",
+        "data/data.txt": b"from S3",
+    }
+    packed = io.BytesIO()
+    with tarfile.open(fileobj=packed, mode="w:gz") as tar:
+        for name, data in context.items():
+            storage.client.put_object(Bucket="photos", Key=f"image/{name}", Body=data)
+            member = tarfile.TarInfo(name)
+            member.size, member.mode = len(data), 0o755
+            tar.addfile(member, io.BytesIO(data))
+    storage.client.put_object(Bucket="photos", Key="image.tgz", Body=packed.getvalue())
+    inputs = "s3://photos/trip/"
+    logs: list[str] = []
+    for source in ("s3://photos/image/", "s3://photos/image.tgz"):
+        job = hand_in(storage.platform, {"build": {"context": source}, "inputs": inputs})
+        folder = storage.platform.completed(job, "containers")
+        assert (folder / "output" / "data.txt").read_text() == "from S3"
+        assert (folder / "output" / "input.txt").read_text().split() == ["a.jpg", "b.jpg", "sub"]
+        assert built_images(storage.platform, job) == []
+        logs.append((folder / "build.log").read_text())
+    # Layers stay, when the images that were built for jobs do not.
+    assert "Using cache" in logs[1]
+
+
+def test_a_build_that_is_not_there_or_holds_no_dockerfile(storage: Storage, album: None) -> None:
+    told = {"s3://photos/nothing/": "names no object", "s3://photos/trip/": "hold no Dockerfile"}
+    jobs = {s: hand_in(storage.platform, {"build": {"context": s}}) for s in told}
+    for source, job in jobs.items():
+        assert told[source] in failed(storage.platform, job)
 
 
 def test_no_secret_reaches_the_container(storage: Storage, album: None) -> None:

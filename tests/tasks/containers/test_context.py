@@ -49,6 +49,23 @@ def test_texts_become_files_and_scripts_can_be_executed(tmp_path: Path) -> None:
     assert {member.mtime for member in found.values()} == {0}, "the cache looks at that"
 
 
+def test_a_script_of_a_folder_can_be_executed_wherever_it_lay(tmp_path: Path) -> None:
+    contents = {"run.sh": b"#!/bin/sh\n", "data": b"", "tool": b"\x7fELF"}
+    for name, content in contents.items():
+        (tmp_path / name).write_bytes(content)  # by S3 without any rights to execute it
+    (tmp_path / "tool").chmod(0o700)
+    with Context(tmp_path / "context") as context:
+        for name in contents:
+            context.add_file(name, tmp_path / name)
+    with tarfile.open(tmp_path / "context") as tar:
+        found = {member.name: oct(member.mode) for member in tar.getmembers()}
+        assert found == {"run.sh": "0o755", "data": "0o644", "tool": "0o755"}
+        for name, content in contents.items():
+            file = tar.extractfile(name)
+            assert file is not None
+            assert file.read() == content
+
+
 def test_what_stands_in_the_payload_comes_before_what_lies_elsewhere(tmp_path: Path) -> None:
     packed = tarball(tmp_path / "t.tgz", ("Dockerfile", b"FROM other"), ("./b", b"b"))
     found = made(tmp_path / "context", Build.model_validate({"dockerfile": "FROM x"}), packed)

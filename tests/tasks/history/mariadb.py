@@ -13,7 +13,8 @@ import pymysql
 from sqlalchemy import make_url
 
 from tests.support.needs import need_mariadb
-from tests.support.platform import free_port, wait_until
+from tests.support.platform import free_port
+from tests.tasks.history.servers import running
 
 _WHO = "CREATE USER anna@'%' IDENTIFIED BY 'hush';\nGRANT ALL ON *.* TO anna@'%';\n"
 _SERVER = {
@@ -45,8 +46,6 @@ def mariadb_server(folder: Path) -> Generator[str]:
     (folder / "who.sql").write_text(_WHO)
     settings = [f"--{name}={value}" for name, value in _SERVER.items()]
     own = [f"--port={port}", f"--socket={folder / 'socket'}", f"--init-file={folder / 'who.sql'}"]
-    with (folder / "log").open("wb") as log:
-        server = subprocess.Popen([program, *common, *settings, *own], stdout=log, stderr=log)
     address = f"mysql://anna:hush@127.0.0.1:{port}/"
 
     def answers() -> bool:
@@ -55,15 +54,8 @@ def mariadb_server(folder: Path) -> Generator[str]:
             return True
         return False
 
-    try:
-        wait_until(answers, 60, f"MariaDB answers, see {folder / 'log'}")
+    with running("MariaDB", [program, *common, *settings, *own], folder / "log", answers):
         yield address
-    finally:
-        server.terminate()
-        with contextlib.suppress(subprocess.TimeoutExpired):
-            server.wait(20)
-        server.kill()
-        server.wait()
 
 
 def _connect(server: str) -> pymysql.Connection:

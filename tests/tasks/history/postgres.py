@@ -1,19 +1,20 @@
 """A real PostgreSQL server in a temporary folder, for as long as a block runs."""
 
-import contextlib
 import os
 import shutil
 import subprocess
 from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from uuid import uuid4
 
 import psycopg
 from psycopg.sql import SQL, Identifier
 
 from tests.support.needs import need_postgres
-from tests.support.platform import free_port, wait_until
+from tests.support.platform import free_port
+from tests.tasks.history.servers import running
 
 _USER = "postgres"
 
@@ -32,38 +33,25 @@ def new_database(server: str) -> str:
 @contextmanager
 def postgres_server(folder: Path) -> Generator[str]:
     """`initdb` and a server on a port of its own. Gives postgresql://…/ without a database."""
-    programs = need_postgres()
-    data, port = folder / "data", free_port()
-    # PostgreSQL refuses root: it runs as the user whom Debian's package makes for it.
-    root = os.geteuid() == 0
-    runner = ["setpriv", "--reuid", _USER, "--regid", _USER, "--clear-groups"] if root else []
-    if root:
-        shutil.chown(folder, _USER, _USER)
-        for parent in folder.parents:
-            if parent.stat().st_uid == 0 and parent.stat().st_mode & 0o001 == 0:
-                parent.chmod(parent.stat().st_mode | 0o011)
-    make = ["initdb", "--pgdata", str(data), "--auth", "trust", "--username", _USER, "--no-sync"]
-    subprocess.run([*runner, str(programs / make[0]), *make[1:]], check=True, capture_output=True)
-    options = {"fsync": "off", "listen_addresses": "127.0.0.1", "unix_socket_directories": ""}
-    settings = [part for name, value in options.items() for part in ("-c", f"{name}={value}")]
-    with (folder / "log").open("wb") as log:
-        server = subprocess.Popen(
-            [*runner, str(programs / "postgres"), "-D", str(data), "-p", str(port), *settings],
-            stdout=log,
-            stderr=log,
-            cwd=folder,
-        )
-    try:
-        ready = [str(programs / "pg_isready"), "-h", "127.0.0.1", "-p", str(port)]
-        wait_until(
-            lambda: subprocess.run(ready, capture_output=True, check=False).returncode == 0,
-            60,
-            f"PostgreSQL answers, see {folder / 'log'}",
-        )
-        yield f"postgresql://{_USER}@127.0.0.1:{port}/"
-    finally:
-        server.terminate()
-        with contextlib.suppress(subprocess.TimeoutExpired):
-            server.wait(20)
-        server.kill()
-        server.wait()
+    programs, port = need_postgres(), free_port()
+    ready = [str(programs / "pg_isready"), "-h", "127.0.0.1", "-p", str(port)]
+
+    def answers() -> bool:
+        return subprocess.run(ready, capture_output=True, check=False).returncode == 0
+
+    with TemporaryDirectory() as own:
+        # Not in pytest's folders: each pytest that starts closes them to other users.
+        data = Path(own) / "data"
+        # PostgreSQL refuses root: it runs as the user whom Debian's package makes for it.
+        root = os.geteuid() == 0
+        runner = ["setpriv", "--reuid", _USER, "--regid", _USER, "--clear-groups"] if root else []
+        if root:
+            shutil.chown(own, _USER, _USER)
+        make = ["--pgdata", str(data), "--auth", "trust", "--username", _USER, "--no-sync"]
+        initdb = [*runner, str(programs / "initdb"), *make]
+        subprocess.run(initdb, check=True, capture_output=True)
+        options = {"fsync": "off", "listen_addresses": "127.0.0.1", "unix_socket_directories": ""}
+        settings = [part for name, value in options.items() for part in ("-c", f"{name}={value}")]
+        serve = [*runner, str(programs / "postgres"), "-D", str(data), "-p", str(port), *settings]
+        with running("PostgreSQL", serve, folder / "log", answers):
+            yield f"postgresql://{_USER}@127.0.0.1:{port}/"

@@ -2,13 +2,14 @@
 
 import threading
 import time
+from functools import partial
 
 import pytest
 
 from tasks.errors import TopicUnavailable
 from tasks.topics.kafka import KafkaTopic
-from tests.support.platform import free_port
-from tests.tasks.topics.broker import mock_broker
+from tests.support.platform import free_port, wait_until
+from tests.tasks.topics.broker import Broker, mock_broker
 
 
 def test_lines_arrive_in_order_per_container_and_are_counted() -> None:
@@ -26,7 +27,7 @@ def test_lines_arrive_in_order_per_container_and_are_counted() -> None:
             thread.join()
         topic.close()
         assert (topic.delivered, topic.pending) == (6000, 0)
-        found = broker.read("clicks", 6000)
+        found = broker.read("clicks")
         for source in range(3):
             own = [value for key, value in found if key == str(source).encode()]
             assert own == [f'{{"n": {n}}}'.encode() for n in range(2000)]
@@ -55,3 +56,71 @@ def test_a_broker_that_is_lost_holds_lines_back_and_then_is_told() -> None:
         assert 1.9 < time.monotonic() - began < 10
         assert sent <= 1024 * 1024 / 10_000 + 1, "it buffers within its bound"
         assert topic.delivered == 1
+
+
+def test_a_broker_that_comes_back_gets_what_waits() -> None:
+    with mock_broker() as broker:
+        topic = KafkaTopic(broker.address, "clicks", buffer=64)
+        lines = [f'{{"n": {n}, "text": "{"x" * 500}"}}'.encode() for n in range(1000)]
+
+        def send() -> None:
+            for line in lines:
+                topic.deliver(0, line)
+
+        sending = threading.Thread(target=send)
+        with broker.away():
+            sending.start()
+            wait_until(lambda: topic.pending > 64 * 1024 / 600, 10, "the buffer is full")
+            waiting = topic.pending
+            sending.join(1.0)
+            assert sending.is_alive(), "who prints has to wait"
+            assert (topic.delivered, topic.pending) == (0, waiting)
+        sending.join(30)
+        topic.close()
+        assert (topic.delivered, topic.pending) == (1000, 0)
+        assert [value for _, value in broker.read("clicks")] == lines
+
+
+def test_a_job_that_is_ended_does_not_wait_for_a_broker_that_is_away() -> None:
+    with mock_broker() as broker:
+        topic = KafkaTopic(broker.address, "clicks", buffer=64)
+        told: list[TopicUnavailable] = []
+
+        def send() -> None:
+            try:
+                while True:
+                    topic.deliver(0, b'"' + b"x" * 1000 + b'"')
+            except TopicUnavailable as error:
+                told.append(error)
+
+        sending = threading.Thread(target=send)
+        with broker.away():
+            sending.start()
+            wait_until(lambda: topic.pending > 50, 10, "the buffer is full")
+            began = time.monotonic()
+            topic.hurry()
+            sending.join(10)
+            with pytest.raises(TopicUnavailable, match=r"the job was ended, and \d+ lines waited"):
+                topic.close()
+            assert time.monotonic() - began < 4
+        assert "the job was ended" in str(told[0])
+
+
+def test_a_generator_that_is_slow_is_not_taken_for_a_broker_that_is_away() -> None:
+    with mock_broker() as broker:
+        topic = KafkaTopic(broker.address, "clicks", patience=1.0)
+        for number in (1, 2):
+            topic.deliver(0, b"{}")
+            wait_until(partial(has_taken, broker, number), 10, "the broker has taken it")
+            now = time.monotonic()
+            wait_until(partial(passed, now + 1.1), 10, "it prints nothing for a while")
+        topic.close()
+        assert (topic.delivered, topic.pending) == (2, 0)
+
+
+def has_taken(broker: Broker, number: int) -> bool:
+    return len(broker.read("clicks")) == number
+
+
+def passed(moment: float) -> bool:
+    return time.monotonic() > moment

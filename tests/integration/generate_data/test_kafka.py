@@ -1,0 +1,78 @@
+"""generate-data to Kafka: a mock broker over TCP, which may go away, and a real consumer."""
+
+import json
+import time
+from collections.abc import Generator
+
+import pytest
+
+from tests.integration.generate_data.jobs import (
+    clicks,
+    delivered,
+    hand_in,
+    printing,
+    shown,
+    summary,
+)
+from tests.integration.run_container.jobs import siblings
+from tests.support.platform import Platform, wait_until
+from tests.tasks.topics.broker import Broker, mock_broker
+
+
+@pytest.fixture(scope="module")
+def broker() -> Generator[Broker]:
+    with mock_broker() as broker:
+        yield broker
+
+
+def test_to_kafka_in_order(docker_platform: Platform, broker: Broker) -> None:
+    job = hand_in(docker_platform, clicks(f"kafka://{broker.address}/clicks"))
+    said = summary(docker_platform, job)
+    found = broker.read("clicks")
+    assert len(found) == said["delivered"] > 0
+    for number, container in enumerate(said["containers"], start=1):
+        own = [json.loads(value)["n"] for key, value in found if key == str(number).encode()]
+        assert own == list(range(1, container["messages"] + 1))
+
+
+def test_a_broker_that_comes_back_gets_what_waits(
+    docker_platform: Platform, broker: Broker
+) -> None:
+    topic = f"kafka://{broker.address}/back"
+    job = hand_in(docker_platform, printing(topic, rate=100, duration=15))
+    wait_until(lambda: delivered(shown(docker_platform, job)), 60, "it delivers")
+    seen: dict[str, int] = {}  # in order: what was shown, and the lines delivered by then
+
+    def waits() -> bool:
+        text = shown(docker_platform, job)
+        seen[text] = delivered(text)
+        return len(seen) > 2 and len({*list(seen.values())[-2:]}) == 1
+
+    with broker.away():
+        wait_until(waits, 10, "nothing more is delivered, a second later")
+        *_, (text, count) = seen.items()
+        assert " 0 messages/s" not in text, "it generates, and lines wait"
+    said = summary(docker_platform, job)
+    (container,) = said["containers"]
+    assert said["delivered"] == container["messages"] > count
+    assert container["restarts"] == 0
+    found = [json.loads(value) for _, value in broker.read("back")]
+    # Only Apache Kafka itself would not take a second time what was on its way when it went.
+    numbers = dict.fromkeys(line["n"] for line in found)
+    assert list(numbers) == list(range(1, said["delivered"] + 1))
+    to = {"TOPIC": "back", "KAFKA_TOPIC": "back", "KAFKA_BOOTSTRAP_SERVERS": broker.address}
+    assert found[0]["to"] == to
+
+
+def test_it_is_cancelled_while_its_broker_is_away(
+    docker_platform: Platform, broker: Broker
+) -> None:
+    topic = f"kafka://{broker.address}/cancelled"
+    job = hand_in(docker_platform, printing(topic, rate=100, duration=600))
+    wait_until(lambda: delivered(shown(docker_platform, job)), 60, "it delivers")
+    with broker.away():
+        began = time.monotonic()
+        done = docker_platform.command("prefecture", "cancel", str(job))
+        assert done.stdout.strip() == f"job {job} is cancelled", done.stderr
+        assert time.monotonic() - began < 20, "not by SIGKILL, 30 s later"
+    assert siblings(docker_platform, job) == []
