@@ -3,6 +3,7 @@
 import json
 from collections.abc import Generator
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 from uuid import UUID
@@ -26,12 +27,6 @@ DURATION = 45  # seconds: time for a host to be lost, and missed
 
 
 @pytest.fixture(scope="module")
-def elsewhere(second_engine: Engine) -> Engine:
-    """The engine of the host that is lost."""
-    return second_engine
-
-
-@pytest.fixture(scope="module")
 def here(tmp_path_factory: pytest.TempPathFactory) -> Generator[Platform]:
     """A Prefecture that misses another host soon."""
     settings = {"PREFECTURE_AGENT_TIMEOUT": "10"}
@@ -41,25 +36,27 @@ def here(tmp_path_factory: pytest.TempPathFactory) -> Generator[Platform]:
 
 
 @pytest.mark.parametrize("time", [1, long(2), long(3)])
-def test_lost(here: Platform, elsewhere: Engine, check: Check, tmp_path: Path, time: int) -> None:
+def test_lost(
+    here: Platform, second_engine: Engine, check: Check, tmp_path: Path, time: int
+) -> None:
     drill = Drill(here, f"host lost with containers {time}")
-    there = {"DOCKER_HOST": elsewhere.host}
+    there = {"DOCKER_HOST": second_engine.host}
     own = worker(here)  # there will be two
     with other_host(here, tmp_path, PREFECT_WORKER_HEARTBEAT_SECONDS="2", **there) as host:
         wait_until(lambda: OTHER in workers(here), 60, "the other host serves the pool")
         with frozen(own):  # so that it takes them
             once = run_until_opened(drill, job_image(), network="bridge")
             data = generate_for(drill, job_image(), DURATION)
-            wait_until(lambda: running(elsewhere, drill) == [once, once, data], 60, "both run")
+            wait_until(lambda: running(second_engine, drill) == [once, once, data], 60, "both run")
             wait_until(lambda: lines(here, drill), 30, "and one generates")
         for process in host:
             process.kill()
-        elsewhere.lose_power()
+        second_engine.lose_power()
     death = datetime.now(UTC)
     drill.deaths |= {str(job): death for job in (once, data)}
     wait_until(lambda: len(list(drill.runs(type={"any_": ["CRASHED"]}))) == 2, 40, "both crashed")
     open_gate(drill)
-    comes_back_and_is_tidied(here, elsewhere, tmp_path / "again.log", there)
+    comes_back_and_is_tidied(here, second_engine, tmp_path / "again.log", there)
     row = check(drill)
     assert row.requeued == 2
     assert max(row.delays) <= TARGET, row
@@ -96,9 +93,10 @@ def comes_back_and_is_tidied(
         names = [one.name for one in client.containers.list(all=True)]
         assert sum(str(name).startswith("prefecture-network-") for name in names) == 1
         assert len(names) == 5, "of each job the flow's and the user's, and one for the network"
+        there = partial(client.containers.list, all=True, ignore_removed=True)
         agent = copy_of(supervisor(platform), log, **settings)
         try:
-            wait_until(lambda: not client.containers.list(all=True), 60, "nothing is left there")
+            wait_until(lambda: not there(), 60, "nothing is left there")
         finally:
             agent.terminate()
             agent.wait(30)

@@ -32,7 +32,7 @@ def containers_of(home: Path) -> list[str]:
     try:
         return [
             str(container.id)
-            for container in client.containers.list(all=True)
+            for container in client.containers.list(all=True, ignore_removed=True)
             if any(str(home) in str(mount) for mount in container.attrs["Mounts"])
         ]
     finally:

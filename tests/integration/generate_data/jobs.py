@@ -7,7 +7,7 @@ from typing import Any
 from uuid import UUID
 
 from tests.integration.run_container.jobs import IMAGE, python, real
-from tests.support.platform import Platform
+from tests.support.platform import Platform, wait_until
 
 GENERATOR = Path(__file__).parents[3] / "deployments" / "demo" / "generator"
 _PRINTS = """
@@ -38,6 +38,13 @@ def printing(topic: str, rate: int = 20, size: int = 0, **more: Any) -> dict[str
 def hand_in(platform: Platform, payload: dict[str, Any]) -> UUID:
     """A job of generate-data."""
     return platform.hand_in("generate-data/high", real(payload), "generated")
+
+
+def delivering(platform: Platform, payload: dict[str, Any]) -> UUID:
+    """A job of generate-data, whose topic has some of its lines."""
+    job = hand_in(platform, payload)
+    wait_until(lambda: delivered(shown(platform, job)), 60, "it delivers")
+    return job
 
 
 def shown(platform: Platform, job: UUID) -> str:

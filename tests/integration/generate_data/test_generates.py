@@ -9,11 +9,10 @@ import pytest
 
 from tests.integration.generate_data.jobs import (
     clicks,
-    delivered,
+    delivering,
     hand_in,
     printing,
     segments,
-    shown,
     summary,
 )
 from tests.integration.run_container.jobs import failed, python, running_sibling, shell, siblings
@@ -37,8 +36,8 @@ def lost(docker_platform: Platform) -> Lost:
     """It waits a minute for its broker, in one slot; meanwhile the other tests use the other."""
     with mock_broker() as broker:
         topic = f"kafka://{broker.address}/lost"
-        job = hand_in(docker_platform, printing(topic, rate=200, size=LONG_LINE, duration=600))
-        wait_until(lambda: delivered(shown(docker_platform, job)), 60, "it delivers")
+        payload = printing(topic, rate=200, size=LONG_LINE, duration=600)
+        job = delivering(docker_platform, payload)
     return Lost(job, topic)
 
 

@@ -9,6 +9,7 @@ import pytest
 from tests.integration.generate_data.jobs import (
     clicks,
     delivered,
+    delivering,
     hand_in,
     printing,
     shown,
@@ -39,8 +40,7 @@ def test_a_broker_that_comes_back_gets_what_waits(
     docker_platform: Platform, broker: Broker
 ) -> None:
     topic = f"kafka://{broker.address}/back"
-    job = hand_in(docker_platform, printing(topic, rate=100, duration=15))
-    wait_until(lambda: delivered(shown(docker_platform, job)), 60, "it delivers")
+    job = delivering(docker_platform, printing(topic, rate=100, duration=15))
     seen: dict[str, int] = {}  # in order: what was shown, and the lines delivered by then
 
     def waits() -> bool:
@@ -68,8 +68,7 @@ def test_it_is_cancelled_while_its_broker_is_away(
     docker_platform: Platform, broker: Broker
 ) -> None:
     topic = f"kafka://{broker.address}/cancelled"
-    job = hand_in(docker_platform, printing(topic, rate=100, duration=600))
-    wait_until(lambda: delivered(shown(docker_platform, job)), 60, "it delivers")
+    job = delivering(docker_platform, printing(topic, rate=100, duration=600))
     with broker.away():
         began = time.monotonic()
         done = docker_platform.command("prefecture", "cancel", str(job))
