@@ -24,6 +24,7 @@ import json
 import runpy
 import sys
 import time
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 from uuid import UUID
@@ -115,14 +116,18 @@ def wait_for_run() -> bool:
 
 def main() -> None:
     """Run the flow run that the environment names, and exit as Prefect's engine would."""
-    if AHEAD in sys.argv and not wait_for_run():
-        return
+    if AHEAD in sys.argv:
+        sys.argv.remove(AHEAD)  # the engine would take it for the run's id
+        if not wait_for_run():
+            return
     if is_over(flow_run_id()):
         return
     if Path(ENGINE_SOCKET).exists() and not may_have_engine(flow_run_id()):
         _fail("the job variable `engine` is not for this task: hand the job in without it")
         return
     try:
+        # Prefect's own modules import it beside the one that is run, ahead or not.
+        warnings.filterwarnings("ignore", "'prefect.engine' found in", RuntimeWarning)
         runpy.run_module("prefect.engine", run_name="__main__", alter_sys=True)
     except SystemExit as end:
         # The engine exits from inside its `except` block, so its context is the cause.

@@ -61,7 +61,7 @@ def main() -> None:
             rows += compute.whole(home / "whole", given.rounds)
             _show(rows)
         if "d" in given.only:
-            rows += submissions.submissions(home / "d", tuple(given.sizes), min(3, given.rounds))
+            rows += submissions.submissions(home / "d", tuple(given.sizes), given.rounds)
             _show(rows)
     save(given.json, described, rows)
     print(", ".join(f"{name} {value}" for name, value in described.items()))
