@@ -22,7 +22,7 @@ def starts(pool: str, sides: Mapping[str, Side], rounds: int) -> list[Row]:
                 found[who].append(seconds)
     targets = {"stock": 2.5, FLOOR: 1 / 1.25}
     what = f"submit to Running, {pool}"
-    return [Row(f"a {pool[:4]}", what, "s", found, target=targets)]
+    return [Row(f"a {pool[:4]}", what, "s", dict(found), target=targets)]
 
 
 def drains(pool: str, sides: Mapping[str, Side], rounds: int, jobs: int) -> list[Row]:
@@ -40,11 +40,11 @@ def drains(pool: str, sides: Mapping[str, Side], rounds: int, jobs: int) -> list
                 freed[who].append(median(gaps(times)))
     key = pool[:4]
     rows = [
-        Row(f"b {key}", f"{jobs} jobs, {SLOTS} slots, {pool}", "s", seconds,
+        Row(f"b {key}", f"{jobs} jobs, {SLOTS} slots, {pool}", "s", dict(seconds),
             target={"stock": 2.5, FLOOR: 1 / 1.3}),
         Row(f"c {key}", f"CPU of a job, server's part too, {pool}", "s",
             {who: [one.cpu / jobs for one in found] for who, found in usages.items()}),
-        Row(f"e {key}", f"a slot is free to the next Running, {pool}", "s", freed),
+        Row(f"e {key}", f"a slot is free to the next Running, {pool}", "s", dict(freed)),
     ]  # fmt: skip
     if pool == "docker":
         peaks = {who: [peak(one) for one in found] for who, found in usages.items()}
