@@ -1,9 +1,10 @@
-"""The block that Prefect keeps the flows' small return values in: under the results root."""
+"""The block that Prefect keeps the flows' small return values in, where results are in S3.
+
+Where they are in a folder, the flows name that folder themselves: see tasks/job.py.
+"""
 
 import asyncio
 from pathlib import Path
-
-from prefect.filesystems import LocalFileSystem
 
 from tasks.contracts import RESULT_BLOCK
 from tasks.errors import PrefectureError
@@ -19,8 +20,6 @@ async def save_result_block(settings: Settings) -> str | None:
     Returns what stands in the way, in one line; None where nothing does.
     """
     if isinstance(settings.results, Path):
-        block = LocalFileSystem(basepath=str(settings.results / RECORDS))
-        await block.asave(RESULT_BLOCK, overwrite=True)
         return None
     try:
         credentials = await load_credentials(settings.s3_credentials)
