@@ -22,13 +22,14 @@ from benchmarks.suite.sides import (
     COLD_VARIABLES,
     SLOTS,
     TREE,
+    PrefectSide,
     Side,
     celery,
     floor,
     ours,
     stock,
 )
-from benchmarks.suite.starts import drains, starts
+from benchmarks.suite.starts import drains, freed, starts
 from tests.support.platform import platform_up
 
 _SIZES = (1_000, 10_000)
@@ -83,7 +84,10 @@ def _of_pool(home: Path, pool: str, given: argparse.Namespace) -> list[Row]:
         }
         if "a" in given.only:
             rows += starts(pool, sides, given.rounds)
-        if set("bce") & set(given.only):
+        if "e" in given.only:
+            served = {who: side for who, side in sides.items() if isinstance(side, PrefectSide)}
+            rows += freed(pool, served, min(2, given.rounds))
+        if set("bc") & set(given.only):
             if pool == "docker":
                 sides["celery"] = stack.enter_context(celery(home / "celery", image))
             rows += drains(pool, sides, given.rounds, given.jobs)

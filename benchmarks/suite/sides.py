@@ -7,7 +7,7 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Generator, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -25,6 +25,7 @@ TREE = Path(__file__).parents[2]
 _POLL = "1"  # seconds; a tenth of a stock worker's default
 _IMPORTS = "import prefect.engine, prefect.flow_engine, prefect.flows"
 _BOUND = 10
+_LONGER = 200_000_000  # primes up to it take some seconds
 COLD = "prefecture, cold"
 COLD_VARIABLES = {"mem_limit": "2047m"}
 """With limits of its own, a run finds no container that was started ahead."""
@@ -68,8 +69,8 @@ class Side(Protocol):
         """Seconds from handing in one job, on an empty system, to its Running."""
         ...
 
-    def drain(self, jobs: int) -> tuple[float, list[Times]]:
-        """Seconds that so many jobs take, all handed in before; and their times where known."""
+    def drain(self, jobs: int) -> float:
+        """Seconds that so many jobs take, all handed in before."""
         ...
 
 
@@ -81,6 +82,8 @@ class PrefectSide:
     pool: str
     deployment: str
     parameters: dict[str, Any]
+    longer: dict[str, Any]
+    """Parameters of a job of some seconds."""
     variables: dict[str, Any] = field(default_factory=dict[str, Any])
     """Job variables of each run."""
 
@@ -90,15 +93,29 @@ class PrefectSide:
         run = self.server.make(self.deployment, self.parameters, **self.variables)
         return self.server.ended([run])[0].running - began
 
-    def drain(self, jobs: int) -> tuple[float, list[Times]]:
+    def drain(self, jobs: int) -> float:
         """See Side."""
+        began, times = self._drained(jobs, self.parameters)
+        return max(one.ended for one in times) - began
+
+    def one_by_one(self, jobs: int) -> list[Times]:
+        """The times of jobs of some seconds, of which one runs at a time, whatever the slots.
+
+        So the machine has a core for whoever prepares the next.
+        """
+        path = f"/work_pools/{self.pool}"
+        before = self.server.ask("GET", path)["concurrency_limit"]
+        self.server.ask("PATCH", path, {"concurrency_limit": 1})
+        _, times = self._drained(jobs, self.longer)
+        self.server.ask("PATCH", path, {"concurrency_limit": before})
+        return times
+
+    def _drained(self, jobs: int, parameters: Mapping[str, Any]) -> tuple[float, list[Times]]:
         self.server.ask("PATCH", f"/work_pools/{self.pool}", {"is_paused": True})
-        made = [self.parameters] * jobs
-        runs = self.server.make_many(self.deployment, made, **self.variables)
+        runs = self.server.make_many(self.deployment, [parameters] * jobs, **self.variables)
         began = time.time()
         self.server.ask("PATCH", f"/work_pools/{self.pool}", {"is_paused": False})
-        times = self.server.ended(runs)
-        return max(one.ended for one in times) - began, times
+        return began, self.server.ended(runs)
 
 
 @dataclass
@@ -113,20 +130,23 @@ class Commands:
         subprocess.run(self.command, check=True, capture_output=True, cwd=TREE)
         return time.perf_counter() - began
 
-    def drain(self, jobs: int) -> tuple[float, list[Times]]:
+    def drain(self, jobs: int) -> float:
         """As `xargs -P2` would."""
         began = time.perf_counter()
         with ThreadPoolExecutor(SLOTS) as pool:
             for done in [pool.submit(self.start) for _ in range(jobs)]:
                 done.result()
-        return time.perf_counter() - began, []
+        return time.perf_counter() - began
 
 
 def ours(platform: Platform, **variables: Any) -> PrefectSide:
     """`prefecture up`, as it comes; with job variables, where a run asks for its own."""
-    parameters = {"payload": {"upper_bound": _BOUND}, "results_directory": "bench"}
+    short, longer = (
+        {"payload": {"upper_bound": bound}, "results_directory": "bench"}
+        for bound in (_BOUND, _LONGER)
+    )
     deployment = platform.deployment("find-primes/high")
-    return PrefectSide(Server(platform.api), platform.pool, deployment, parameters, variables)
+    return PrefectSide(Server(platform.api), platform.pool, deployment, short, longer, variables)
 
 
 @contextmanager
@@ -182,8 +202,10 @@ def stock(home: Path, pool: str, image: str) -> Generator[PrefectSide]:
         limits = ("--limit", str(SLOTS), "--install-policy", "never")
         with running(*worker, *limits, env=env, log=home / "worker.log"):
             folder = "/opt/results" if pool == "docker" else str(results)
-            parameters = {"upper_bound": _BOUND, "folder": folder}
-            yield PrefectSide(server, pool, deployment["id"], parameters)
+            short, longer = (
+                {"upper_bound": bound, "folder": folder} for bound in (_BOUND, _LONGER)
+            )
+            yield PrefectSide(server, pool, deployment["id"], short, longer)
 
 
 def _variables(image: str, files: Path, results: Path) -> dict[str, Any]:
@@ -212,15 +234,15 @@ class Celery:
 
     def start(self) -> float:
         """To its end: Celery does not say when a task has begun in its container."""
-        return self.drain(1)[0]
+        return self.drain(1)
 
-    def drain(self, jobs: int) -> tuple[float, list[Times]]:
+    def drain(self, jobs: int) -> float:
         """See Side."""
         began = time.perf_counter()
         sent = [self._app.send_task("find_primes", [self._command]) for _ in range(jobs)]
         for one in sent:
             one.get(timeout=600)
-        return time.perf_counter() - began, []
+        return time.perf_counter() - began
 
 
 @contextmanager

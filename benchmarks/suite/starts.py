@@ -1,4 +1,4 @@
-"""From handing in to Running, and many jobs through two slots."""
+"""From handing in to Running, many jobs through two slots, and one slot that is free again."""
 
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
@@ -6,10 +6,11 @@ from statistics import median
 
 from benchmarks.suite.report import FLOOR, Row
 from benchmarks.suite.server import Times
-from benchmarks.suite.sides import SLOTS, Side
+from benchmarks.suite.sides import SLOTS, PrefectSide, Side
 from benchmarks.suite.usage import Usage, used
 
 _MIB = 2**20
+_IN_A_ROW = 5
 
 
 def starts(pool: str, sides: Mapping[str, Side], rounds: int) -> list[Row]:
@@ -26,25 +27,21 @@ def starts(pool: str, sides: Mapping[str, Side], rounds: int) -> list[Row]:
 
 
 def drains(pool: str, sides: Mapping[str, Side], rounds: int, jobs: int) -> list[Row]:
-    """b, c, e: many jobs that are handed in at once."""
+    """b, c: many jobs that are handed in at once."""
     seconds: dict[str, list[float]] = defaultdict(list)
     usages: dict[str, list[Usage]] = defaultdict(list)
-    freed: dict[str, list[float]] = defaultdict(list)
     for _ in range(rounds):
         for who, side in sides.items():
             with used() as usage:
-                took, times = side.drain(jobs)
+                took = side.drain(jobs)
             seconds[who].append(took)
             usages[who].append(usage)
-            if times:
-                freed[who].append(median(gaps(times)))
     key = pool[:4]
     rows = [
         Row(f"b {key}", f"{jobs} jobs, {SLOTS} slots, {pool}", "s", dict(seconds),
             target={"stock": 2.5, FLOOR: 1 / 1.3}),
         Row(f"c {key}", f"CPU of a job, server's part too, {pool}", "s",
             {who: [one.cpu / jobs for one in found] for who, found in usages.items()}),
-        Row(f"e {key}", f"a slot is free to the next Running, {pool}", "s", dict(freed)),
     ]  # fmt: skip
     if pool == "docker":
         peaks = {who: [peak(one) for one in found] for who, found in usages.items()}
@@ -52,10 +49,19 @@ def drains(pool: str, sides: Mapping[str, Side], rounds: int, jobs: int) -> list
     return rows
 
 
+def freed(pool: str, sides: Mapping[str, PrefectSide], rounds: int) -> list[Row]:
+    """e: jobs of some seconds, one at a time: from the end of one to the next's Running."""
+    found = {
+        who: [median(gaps(side.one_by_one(_IN_A_ROW))) for _ in range(rounds)]
+        for who, side in sides.items()
+    }
+    return [Row(f"e {pool[:4]}", f"a slot is free to the next Running, {pool}", "s", found)]
+
+
 def gaps(times: Sequence[Times]) -> list[float]:
-    """Seconds from each end to the start that its slot was given to, first to first."""
+    """Seconds from each end to the next start."""
     ends = sorted(one.ended for one in times)
-    begun = sorted(one.running for one in times)[SLOTS:]
+    begun = sorted(one.running for one in times)[1:]
     return [start - end for end, start in zip(ends, begun, strict=False)]
 
 

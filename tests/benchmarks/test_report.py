@@ -40,6 +40,5 @@ def test_every_figure_is_saved(tmp_path: Path) -> None:
 
 
 def test_a_freed_slot_is_given_to_the_next_that_starts() -> None:
-    # Two slots: those that end at 2 and 3 give theirs to those that run at 2.5 and 3.25.
-    times = [Times(0, 1, 2), Times(0, 1, 3), Times(0, 2.5, 4), Times(0, 3.25, 5)]
+    times = [Times(0, 3.25, 5), Times(0, 1, 2), Times(0, 2.5, 3)]
     assert gaps(times) == [0.5, 0.25]
