@@ -12,7 +12,7 @@ from tests.chaos.harness.drill import Drill, is_paused, rest
 from tests.chaos.harness.leftovers import users_containers
 from tests.chaos.harness.platforms import trial_platform
 from tests.chaos.harness.verdict import Check
-from tests.support.engine import Engine, job_image, own_engine
+from tests.support.engine import Engine, job_image
 from tests.support.platform import Platform, wait_until
 
 TARGET = 30.0  # seconds from the engine's answer to the next attempt Running
@@ -20,10 +20,11 @@ STOPS = [signal.SIGTERM, long(signal.SIGKILL)]
 
 
 @pytest.fixture(scope="module")
-def engine() -> Generator[Engine]:
-    with own_engine() as engine:
-        engine.load(job_image())
-        yield engine
+def engine(second_engine: Engine) -> Engine:
+    """The engine that is stopped."""
+    if not second_engine.answers():  # another test has left it so
+        second_engine.start()
+    return second_engine
 
 
 @pytest.fixture(scope="module")

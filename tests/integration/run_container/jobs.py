@@ -72,6 +72,12 @@ def failed(platform: Platform, job: UUID) -> str:
     return run["state"]["message"]
 
 
+def logged(platform: Platform, job: object) -> list[str]:
+    """The lines of a run's log in the UI."""
+    filter = {"logs": {"flow_run_id": {"any_": [str(job)]}}, "limit": 200}
+    return [line["message"] for line in platform.rest("POST", "/logs/filter", filter).json()]
+
+
 def siblings(platform: Platform, job: UUID) -> list[Any]:
     """The users' containers of a job, running or not."""
     with engine(platform) as client:

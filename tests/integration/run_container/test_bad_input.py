@@ -111,9 +111,12 @@ def cases() -> dict[str, tuple[dict[str, Any], list[str]]]:
     }
 
 
+HARMFUL = ("out of memory", "a fork bomb", "files that are too much")
+
+
 @pytest.fixture(scope="module")
 def jobs(docker_platform: Platform) -> dict[str, UUID]:
-    """All of them, handed in at once."""
+    """All of them, handed in at once, and others between them that want nothing bad."""
     evading = ("memory below the least", "a name that is none", "too much output asked for")
     found: dict[str, UUID] = {}
     for name, (payload, _) in cases().items():
@@ -125,6 +128,9 @@ def jobs(docker_platform: Platform) -> dict[str, UUID]:
         )
         assert response.status_code == 201, response.text
         found[name] = UUID(response.json()["id"])
+        if name in HARMFUL:
+            script = "for n in 1 2 3; do sleep 1; echo $n >> /output/n; done"
+            found[f"beside {name}"] = hand_in(docker_platform, shell(script), "beside")
     return found
 
 
@@ -137,6 +143,16 @@ def test_it_ends_with_one_line(docker_platform: Platform, jobs: dict[str, UUID],
     assert built_images(docker_platform, jobs[name]) == []
     assert not list((docker_platform.results / ".staging").glob(f"{jobs[name]}.*"))
     assert not (docker_platform.results / "bad" / str(jobs[name])).exists()
+
+
+@pytest.mark.parametrize("name", HARMFUL)
+def test_whoever_runs_beside_it_is_not_harmed(
+    docker_platform: Platform, jobs: dict[str, UUID], name: str
+) -> None:
+    job = jobs[f"beside {name}"]
+    result = docker_platform.completed(job, "beside")
+    assert docker_platform.manifest(job, "beside")["attempt"] == 1
+    assert (result / "output" / "n").read_text() == "1\n2\n3\n"
 
 
 def test_links_and_pipes_are_left_out(docker_platform: Platform) -> None:

@@ -6,6 +6,7 @@ from tests.integration.run_container.jobs import (
     built_images,
     demo,
     hand_in,
+    logged,
     real,
     running_sibling,
     shell,
@@ -41,6 +42,7 @@ def test_the_flow_is_killed(docker_platform: Platform) -> None:
 def test_the_job_is_cancelled(docker_platform: Platform) -> None:
     job = hand_in(docker_platform, shell("echo up; sleep 600"), "cancelled")
     running_sibling(docker_platform, job)
+    wait_until(lambda: "up" in logged(docker_platform, job), 30, "what it says is shown live")
     done = docker_platform.command("prefecture", "cancel", str(job))
     assert done.stdout.strip() == f"job {job} is cancelled", done.stderr
     assert siblings(docker_platform, job) == []

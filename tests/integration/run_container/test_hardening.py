@@ -83,7 +83,9 @@ def test_with_a_network_nothing_inside_is_reached(docker_platform: Platform) -> 
 
 
 def test_its_limits(docker_platform: Platform) -> None:
-    job = hand_in(docker_platform, shell("sleep 60", memory="100m", cpus=0.5))
+    payload = shell("sleep 60", memory="100m", cpus=0.5)
+    payload["build"] = {"dockerfile": f"FROM {payload.pop('image')}\nVOLUME /data\n"}
+    job = hand_in(docker_platform, payload)
     container = running_sibling(docker_platform, job)
     docker_platform.command("prefecture", "cancel", str(job))
     host = container.attrs["HostConfig"]
@@ -95,7 +97,11 @@ def test_its_limits(docker_platform: Platform) -> None:
     assert (host["NanoCpus"], host["PidsLimit"]) == (500_000_000, 256)
     assert host["NetworkMode"] == "none"
     assert container.attrs["Config"]["User"] == "10001:10001"
-    assert [m["Destination"] for m in container.attrs["Mounts"]] == ["/output"]
+    mounts = {mount["Destination"]: mount["Type"] for mount in container.attrs["Mounts"]}
+    assert mounts == {"/output": "bind", "/data": "tmpfs"}
+    assert "size=268435456," in host["Tmpfs"]["/tmp"]
+    (volume,) = (mount for mount in host["Mounts"] if mount["Target"] == "/data")
+    assert (volume["Type"], volume["TmpfsOptions"]["SizeBytes"]) == ("tmpfs", 256 * 2**20)
 
 
 @pytest.mark.parametrize("task", ["find-primes", "compress-images"])

@@ -10,6 +10,7 @@ from tests.integration.run_container.jobs import (
     demo,
     failed,
     hand_in,
+    logged,
     python,
     real,
     shell,
@@ -36,17 +37,13 @@ def test_the_whole_demo(docker_platform: Platform) -> None:
     assert summary["image_id"].startswith("sha256:")
     assert summary["seconds"] > 5
     assert summary["peak_memory"] > 100_000
+    assert summary["cpu_seconds"] > 0
     assert siblings(docker_platform, job) == []
     assert built_images(docker_platform, job) == []
     told = logged(docker_platform, job)
     assert {"started", "done"} <= {*told}
     (listed,) = docker_platform.artifacts(job, "markdown")
     assert "output/output.txt" in listed["data"]
-
-
-def logged(platform: Platform, job: object) -> list[str]:
-    filter = {"logs": {"flow_run_id": {"any_": [str(job)]}}, "limit": 200}
-    return [line["message"] for line in platform.rest("POST", "/logs/filter", filter).json()]
 
 
 def test_inputs_environment_and_bytes_that_are_no_text(docker_platform: Platform) -> None:
