@@ -3,21 +3,31 @@
 import json
 import time
 from collections.abc import Generator
+from uuid import UUID
 
 import pytest
 
+from tasks.generation.keeping import RESTARTS
 from tests.integration.generate_data.jobs import (
     clicks,
     delivered,
     delivering,
     hand_in,
     printing,
+    segments,
     shown,
     summary,
 )
-from tests.integration.run_container.jobs import siblings
+from tests.integration.run_container.jobs import failed, shell, siblings
 from tests.support.platform import Platform, wait_until
 from tests.tasks.topics.broker import Broker, mock_broker
+
+
+@pytest.fixture(scope="module", autouse=True)
+def hopeless(docker_platform: Platform) -> UUID:
+    """A job whose containers die at once, again and again: for half a minute, in one slot."""
+    script = "echo '{\"n\": 1}'; echo cannot reach the sensor >&2; exit 3"
+    return hand_in(docker_platform, shell(script, topic="hopeless", duration=600, containers=2))
 
 
 @pytest.fixture(scope="module")
@@ -75,3 +85,14 @@ def test_it_is_cancelled_while_its_broker_is_away(
         assert done.stdout.strip() == f"job {job} is cancelled", done.stderr
         assert time.monotonic() - began < 20, "not by SIGKILL, 30 s later"
     assert siblings(docker_platform, job) == []
+
+
+def test_containers_that_all_die_again_and_again_fail_the_job(
+    docker_platform: Platform, hopeless: UUID
+) -> None:
+    line = "every container ended early, again and again: cannot reach the sensor"
+    assert failed(docker_platform, hopeless) == line
+    assert len(segments(docker_platform, "hopeless", hopeless)) == 2 * (1 + RESTARTS), (
+        "what they said is delivered all the same"
+    )
+    assert siblings(docker_platform, hopeless) == []
