@@ -15,6 +15,7 @@ from pathlib import Path
 from shutil import which
 from typing import Any, Protocol
 
+import docker
 import httpx
 
 from benchmarks.suite.server import Server, Times
@@ -206,6 +207,8 @@ def stock(home: Path, pool: str, image: str) -> Generator[PrefectSide]:
                 {"upper_bound": bound, "folder": folder} for bound in (_BOUND, _LONGER)
             )
             yield PrefectSide(server, pool, deployment["id"], short, longer)
+        if pool == "docker":
+            _remove_containers(files)  # its worker leaves them
 
 
 def _variables(image: str, files: Path, results: Path) -> dict[str, Any]:
@@ -216,6 +219,17 @@ def _variables(image: str, files: Path, results: Path) -> dict[str, Any]:
         "volumes": [f"{files}:/opt/bench:ro", f"{results}:/opt/results"],
         "mem_limit": "2g",
     }
+
+
+def _remove_containers(mounted: Path) -> None:
+    """Every container that has a folder mounted."""
+    engine = docker.from_env()
+    try:
+        for one in engine.containers.list(all=True, ignore_removed=True):
+            if any(mount.get("Source") == str(mounted) for mount in one.attrs["Mounts"]):
+                one.remove(force=True)
+    finally:
+        engine.close()
 
 
 def floor(pool: str, image: str) -> Commands:

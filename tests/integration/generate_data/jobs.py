@@ -2,11 +2,14 @@
 
 import json
 import re
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 from uuid import UUID
 
+from tasks.contracts import JOB_ID_LABEL
 from tests.integration.run_container.jobs import IMAGE, python, real
+from tests.support.containers import engine
 from tests.support.platform import Platform, wait_until
 
 GENERATOR = Path(__file__).parents[3] / "deployments" / "demo" / "generator"
@@ -61,6 +64,19 @@ def delivered(text: str) -> int:
 def summary(platform: Platform, job: UUID) -> dict[str, Any]:
     """What is said of a job that has completed."""
     return platform.manifest(job, "generated")["summary"]
+
+
+def started(platform: Platform, job: UUID, since: datetime) -> list[datetime]:
+    """When the engine started the containers of a job, in order."""
+    with engine(platform) as client:
+        seen = client.events(
+            since=since - timedelta(minutes=1),
+            until=datetime.now(UTC),
+            filters={"event": "start", "label": f"{JOB_ID_LABEL}={job}"},
+            decode=True,
+        )
+        times = sorted(one["timeNano"] / 1e9 for one in seen)
+    return [datetime.fromtimestamp(at, UTC) for at in times]
 
 
 def segments(platform: Platform, topic: str, job: UUID | str = "") -> list[dict[str, Any]]:

@@ -13,6 +13,7 @@ from tests.integration.generate_data.jobs import (
     hand_in,
     printing,
     segments,
+    started,
     summary,
 )
 from tests.integration.run_container.jobs import failed, python, running_sibling, shell, siblings
@@ -49,9 +50,12 @@ def test_to_a_folder_on_time(docker_platform: Platform) -> None:
     lines = segments(docker_platform, "on-time")
     assert len(lines) == said["delivered"] == sum(c["messages"] for c in said["containers"])
     assert len(lines) > 2 * 4 * 20 * 0.5
+    begun = started(docker_platform, job, start)
+    assert len(begun) == 2
+    assert all(abs((at - start).total_seconds()) < 1 for at in begun), begun
     for container in said["containers"]:
         first, last = (datetime.fromisoformat(container[key]) for key in ("first", "last"))
-        assert abs((first - start).total_seconds()) < 1
+        assert begun[0] < first < last
         assert abs((last - start).total_seconds() - 4) < 1
         assert (container["aside"], container["restarts"]) == (0, 0)
     assert (said["user"], said["description"]) == ("anna", "a test")
