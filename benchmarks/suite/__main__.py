@@ -16,6 +16,7 @@ from contextlib import ExitStack
 from pathlib import Path
 
 from benchmarks.suite import after, compute, machine, submissions
+from benchmarks.suite.peers import celery, floor
 from benchmarks.suite.report import FLOOR, OURS, Row, save, table
 from benchmarks.suite.sides import (
     COLD,
@@ -24,8 +25,6 @@ from benchmarks.suite.sides import (
     TREE,
     PrefectSide,
     Side,
-    celery,
-    floor,
     ours,
     stock,
 )

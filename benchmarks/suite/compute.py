@@ -10,9 +10,10 @@ from pathlib import Path
 
 from benchmarks.average_files import make_files
 from benchmarks.image_libraries import RATIO, make_photo
+from benchmarks.suite.peers import floor, found
 from benchmarks.suite.report import OURS, Row
 from benchmarks.suite.server import Server
-from benchmarks.suite.sides import TREE, floor, found
+from benchmarks.suite.sides import TREE
 from tests.support.platform import platform_up
 
 _PHOTOS, _WIDTH, _HEIGHT = 8, 3000, 2000

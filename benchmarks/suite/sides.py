@@ -1,18 +1,12 @@
-"""Who is compared: ours, a stock Prefect worker, Celery, and the bare start of an interpreter."""
-
-# pyright: basic
-# Celery has no types.
+"""Two of those compared: ours, and a stock Prefect worker."""
 
 import os
 import subprocess
-import sys
 import time
-from collections.abc import Generator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Generator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from shutil import which
 from typing import Any, Protocol
 
 import docker
@@ -24,14 +18,14 @@ from tests.support.platform import BIN, Platform, ends_with_us, free_port
 SLOTS = 2
 TREE = Path(__file__).parents[2]
 _POLL = "1"  # seconds; a tenth of a stock worker's default
-_IMPORTS = "import prefect.engine, prefect.flow_engine, prefect.flows"
-_BOUND = 10
+BOUND = 10
+"""A job finds the primes up to it."""
 _LONGER = 200_000_000  # primes up to it take some seconds
 COLD = "prefecture, cold"
 COLD_VARIABLES = {"mem_limit": "2047m"}
 """With limits of its own, a run finds no container that was started ahead."""
 
-# What all of them run: primes up to 10, into a file.
+# What a stock worker runs: as ours, primes into a file.
 _FLOW = """
 from pathlib import Path
 from uuid import uuid4
@@ -42,24 +36,6 @@ def find_primes(upper_bound: int, folder: str) -> int:
     from tasks import primes
     path = Path(folder) / f"{uuid4()}.parquet"
     return primes.write_primes(upper_bound, path, lambda fraction: None, threads=1).count
-"""
-_PLAIN = """
-import sys
-from pathlib import Path
-from uuid import uuid4
-from tasks import primes
-path = Path(sys.argv[2]) / f"{uuid4()}.parquet"
-primes.write_primes(int(sys.argv[1]), path, lambda fraction: None, threads=1)
-"""
-_CELERY = """
-import subprocess
-from celery import Celery
-app = Celery("bench", broker={redis!r}, backend={redis!r})
-app.conf.update(worker_prefetch_multiplier=1, task_acks_late=True)
-
-@app.task(name="find_primes")
-def find_primes(command):
-    return subprocess.run(command, check=True, capture_output=True, text=True).stdout
 """
 
 
@@ -119,32 +95,11 @@ class PrefectSide:
         return began, self.server.ended(runs)
 
 
-@dataclass
-class Commands:
-    """The same command again and again, two at a time."""
-
-    command: Sequence[str]
-
-    def start(self) -> float:
-        """Until it has ended: there is nothing in it but its start."""
-        began = time.perf_counter()
-        subprocess.run(self.command, check=True, capture_output=True, cwd=TREE)
-        return time.perf_counter() - began
-
-    def drain(self, jobs: int) -> float:
-        """As `xargs -P2` would."""
-        began = time.perf_counter()
-        with ThreadPoolExecutor(SLOTS) as pool:
-            for done in [pool.submit(self.start) for _ in range(jobs)]:
-                done.result()
-        return time.perf_counter() - began
-
-
 def ours(platform: Platform, **variables: Any) -> PrefectSide:
     """`prefecture up`, as it comes; with job variables, where a run asks for its own."""
     short, longer = (
         {"payload": {"upper_bound": bound}, "results_directory": "bench"}
-        for bound in (_BOUND, _LONGER)
+        for bound in (BOUND, _LONGER)
     )
     deployment = platform.deployment("find-primes/high")
     return PrefectSide(Server(platform.api), platform.pool, deployment, short, longer, variables)
@@ -203,9 +158,7 @@ def stock(home: Path, pool: str, image: str) -> Generator[PrefectSide]:
         limits = ("--limit", str(SLOTS), "--install-policy", "never")
         with running(*worker, *limits, env=env, log=home / "worker.log"):
             folder = "/opt/results" if pool == "docker" else str(results)
-            short, longer = (
-                {"upper_bound": bound, "folder": folder} for bound in (_BOUND, _LONGER)
-            )
+            short, longer = ({"upper_bound": bound, "folder": folder} for bound in (BOUND, _LONGER))
             yield PrefectSide(server, pool, deployment["id"], short, longer)
         if pool == "docker":
             _remove_containers(files)  # its worker leaves them
@@ -230,65 +183,6 @@ def _remove_containers(mounted: Path) -> None:
                 one.remove(force=True)
     finally:
         engine.close()
-
-
-def floor(pool: str, image: str) -> Commands:
-    """An interpreter that imports what any flow run needs, and nothing else."""
-    if pool == "docker":
-        return Commands(("docker", "run", "--rm", image, "python", "-c", _IMPORTS))
-    return Commands((sys.executable, "-c", _IMPORTS))
-
-
-class Celery:
-    """A Celery worker over Redis, each of whose tasks is a `docker run` of the same function."""
-
-    def __init__(self, app: Any, command: Sequence[str]) -> None:
-        self._app = app
-        self._command = list(command)
-
-    def start(self) -> float:
-        """To its end: Celery does not say when a task has begun in its container."""
-        return self.drain(1)
-
-    def drain(self, jobs: int) -> float:
-        """See Side."""
-        began = time.perf_counter()
-        sent = [self._app.send_task("find_primes", [self._command]) for _ in range(jobs)]
-        for one in sent:
-            one.get(timeout=600)
-        return time.perf_counter() - began
-
-
-@contextmanager
-def celery(home: Path, image: str) -> Generator[Celery]:
-    """Redis and a worker of two processes, as Celery's guide starts them."""
-    import celery as library
-
-    home.mkdir(parents=True)
-    results = home / "results"
-    results.mkdir()
-    results.chmod(0o777)
-    port = free_port()
-    address = f"redis://127.0.0.1:{port}/0"
-    (home / "bench_celery.py").write_text(_CELERY.format(redis=address))
-    env = dict(os.environ) | {"PYTHONPATH": str(home)}
-    redis = ("redis-server", "--port", str(port), "--bind", "127.0.0.1", "--dir", str(home))
-    worker = (sys.executable, "-m", "celery", "-A", "bench_celery", "worker", "-c", str(SLOTS))
-    command = ("docker", "run", "--rm", "-v", f"{results}:/opt/results", "-m", "2g", image)
-    with (
-        running(found(redis[0]), *redis[1:], env=env, log=home / "redis.log"),
-        running(*worker, env=env, log=home / "celery.log"),
-    ):
-        app = library.Celery("bench", broker=address, backend=address)
-        yield Celery(app, (*command, "python", "-c", _PLAIN, str(_BOUND), "/opt/results"))
-
-
-def found(program: str) -> str:
-    """Where a program of Debian's is. Ends the benchmark where it is missing."""
-    path = which(program)
-    if path is None:
-        raise SystemExit(f"{program} is not installed: `apt-get install {program}`, then again")
-    return path
 
 
 def _answers(server: Server) -> bool:
