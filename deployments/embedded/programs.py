@@ -13,7 +13,9 @@ MARK = "PREFECTURE_WORKER"
 """In the environment of all that `up` starts: whose it is. Read by nobody as a setting."""
 
 _DATABASE = ("CONNECTION_URL", "DRIVER", "HOST", "NAME")  # settings by which one is chosen
-_POLL = "0.5"  # seconds between two looks into the queues: a freed slot waits no longer than that
+# Seconds between two looks into the queues. For what our worker does not hear of: a run handed in
+# and a slot that is free make it look at once, and each look costs the server 20 ms.
+_POLL = "2"
 _PLATFORM_POLL = "2"
 _JOB_HEARTBEAT = "30"  # seconds; Prefect's least
 _WORKER_HEARTBEAT = "5"  # seconds: a worker that is gone is to be noticed soon

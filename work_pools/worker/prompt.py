@@ -18,6 +18,7 @@ else:
 
 _DUE = EventFilter(event=EventNameFilter(name=["prefect.flow-run.Scheduled"]))
 _APART = 0.05  # seconds between two looks that are asked for
+_IN_VAIN = 0.3  # after one that found nothing: thousands of runs may be handed in to a paused pool
 _AGAIN = 5.0  # seconds before events are asked for again
 _log = logging.getLogger(__name__)
 
@@ -62,10 +63,11 @@ class Prompt(_Base):
         while True:
             await self._asked.wait()
             self._asked.clear()
+            found = False
             if self.limiter.available_tokens:
                 with contextlib.suppress(httpx.HTTPError):  # the next look of its own says so
-                    await self.get_and_submit_flow_runs()
-            await asyncio.sleep(_APART)
+                    found = bool(await self.get_and_submit_flow_runs())
+            await asyncio.sleep(_APART if found else _IN_VAIN)
 
     async def _listen(self) -> None:
         while True:
