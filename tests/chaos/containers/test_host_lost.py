@@ -3,11 +3,11 @@
 import json
 from collections.abc import Generator
 from datetime import UTC, datetime
-from functools import partial
 from pathlib import Path
 from typing import Any
 from uuid import UUID
 
+import docker
 import pytest
 
 from tasks.contracts import IMAGE_LABEL, JOB_ID_LABEL, UNTIL_LABEL, WORKER_LABEL
@@ -90,16 +90,21 @@ def comes_back_and_is_tidied(
     """The host is started again, and its supervisor removes what stands there."""
     engine.start()
     with engine.client() as client:
-        names = [one.name for one in client.containers.list(all=True)]
-        assert sum(str(name).startswith("prefecture-network-") for name in names) == 1
+        names = of_jobs(client)
+        assert sum(name.startswith("prefecture-network-") for name in names) == 1
         assert len(names) == 5, "of each job the flow's and the user's, and one for the network"
-        there = partial(client.containers.list, all=True, ignore_removed=True)
         agent = copy_of(supervisor(platform), log, **settings)
         try:
-            wait_until(lambda: not there(), 60, "nothing is left there")
+            wait_until(lambda: not of_jobs(client), 60, "nothing is left there")
         finally:
             agent.terminate()
             agent.wait(30)
+
+
+def of_jobs(client: docker.DockerClient) -> list[str]:
+    """The names of what stands there, without what waits for a job: that is the next worker's."""
+    found = client.containers.list(all=True, ignore_removed=True)
+    return [name for one in found if not (name := str(one.name)).startswith("ahead-")]
 
 
 def workers(platform: Platform) -> set[str]:
