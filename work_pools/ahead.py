@@ -31,3 +31,8 @@ def run_of(labels: Mapping[str, str], names: Iterable[str]) -> UUID | None:
             except ValueError:
                 continue  # it waits: its name is the engine's choice, or another link to it
     return None
+
+
+def waits(labels: Mapping[str, str], names: Iterable[str]) -> bool:
+    """Whether a container was started ahead and serves no run yet."""
+    return LABEL in labels and run_of(labels, names) is None

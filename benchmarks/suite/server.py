@@ -9,7 +9,8 @@ from typing import Any
 
 import httpx
 
-FINAL = {"COMPLETED", "FAILED", "CRASHED", "CANCELLED"}
+from tests.support.platform import FINAL
+
 _PATIENCE = 600.0  # seconds
 
 

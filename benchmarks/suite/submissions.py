@@ -6,15 +6,13 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
 from unittest.mock import patch
-
-import psutil
 
 from benchmarks.suite.report import OURS, Row
 from benchmarks.suite.server import Server
 from deployments import submit_many
 from tasks.settings import get_settings
+from tests.support import processes
 from tests.support.platform import Platform, platform_up
 from tests.tasks.history.postgres import new_database, postgres_server
 
@@ -116,9 +114,5 @@ def _told(up: Platform) -> Generator[None]:
 
 def _memory(up: Platform) -> float:
     """The most that the server has held so far."""
-    for child in psutil.Process(up.process.pid).children(recursive=True):
-        words: list[Any] = child.cmdline()
-        if "server" in words and "start" in words:
-            status = Path(f"/proc/{child.pid}/status").read_text()
-            return int(status.split("VmHWM:")[1].split()[0]) * 1024 / _MIB
-    raise AssertionError("no server")
+    statuses = [Path(f"/proc/{process.pid}/status").read_text() for process in processes.server(up)]
+    return max(int(one.split("VmHWM:")[1].split()[0]) for one in statuses) * 1024 / _MIB

@@ -50,11 +50,7 @@ def container(docker_platform: Platform) -> Any:
 
 def of_job(platform: Platform, job: UUID) -> Any:
     """The container of a job that was handed in just now; it is removed soon after its end."""
-
-    def look() -> list[Any]:
-        return containers_of(platform, str(job))
-
-    (found,) = wait_until(look, 60, f"a container of job {job}")
+    (found,) = wait_until(lambda: containers_of(platform, str(job)), 60, f"a container of {job}")
     return found
 
 

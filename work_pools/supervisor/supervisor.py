@@ -11,14 +11,13 @@ from uuid import UUID
 import psutil
 from prefect.client.orchestration import PrefectClient
 from prefect.client.schemas.objects import FlowRun, StateType
-from prefect.events.clients import get_events_subscriber
-from prefect.events.filters import EventFilter, EventNameFilter
 from prefect.states import Crashed
 
 from tasks.contracts import Pool
 from tasks.errors import EngineUnavailable, in_short
 from tasks.settings import Settings
 from tasks.storage.opening import open_results
+from work_pools.listening import wake_on
 from work_pools.supervisor.agents import Agents
 from work_pools.supervisor.bodies.body import Bodies, Body, Found
 from work_pools.supervisor.bodies.processes import find_worker, started
@@ -44,6 +43,7 @@ _REAP = 5.0
 _PATIENCE = 3  # times what a worker may take, before it is taken to hang
 _AGAIN = 1.0  # seconds before a broken subscription is made anew
 _OWNER_FIRST = timedelta(seconds=10)  # in which the host of a crash, which knows more, settles it
+# A run that crashes or is to be cancelled is looked at at once.
 _WAKING = ["prefect.flow-run.Crashed", "prefect.flow-run.Cancelling"]
 _log = logging.getLogger(__name__)
 
@@ -83,7 +83,7 @@ class Supervisor:
                 group.create_task(
                     self._repeat(self._requeue.note, self._requeue.made, lambda: _REAP)
                 )
-                group.create_task(self._listen_to_the_server())
+                group.create_task(wake_on(_WAKING, self._wake, _AGAIN))
                 group.create_task(self._listen_to_the_host())
         finally:
             await self._endings.close()
@@ -239,19 +239,6 @@ class Supervisor:
             _log.warning("the worker %s has fallen silent: killing it", self._worker)
             with contextlib.suppress(psutil.NoSuchProcess):
                 worker.kill()
-
-    async def _listen_to_the_server(self) -> None:
-        """Look at once when a run crashes or is to be cancelled."""
-        while True:
-            try:
-                wanted = EventFilter(event=EventNameFilter(name=_WAKING))
-                async with get_events_subscriber(filter=wanted) as subscriber:
-                    self._wake.set()  # for what happened before
-                    async for _ in subscriber:
-                        self._wake.set()
-            except Exception as error:  # noqa: BLE001  # a websocket breaks in many ways; the sweep goes on
-                _log.info("events come again soon: %s", in_short(error))
-            await asyncio.sleep(_AGAIN)
 
     async def _listen_to_the_host(self) -> None:
         """Look at once when a container ends, and examine when the engine does."""

@@ -2,25 +2,23 @@
 
 import asyncio
 import contextlib
-import logging
 from typing import TYPE_CHECKING, Any
 
 import httpx
 from prefect.client.schemas.objects import FlowRun
-from prefect.events.clients import get_events_subscriber
-from prefect.events.filters import EventFilter, EventNameFilter
 from prefect.workers.base import BaseWorker
+
+from work_pools.listening import wake_on
 
 if TYPE_CHECKING:
     _Base = BaseWorker[Any, Any, Any]
 else:
     _Base = object
 
-_DUE = EventFilter(event=EventNameFilter(name=["prefect.flow-run.Scheduled"]))
+_DUE = ["prefect.flow-run.Scheduled"]
 _APART = 0.05  # seconds between two looks that are asked for
 _IN_VAIN = 0.3  # after one that found nothing: thousands of runs may be handed in to a paused pool
 _AGAIN = 5.0  # seconds before events are asked for again
-_log = logging.getLogger(__name__)
 
 
 class Prompt(_Base):
@@ -38,7 +36,8 @@ class Prompt(_Base):
     async def setup(self) -> None:
         """See BaseWorker."""
         await super().setup()
-        self._beside = [asyncio.create_task(each) for each in (self._look(), self._listen())]
+        heard = wake_on(_DUE, self._asked, _AGAIN)
+        self._beside = [asyncio.create_task(each) for each in (self._look(), heard)]
 
     async def teardown(self, *exc_info: Any) -> None:
         """See BaseWorker."""
@@ -68,14 +67,3 @@ class Prompt(_Base):
                 with contextlib.suppress(httpx.HTTPError):  # the next look of its own says so
                     found = bool(await self.get_and_submit_flow_runs())
             await asyncio.sleep(_APART if found else _IN_VAIN)
-
-    async def _listen(self) -> None:
-        while True:
-            try:
-                async with get_events_subscriber(filter=_DUE) as subscriber:
-                    self._asked.set()  # for what happened before
-                    async for _ in subscriber:
-                        self._asked.set()
-            except Exception as error:  # noqa: BLE001  # a websocket breaks in many ways; the polls go on
-                _log.info("events come again soon: %s", error)
-            await asyncio.sleep(_AGAIN)

@@ -18,7 +18,7 @@ from prefect_docker.worker import (  # pyright: ignore[reportMissingTypeStubs]
 )
 
 from tasks.contracts import size_in_bytes
-from work_pools.ahead import LABEL, name_of
+from work_pools.ahead import LABEL, name_of, waits
 
 ENGINE_ERRORS = (DockerException, requests.RequestException, OSError)
 """What Docker's client raises where the engine is away, or refuses."""
@@ -131,7 +131,7 @@ class WaitingContainers:
         labels = [LABEL, f"io.prefect.worker-name={worker}"]
         api: Any = self._engine().api
         for entry in api.containers(all=True, filters={"label": labels}):
-            if any(name.startswith("/ahead-") for name in entry["Names"] or ()):
+            if waits(entry["Labels"], entry["Names"] or ()):
                 _remove(api, entry["Id"])
 
     def close(self) -> None:

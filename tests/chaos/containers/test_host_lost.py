@@ -21,6 +21,7 @@ from tests.chaos.harness.verdict import Check
 from tests.support.engine import Engine, job_image
 from tests.support.platform import Platform, wait_until
 from tests.support.processes import frozen, supervisor, worker
+from work_pools.ahead import waits
 
 TARGET = 30.0  # seconds from the loss of a host to the next attempt Running
 DURATION = 45  # seconds: time for a host to be lost, and missed
@@ -104,7 +105,7 @@ def comes_back_and_is_tidied(
 def of_jobs(client: docker.DockerClient) -> list[str]:
     """The names of what stands there, without what waits for a job: that is the next worker's."""
     found = client.containers.list(all=True, ignore_removed=True)
-    return [name for one in found if not (name := str(one.name)).startswith("ahead-")]
+    return [name for one in found if not waits(one.labels, [name := str(one.name)])]
 
 
 def workers(platform: Platform) -> set[str]:

@@ -88,6 +88,7 @@ def published(tmp_path_factory: pytest.TempPathFactory) -> Generator[Published]:
         applied = up.command("prefecture", "apply", "--pool", "docker")
         assert applied.returncode == 0, applied.stderr
         yield Published(up, client, faults, data)
+        client.close()
 
 
 def test_the_intake_is_held_until_results_can_be_stored(published: Published) -> None:
@@ -139,6 +140,7 @@ def test_a_job_publishes_in_s3(published: Published, tmp_path: Path) -> None:
     client = docker.from_env()
     for container in client.containers.list(all=True, filters={"label": "prefecture=job"}):
         assert KEYS["secret"] not in str(container.attrs)
+    client.close()
 
 
 def test_several_workers_hand_their_sums_over_in_s3(published: Published) -> None:

@@ -9,7 +9,7 @@ import pytest
 from tests.support.containers import containers_of, engine
 from tests.support.platform import Platform, platform_up, wait_until
 from tests.support.processes import worker
-from work_pools.ahead import LABEL, name_of, run_of
+from work_pools.ahead import LABEL, name_of, run_of, waits
 
 # What differs: whose it is, and what of the run's own is not known yet.
 _OWN_LABELS = ("io.prefect.flow", "io.prefect.deployment", "prefecture.ahead")
@@ -31,7 +31,7 @@ def waiting(platform: Platform) -> list[Any]:
             one
             for one in found
             if any(home in str(mount) for mount in one.attrs["Mounts"])
-            and run_of(one.labels, [str(one.name)]) is None
+            and waits(one.labels, [str(one.name)])
         ]
 
 
@@ -54,11 +54,11 @@ def hand_in(platform: Platform, directory: str, **variables: Any) -> tuple[UUID,
 def test_a_job_is_served_by_the_one_that_waits_and_another_takes_its_place(
     platform: Platform,
 ) -> None:
-    waits = one_waits(platform)
+    there = one_waits(platform)
     job, found = hand_in(platform, "waited")
-    assert found.id == waits.id
+    assert found.id == there.id
     assert found.name.endswith(str(job))
-    assert one_waits(platform).id != waits.id
+    assert one_waits(platform).id != there.id
     platform.completed(job, "waited")
     assert platform.manifest(job, "waited")["attempt"] == 1
     wait_until(lambda: not containers_of(platform, str(job)), 60, "it is thrown away")
@@ -102,17 +102,17 @@ def test_a_job_starts_cold_where_the_one_that_waited_has_died(platform: Platform
 
 
 def test_what_waits_ends_with_its_worker_and_is_removed_by_the_next(platform: Platform) -> None:
-    waits = one_waits(platform)
+    there = one_waits(platform)
     process = worker(platform)
     process.kill()
 
     def gone() -> bool:
         with engine(platform) as client:
-            here = client.containers.list(all=True, filters={"id": waits.id}, ignore_removed=True)
+            here = client.containers.list(all=True, filters={"id": there.id}, ignore_removed=True)
             return not here
 
     wait_until(gone, 60, "it is removed")
-    assert one_waits(platform).id != waits.id
+    assert one_waits(platform).id != there.id
 
 
 def test_whose_a_container_is() -> None:
