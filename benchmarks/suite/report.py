@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from statistics import median
 from typing import Literal
@@ -53,7 +53,8 @@ def table(rows: Sequence[Row]) -> list[str]:
 def save(path: Path, machine: Mapping[str, object], rows: Sequence[Row]) -> None:
     """The same as JSON, every round's figure in it."""
     found = [
-        asdict(row)
+        # Plain, for a copy of a defaultdict cannot be made.
+        asdict(replace(row, figures=dict(row.figures)))
         | {"median": {who: median(figures) for who, figures in row.figures.items()}}
         | {"ours_by": {who: row.ratio(who) for who in row.figures if OURS in row.figures}}
         for row in rows

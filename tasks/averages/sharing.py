@@ -15,7 +15,7 @@ import numpy as np
 from tasks.averages import sums_files as sums
 from tasks.averages.partition import Part
 from tasks.averages.reading.exact import Floats
-from tasks.averages.reading.place import BLOCK, Rules
+from tasks.averages.reading.place import ERRORS, Rules
 from tasks.averages.stripe import Stripe, size_of_stripes
 from tasks.averages.sums import stripes
 from tasks.averages.sums_files import Done
@@ -88,7 +88,7 @@ class Share:
         Raises UnreadableInput where files of two parts differ in length.
         """
         _check_lengths(done)
-        size, first, error = size_of_stripes(self.memory), 0, np.empty(BLOCK)
+        size, first, error = size_of_stripes(self.memory), 0, np.empty(ERRORS)
         for number in range(next(iter(done.values())).rounds):
             stripe, length = Stripe(first, size), 0
             for part in sorted(done):

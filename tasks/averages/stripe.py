@@ -25,7 +25,10 @@ class Stripe:
     def __init__(self, first: int, size: int) -> None:
         self.first = first
         self.size = size
-        self._blocks = [_Block() for _ in range(-(-size // BLOCK))]
+        # Of zeros the kernel maps what is touched.
+        self._high, self._low = np.zeros(size), np.zeros(size)
+        parts = (slice(start, start + BLOCK) for start in range(0, size, BLOCK))
+        self._blocks = [_Block(ExactSum(self._high[part], self._low[part])) for part in parts]
 
     def add(self, index: int, numbers: Floats, rules: Rules, error: Floats) -> bool:
         """Add numbers to the indices from `index` on. Returns False where a sum is spoilt."""
@@ -33,8 +36,7 @@ class Stripe:
         while done < len(numbers):
             block, start = divmod(at + done, BLOCK)
             part = numbers[done : done + BLOCK - start]
-            room = min(BLOCK, self.size - block * BLOCK)
-            if not self._blocks[block].add(part, start, room, rules, error[: len(part)]):
+            if not self._blocks[block].add(part, start, rules, error):
                 return False
             done += len(part)
         return True
@@ -43,8 +45,7 @@ class Stripe:
         self, block: int, missing: Floats, components: Sequence[Floats], error: Floats
     ) -> bool:
         """Add the sums of a block of indices, made elsewhere. Returns False where one is spoilt."""
-        room = min(BLOCK, self.size - block * BLOCK)
-        return self._blocks[block].add_sums(missing, components, room, error)
+        return self._blocks[block].add_sums(missing, components, error)
 
     def blocks(self, length: int) -> list[list[Floats]]:
         """The first `length` indices in blocks: how many are missing, and the sums' components."""
@@ -54,64 +55,58 @@ class Stripe:
         ]
 
     def means(self, files: int, length: int) -> Generator[Floats]:
-        """The means of the first `length` indices, a part at a time.
+        """The means of the first `length` indices, a part at a time, in the place of the sums.
 
-        Raises UnreadableInput where an index has none.
+        Fresh memory would cost more than the division. Raises UnreadableInput where an index has
+        none.
         """
-        counts = np.full(BLOCK, float(files))
+        counts, out = np.full(BLOCK, float(files)), np.empty(BLOCK)
         for start in range(0, length, _PART * BLOCK):
-            means = np.empty(min(_PART * BLOCK, length - start))
+            means = self._high[start : min(start + _PART * BLOCK, length)]
             for at in range(0, len(means), BLOCK):
-                block = self._blocks[(start + at) // BLOCK]
-                none = block.mean(counts, means[at : at + BLOCK])
+                part = means[at : at + BLOCK]
+                none = self._blocks[(start + at) // BLOCK].mean(counts, out[: len(part)])
                 if none is not None:
                     raise UnreadableInput(
                         f"number {self.first + start + at + none + 1:,} is finite in no file: "
                         "leave that place out of every file"
                     )
+                part[:] = out[: len(part)]
             yield means
 
 
 @dataclass
 class _Block:
-    """The sums of a block of indices, made when the first number comes."""
+    """The sums of a block of indices."""
 
+    sums: ExactSum
     lock: Lock = field(default_factory=Lock)
-    sums: ExactSum | None = None
     missing: Floats | None = None
     """For each index, how many files have no finite number there."""
 
-    def add(self, numbers: Floats, start: int, room: int, rules: Rules, error: Floats) -> bool:
+    def add(self, numbers: Floats, start: int, rules: Rules, error: Floats) -> bool:
         with self.lock:
-            if self.sums is None:
-                self.sums = ExactSum(room)
             if not rules.refuse and np.isnan(numbers).any():
                 if self.missing is None:
-                    self.missing = np.zeros(room)
+                    self.missing = np.zeros(self.sums.size)
                 self.missing[start : start + len(numbers)] += np.isnan(numbers)
                 numbers = np.nan_to_num(numbers, nan=0.0)
             return self.sums.add(numbers, error, start)
 
-    def add_sums(
-        self, missing: Floats, components: Sequence[Floats], room: int, error: Floats
-    ) -> bool:
+    def add_sums(self, missing: Floats, components: Sequence[Floats], error: Floats) -> bool:
         with self.lock:
-            if self.sums is None:
-                self.sums = ExactSum(room)
             if missing.any():
                 if self.missing is None:
-                    self.missing = np.zeros(room)
+                    self.missing = np.zeros(self.sums.size)
                 self.missing[: len(missing)] += missing
             return all(self.sums.add(component, error) for component in components)
 
     def rows(self, size: int) -> list[Floats]:
-        assert self.sums is not None
         missing = np.zeros(size) if self.missing is None else self.missing[:size]
         return [missing, *(component[:size] for component in self.sums.components())]
 
     def mean(self, counts: Floats, out: Floats) -> int | None:
         """The means of its first indices into `out`; returns the first index that has none."""
-        assert self.sums is not None
         if self.missing is not None:
             missing = self.missing[: len(out)]
             counts = counts[: len(out)] - missing

@@ -71,7 +71,7 @@ def add(stripe: Stripe, path: Path, error: Floats) -> int:
             if len(rows) != size * header.rows:
                 raise _damaged(path)
             missing, *components = rows.reshape(header.rows, size)
-            if not stripe.add_sums(start // BLOCK, missing, components, error[:size]):
+            if not stripe.add_sums(start // BLOCK, missing, components, error):
                 raise _damaged(path)
     return header.length
 

@@ -42,6 +42,27 @@ def _add(a: float, b: float) -> tuple[float, float]:
 
 
 @compiled
+def two_sums(high: Floats, low: Floats, more: Floats, error: Floats, start: int) -> int:
+    """Add `more` to `high` and what rounding loses to `low`, from `start` on, in parts.
+
+    A part is as long as `error`. Returns the end where nothing is lost, else where the part begins
+    in which the second addition has lost something too: what that is is in `error`.
+    """
+    for first in range(start, more.shape[0], error.shape[0]):
+        # Parts of their own, so that the compiler sees indices from 0 on and adds several at once.
+        part = more[first : first + error.shape[0]]
+        highs, lows = high[first : first + len(part)], low[first : first + len(part)]
+        lost = 0
+        for i in range(part.shape[0]):
+            highs[i], e = _add(highs[i], part[i])
+            lows[i], error[i] = _add(lows[i], e)
+            lost |= error[i] != 0.0
+        if lost:
+            return first
+    return more.shape[0]
+
+
+@compiled
 def two_sum(total: Floats, more: Floats, error: Floats) -> bool:
     """`total` += `more`, and what rounding has lost into `error`. Returns whether it lost any.
 
@@ -50,17 +71,6 @@ def two_sum(total: Floats, more: Floats, error: Floats) -> bool:
     lost = 0
     for i in range(more.shape[0]):
         total[i], error[i] = _add(total[i], more[i])
-        lost |= error[i] != 0.0
-    return lost != 0
-
-
-@compiled
-def two_sums(high: Floats, low: Floats, more: Floats, error: Floats) -> bool:
-    """`two_sum` of `more` to `high`, of its error to `low`, and what that has lost into `error`."""
-    lost = 0
-    for i in range(more.shape[0]):
-        high[i], e = _add(high[i], more[i])
-        low[i], error[i] = _add(low[i], e)
         lost |= error[i] != 0.0
     return lost != 0
 
@@ -99,26 +109,38 @@ def divide(high: Floats, low: Floats, counts: Floats, out: Floats) -> None:
 
 
 class ExactSum:
-    """The exact sums of `size` indices: 16 bytes each, and 8 more for every further component."""
+    """The exact sums of some indices: 16 bytes each, and 8 more for every further component.
 
-    def __init__(self, size: int) -> None:
-        self.size = size
-        self._components = [np.zeros(size), np.zeros(size)]
+    They are kept in two arrays of as many zeros.
+    """
+
+    def __init__(self, high: Floats, low: Floats) -> None:
+        self._components = [high, low]
+        self.size = len(high)
 
     def add(self, numbers: Floats, error: Floats, start: int = 0) -> bool:
         """Add `numbers` to the indices from `start` on. Returns False where the sum is spoilt.
 
-        It is where a number is not finite, or a sum leaves the range of float64. `error` is as
-        long as `numbers`, and overwritten.
+        It is where a number is not finite, or a sum leaves the range of float64. `error` is
+        overwritten: best short enough for a core's nearest cache, and long enough that calls are
+        few.
         """
-        part = slice(start, start + len(numbers))
-        high, low, *_ = self._components
-        if not two_sums(high[part], low[part], numbers, error):
-            return True
-        for component in self._further():
-            if not np.isfinite(error).all():
+        end = start + len(numbers)
+        high, low = (component[start:end] for component in self._components[:2])
+        at = 0
+        while (at := two_sums(high, low, numbers, error, at)) < len(numbers):
+            left = error[: len(numbers) - at]
+            if not self._add_further(left, slice(start + at, start + at + len(left))):
                 return False
-            if not two_sum(component[part], error, error):
+            at += len(left)
+        return True
+
+    def _add_further(self, left: Floats, part: slice) -> bool:
+        """Add what two components have left over; False where that is no number."""
+        for component in self._further():
+            if not np.isfinite(left).all():
+                return False
+            if not two_sum(component[part], left, left):
                 return True
         raise AssertionError("an expansion of float64 cannot be that long")
 
@@ -149,5 +171,5 @@ class ExactSum:
         """The components from the third on, made when they are asked for."""
         for place in range(2, _MOST):
             if place == len(self._components):
-                self._components.append(np.zeros(self.size))
+                self._components.append(np.zeros_like(self._components[0]))
             yield self._components[place]

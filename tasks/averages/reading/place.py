@@ -8,6 +8,8 @@ from tasks.averages.reading.exact import Floats
 # Numbers read and added at a time: a megabyte, which a core's cache nearly holds with its sums. Of
 # less, the interpreter's part in each block is more than that saves.
 BLOCK = 131_072
+# Numbers whose rounding errors are kept while they are added: they stay in a core's nearest cache.
+ERRORS = 2048
 
 # What to do about a file that is not what it was, and about what is no finite number.
 LEAVE_ALONE = "leave the files alone until the job has ended, and submit it again"

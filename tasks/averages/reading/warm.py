@@ -8,11 +8,14 @@ from tasks.averages.reading.exact import ExactSum
 
 def main() -> None:
     """Add numbers that need three components, divide, and read one of each kind."""
-    sums, error = ExactSum(1), np.empty(1)
+    sums, error = ExactSum(np.zeros(1), np.zeros(1)), np.empty(1)
     for number in (1e100, 1.0, 1e-100):
-        sums.add(np.array([number]), error)
+        more = np.array([number])
+        sums.add(more, error)
+        more.flags.writeable = False  # as those out of Parquet are, which have loops of their own
+        sums.add(more, error)
     sums.mean(np.ones(1), np.empty(1))
-    text = np.frombuffer(b"1.5, 0.12345678901234567e-30", np.uint8)
+    text = np.frombuffer(bytearray(b"1.5, 0.12345678901234567e-30"), np.uint8)
     decimals.parse(text, 0, len(text), 0, np.empty(2))
 
 
