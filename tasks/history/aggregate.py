@@ -10,6 +10,7 @@ the merged spread of values, whose buckets are 1 % wide: at most 0.5 % off. The 
 of DDSketch (Masson, Rim, Lee: DDSketch, VLDB 2019).
 """
 
+from collections.abc import Sequence
 from math import log
 
 import polars as pl
@@ -56,53 +57,47 @@ def start_of(time: pl.Expr, period: str) -> pl.Expr:
 
 def count_attempts(attempts: pl.DataFrame) -> dict[str, pl.DataFrame]:
     """For "minute" and "hour" a row for each, task and queue in which something happened."""
-    names = _names(attempts)
-    state = pl.col("state")
-    coded = attempts.lazy().join(names.lazy(), on=_NAMES)
-    over = coded.filter(pl.col("ended").is_not_null() & (state != "DELETED"))
-    # Sorted once, and not in each group, of which there may be as many as minutes.
-    begun = coded.filter(pl.col("started").is_not_null()).select("started", "name", "waited")
-    ran = over.filter(pl.col("ran").is_not_null()).select("ended", "name", "ran")
-    first = coded.filter(pl.col("number") == 1).select("submitted", "name")
-    plans = [first, begun.sort("waited"), over, ran.sort("ran")]
-    first, begun, over, ran = [made.lazy() for made in pl.collect_all(plans)]
-    decided = pl.col("job_attempts").is_not_null()
-    ends = {
-        "completed": ((state == "COMPLETED") & decided).sum(),
-        "failed": ((state == "FAILED") & decided).sum(),
-        "crashed": (state == "CRASHED").sum(),
-        "cancelled": ((state == "CANCELLED") & decided).sum(),
-        "published_bytes": pl.col("published_bytes").sum(),
-    }
-    together: list[pl.LazyFrame] = []
+    # Nothing is left to a lazy plan: it costs more than it saves, and sorts into small chunks.
+    names = _Names(attempts)
+    coded = attempts.with_columns(names.number())
+    state, decided = pl.col("state"), pl.col("job_attempts").is_not_null()
+    first = coded.filter(pl.col("number") == 1)
+    begun = coded.filter(pl.col("started").is_not_null())
+    over = coded.filter(pl.col("ended").is_not_null() & (state != "DELETED")).with_columns(
+        completed=(state == "COMPLETED") & decided,
+        failed=(state == "FAILED") & decided,
+        crashed=state == "CRASHED",
+        cancelled=(state == "CANCELLED") & decided,
+    )
+    ends = ["completed", "failed", "crashed", "cancelled", "published_bytes"]
+    counted: dict[str, pl.DataFrame] = {}
     for period in ("minute", "hour"):
         submitted, started, ended = [
-            _key(start_of(pl.col(time), period), names)
-            for time in ("submitted", "started", "ended")
+            names.key(start_of(pl.col(time), period)) for time in ("submitted", "started", "ended")
         ]
+        waited = begun.select(started, "waited").sort("key", "waited")
+        ran = over.select(ended, "ran", *ends).sort("key", "ran")
         parts = [
-            first.group_by(submitted).agg(received=pl.len()),
-            begun.group_by(started).agg(pl.len().alias("started"), *_measured("waited")),
-            over.group_by(ended).agg(**ends),
-            ran.group_by(ended).agg(pl.len().alias("ran"), *_measured("ran")),
+            _runs(first.select(submitted).sort("key"), "received"),
+            _measured(waited, "waited").rename({"rows": "started"}).drop("values"),
+            _measured(ran, "ran", ends).rename({"values": "ran"}).drop("rows"),
         ]
         if period == "hour":
-            parts += [_spreads(begun, started, "waited"), _spreads(ran, ended, "ran")]
-        together.append(_side_by_side(parts))
-    minutes, hours = pl.collect_all(together)
-    return {"minute": _finished(minutes, names), "hour": _finished(hours, names)}
+            parts += [_spreads(waited, "waited"), _spreads(ran, "ran")]
+        counted[period] = _finished(_side_by_side(parts), names)
+    return counted
 
 
 def merge(parts: pl.DataFrame, period: str) -> pl.DataFrame:
     """A row for each day made of hours, or week or month made of days, or for ever of anything."""
-    names = _names(parts)
-    coded = parts.lazy().join(names.lazy(), on=_NAMES).with_columns(_key(_whole(period), names))
+    names = _Names(parts)
+    coded = parts.with_columns(names.number()).with_columns(names.key(_whole(period)))
     totals = [_micro(f"{measure}_total").sum() for measure in MEASURES]
     counted = coded.group_by("key").agg(
         *(pl.col(name).sum() for name in [*COUNTS, "published_bytes"]), *totals
     )
     spreads = [_merged(coded, measure) for measure in MEASURES]
-    return _finished(_side_by_side([counted, *spreads]).collect(), names)
+    return _finished(_side_by_side([counted, *spreads]), names)
 
 
 def count_takes(attempts: pl.DataFrame) -> pl.DataFrame:
@@ -135,14 +130,38 @@ def _taken(takes: pl.DataFrame) -> pl.DataFrame:
     return counted.with_columns(average_starts=pl.col("starts") / pl.col("jobs"))
 
 
-def _names(rows: pl.DataFrame) -> pl.DataFrame:
-    """A number for each task and queue."""
-    return rows.select(_NAMES).unique().with_row_index("name").cast({"name": pl.Int64()})
+class _Names:
+    """A number for each task and queue, and one for them and a period.
 
+    Grouped by, and sorted by, they are far faster than the names.
+    """
 
-def _key(start: pl.Expr, names: pl.DataFrame) -> pl.Expr:
-    """One number for a period, a task and a queue: grouped by far faster than the three are."""
-    return (start.cast(pl.Int64) // _MINUTE * max(1, len(names)) + pl.col("name")).alias("key")
+    def __init__(self, rows: pl.DataFrame) -> None:
+        self._known = [rows[name].unique().sort() for name in _NAMES]
+        self._queues = max(1, len(self._known[1]))
+        self._many = max(1, len(self._known[0])) * self._queues
+
+    def number(self) -> pl.Expr:
+        """Of a row with a task and a queue."""
+        task, queue = [
+            pl.col(name).cast(pl.Enum(known)).to_physical().cast(pl.Int64)
+            for name, known in zip(_NAMES, self._known, strict=True)
+        ]
+        return (task * self._queues + queue).alias("name")
+
+    def key(self, start: pl.Expr) -> pl.Expr:
+        """Of a row with a number, and the start of a period."""
+        return (start.cast(pl.Int64) // _MINUTE * self._many + pl.col("name")).alias("key")
+
+    def read(self, rows: pl.DataFrame) -> pl.DataFrame:
+        """Rows with starts, tasks and queues in place of keys."""
+        name = rows["key"] % self._many
+        task, queue = self._known
+        return rows.drop("key").with_columns(
+            (rows["key"] // self._many * _MINUTE).cast(_TIME).alias("start"),
+            task.gather(name // self._queues).alias("task"),
+            queue.gather(name % self._queues).alias("queue"),
+        )
 
 
 def _micro(column: str) -> pl.Expr:
@@ -150,20 +169,34 @@ def _micro(column: str) -> pl.Expr:
     return (pl.col(column) * _MICRO).round().cast(pl.Int64)
 
 
-def _rank(percent: int) -> pl.Expr:
-    """The index of a percentile among so many values in order; whole numbers, so never one off."""
-    return (pl.len() * percent + 99) // 100 - 1
+def _measured(values: pl.DataFrame, measure: str, sums: Sequence[str] = ()) -> pl.DataFrame:
+    """For each key its rows, values, sums, total in microseconds and percentiles in seconds.
+
+    The rows come by key, and by value within each, those that have none first: where a percentile
+    is follows from how many there are, and a sum from those up to there. So no group is gone
+    through; there may be as many as minutes.
+    """
+    found = _runs(values.select("key"), "rows")
+    end = found["rows"].cum_sum()
+    summed = {"values": pl.col(measure).is_not_null(), f"{measure}_total": _micro(measure)}
+    up_to = values.select(*sums, **summed).select(pl.all().cast(pl.Int64).fill_null(0).cum_sum())
+    ends = up_to.select(pl.all().gather(end - 1))
+    found = found.with_columns(ends - ends.shift(1, fill_value=0))
+    first = end - found["values"]
+    return found.with_columns(
+        values[measure]
+        .gather(first + _rank(found["values"], percent) - 1)
+        .alias(f"{measure}_p{percent}")
+        for percent in _PERCENTS
+    )
 
 
-def _measured(measure: str) -> list[pl.Expr]:
-    """The total, in microseconds, and the percentiles, in seconds, of values that come in order."""
-    total = _micro(measure).sum().alias(f"{measure}_total")
-    return [total] + [
-        pl.col(measure).get(_rank(percent)).alias(f"{measure}_p{percent}") for percent in _PERCENTS
-    ]
+def _rank(count: pl.Series, percent: int) -> pl.Series:
+    """Which of so many values in order a percentile is, from 1 on. Whole numbers: never one off."""
+    return (count * percent + 99) // 100
 
 
-def _side_by_side(parts: list[pl.LazyFrame]) -> pl.LazyFrame:
+def _side_by_side(parts: list[pl.DataFrame]) -> pl.DataFrame:
     """One row for each key, of what each part says of it."""
     together, *others = parts
     for part in others:
@@ -171,12 +204,9 @@ def _side_by_side(parts: list[pl.LazyFrame]) -> pl.LazyFrame:
     return together
 
 
-def _finished(rows: pl.DataFrame, names: pl.DataFrame) -> pl.DataFrame:
+def _finished(rows: pl.DataFrame, names: _Names) -> pl.DataFrame:
     """Times and names for keys, counts where there is none, means, and totals in seconds."""
-    many_names = max(1, len(names))
-    start = (pl.col("key") // many_names * _MINUTE).cast(_TIME)
-    rows = rows.with_columns(start=start, name=pl.col("key") % many_names).drop("key")
-    rows = rows.join(names, on="name").drop("name")
+    rows = names.read(rows)
     totals = [f"{measure}_total" for measure in MEASURES]
     spreads = [f"{measure}_spread" for measure in MEASURES]
     rows = rows.with_columns(pl.lit("").alias(s) for s in spreads if s not in rows.columns)
@@ -189,11 +219,19 @@ def _finished(rows: pl.DataFrame, names: pl.DataFrame) -> pl.DataFrame:
     return rows.with_columns(**means).with_columns(pl.col(totals) / _MICRO)
 
 
-def _spreads(values: pl.LazyFrame, key: pl.Expr, measure: str) -> pl.LazyFrame:
-    """How the values of each key spread."""
-    place = (key * _BUCKETS + _bucket(_micro(measure))).alias("place")
-    some = values.filter(pl.col(measure).is_not_null()).select(place)
-    return _written(some.group_by("place").agg(count=pl.len().cast(pl.Int64)), measure)
+def _spreads(values: pl.DataFrame, measure: str) -> pl.DataFrame:
+    """How the values of each key spread. They come by key, and in order within each."""
+    some = values.filter(pl.col(measure).is_not_null())
+    place = some.select(place=pl.col("key") * _BUCKETS + _bucket(_micro(measure)))
+    return _written(_runs(place, "count"), measure)
+
+
+def _runs(ordered: pl.DataFrame, many: str) -> pl.DataFrame:
+    """How often each value of a column comes, where equal ones come together."""
+    (name,) = ordered.columns
+    # Not lazily: polars 2.1 panics there, "assertion failed: chunks.len() == 1".
+    runs = ordered[name].rle().struct.unnest()
+    return runs.select(pl.col("value").alias(name), pl.col("len").cast(pl.Int64).alias(many))
 
 
 def _bucket(micro: pl.Expr) -> pl.Expr:
@@ -202,14 +240,14 @@ def _bucket(micro: pl.Expr) -> pl.Expr:
     return pl.when(micro > 0).then(exponent + 1).otherwise(0).cast(pl.Int64)
 
 
-def _written(counted: pl.LazyFrame, measure: str) -> pl.LazyFrame:
-    """Buckets and their counts as text: 12:3 40:1."""
+def _written(counted: pl.DataFrame, measure: str) -> pl.DataFrame:
+    """Buckets in order, and their counts, as text: 12:3 40:1."""
     bucket = pl.col("place") % _BUCKETS
     text = pl.concat_str(bucket, pl.lit(":"), "count").str.join(" ")
-    return counted.sort("place").group_by(_KEY).agg(text.alias(f"{measure}_spread"))
+    return counted.group_by(_KEY, maintain_order=True).agg(text.alias(f"{measure}_spread"))
 
 
-def _merged(parts: pl.LazyFrame, measure: str) -> pl.LazyFrame:
+def _merged(parts: pl.DataFrame, measure: str) -> pl.DataFrame:
     """The spread of longer periods, and the percentiles that are read off it."""
     pair = pl.col("pair").str.split_exact(":", 1).struct
     bucket, count = [pair.field(f"field_{at}").cast(pl.Int64) for at in (0, 1)]
@@ -222,16 +260,17 @@ def _merged(parts: pl.LazyFrame, measure: str) -> pl.LazyFrame:
         .agg(pl.col("count").sum())
         .sort("place")
     )
-    up_to, many = pl.col("count").cum_sum(), pl.col("count").sum()
-    read = [
-        (pl.col("place") % _BUCKETS)
-        .filter(up_to >= (many * percent + 99) // 100)
-        .first()
-        .pipe(_middle)
-        .alias(f"{measure}_p{percent}")
+    found = _written(counted, measure)
+    up_to = counted["count"].cum_sum()
+    end = up_to.gather(_runs(counted.select(_KEY), "rows")["rows"].cum_sum() - 1)
+    many = end - end.shift(1, fill_value=0)
+    middles = counted.select(_middle(pl.col("place") % _BUCKETS)).to_series()
+    return found.with_columns(
+        middles.gather(up_to.search_sorted(end - many + _rank(many, percent))).alias(
+            f"{measure}_p{percent}"
+        )
         for percent in _PERCENTS
-    ]
-    return counted.group_by(_KEY).agg(*read).join(_written(counted, measure), on="key")
+    )
 
 
 def _middle(bucket: pl.Expr) -> pl.Expr:
