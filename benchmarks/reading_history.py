@@ -10,7 +10,7 @@ that job are copied so many times, a second apart, and the server is started aga
   and the end. Kept for 7 days unless the server is told otherwise.
 - **SQL**: the same columns from the server's own tables, read-only. Their names are private to
   Prefect, and whoever reads them must stand beside the server, with its password.
-- **a whole pass** of aggregate-history, over the API, into SQLite, every period counted.
+- **whole passes** of aggregate-history, over the API, into SQLite, every period counted.
 """
 
 import argparse
@@ -157,13 +157,16 @@ def from_tables(file: Path) -> int:
         return len(database.execute(wanted).fetchall())
 
 
-async def a_pass(api: str, home: Path) -> int:
-    """What aggregate-history does, from the beginning."""
+async def in_passes(api: str, home: Path) -> int:
+    """What aggregate-history does, from the beginning: one pass after the other reads 45 s long."""
+    new = 0
     with temporary_settings({PREFECT_API_URL: api}):
         async with get_client() as client:
-            done = await keep_history(client, Settings(home=home))
-    assert done.all, "45 s were not enough"
-    return done.new
+            while True:
+                done = await keep_history(client, Settings(home=home))
+                new += done.new
+                if done.all:
+                    return new
 
 
 def show(name: str, begun: float, count: float) -> None:
@@ -192,7 +195,7 @@ def main(arguments: Sequence[str]) -> None:
             begun = time.perf_counter()
             show("SQL, the server's tables", begun, from_tables(file))
             begun = time.perf_counter()
-            show("a whole pass, over the API", begun, asyncio.run(a_pass(api, home)))
+            show("whole passes, over the API", begun, asyncio.run(in_passes(api, home)))
 
 
 if __name__ == "__main__":

@@ -3,6 +3,10 @@
 Ended ones are read by the time of their end, in slices of time: each is a request, a transaction
 and a watermark, so that whatever ends the reading loses one slice at most. What has not ended is
 read by its state. A run that is known as open and is nowhere any more was deleted.
+
+Over the API a run costs 1 ms of the server's (200 a page), by its events, three a run and 50 a
+page, 5 ms; in its own tables 4 us (benchmarks/reading_history.py). The API alone is public, works
+from anywhere and with every database, and 1,000 a second are more than Prefect can run.
 """
 
 import asyncio
@@ -81,16 +85,16 @@ class Extract:
             if asyncio.get_running_loop().time() > self._until:
                 self.done.all = False
                 break
-            # The last slice has no end, and its mark is what was seen: by whose clock now is now?
-            end = begin + length if begin + length < now - _SKEW else None
+            end = begin + length if begin + length < now else None
             page = await self._page("end_time", begin, end, FlowRunSort.END_TIME_DESC)
             if len(page) == PAGE and length > _SHORTEST_SLICE:
                 length = ((end or now) - begin) / 8
                 continue
             page = await self._rest(page, begin)
             newest = max([newest, *(plain(run.end_time) for run in page if run.end_time)])
-            # What lies past the overlap is settled, even where nothing ended in it.
-            mark = max(newest, end or newest)
+            # A slice is settled, even where nothing ended in it. Not one of a while ago, which is
+            # as far as what was seen: by whose clock is now now?
+            mark = max(newest, end) if end and end < now - _SKEW else newest
             await self._put(page, {ENDED: mark})
             self.done.reached = mark
             if end is None:

@@ -18,6 +18,7 @@ _OWN_WORKER = "prefecture-"  # what `prefecture up` starts the names of its work
 _PARAMETERS = {"payload", "results_directory"}  # of a compute task
 _NAME = 128  # characters that the tables have room for
 _CAUSE = 1000
+_DIRECTORY = TypeAdapter[str](ResultsDirectory)
 
 
 def is_of_a_job(run: FlowRun) -> bool:
@@ -76,9 +77,7 @@ class Readings:
         if run.state_type != StateType.COMPLETED:
             return None
         try:
-            directory = TypeAdapter[str](ResultsDirectory).validate_python(
-                run.parameters.get("results_directory")
-            )
+            directory = _DIRECTORY.validate_python(run.parameters.get("results_directory"))
             job = job_id(run.labels, run.id)
             result = await asyncio.to_thread(self._results.find, directory, job)
         except (ValidationError, CorruptResult):
