@@ -20,8 +20,9 @@ _STEP_SHOWN = 72  # characters of a build step: enough to see which it is
 _WORKER_LABEL = "io.prefect.worker-name"  # set by Prefect's Docker worker on each container
 _IMAGE_SOURCES = (
     *("Dockerfile", "requirements.lock", "pyproject.toml", "deployments/image_requirements.py"),
-    *("flows", "tasks", "work_pools/__init__.py", "work_pools/engine.py"),
+    *("flows", "tasks", "work_pools/__init__.py", "work_pools/engine.py", "work_pools/serving.py"),
 )
+_COPIED = {".py", ".pem"}  # of its folders
 
 
 def find_engine() -> docker.DockerClient | None:
@@ -132,7 +133,9 @@ def _pull(client: docker.DockerClient, tag: str) -> str:
 
 def _image_files() -> list[Path]:
     files: list[Path] = []
-    for name in _IMAGE_SOURCES:
-        path = TREE / name
-        files += sorted(path.rglob("*.py")) if path.is_dir() else [path]
+    for path in (TREE / name for name in _IMAGE_SOURCES):
+        if path.is_dir():
+            files += sorted(file for file in path.rglob("*") if file.suffix in _COPIED)
+        else:
+            files.append(path)
     return files

@@ -10,6 +10,7 @@ from tasks.settings.environment import (
     has_process_of_its_own,
     own_environment,
     server_environment,
+    spare_the_client,
 )
 from tasks.settings.model import Settings, get_settings
 
@@ -25,4 +26,5 @@ __all__ = [
     "has_process_of_its_own",
     "own_environment",
     "server_environment",
+    "spare_the_client",
 ]

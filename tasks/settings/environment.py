@@ -19,6 +19,8 @@ _CLIENT_SETTINGS = frozenset(
     | {"PREFECT_API_TLS_INSECURE_SKIP_VERIFY", "PREFECT_API_ENABLE_HTTP2"}
     | {"PREFECT_API_REQUEST_TIMEOUT"}
 )
+# A certificate of nobody: its key was never kept.
+_NO_ONE = Path(__file__).with_name("no_one.pem")
 
 
 def own_environment(**extra: str) -> dict[str, str]:
@@ -73,3 +75,15 @@ def has_process_of_its_own() -> bool:
 def adopt(variables: Mapping[str, str]) -> None:
     """Make variables part of this process's environment: it was started before they were known."""
     os.environ.update(variables)
+
+
+def spare_the_client() -> None:
+    """Spare Prefect's client in this process what it does without need. Before it is imported.
+
+    A job has six clients. Each makes a TLS context, and loads all 140 certificates of certifi for
+    it, 30 ms of CPU, even where the API is plain http: there one certificate will do. And it asks
+    the server for its version, which the worker has done.
+    """
+    os.environ.setdefault("PREFECT_CLIENT_SERVER_VERSION_CHECK_ENABLED", "false")
+    if (api_url() or "").startswith("http://"):
+        os.environ.setdefault("PREFECT_API_SSL_CERT_FILE", str(_NO_ONE))
