@@ -11,7 +11,6 @@ postgresql.
 import argparse
 import sys
 import tempfile
-from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -53,16 +52,14 @@ def main() -> None:
         for pool in given.pools:
             if set(given.only) & set("abcefh"):
                 rows += _of_pool(home / pool, pool, given)
-                _show(rows)
         if "g" in given.only:
-            rows += compute.pictures(home / "pictures", given.rounds)
-            rows += compute.primes(home / "primes", given.rounds)
-            rows += compute.averages(home, given.rounds)
-            rows += compute.whole(home / "whole", given.rounds)
-            _show(rows)
+            rows += _shown(compute.pictures(home / "pictures", given.rounds))
+            rows += _shown(compute.primes(home / "primes", given.rounds))
+            rows += _shown(compute.averages(home, given.rounds))
+            rows += _shown(compute.whole(home / "whole", given.rounds))
         if "d" in given.only:
-            rows += submissions.submissions(home / "d", tuple(given.sizes), given.rounds)
-            _show(rows)
+            rows += _shown(submissions.submissions(home / "d", tuple(given.sizes), given.rounds))
+    print("\n".join(table(rows)))
     save(given.json, described, rows)
     print(", ".join(f"{name} {value}" for name, value in described.items()))
 
@@ -82,23 +79,25 @@ def _of_pool(home: Path, pool: str, given: argparse.Namespace) -> list[Row]:
             FLOOR: floor(pool, image),
         }
         if "a" in given.only:
-            rows += starts(pool, sides, given.rounds)
+            rows += _shown(starts(pool, sides, given.rounds))
         if "e" in given.only:
             served = {who: side for who, side in sides.items() if isinstance(side, PrefectSide)}
-            rows += freed(pool, served, min(2, given.rounds))
+            rows += _shown(freed(pool, served, min(2, given.rounds)))
         if set("bc") & set(given.only):
             if pool == "docker":
                 sides["celery"] = stack.enter_context(celery(home / "celery", image))
-            rows += drains(pool, sides, given.rounds, given.jobs)
+            rows += _shown(drains(pool, sides, given.rounds, given.jobs))
         if "f" in given.only:
-            rows.append(after.notified(up, own, given.rounds))
+            rows += _shown([after.notified(up, own, given.rounds)])
         if "h" in given.only and pool == "docker":
-            rows.append(after.crashed(up, own, given.rounds))
+            rows += _shown([after.crashed(up, own, given.rounds)])
     return rows
 
 
-def _show(rows: Sequence[Row]) -> None:
-    print("\n".join(table(rows)), flush=True)
+def _shown(rows: list[Row]) -> list[Row]:
+    """Print them now: the whole takes an hour, and something may stop it."""
+    print("\n".join(table(rows)[1:]), flush=True)
+    return rows
 
 
 if __name__ == "__main__":

@@ -28,7 +28,7 @@ class Server:
 
     def __init__(self, api: str) -> None:
         self.api = api
-        self._client = httpx.Client(base_url=api, timeout=60)
+        self._client = httpx.Client(base_url=api, timeout=_PATIENCE)
 
     def ask(self, method: str, path: str, body: Any = None) -> Any:
         """One request; a 503, of SQLite's, again."""

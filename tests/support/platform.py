@@ -16,6 +16,7 @@ from uuid import UUID
 
 import httpx
 
+from tests.support.migrated import put_database
 from tests.support.needs import need_docker
 
 BIN = Path(sys.executable).parent
@@ -197,6 +198,8 @@ def platform_up(
     environment |= {"PREFECT_HOME": str(home / "client"), "DO_NOT_TRACK": "1"}
     # Two seconds of a CPU, each minute, that most tests have no use for.
     environment.setdefault("PREFECTURE_ANALYTICS", "false")
+    if not any(name.startswith("PREFECT_SERVER_DATABASE_") for name in environment):
+        put_database(home)
     port = free_port()
     with (home / "up.out").open("wb") as output:
         process = subprocess.Popen(

@@ -15,7 +15,11 @@ if TYPE_CHECKING:
 else:
     _Base = object
 
-_DUE = ["prefect.flow-run.Scheduled"]
+# One is due; or the pool may have a slot more, whose holder's body ends a moment later.
+_HEARD = [
+    f"prefect.flow-run.{state}"
+    for state in ("Scheduled", "Completed", "Failed", "Crashed", "Cancelled")
+]
 _APART = 0.05  # seconds between two looks that are asked for
 _IN_VAIN = 0.3  # after one that found nothing: thousands of runs may be handed in to a paused pool
 _AGAIN = 5.0  # seconds before events are asked for again
@@ -36,7 +40,7 @@ class Prompt(_Base):
     async def setup(self) -> None:
         """See BaseWorker."""
         await super().setup()
-        heard = wake_on(_DUE, self._asked, _AGAIN)
+        heard = wake_on(_HEARD, self._asked, _AGAIN)
         self._beside = [asyncio.create_task(each) for each in (self._look(), heard)]
 
     async def teardown(self, *exc_info: Any) -> None:
