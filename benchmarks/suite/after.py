@@ -18,7 +18,7 @@ from tasks.settings import Settings
 from tests.support.blocks import save_secret
 from tests.support.containers import containers_of
 from tests.support.platform import Platform
-from tests.support.receiver import receiver
+from tests.support.web.receiver import receiver
 
 _KEY = "whsec_" + base64.b64encode(bytes(range(32))).decode()
 _LONG = 10**10  # an upper bound that takes minutes

@@ -19,7 +19,7 @@ from tests.chaos.harness.drill import Drill
 from tests.support.blocks import save_secret
 from tests.support.platform import Platform, wait_until
 from tests.support.processes import notifier
-from tests.support.receiver import Received, Receiver, receiver
+from tests.support.web.receiver import Received, Receiver, receiver
 
 KEY = "whsec_" + base64.b64encode(bytes(range(32))).decode()
 FAILS = 0.2  # of the requests to the receiver

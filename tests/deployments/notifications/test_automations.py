@@ -19,7 +19,7 @@ from tasks.events import JobEnded, tell
 from tests.support.blocks import save_notifier, save_secret
 from tests.support.endings import cancelled, completed, failed
 from tests.support.platform import Platform, wait_until
-from tests.support.receiver import Receiver, receiver
+from tests.support.web.receiver import Receiver, receiver
 
 BLOCK = "custom-webhook/listener"
 

@@ -29,7 +29,7 @@ from tasks.settings import Settings
 from tests.support.blocks import save_secret
 from tests.support.endings import completed
 from tests.support.platform import Platform, wait_until
-from tests.support.receiver import Answer, Behaviour, Received, Receiver, receiver
+from tests.support.web.receiver import Answer, Behaviour, Received, Receiver, receiver
 
 KEY = "whsec_" + base64.b64encode(bytes(range(32))).decode()
 OK = 204

@@ -27,9 +27,9 @@ from deployments.notifications.subscribers import Email, Smtp, Subscriber
 from tasks.errors import DeliveryFailed, OperatorError
 from tasks.settings import Settings
 from tests.support.blocks import save_secret
-from tests.support.certificates import server_context
 from tests.support.endings import cancelled, completed, failed
 from tests.support.platform import Platform, free_port
+from tests.support.web.certificates import server_context
 
 SETTINGS = Settings()
 PASSWORD = "hunter2 s3cr3t"

@@ -31,10 +31,10 @@ from deployments.notifications.subscribers import Subscriber
 from tasks.errors import DeliveryFailed, OperatorError
 from tasks.settings import Settings
 from tests.support.blocks import save_secret
-from tests.support.certificates import server_context
 from tests.support.endings import cancelled, completed, failed
 from tests.support.platform import Platform, free_port
-from tests.support.receiver import Answer, Behaviour, Receiver, receiver
+from tests.support.web.certificates import server_context
+from tests.support.web.receiver import Answer, Behaviour, Receiver, receiver
 
 KEY = "whsec_" + base64.b64encode(bytes(range(32))).decode()
 PRIVATE = Settings(allow_private_webhooks=True)
