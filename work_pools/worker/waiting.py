@@ -86,8 +86,9 @@ class WaitingContainers:
                 self._put_away(chosen)
                 return None
             api: Any = self._engine().api
-            api.rename(chosen.id, name_of(configuration.name, run))
+            # The name comes last: whoever finds it by that finds it as any other.
             api.update_container(chosen.id, cpu_shares=_SHARES)
+            api.rename(chosen.id, name_of(configuration.name, run))
             _send(chosen.stdin, json.dumps(dict(plan.variables)).encode() + b"\n")
         except ENGINE_ERRORS:
             self._put_away(chosen)
