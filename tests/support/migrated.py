@@ -1,7 +1,7 @@
 """A database as Prefect's server makes it at its first start, which takes it 8 s, made once.
 
-Most tests want a server of their own. That one can start from nothing is seen by those of the
-README and of `make demo`, which start it as a user does.
+Most tests want a server of their own. That one can start from nothing is seen by those of the demo,
+which start it as a user does.
 """
 
 import os
