@@ -23,7 +23,7 @@ def starts(pool: str, sides: Mapping[str, Side], rounds: int) -> list[Row]:
                 found[who].append(seconds)
     targets = {"stock": 2.5, FLOOR: 1 / 1.25}
     what = f"submit to Running, {pool}"
-    return [Row(f"a {pool[:4]}", what, "s", dict(found), target=targets)]
+    return [Row(f"a {pool[:4]}", what, "s", found, target=targets)]
 
 
 def drains(pool: str, sides: Mapping[str, Side], rounds: int, jobs: int) -> list[Row]:
@@ -38,7 +38,7 @@ def drains(pool: str, sides: Mapping[str, Side], rounds: int, jobs: int) -> list
             usages[who].append(usage)
     key = pool[:4]
     rows = [
-        Row(f"b {key}", f"{jobs} jobs, {SLOTS} slots, {pool}", "s", dict(seconds),
+        Row(f"b {key}", f"{jobs} jobs, {SLOTS} slots, {pool}", "s", seconds,
             target={"stock": 2.5, FLOOR: 1 / 1.3}),
         Row(f"c {key}", f"CPU of a job, server's part too, {pool}", "s",
             {who: [one.cpu / jobs for one in found] for who, found in usages.items()}),

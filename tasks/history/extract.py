@@ -92,7 +92,7 @@ class Extract:
                 continue
             page = await self._rest(page, begin)
             newest = max([newest, *(plain(run.end_time) for run in page if run.end_time)])
-            # A slice is settled, even where nothing ended in it. Not one of a while ago, which is
+            # A slice is settled, even where nothing ended in it. One of the last minutes is so only
             # as far as what was seen: by whose clock is now now?
             mark = max(newest, end) if end and end < now - _SKEW else newest
             await self._put(page, {ENDED: mark})
