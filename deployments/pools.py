@@ -9,7 +9,7 @@ from typing import Any
 from prefect.client.orchestration import PrefectClient
 from prefect.client.schemas.actions import WorkPoolCreate, WorkPoolUpdate
 from prefect.client.schemas.objects import WorkPool, WorkQueue
-from prefect.exceptions import ObjectNotFound
+from prefect.exceptions import ObjectAlreadyExists, ObjectNotFound
 
 from tasks.contracts import ENGINE_SOCKET, PLATFORM_POOL, Pool, Queue
 from tasks.errors import OperatorError
@@ -86,24 +86,11 @@ async def apply_pools(
 ) -> None:
     """Both pools with their queues, high, normal and low in that order of priority; and the
     platform's."""
-    platform = WorkPoolCreate(
-        name=PLATFORM_POOL, type=Pool.PROCESS, base_job_template=platform_template()
-    )
-    await client.create_work_pool(platform, overwrite=True)
+    await _put_pool(client, PLATFORM_POOL, Pool.PROCESS, platform_template())
     for pool in Pool:
         before = await _read_pool(client, pool)
         template = job_template(pool, settings, image or _image_of(before), socket)
-        await client.create_work_pool(
-            WorkPoolCreate(
-                name=pool,
-                type=pool,
-                base_job_template=template,
-                # Overwriting would take back what is not named.
-                is_paused=before is not None and before.is_paused,
-                concurrency_limit=before and before.concurrency_limit,
-            ),
-            overwrite=True,
-        )
+        await _put_pool(client, pool, pool, template)
         present = {queue.name: queue for queue in await read_queues(client, pool)}
         for priority, queue in enumerate(Queue, start=1):
             if queue not in present:
@@ -126,6 +113,22 @@ async def scale(client: PrefectClient, pool: Pool, jobs: int | None) -> None:
         await client.update_work_pool(pool, WorkPoolUpdate(concurrency_limit=jobs))
     except ObjectNotFound as error:
         raise OperatorError(f"there is no pool {pool} yet: prefecture apply makes it") from error
+
+
+async def _put_pool(
+    client: PrefectClient, name: str, kind: Pool, template: dict[str, Any]
+) -> None:
+    """Make a pool, or give the one that is there its template and leave the rest of it alone.
+
+    Prefect's `overwrite` would write whether the pool is paused as well, and so take back what a
+    supervisor has said meanwhile.
+    """
+    try:
+        await client.create_work_pool(
+            WorkPoolCreate(name=name, type=kind, base_job_template=template)
+        )
+    except ObjectAlreadyExists:
+        await client.update_work_pool(name, WorkPoolUpdate(base_job_template=template))
 
 
 async def _read_pool(client: PrefectClient, pool: str) -> WorkPool | None:
