@@ -15,6 +15,7 @@ not start: the engine would, and make it Running once more, beside the attempt t
 place.
 """
 
+import gc
 import importlib
 import json
 import runpy
@@ -33,11 +34,9 @@ from prefect.states import Failed
 from tasks.contracts import ENGINE_SOCKET, ENGINE_TASKS
 from tasks.settings import adopt, flow_run_id
 
+_NEEDED = ("prefect.flow_engine", "prefect.deployments.steps.core", "tasks.job")
 # Of the heavy ones, those that most tasks need.
-_LIBRARIES = (
-    *("prefect.flow_engine", "prefect.deployments.steps.core", "tasks.job", "numpy"),
-    *("pyarrow.parquet", "pyvips"),
-)
+_LIKELY = ("numpy", "pyarrow.parquet", "pyvips")
 _WAITS = (1, 2, 4, 8, 16, 32, 64)  # seconds
 
 
@@ -88,6 +87,11 @@ def _asked(question: Callable[[SyncPrefectClient], bool]) -> bool | None:
     return None
 
 
+def _import(*libraries: str) -> None:
+    for library in libraries:
+        importlib.import_module(library)
+
+
 def _fail(reason: str) -> None:
     with get_client(sync_client=True) as client:
         client.set_flow_run_state(flow_run_id(), Failed(message=reason))
@@ -98,8 +102,7 @@ def wait_for_run() -> bool:
 
     False where none come: whoever would have sent them is gone.
     """
-    for library in _LIBRARIES:
-        importlib.import_module(library)
+    _import(*_NEEDED, *_LIKELY)
     line = sys.stdin.readline()
     if not line.endswith("\n"):
         return False
@@ -109,6 +112,10 @@ def wait_for_run() -> bool:
 
 def serve() -> None:
     """Run the flow run that the environment names, and exit as Prefect's engine would."""
+    _import(*_NEEDED)
+    # What is here stays: whoever looks for garbage from now on passes over it.
+    gc.freeze()
+    gc.enable()
     if is_over(flow_run_id()):
         return
     if Path(ENGINE_SOCKET).exists() and not may_have_engine(flow_run_id()):
