@@ -115,9 +115,7 @@ async def scale(client: PrefectClient, pool: Pool, jobs: int | None) -> None:
         raise OperatorError(f"there is no pool {pool} yet: prefecture apply makes it") from error
 
 
-async def _put_pool(
-    client: PrefectClient, name: str, kind: Pool, template: dict[str, Any]
-) -> None:
+async def _put_pool(client: PrefectClient, name: str, kind: Pool, template: dict[str, Any]) -> None:
     """Make a pool, or give the one that is there its template and leave the rest of it alone.
 
     Prefect's `overwrite` would write whether the pool is paused as well, and so take back what a

@@ -17,8 +17,8 @@ AHEAD = "--ahead"
 
 def main() -> None:
     """Serve the flow run that the environment names, or stdin."""
-    # While libraries are imported little becomes garbage, and looking for it again and again takes a
-    # quarter of the time. It is looked for again once there is a run.
+    # While libraries are imported little becomes garbage, and looking for it again and again takes
+    # a quarter of the time. It is looked for again once there is a run.
     gc.disable()
     spare_the_client()
     # Not before: Prefect reads its settings when it is imported.
