@@ -20,7 +20,7 @@ TREE = Path(__file__).parents[2]
 _POLL = "1"  # seconds; a tenth of a stock worker's default
 BOUND = 10
 """A job finds the primes up to it."""
-_LONGER = 1_000_000_000  # primes up to it take some seconds
+_LONGER = 3_000_000_000  # primes up to it take some seconds
 COLD = "prefecture, cold"
 COLD_VARIABLES = {"mem_limit": "2047m"}
 """With limits of its own, a run finds no container that was started ahead."""
