@@ -56,7 +56,7 @@ def ours(files: Sequence[Path]) -> Floats:
                 rules=Rules(),
                 tally=Tally(len(files)),
             ):
-                found += stripe.means(len(files), length)
+                found += stripe.means(len(files), length, CORES)
         return found[0] if len(found) == 1 else np.concatenate(found)
 
     return asyncio.run(means())

@@ -132,7 +132,7 @@ async def _write(
 ) -> None:
     with writing(job.stage.files, frozenset(payload.also)) as means:
         async for stripe, length in sums:
-            for part in stripe.means(files, length):
+            for part in stripe.means(files, length, get_settings().cpus):
                 await asyncio.to_thread(means.write, part)
 
 

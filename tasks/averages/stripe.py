@@ -1,7 +1,9 @@
 """The exact sums of a stripe of indices: what files are added to, and means are made of."""
 
-from collections.abc import Generator, Sequence
+from collections.abc import Generator, Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from functools import partial
 from threading import Lock
 
 import numpy as np
@@ -54,25 +56,37 @@ class Stripe:
             block.rows(min(BLOCK, length - number * BLOCK)) for number, block in enumerate(blocks)
         ]
 
-    def means(self, files: int, length: int) -> Generator[Floats]:
+    def means(self, files: int, length: int, threads: int = 1) -> Generator[Floats]:
         """The means of the first `length` indices, a part at a time, in the place of the sums.
 
         Fresh memory would cost more than the division. Raises UnreadableInput where an index has
         none.
         """
-        counts, out = np.full(BLOCK, float(files)), np.empty(BLOCK)
-        for start in range(0, length, _PART * BLOCK):
-            means = self._high[start : min(start + _PART * BLOCK, length)]
-            for at in range(0, len(means), BLOCK):
-                part = means[at : at + BLOCK]
-                none = self._blocks[(start + at) // BLOCK].mean(counts, out[: len(part)])
-                if none is not None:
+        counts = np.full(BLOCK, float(files))
+        spare = [np.empty(BLOCK) for _ in range(threads)]
+        with ThreadPoolExecutor(threads) as pool:
+            for start in range(0, length, _PART * BLOCK):
+                end = min(start + _PART * BLOCK, length)
+                shares = [
+                    range(start + number * BLOCK, end, threads * BLOCK) for number in range(threads)
+                ]
+                found = list(pool.map(partial(self._divide, counts, end), shares, spare))
+                if none := [index for index in found if index is not None]:
                     raise UnreadableInput(
-                        f"number {self.first + start + at + none + 1:,} is finite in no file: "
+                        f"number {self.first + min(none) + 1:,} is finite in no file: "
                         "leave that place out of every file"
                     )
-                part[:] = out[: len(part)]
-            yield means
+                yield self._high[start:end]
+
+    def _divide(self, counts: Floats, end: int, starts: Iterable[int], spare: Floats) -> int | None:
+        """Put the means of some blocks in their place. Returns the first index that has none."""
+        for start in starts:
+            means = self._high[start : min(start + BLOCK, end)]
+            none = self._blocks[start // BLOCK].mean(counts, spare[: len(means)])
+            if none is not None:
+                return start + none
+            means[:] = spare[: len(means)]
+        return None
 
 
 @dataclass

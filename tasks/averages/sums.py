@@ -108,19 +108,20 @@ class _Pass:
 
     def _step(self, one: _Reading, buffers: Buffers) -> bool:
         """Add the next block of a file. Returns False where there is none."""
-        with _naming(one.file):
-            try:
-                numbers = next(one.blocks)
-            except StopIteration as end:
-                self.places[one.file.name] = end.value
-                self.lengths[one.file.name] = one.index
-                self.tally.finished(one.index - self.stripe.first)
-                return False
+        try:
+            numbers = next(one.blocks)
             if not self.stripe.add(one.index, numbers, self.rules, buffers.error):
                 raise _spoilt(one.file.name, one.index, numbers)
-            one.index += len(numbers)
-            self.tally.read(len(numbers))
-            return True
+        except StopIteration as end:
+            self.places[one.file.name] = end.value
+            self.lengths[one.file.name] = one.index
+            self.tally.finished(one.index - self.stripe.first)
+            return False
+        except _OF_A_FILE as error:
+            raise _Failed(one.file) from error
+        one.index += len(numbers)
+        self.tally.read(len(numbers))
+        return True
 
 
 def _abreast(file: InputFile) -> int:

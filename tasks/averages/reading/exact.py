@@ -126,7 +126,7 @@ class ExactSum:
         few.
         """
         end = start + len(numbers)
-        high, low = (component[start:end] for component in self._components[:2])
+        high, low = self._components[0][start:end], self._components[1][start:end]
         at = 0
         while (at := two_sums(high, low, numbers, error, at)) < len(numbers):
             left = error[: len(numbers) - at]
