@@ -34,9 +34,9 @@ from prefect.states import Failed
 from tasks.contracts import ENGINE_SOCKET, ENGINE_TASKS
 from tasks.settings import adopt, flow_run_id
 
-_NEEDED = ("prefect.flow_engine", "prefect.deployments.steps.core", "tasks.job")
+_ENGINE = ("prefect.flow_engine", "prefect.deployments.steps.core")
 # Of the heavy ones, those that most tasks need.
-_LIKELY = ("numpy", "pyarrow.parquet", "pyvips")
+_TASKS = ("tasks.job", "numpy", "pyarrow.parquet", "pyvips")
 _WAITS = (1, 2, 4, 8, 16, 32, 64)  # seconds
 
 
@@ -102,7 +102,7 @@ def wait_for_run() -> bool:
 
     False where none come: whoever would have sent them is gone.
     """
-    _import(*_NEEDED, *_LIKELY)
+    _import(*_ENGINE, *_TASKS)
     line = sys.stdin.readline()
     if not line.endswith("\n"):
         return False
@@ -112,7 +112,7 @@ def wait_for_run() -> bool:
 
 def serve() -> None:
     """Run the flow run that the environment names, and exit as Prefect's engine would."""
-    _import(*_NEEDED)
+    _import(*_ENGINE)
     # What is here stays: whoever looks for garbage from now on passes over it.
     gc.freeze()
     gc.enable()
