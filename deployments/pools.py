@@ -8,7 +8,7 @@ from typing import Any
 
 from prefect.client.orchestration import PrefectClient
 from prefect.client.schemas.actions import WorkPoolCreate, WorkPoolUpdate
-from prefect.client.schemas.objects import WorkPool, WorkQueue
+from prefect.client.schemas.objects import WorkQueue
 from prefect.exceptions import ObjectAlreadyExists, ObjectNotFound
 
 from tasks.contracts import ENGINE_SOCKET, PLATFORM_POOL, Pool, Queue
@@ -88,8 +88,8 @@ async def apply_pools(
     platform's."""
     await _put_pool(client, PLATFORM_POOL, Pool.PROCESS, platform_template())
     for pool in Pool:
-        before = await _read_pool(client, pool)
-        template = job_template(pool, settings, image or _image_of(before), socket)
+        known = image or await _image_of(client, pool)
+        template = job_template(pool, settings, known, socket)
         await _put_pool(client, pool, pool, template)
         present = {queue.name: queue for queue in await read_queues(client, pool)}
         for priority, queue in enumerate(Queue, start=1):
@@ -129,16 +129,13 @@ async def _put_pool(client: PrefectClient, name: str, kind: Pool, template: dict
         await client.update_work_pool(name, WorkPoolUpdate(base_job_template=template))
 
 
-async def _read_pool(client: PrefectClient, pool: str) -> WorkPool | None:
+async def _image_of(client: PrefectClient, pool: str) -> str | None:
+    """The image that a pool's jobs run in now, where there is such a pool."""
     try:
-        return await client.read_work_pool(pool)
+        template = (await client.read_work_pool(pool)).base_job_template
     except ObjectNotFound:
         return None
-
-
-def _image_of(pool: WorkPool | None) -> str | None:
-    """The image that a pool's jobs run in now, where there is such a pool."""
-    return pool and pool.base_job_template.get("job_configuration", {}).get("image")
+    return template.get("job_configuration", {}).get("image")
 
 
 async def read_queues(client: PrefectClient, pool: str) -> list[WorkQueue]:

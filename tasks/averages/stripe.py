@@ -56,11 +56,11 @@ class Stripe:
             block.rows(min(BLOCK, length - number * BLOCK)) for number, block in enumerate(blocks)
         ]
 
-    def means(self, files: int, length: int, threads: int = 1) -> Generator[Floats]:
+    def means(self, files: int, length: int, threads: int) -> Generator[Floats]:
         """The means of the first `length` indices, a part at a time, in the place of the sums.
 
-        Fresh memory would cost more than the division. Raises UnreadableInput where an index has
-        none.
+        Each part is divided by so many threads. Fresh memory would cost more than the division.
+        Raises UnreadableInput where an index has none.
         """
         counts = np.full(BLOCK, float(files))
         spare = [np.empty(BLOCK) for _ in range(threads)]

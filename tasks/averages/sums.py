@@ -118,6 +118,7 @@ class _Pass:
             self.tally.finished(one.index - self.stripe.first)
             return False
         except _OF_A_FILE as error:
+            # As _naming would: to enter it at each block takes a tenth of the time of npy files.
             raise _Failed(one.file) from error
         one.index += len(numbers)
         self.tally.read(len(numbers))

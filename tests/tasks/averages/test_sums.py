@@ -60,7 +60,7 @@ def average(
         async for stripe, length in stripes(
             files, root, threads=threads, memory=memory, rules=rules, tally=tally
         ):
-            parts += stripe.means(len(files), length)
+            parts += stripe.means(len(files), length, threads)
         return parts
 
     return np.concatenate(asyncio.run(run())), tally
