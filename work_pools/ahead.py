@@ -1,11 +1,17 @@
-"""Containers that are started ahead of the job that they will serve: how they are told apart.
+"""Containers and processes that are started ahead of their job: how they are told apart.
 
 A container's labels stay what they were when it was made, and one that is started ahead is made
-before there is a job for it. Its name can change: so it says whose it is.
+before there is a job for it. Its name can change: so it says whose it is. Of a process it is a
+variable of its environment, as of any job's: NOBODY's, until it takes a run over.
 """
 
 from collections.abc import Iterable, Mapping
 from uuid import UUID
+
+RUN_VARIABLE = "PREFECT__FLOW_RUN_ID"
+"""In a job's environment, by Prefect's workers: which flow run it is of."""
+NOBODY = UUID(int=0)
+"""The run of what waits for one."""
 
 LABEL = "prefecture.ahead"
 """On every container that was started ahead; the label of the others is RUN."""
@@ -13,6 +19,7 @@ RUN = "io.prefect.flow-run-id"
 """The label by which Prefect's Docker worker says which flow run a container is of."""
 
 _ID = 36  # characters of an id
+_OF_THE_RUN = "PREFECT__"  # how the variables begin that Prefect's workers set for each run anew
 
 
 def name_of(job: str | None, run: UUID) -> str:
@@ -36,3 +43,10 @@ def run_of(labels: Mapping[str, str], names: Iterable[str]) -> UUID | None:
 def waits(labels: Mapping[str, str], names: Iterable[str]) -> bool:
     """Whether a container was started ahead and serves no run yet."""
     return LABEL in labels and run_of(labels, names) is None
+
+
+def split_variables(given: Mapping[str, str | None]) -> tuple[dict[str, str], dict[str, str]]:
+    """A job's environment: what the jobs of a pool have in common, and what is its run's own."""
+    known = {key: value for key, value in given.items() if value is not None}
+    of_the_run = {key: value for key, value in known.items() if key.startswith(_OF_THE_RUN)}
+    return {key: value for key, value in known.items() if key not in of_the_run}, of_the_run

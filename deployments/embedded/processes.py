@@ -1,6 +1,7 @@
 """Child processes that stay up: restarted when they end, ended whole when told to."""
 
 import asyncio
+import contextlib
 import ctypes
 import os
 import shutil
@@ -22,12 +23,31 @@ _GRACE = 8.0  # seconds a process may take to end when asked to
 _LOG_TAIL = 4000
 _LOG_MOST = 64 * 2**20  # bytes of a log, and as many of the one before it
 _LOG_LOOK = 10.0  # seconds between two looks at that
+_REAP_LOOK = 5.0  # seconds between two looks for orphans that have ended
 
 
 def adopt_orphans() -> None:
     """Have what our children leave behind become ours, so that we can find it and end it."""
     if sys.platform == "linux":
         _LIBC.prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+
+
+async def reap_orphans() -> None:
+    """Let go of those that `adopt_orphans` made ours, once they end, until cancelled.
+
+    Nobody else asks for their exit code, and until someone does they stay in the process table.
+    """
+    while True:
+        await asyncio.sleep(_REAP_LOOK)
+        await asyncio.to_thread(_reap)
+
+
+def _reap() -> None:
+    for child in psutil.Process().children():
+        with contextlib.suppress(psutil.NoSuchProcess, ProcessLookupError, ChildProcessError):
+            # What we have started ourselves leads a session, and asyncio waits for it.
+            if child.status() == psutil.STATUS_ZOMBIE and os.getsid(child.pid) != child.pid:
+                os.waitpid(child.pid, os.WNOHANG)
 
 
 class Child:

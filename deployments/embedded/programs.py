@@ -56,7 +56,7 @@ def server_env(settings: Settings, worker: str) -> dict[str, str]:
 
 
 def worker(pool: Pool, name: str, slots: int, ahead: int) -> list[str]:
-    """A worker that runs so many jobs at once, and keeps so many containers started ahead."""
+    """A worker that runs so many jobs at once, and keeps so many containers or processes ahead."""
     # By name: what stands beside us is not ours to import.
     return [
         *(sys.executable, "-m", "work_pools.worker", "--pool", pool, "--name", name),

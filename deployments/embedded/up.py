@@ -19,7 +19,14 @@ from prefect.settings import PREFECT_API_URL, temporary_settings
 
 from deployments.apply import apply
 from deployments.embedded import docker_engine, programs
-from deployments.embedded.processes import Child, adopt_orphans, kill, leftovers, processes_with
+from deployments.embedded.processes import (
+    Child,
+    adopt_orphans,
+    kill,
+    leftovers,
+    processes_with,
+    reap_orphans,
+)
 from deployments.embedded.programs import HOST, log
 from deployments.embedded.unsettled import end_what_a_kill_left, put_back, remember
 from deployments.notifications.inbox import follow_ends, line
@@ -107,6 +114,7 @@ async def running(
             if engine is not None:
                 undo.callback(engine.close)
             undo.push_async_callback(_kill_leftovers)
+            undo.callback(asyncio.create_task(reap_orphans()).cancel)
             undo.push_async_callback(server.stop)
             await server.start()
             await _until_healthy(server, api_url)

@@ -1,8 +1,10 @@
 """What processes see of the environment, ours and those that we start."""
 
+import ctypes
 import os
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 from uuid import UUID
 
 # What a worker, and so a job of the process pool, may see of the host's environment: enough to
@@ -19,6 +21,7 @@ _CLIENT_SETTINGS = frozenset(
     | {"PREFECT_API_TLS_INSECURE_SKIP_VERIFY", "PREFECT_API_ENABLE_HTTP2"}
     | {"PREFECT_API_REQUEST_TIMEOUT"}
 )
+_RUN = "PREFECT__FLOW_RUN_ID"  # of whom a process is, by Prefect's workers
 # A certificate of nobody: its key was never kept.
 _NO_ONE = Path(__file__).with_name("no_one.pem")
 
@@ -64,16 +67,26 @@ def engine_socket() -> Path | None:
 
 def flow_run_id() -> UUID:
     """The flow run that this process was started for: Prefect's workers say it by this variable."""
-    return UUID(os.environ["PREFECT__FLOW_RUN_ID"])
+    return UUID(os.environ[_RUN])
 
 
 def has_process_of_its_own() -> bool:
     """Whether this process was started for one flow run alone."""
-    return "PREFECT__FLOW_RUN_ID" in os.environ
+    return _RUN in os.environ
 
 
 def adopt(variables: Mapping[str, str]) -> None:
-    """Make variables part of this process's environment: it was started before they were known."""
+    """Make variables part of this process's environment: it was started before they were known.
+
+    Where it was started with another flow run's id, whoever reads its environment from outside
+    reads the new one from now on: what the kernel shows is the memory that the process began with.
+    """
+    begun: Any = ctypes.CDLL(None).getenv
+    begun.restype = ctypes.c_void_p
+    place = begun(_RUN.encode())
+    run = variables.get(_RUN, "")
+    if place and len(os.environ.get(_RUN, "")) == len(run):
+        ctypes.memmove(place, run.encode(), len(run))
     os.environ.update(variables)
 
 

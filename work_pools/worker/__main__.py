@@ -20,10 +20,9 @@ _say = partial(print, flush=True)
 
 async def work(pool: Pool, name: str, limit: int, ahead: int) -> None:
     """Serve a pool until SIGTERM or SIGINT, as `prefect worker start` would."""
-    make = PromptProcessWorker
-    if pool is Pool.DOCKER:
-        make = partial(PromptDockerWorker, ahead=ahead)
+    make = PromptDockerWorker if pool is Pool.DOCKER else PromptProcessWorker
     worker = make(
+        ahead=ahead,
         work_pool_name=pool,
         name=name,
         limit=limit,
@@ -40,7 +39,7 @@ def main() -> None:
     parser.add_argument("--pool", type=Pool, choices=list(Pool), required=True)
     parser.add_argument("--name", required=True)
     parser.add_argument("--limit", type=int, required=True, help="jobs at once")
-    parser.add_argument("--ahead", type=int, default=0, help="containers started ahead")
+    parser.add_argument("--ahead", type=int, default=0, help="jobs' bodies started ahead")
     given = parser.parse_args()
     setup_logging()
     # The first signal lets the jobs that run come to their ends; the second ends the worker.

@@ -8,11 +8,11 @@ from uuid import UUID
 import psutil
 
 from tasks.errors import EngineUnavailable
+from work_pools.ahead import NOBODY, RUN_VARIABLE
 from work_pools.supervisor.bodies.body import Body, Found
 from work_pools.supervisor.bodies.threads import in_thread
 
 _ENGINE = "work_pools.engine"  # in the command of each
-_RUN = "PREFECT__FLOW_RUN_ID"  # in its environment, by Prefect's worker
 _GONE = 5.0  # seconds in which a killed process must be gone
 
 
@@ -79,10 +79,11 @@ def _find() -> Found:
         if _ENGINE not in (process.info["cmdline"] or []):
             continue
         try:
-            run = process.environ().get(_RUN)
-            if run:
-                body = Body(UUID(run), str(process.pid), True, started(process))
-                found.setdefault(body.run, []).append(body)
+            said = process.environ().get(RUN_VARIABLE)
+            run = UUID(said) if said else NOBODY
+            if run != NOBODY:
+                body = Body(run, str(process.pid), True, started(process))
+                found.setdefault(run, []).append(body)
         except psutil.NoSuchProcess:
             continue  # ended just now
         except psutil.AccessDenied as error:

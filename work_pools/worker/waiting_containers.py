@@ -18,13 +18,10 @@ from prefect_docker.worker import (  # pyright: ignore[reportMissingTypeStubs]
 )
 
 from tasks.contracts import size_in_bytes
-from work_pools.ahead import LABEL, name_of, waits
+from work_pools.ahead import LABEL, name_of, split_variables, waits
 
-ENGINE_ERRORS = (DockerException, requests.RequestException, OSError)
-"""What Docker's client raises where the engine is away, or refuses."""
-
-_COMMAND = "python -m work_pools.engine"  # the only one that can wait: see there
-_OF_THE_RUN = "PREFECT__"  # variables that a run's own container begins with
+_ENGINE_ERRORS = (DockerException, requests.RequestException, OSError)
+_COMMAND = "python -m work_pools.engine"  # of every job; the only one that can wait: see there
 _LABELS_OF_THE_RUN = ("io.prefect.flow", "io.prefect.deployment")
 # A waiting container gets what no job wants; one that serves, what every container gets.
 _LOW_SHARES, _SHARES = 2, 1024
@@ -51,11 +48,14 @@ class _Waiting:
 
 
 class WaitingContainers:
-    """The containers that one worker has started ahead. Every method blocks; any thread may call.
+    """The containers that one worker has started ahead: see Waiting.
 
     `most`: how many wait at once. One waits while the host has as much memory to spare as it may
     take.
     """
+
+    errors = _ENGINE_ERRORS
+    """See Waiting: the engine is away, or refuses."""
 
     def __init__(self, most: int) -> None:
         self._most = most
@@ -63,17 +63,12 @@ class WaitingContainers:
         self._waiting: list[_Waiting] = []
         self._lock = threading.Lock()
 
-    @property
-    def address(self) -> str:
-        """The engine's, as Prefect's worker writes it before a container's id."""
-        return str(self._engine().api.base_url)
+    def identifier_of(self, taken: str) -> str:
+        """See Waiting: the engine's address, and the container's id."""
+        return f"{self._engine().api.base_url}:{taken}"
 
     def take(self, configuration: DockerWorkerJobConfiguration, run: UUID) -> str | None:
-        """Hand a run to a container that waits. Returns the container's id; None where none does.
-
-        Raises one of ENGINE_ERRORS where it cannot be known whether the container has the run: it
-        bears the run's name then, and the supervisor finds it by that.
-        """
+        """See Waiting."""
         plan = plan_of(configuration, self._engine())
         with self._lock:
             found = [one for one in self._waiting if plan and one.container == plan.container]
@@ -90,25 +85,24 @@ class WaitingContainers:
             api.update_container(chosen.id, cpu_shares=_SHARES)
             api.rename(chosen.id, name_of(configuration.name, run))
             _send(chosen.stdin, json.dumps(dict(plan.variables)).encode() + b"\n")
-        except ENGINE_ERRORS:
+        except _ENGINE_ERRORS:
             self._put_away(chosen)
             return None
         chosen.stdin.close()
         return chosen.id
 
-    def follow(self, container: str) -> int:
-        """Print what a container prints, until it ends. Returns its exit code."""
+    def follow(self, taken: str) -> int:
+        """See Waiting. Prints meanwhile what the container prints."""
         api: Any = self._engine().api
         try:
-            for output in api.logs(container, stream=True, follow=True):
+            for output in api.logs(taken, stream=True, follow=True):
                 print(output.decode(errors="replace").rstrip(), flush=True)
-            return int(api.wait(container)["StatusCode"])
+            return int(api.wait(taken)["StatusCode"])
         except NotFound:
             return 0  # whoever removed it has said how the run ended, as with any container
 
     def keep(self, configuration: DockerWorkerJobConfiguration) -> bool:
-        """Put away what serves no such configuration any more, and start one container where one is
-        missing. Returns whether another is."""
+        """See Waiting."""
         client = self._engine()
         plan = plan_of(configuration, client)
         with self._lock:
@@ -128,7 +122,7 @@ class WaitingContainers:
             return len(self._waiting) < self._most
 
     def remove_left(self, worker: str) -> None:
-        """Remove what an earlier process of this worker has left waiting."""
+        """See Waiting."""
         labels = [LABEL, f"io.prefect.worker-name={worker}"]
         api: Any = self._engine().api
         for entry in api.containers(all=True, filters={"label": labels}):
@@ -136,7 +130,7 @@ class WaitingContainers:
                 _remove(api, entry["Id"])
 
     def close(self) -> None:
-        """End every container that waits."""
+        """See Waiting."""
         with self._lock:
             listed, self._waiting = self._waiting, []
         for one in listed:
@@ -187,13 +181,13 @@ def plan_of(
         or "extra_hosts" in extra
     ):
         return None
-    variables = {key: value for key, value in configuration.env.items() if value is not None}
+    environment, of_the_run = split_variables(configuration.env)
     labels: Mapping[str, str] = configuration.labels or {}
     return Plan(
         container={
             "image": configuration.image,
             "command": shlex.split(_COMMAND),
-            "environment": {k: v for k, v in variables.items() if not k.startswith(_OF_THE_RUN)},
+            "environment": environment,
             "labels": {k: v for k, v in labels.items() if not k.startswith(_LABELS_OF_THE_RUN)},
             "network": configuration.networks[0] if configuration.networks else None,
             "network_mode": configuration.get_network_mode(),
@@ -204,7 +198,7 @@ def plan_of(
             "privileged": configuration.privileged,
             **extra,
         },
-        variables={k: v for k, v in variables.items() if k.startswith(_OF_THE_RUN)},
+        variables=of_the_run,
     )
 
 
@@ -225,7 +219,7 @@ def _start(client: docker.DockerClient, plan: Plan) -> _Waiting:
         api: Any = client.api
         stdin = api.attach_socket(made.id, params={"stdin": 1, "stream": 1})
         made.start()
-    except ENGINE_ERRORS:
+    except _ENGINE_ERRORS:
         _remove(client.api, str(made.id))
         raise
     return _Waiting(str(made.id), stdin, plan.container)

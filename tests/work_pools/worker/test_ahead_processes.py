@@ -1,0 +1,131 @@
+"""Processes that are started ahead: who they serve, and that they are as any other."""
+
+import contextlib
+import os
+from collections.abc import Generator
+from pathlib import Path
+from uuid import UUID
+
+import psutil
+import pytest
+
+from tests.support.platform import Platform, platform_up, wait_until
+from tests.support.processes import frozen, processes, worker
+from work_pools.ahead import NOBODY, RUN_VARIABLE
+
+# More than asyncio has threads for what blocks: each job takes one of somebody's until it ends.
+_SLOTS = min(32, (os.cpu_count() or 1) + 4) + 2
+_LONG = {"upper_bound": 10**10}
+
+
+@pytest.fixture(scope="module")
+def platform(tmp_path_factory: pytest.TempPathFactory) -> Generator[Platform]:
+    """A Prefecture of its own: what waits there waits for these tests alone."""
+    home = tmp_path_factory.mktemp("ahead")
+    with platform_up(home, "process", slots=_SLOTS) as platform:
+        yield platform
+
+
+def serving(platform: Platform, run: UUID) -> list[psutil.Process]:
+    """The processes that are a run's, by their environment."""
+    return [
+        process
+        for process, words, environment in processes(platform)
+        if "work_pools.engine" in words and environment.get(RUN_VARIABLE) == str(run)
+    ]
+
+
+def one_waits(platform: Platform) -> psutil.Process:
+    """The process that waits, once it has imported what it will need: it sleeps then."""
+
+    def look() -> psutil.Process | None:
+        found = serving(platform, NOBODY)
+        return found[0] if found and found[0].status() == psutil.STATUS_SLEEPING else None
+
+    return wait_until(look, 60, "a process waits")
+
+
+def hand_in(platform: Platform, directory: str) -> tuple[UUID, psutil.Process]:
+    """A job that goes on until it is cancelled, and its process."""
+    response = platform.create(
+        "find-primes/high",
+        parameters={"payload": _LONG, "results_directory": directory},
+    )
+    job = UUID(response.json()["id"])
+    (process,) = wait_until(lambda: serving(platform, job), 60, "its process")
+    return job, process
+
+
+def cancel(platform: Platform, *jobs: UUID) -> None:
+    for job in jobs:
+        body = {"state": {"type": "CANCELLING"}}
+        platform.rest("POST", f"/flow_runs/{job}/set_state", body)
+    for job in jobs:
+        # Not at its first end: the engine inside calls it a crash.
+        wait_until(lambda job=job: platform.run(job)["state_type"] == "CANCELLED", 60, "its end")
+        wait_until(lambda job=job: not serving(platform, job), 60, "its process is gone")
+
+
+def test_a_job_is_served_by_the_one_that_waits_and_another_takes_its_place(
+    platform: Platform,
+) -> None:
+    there = one_waits(platform)
+    job, process = hand_in(platform, "waited")
+    assert process.pid == there.pid
+    wait_until(lambda: platform.run(job)["state_type"] == "RUNNING", 60, "it runs")
+    assert platform.run(job)["infrastructure_pid"] == str(process.pid)
+    assert one_waits(platform).pid != there.pid
+    cancel(platform, job)
+
+
+def test_as_many_run_at_once_as_there_are_slots(platform: Platform) -> None:
+    with contextlib.ExitStack() as standing:
+        jobs: list[UUID] = []
+        for number in range(_SLOTS):
+            there = one_waits(platform)
+            job, process = hand_in(platform, f"slots-{number}")
+            assert process.pid == there.pid
+            standing.enter_context(frozen(process))  # it leaves the host to the next
+            jobs.append(job)
+    cancel(platform, *jobs)
+
+
+def test_a_job_starts_cold_where_the_one_that_waited_has_died_and_is_as_any_other(
+    platform: Platform,
+) -> None:
+    first, ahead = hand_in(platform, "ahead")
+    there = one_waits(platform)
+    there.kill()
+    second, cold = hand_in(platform, "died")
+    assert cold.pid != there.pid
+    for job in (first, second):
+        wait_until(lambda job=job: platform.run(job)["state_type"] == "RUNNING", 60, "it runs")
+        assert platform.run(job)["run_count"] == 1
+    own = worker(platform).nice()
+    for process in (ahead, cold):
+        assert {os.getpriority(os.PRIO_PROCESS, one.id) for one in process.threads()} == {own}
+    assert ahead.cwd() == cold.cwd()
+    names = [set(process.environ()) for process in (ahead, cold)]
+    assert {name for name in names[0] ^ names[1] if not name.startswith("PREFECT__")} == set()
+    cancel(platform, first, second)
+
+
+def test_what_waits_ends_with_its_worker(platform: Platform) -> None:
+    there = one_waits(platform)
+    process = worker(platform)
+    process.kill()
+    wait_until(lambda: not there.is_running(), 60, "it ends")
+    assert one_waits(platform).pid != there.pid
+
+
+def test_what_has_imported_code_that_has_changed_since_serves_no_job(
+    platform: Platform, request: pytest.FixtureRequest
+) -> None:
+    there = one_waits(platform)
+    path = Path(__file__).parents[3] / "work_pools" / "serving.py"
+    stat = path.stat()
+    request.addfinalizer(lambda: os.utime(path, ns=(stat.st_atime_ns, stat.st_mtime_ns)))
+    os.utime(path)
+    job, process = hand_in(platform, "changed")
+    assert process.pid != there.pid
+    cancel(platform, job)
