@@ -16,13 +16,13 @@ from uuid import UUID
 import psutil
 from prefect.workers.process import ProcessJobConfiguration
 
-import tasks
-import work_pools
 from work_pools.ahead import NOBODY, RUN_VARIABLE, split_variables
 from work_pools.engine import AHEAD
 
 _ENGINE = ["-m", "work_pools.engine"]  # what every job's Python is told; the only one that can wait
 _ROOM = 512 * 2**20  # bytes of memory that the host must have to spare for one that waits
+_TREE = Path(__file__).parents[2]
+_OURS = ("tasks", "work_pools")  # what a job imports before it has a run: its flow comes later
 _LOW = 19  # the least of priorities
 
 _Seen = frozenset[tuple[str, int, int]]  # path, time of change, size
@@ -172,9 +172,8 @@ def _put_away(one: _Waiting) -> None:
 
 def _code() -> _Seen:
     """What tells whether code that jobs import has changed: ours, and what is installed."""
-    roots = [Path(folder) for package in (tasks, work_pools) for folder in package.__path__]
     files = [Path(sysconfig.get_path("purelib"))]
-    files += [file for root in roots for file in root.rglob("*.py")]
+    files += [file for folder in _OURS for file in (_TREE / folder).rglob("*.py")]
     seen: set[tuple[str, int, int]] = set()
     for file in files:
         with contextlib.suppress(FileNotFoundError):  # removed just now: another than before, too
