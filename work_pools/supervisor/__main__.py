@@ -19,7 +19,7 @@ from work_pools.supervisor.supervisor import Supervisor
 async def supervise(pool: Pool, worker: str) -> None:
     """Supervise the pool's jobs until SIGTERM or SIGINT."""
     loop = asyncio.get_running_loop()
-    bodies = Containers() if pool is Pool.DOCKER else Processes()
+    bodies = Containers() if pool is Pool.DOCKER else Processes(worker, pool)
     async with get_client() as client:
         supervisor = Supervisor(client, pool, socket.gethostname(), worker, bodies, get_settings())
         work = asyncio.create_task(supervisor.run())

@@ -2,13 +2,13 @@
 
 import asyncio
 import logging
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID
 
 from prefect.client.orchestration import PrefectClient
-from prefect.client.schemas.objects import FlowRun, StateType
+from prefect.client.schemas.objects import FlowRun, State, StateType
 from prefect.exceptions import ObjectNotFound
 from prefect.states import Cancelled, Completed, Failed
 
@@ -21,6 +21,20 @@ from work_pools.supervisor.runs import Runs, stands_result
 
 _REMEMBER = 60.0  # seconds that a deployment's limit is not asked for again
 _log = logging.getLogger(__name__)
+
+
+def counted_from(
+    state: State, bodies: Sequence[Body], start: timedelta, ahead: timedelta
+) -> datetime:
+    """When an attempt's time begins, by this host's clock.
+
+    At Running. One that hangs before that has the time to start, `start`, on top of it, from when
+    it had both a body and a worker: a body that was started ahead has waited before that.
+    """
+    entered = state.timestamp + ahead
+    if state.type == StateType.RUNNING:
+        return entered
+    return max(entered, min(body.since for body in bodies)) + start
 
 
 class Endings:
@@ -50,16 +64,12 @@ class Endings:
     async def end_if_over_time(self, run: FlowRun, bodies: list[Body], ahead: timedelta) -> None:
         """Kill an attempt that has run longer than it may, and fail it.
 
-        Counted from Running. One that hangs before that has the time to start on top of it, from
-        the start of its body. `ahead`: how far this host's clock is ahead of the server's.
+        `ahead`: how far this host's clock is ahead of the server's.
         """
         assert run.state is not None
         limit = await self._limit(run)
-        if run.state.type == StateType.RUNNING:
-            since = run.state.timestamp + ahead
-        else:
-            start = timedelta(seconds=self._settings.pending_limit)
-            since = min(body.since for body in bodies) + start
+        start = timedelta(seconds=self._settings.pending_limit)
+        since = counted_from(run.state, bodies, start, ahead)
         if (datetime.now(UTC) - since).total_seconds() > limit:
             self._start(run.id, self._fail(run, bodies, limit))
 

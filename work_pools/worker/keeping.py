@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 from uuid import UUID
 
 import anyio.abc
-import httpx
 from prefect.client.schemas.objects import FlowRun
 from prefect.workers.base import BaseWorker, BaseWorkerResult
 
+from tasks.errors import in_short
 from work_pools.ahead import NOBODY
 
 if TYPE_CHECKING:
@@ -91,12 +91,11 @@ class KeepsAhead(_Base):
         if self._keeping:
             self._keeping.cancel()
             await asyncio.gather(self._keeping, return_exceptions=True)
-        await super().teardown(*exc_info)
-        if self._waiting:
-            try:
-                await asyncio.to_thread(self._waiting.close)
-            except self._waiting.errors as error:
-                _log.info("what waits for jobs ends by itself: %s", error)
+        try:
+            await super().teardown(*exc_info)
+        finally:
+            if self._waiting:
+                await self._close(self._waiting)
 
     async def run(
         self,
@@ -117,6 +116,12 @@ class KeepsAhead(_Base):
         code = await asyncio.wrap_future(self._followers.submit(waiting.follow, taken))
         return self.ended(status_code=code, identifier=identifier)
 
+    async def _close(self, waiting: Waiting) -> None:
+        try:
+            await asyncio.to_thread(waiting.close)
+        except waiting.errors as error:
+            _log.info("what waits for jobs ends by itself: %s", error)
+
     async def _keep(self, waiting: Waiting) -> None:
         first = True
         while True:
@@ -127,8 +132,8 @@ class KeepsAhead(_Base):
                 usual = await self._usual()
                 while usual and await asyncio.to_thread(waiting.keep, usual):
                     pass
-            except (*waiting.errors, httpx.HTTPError) as error:
-                _log.warning("nothing is started ahead for now: %s", error)
+            except Exception as error:  # noqa: BLE001  # jobs start cold meanwhile, and it goes on
+                _log.warning("nothing is started ahead for now: %s", in_short(error))
             try:
                 await asyncio.wait_for(self._taken.wait(), _NOW_AND_THEN)
                 self._taken.clear()

@@ -14,13 +14,14 @@ from pathlib import Path
 from uuid import UUID
 
 import psutil
+from prefect.settings import get_current_settings
 from prefect.workers.process import ProcessJobConfiguration
 
 from work_pools.ahead import NOBODY, RUN_VARIABLE, split_variables
 from work_pools.engine import AHEAD
 
 _ENGINE = ["-m", "work_pools.engine"]  # what every job's Python is told; the only one that can wait
-_ROOM = 512 * 2**20  # bytes of memory that the host must have to spare for one that waits
+_ROOM = 512 * 2**20  # bytes of memory that the host must have to spare for each that waits
 _TREE = Path(__file__).parents[2]
 _OURS = ("tasks", "work_pools")  # what a job imports before it has a run: its flow comes later
 _LOW = 19  # the least of priorities
@@ -108,14 +109,15 @@ class WaitingProcesses:
             missing = len(self._waiting) < self._most
         for one in useless:
             _put_away(one)
-        if plan is None or not missing or psutil.virtual_memory().available < _ROOM:
+        if plan is None or not missing or not self._has_room():
             return False
         waiting = _start(plan)
-        if self._may_be_low:
-            os.setpriority(os.PRIO_PROCESS, waiting.process.pid, _LOW)
         with self._lock:
             self._waiting.append(waiting)
-            return len(self._waiting) < self._most
+            another = len(self._waiting) < self._most
+            if self._may_be_low:
+                os.setpriority(os.PRIO_PROCESS, waiting.process.pid, _LOW)
+        return another
 
     def remove_left(self, worker: str) -> None:
         """See Waiting: none is left, each ends with the worker that holds its stdin."""
@@ -127,16 +129,23 @@ class WaitingProcesses:
         for one in listed:
             _put_away(one)
 
+    def _has_room(self) -> bool:
+        """Those that were started just now have not taken theirs yet."""
+        return psutil.virtual_memory().available >= _ROOM * (len(self._waiting) + 1)
+
 
 def _plan_of(configuration: ProcessJobConfiguration) -> tuple[_Plan | None, dict[str, str]]:
     """What a configuration asks for, None where no process that waits could serve it; and the
     variables of its run."""
-    python, *told = shlex.split(configuration.command or "") or [""]
     environment, of_the_run = split_variables(configuration.env)
-    if told != _ENGINE:
-        return None, of_the_run
-    plan = _Plan((python, *told), configuration.working_dir, environment, _code())
-    return plan, of_the_run
+    # As where Prefect's worker starts one: its own settings win.
+    environment |= get_current_settings().to_environment_variables(exclude_unset=True)
+    try:
+        python, *told = shlex.split(configuration.command or "") or [""]
+        plan = _Plan((python, *told), configuration.working_dir, environment, _code())
+    except (OSError, ValueError):
+        return None, of_the_run  # whatever is wrong, a cold start says it
+    return (plan if told == _ENGINE else None), of_the_run
 
 
 def _serves(one: _Waiting, plan: _Plan | None) -> bool:
@@ -191,6 +200,7 @@ def _send(process: subprocess.Popen[bytes], line: bytes) -> None:
 def _raise_priority(pid: int) -> None:
     """Back to the worker's own. Linux keeps one for each thread."""
     own = os.getpriority(os.PRIO_PROCESS, 0)
+    os.setpriority(os.PRIO_PROCESS, pid, own)  # first: what it starts from now on has its own
     for thread in psutil.Process(pid).threads():
         os.setpriority(os.PRIO_PROCESS, thread.id, own)
 

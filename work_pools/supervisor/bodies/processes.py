@@ -17,11 +17,18 @@ _GONE = 5.0  # seconds in which a killed process must be gone
 
 
 class Processes:
-    """The processes of jobs on this host. Of one that has ended, nothing is left to find."""
+    """The processes of jobs on this host. Of one that has ended, nothing is left to find.
+
+    `worker` of `pool` is the one that starts ours.
+    """
+
+    def __init__(self, worker: str, pool: str) -> None:
+        self._worker = worker
+        self._pool = pool
 
     async def find(self) -> Found:
         """See Bodies."""
-        return await asyncio.to_thread(_find)
+        return await asyncio.to_thread(self._find)
 
     async def stop(self, body: Body, grace: float) -> None:
         """See Bodies."""
@@ -45,6 +52,35 @@ class Processes:
 
     async def close(self) -> None:
         """See Bodies."""
+
+    def _find(self) -> Found:
+        found: dict[UUID, list[Body]] = {}
+        for process in psutil.process_iter(["cmdline"]):
+            if _ENGINE not in (process.info["cmdline"] or []):
+                continue
+            try:
+                run = _run_of(process)
+                if run != NOBODY:
+                    body = Body(run, str(process.pid), True, started(process))
+                    found.setdefault(run, []).append(body)
+            except psutil.NoSuchProcess:
+                continue  # ended just now
+            except psutil.AccessDenied as error:
+                if self._may_be_ours(process):
+                    # Not to be taken for lost.
+                    raise EngineUnavailable(
+                        f"process {process.pid} is a job of another user: run worker and "
+                        "supervisor as one"
+                    ) from error
+        return found
+
+    def _may_be_ours(self, process: psutil.Process) -> bool:
+        """Whether our worker can have started a process, whose environment we may not read."""
+        worker = find_worker(self._worker, self._pool)
+        try:
+            return worker is None or worker.uids().real == process.uids().real
+        except psutil.NoSuchProcess:
+            return False
 
 
 def find_worker(name: str, pool: str) -> psutil.Process | None:
@@ -73,25 +109,9 @@ def _says(command: list[str], value: str) -> bool:
     return any(word == value or word.endswith(f"={value}") for word in command)
 
 
-def _find() -> Found:
-    found: dict[UUID, list[Body]] = {}
-    for process in psutil.process_iter(["cmdline"]):
-        if _ENGINE not in (process.info["cmdline"] or []):
-            continue
-        try:
-            said = process.environ().get(RUN_VARIABLE)
-            run = UUID(said) if said else NOBODY
-            if run != NOBODY:
-                body = Body(run, str(process.pid), True, started(process))
-                found.setdefault(run, []).append(body)
-        except psutil.NoSuchProcess:
-            continue  # ended just now
-        except psutil.AccessDenied as error:
-            # Not to be taken for lost.
-            raise EngineUnavailable(
-                f"process {process.pid} is a job of another user: run worker and supervisor as one"
-            ) from error
-    return found
+def _run_of(process: psutil.Process) -> UUID:
+    """The flow run that a process is of; NOBODY's where it waits for one."""
+    return UUID(process.environ().get(RUN_VARIABLE) or NOBODY.hex)
 
 
 def _stop(body: Body, grace: float) -> None:
