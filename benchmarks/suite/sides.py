@@ -114,7 +114,11 @@ def running(*command: str, env: dict[str, str], log: Path) -> Generator[subproce
         yield process
     finally:
         process.terminate()
-        process.wait(60)
+        try:
+            process.wait(60)
+        except subprocess.TimeoutExpired:
+            process.kill()  # a stock worker whose server hangs does not end by itself
+            process.wait(60)
 
 
 @contextmanager
