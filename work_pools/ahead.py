@@ -8,8 +8,6 @@ variable of its environment, as of any job's: NOBODY's, until it takes a run ove
 from collections.abc import Iterable, Mapping
 from uuid import UUID
 
-RUN_VARIABLE = "PREFECT__FLOW_RUN_ID"
-"""In a job's environment, by Prefect's workers: which flow run it is of."""
 NOBODY = UUID(int=0)
 """The run of what waits for one."""
 

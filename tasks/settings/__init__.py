@@ -1,6 +1,7 @@
 """Settings, and the only reader of the environment."""
 
 from tasks.settings.environment import (
+    RUN_VARIABLE,
     adopt,
     api_url,
     child_environment,
@@ -15,6 +16,7 @@ from tasks.settings.environment import (
 from tasks.settings.model import Settings, get_settings
 
 __all__ = [
+    "RUN_VARIABLE",
     "Settings",
     "adopt",
     "api_url",

@@ -21,7 +21,8 @@ _CLIENT_SETTINGS = frozenset(
     | {"PREFECT_API_TLS_INSECURE_SKIP_VERIFY", "PREFECT_API_ENABLE_HTTP2"}
     | {"PREFECT_API_REQUEST_TIMEOUT"}
 )
-_RUN = "PREFECT__FLOW_RUN_ID"  # of whom a process is, by Prefect's workers
+RUN_VARIABLE = "PREFECT__FLOW_RUN_ID"
+"""In a job's environment, by Prefect's workers: which flow run it is of."""
 # A certificate of nobody: its key was never kept.
 _NO_ONE = Path(__file__).with_name("no_one.pem")
 
@@ -67,12 +68,12 @@ def engine_socket() -> Path | None:
 
 def flow_run_id() -> UUID:
     """The flow run that this process was started for: Prefect's workers say it by this variable."""
-    return UUID(os.environ[_RUN])
+    return UUID(os.environ[RUN_VARIABLE])
 
 
 def has_process_of_its_own() -> bool:
     """Whether this process was started for one flow run alone."""
-    return _RUN in os.environ
+    return RUN_VARIABLE in os.environ
 
 
 def adopt(variables: Mapping[str, str]) -> None:
@@ -83,9 +84,9 @@ def adopt(variables: Mapping[str, str]) -> None:
     """
     begun: Any = ctypes.CDLL(None).getenv
     begun.restype = ctypes.c_void_p
-    place = begun(_RUN.encode())
-    run = variables.get(_RUN, "")
-    if place and len(os.environ.get(_RUN, "")) == len(run):
+    place = begun(RUN_VARIABLE.encode())
+    run = variables.get(RUN_VARIABLE, "")
+    if place and len(os.environ.get(RUN_VARIABLE, "")) == len(run):
         ctypes.memmove(place, run.encode(), len(run))
     os.environ.update(variables)
 

@@ -13,7 +13,7 @@ from tasks.contracts import ATTEMPT_LABEL, JOB_ID_LABEL, requeue_key
 from tasks.errors import PrefectureError
 from tests.support.containers import containers_of
 from tests.support.platform import Platform, pause, wait_until
-from tests.support.processes import processes
+from tests.support.processes import processes_of
 
 SHORT, LONG = {"upper_bound": 10}, {"upper_bound": 10**10}
 
@@ -58,11 +58,7 @@ def bodies(platform: Platform, job: UUID) -> list[Any]:
     """The containers or processes of a job's first attempt that are there, ended or not."""
     if platform.pool == "docker":
         return containers_of(platform, str(job))
-    return [
-        process
-        for process, _, environment in processes(platform)
-        if environment.get("PREFECT__FLOW_RUN_ID") == str(job)
-    ]
+    return processes_of(platform, job)
 
 
 def stages(platform: Platform) -> list[Path]:

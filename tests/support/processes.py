@@ -2,6 +2,7 @@
 
 from collections.abc import Generator
 from contextlib import contextmanager
+from uuid import UUID
 
 import psutil
 
@@ -18,6 +19,15 @@ def processes(platform: Platform) -> Generator[tuple[psutil.Process, list[str], 
         ours = environment.get("PREFECT_API_URL") == platform.api
         if ours or environment.get("PREFECT_HOME") == str(platform.home / "prefect"):
             yield process, words, environment
+
+
+def processes_of(platform: Platform, run: UUID | str) -> list[psutil.Process]:
+    """The processes of a flow run, by their environment."""
+    return [
+        process
+        for process, _, environment in processes(platform)
+        if environment.get("PREFECT__FLOW_RUN_ID") == str(run)
+    ]
 
 
 def server(platform: Platform) -> list[psutil.Process]:

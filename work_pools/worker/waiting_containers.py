@@ -19,6 +19,7 @@ from prefect_docker.worker import (  # pyright: ignore[reportMissingTypeStubs]
 
 from tasks.contracts import size_in_bytes
 from work_pools.ahead import LABEL, name_of, split_variables, waits
+from work_pools.engine import AHEAD
 
 _ENGINE_ERRORS = (DockerException, requests.RequestException, OSError)
 _COMMAND = "python -m work_pools.engine"  # of every job; the only one that can wait: see there
@@ -207,7 +208,7 @@ def _start(client: docker.DockerClient, plan: Plan) -> _Waiting:
     made = create(
         **{
             **plan.container,
-            "command": [*plan.container["command"], "--ahead"],
+            "command": [*plan.container["command"], AHEAD],
             "labels": {**plan.container["labels"], LABEL: "yes"},
         },
         name=f"ahead-{uuid4().hex[:12]}",

@@ -17,7 +17,8 @@ import psutil
 from prefect.settings import get_current_settings
 from prefect.workers.process import ProcessJobConfiguration
 
-from work_pools.ahead import NOBODY, RUN_VARIABLE, split_variables
+from tasks.settings import RUN_VARIABLE
+from work_pools.ahead import NOBODY, split_variables
 from work_pools.engine import AHEAD
 
 _ENGINE = ["-m", "work_pools.engine"]  # what every job's Python is told; the only one that can wait
@@ -141,11 +142,13 @@ def _plan_of(configuration: ProcessJobConfiguration) -> tuple[_Plan | None, dict
     # As where Prefect's worker starts one: its own settings win.
     environment |= get_current_settings().to_environment_variables(exclude_unset=True)
     try:
-        python, *told = shlex.split(configuration.command or "") or [""]
-        plan = _Plan((python, *told), configuration.working_dir, environment, _code())
+        command = shlex.split(configuration.command or "")
+        if command[1:] != _ENGINE:
+            return None, of_the_run
+        plan = _Plan(tuple(command), configuration.working_dir, environment, _code())
     except (OSError, ValueError):
         return None, of_the_run  # whatever is wrong, a cold start says it
-    return (plan if told == _ENGINE else None), of_the_run
+    return plan, of_the_run
 
 
 def _serves(one: _Waiting, plan: _Plan | None) -> bool:

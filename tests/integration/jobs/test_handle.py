@@ -22,25 +22,14 @@ from tasks.errors import (
     ServerUnavailable,
 )
 from tests.support.platform import Platform, free_port, pause, wait_until
-from tests.support.processes import processes
+from tests.support.processes import processes_of
 
 SMALL, ENDLESS = {"upper_bound": 100}, {"upper_bound": 10**10}
 
 
 def body_of(platform: Platform, run: UUID) -> psutil.Process:
     """The process of an attempt."""
-
-    def look() -> psutil.Process | None:
-        return next(
-            (
-                process
-                for process, _, environment in processes(platform)
-                if environment.get("PREFECT__FLOW_RUN_ID") == str(run)
-            ),
-            None,
-        )
-
-    return wait_until(look, 60, f"attempt {run} runs")
+    return wait_until(lambda: processes_of(platform, run), 60, f"attempt {run} runs")[0]
 
 
 def test_a_job_from_its_payload_to_its_files(here: Platform, tmp_path: Path) -> None:

@@ -10,8 +10,8 @@ import psutil
 import pytest
 
 from tests.support.platform import Platform, platform_up, wait_until
-from tests.support.processes import frozen, processes, worker
-from work_pools.ahead import NOBODY, RUN_VARIABLE
+from tests.support.processes import frozen, processes_of, worker
+from work_pools.ahead import NOBODY
 from work_pools.engine import AHEAD
 
 # More than asyncio has threads for what blocks: each job takes one of somebody's until it ends.
@@ -23,24 +23,15 @@ _LONG = {"upper_bound": 10**10}
 def platform(tmp_path_factory: pytest.TempPathFactory) -> Generator[Platform]:
     """A Prefecture of its own: what waits there waits for these tests alone."""
     home = tmp_path_factory.mktemp("ahead")
-    with platform_up(home, "process", slots=_SLOTS) as platform:
+    with platform_up(home, "process", slots=_SLOTS, settings={"PREFECTURE_AHEAD": "1"}) as platform:
         yield platform
-
-
-def serving(platform: Platform, run: UUID) -> list[psutil.Process]:
-    """The processes that are a run's, by their environment."""
-    return [
-        process
-        for process, words, environment in processes(platform)
-        if "work_pools.engine" in words and environment.get(RUN_VARIABLE) == str(run)
-    ]
 
 
 def one_waits(platform: Platform) -> psutil.Process:
     """The process that waits, at rest."""
 
     def look() -> psutil.Process | None:
-        found = serving(platform, NOBODY)
+        found = processes_of(platform, NOBODY)
         return found[0] if found and found[0].status() == psutil.STATUS_SLEEPING else None
 
     return wait_until(look, 60, "a process waits")
@@ -48,12 +39,8 @@ def one_waits(platform: Platform) -> psutil.Process:
 
 def hand_in(platform: Platform, directory: str) -> tuple[UUID, psutil.Process]:
     """A job that goes on until it is cancelled, and its process."""
-    response = platform.create(
-        "find-primes/high",
-        parameters={"payload": _LONG, "results_directory": directory},
-    )
-    job = UUID(response.json()["id"])
-    (process,) = wait_until(lambda: serving(platform, job), 60, "its process")
+    job = platform.hand_in("find-primes/high", _LONG, directory)
+    (process,) = wait_until(lambda: processes_of(platform, job), 60, "its process")
     return job, process
 
 
@@ -64,7 +51,7 @@ def cancel(platform: Platform, *jobs: UUID) -> None:
     for job in jobs:
         # Not at its first end: the engine inside calls it a crash.
         wait_until(lambda job=job: platform.run(job)["state_type"] == "CANCELLED", 60, "its end")
-        wait_until(lambda job=job: not serving(platform, job), 60, "its process is gone")
+        wait_until(lambda job=job: not processes_of(platform, job), 60, "its process is gone")
 
 
 def test_a_job_is_served_by_the_one_that_waits_and_another_takes_its_place(

@@ -8,7 +8,8 @@ from uuid import UUID
 import psutil
 
 from tasks.errors import EngineUnavailable
-from work_pools.ahead import NOBODY, RUN_VARIABLE
+from tasks.settings import RUN_VARIABLE
+from work_pools.ahead import NOBODY
 from work_pools.supervisor.bodies.body import Body, Found
 from work_pools.supervisor.bodies.threads import in_thread
 
