@@ -81,10 +81,12 @@ class Keeper:
                     self.show(f"container {n + 1} ended with {code} again, and is given up")
                     return
                 wait = _BACKOFF * 2**counts.restarts
-                counts.restarts += 1
+                if wait >= (self.until - datetime.now(UTC)).total_seconds():
+                    self.show(f"container {n + 1} ended with {code}: no time is left for another")
+                    return
                 self.show(f"container {n + 1} ended with {code}: started again in {wait:.0f} s")
-                left = (self.until - datetime.now(UTC)).total_seconds()
-                await asyncio.sleep(max(0.0, min(wait, left)))
+                await asyncio.sleep(wait)
+                counts.restarts += 1
 
     async def _once(self, n: int, lines: Lines) -> int:
         """Run a container once. Returns its exit code where it ended early, 0 where on time."""

@@ -80,8 +80,11 @@ def test_one_that_dies_early_is_started_again(docker_platform: Platform) -> None
     script = "echo '{\"n\": 1}'; echo cannot >&2; exit 3"
     job = hand_in(docker_platform, shell(script, topic="dying", duration=6))
     (container,) = summary(docker_platform, job)["containers"]
-    assert container["restarts"] in (2, 3)
-    assert container["messages"] == len(segments(docker_platform, "dying")) >= 3
+    # After one and after two seconds, where the machine has nothing else to do; the last of them
+    # may have been stopped at the end before it said anything.
+    assert container["restarts"] in (1, 2)
+    assert container["messages"] == len(segments(docker_platform, "dying"))
+    assert container["messages"] in (container["restarts"], container["restarts"] + 1)
 
 
 def test_one_that_ignores_sigterm_is_killed(docker_platform: Platform) -> None:
