@@ -1,6 +1,5 @@
 """A flow run that helps a job, as Prefect sees it: no job of its own, and told to no one."""
 
-import asyncio
 import functools
 from collections.abc import Callable, Coroutine
 from typing import Any
@@ -9,8 +8,9 @@ from prefect import Flow, State, flow
 from prefect.states import Completed
 
 from tasks.contracts import SumFiles
+from tasks.ending import STOPPED, ended
 from tasks.errors import PrefectureError, StageDiscarded
-from tasks.job import ended, validated
+from tasks.job import validated
 
 _Body = Callable[[SumFiles], Coroutine[Any, Any, None]]
 
@@ -30,8 +30,8 @@ def helping_task(name: str) -> Callable[[_Body], Flow[..., Any]]:
                 await body(validated(body, {"part": part})["part"])
             except StageDiscarded as error:
                 return Completed(message=str(error))
-            except (PrefectureError, OSError, asyncio.CancelledError) as error:
-                return ended(error)
+            except (PrefectureError, OSError, *STOPPED) as error:
+                return await ended(error)
             return Completed()
 
         return flow(name=name, validate_parameters=False, persist_result=False)(help)

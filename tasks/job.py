@@ -1,12 +1,8 @@
 """A compute task as Prefect sees it: one flow run is one attempt at a job."""
 
 import asyncio
-import errno
 import functools
 import inspect
-import os
-import signal
-import threading
 from collections.abc import AsyncGenerator, Callable, Coroutine, Mapping
 from contextlib import AbstractContextManager, asynccontextmanager
 from dataclasses import dataclass, field
@@ -22,22 +18,18 @@ from prefect.client.schemas.objects import FlowRun
 from prefect.context import FlowRunContext
 from prefect.exceptions import Abort
 from prefect.logging import get_run_logger
-from prefect.states import Failed
 from pydantic import TypeAdapter, ValidationError
 
 from tasks.contracts import RESULT_BLOCK, Manifest, Receipt, attempt_number, job_id
+from tasks.ending import STOPPED, ended
 from tasks.errors import EngineUnavailable, InvalidPayload, PrefectureError, StageDiscarded
 from tasks.events import JobStarted, about, job_moved
 from tasks.results import local
 from tasks.results.listing import listing
 from tasks.results.root import Result, ResultsRoot, Stage
-from tasks.settings import Settings, get_settings, has_process_of_its_own
+from tasks.settings import Settings, get_settings
 from tasks.steps import in_patience
 from tasks.storage.opening import open_results
-
-_NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)  # met in the middle of the work itself
-
-_LAST_WORDS = 5.0  # seconds in which the engine tells the server of its end
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -67,8 +59,8 @@ def compute_task(name: str) -> Callable[[_Body[P]], Flow[P, Coroutine[Any, Any, 
             except (StageDiscarded, EngineUnavailable) as error:
                 # Failed would be the job's last word, which another attempt has: a crash.
                 raise Abort(str(error)) from error
-            except (PrefectureError, OSError, asyncio.CancelledError) as error:
-                return ended(error)
+            except (PrefectureError, OSError, *STOPPED) as error:
+                return await ended(error)
 
         made = flow(
             name=name,
@@ -82,22 +74,6 @@ def compute_task(name: str) -> Callable[[_Body[P]], Flow[P, Coroutine[Any, Any, 
     return decorate
 
 
-def ended(error: BaseException) -> State:
-    """The state that an error of ours, or a full disk, ends a run in: Failed, with one line.
-
-    Raises any other again; where the run is being stopped, its process ends soon after.
-    """
-    if isinstance(error, asyncio.CancelledError):
-        _end_soon()
-        raise error
-    if isinstance(error, OSError):
-        if error.errno not in _NO_ROOM:
-            raise error
-        error = local.unwritable(get_settings().written, error)
-    get_run_logger().error("%s", error)
-    return Failed(message=str(error))
-
-
 def _result_storage() -> Path | str:
     """The folder, or the block, that the flows' return values are kept in."""
     # Not get_settings: this is asked when a flow is imported, which must decide nothing for others.
@@ -109,15 +85,6 @@ def _result_storage() -> Path | str:
     import prefect_aws.s3  # noqa: F401  # makes the type of block known  # pyright: ignore[reportUnusedImport]
 
     return f"s3-bucket/{RESULT_BLOCK}"
-
-
-def _end_soon() -> None:
-    """Have this process end soon after SIGTERM, whatever its threads are at: nothing else can
-    interrupt one, and the interpreter would wait for each."""
-    if has_process_of_its_own():
-        end = threading.Timer(_LAST_WORDS, os._exit, (128 + signal.SIGTERM,))
-        end.daemon = True
-        end.start()
 
 
 def validated(body: Callable[..., Any], given: dict[str, Any]) -> dict[str, Any]:

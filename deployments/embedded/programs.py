@@ -55,12 +55,8 @@ def server_env(settings: Settings, worker: str) -> dict[str, str]:
     return environment
 
 
-def worker(pool: Pool, name: str, slots: int, settings: Settings) -> list[str]:
-    """A worker that runs so many jobs at once."""
-    # On the process pool for whoever asks: Prefect's own way of starting a process knows, where one
-    # that was started ahead does not, that SIGTERM is a cancellation, and shows no Crashed before.
-    asked = pool is Pool.DOCKER or "ahead" in settings.model_fields_set
-    ahead = settings.ahead if asked else 0
+def worker(pool: Pool, name: str, slots: int, ahead: int) -> list[str]:
+    """A worker that runs so many jobs at once, and keeps so many containers or processes ahead."""
     # By name: what stands beside us is not ours to import.
     return [
         *(sys.executable, "-m", "work_pools.worker", "--pool", pool, "--name", name),

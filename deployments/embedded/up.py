@@ -82,7 +82,7 @@ async def running(
         )
         runner = Child(
             "worker",
-            programs.worker(pool, worker, most or slots, settings),
+            programs.worker(pool, worker, most or slots, settings.ahead),
             programs.worker_env(settings, worker, api_url),
             log(settings, "worker"),
             say,

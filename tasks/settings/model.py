@@ -105,8 +105,8 @@ class Settings(BaseSettings):
         default=1,
         ge=0,
         le=64,
-        description="Containers that a worker keeps started ahead of the jobs that they will "
-        "serve; 0: none. Processes too, where it is set.",
+        description="Containers, or processes, that a worker keeps started ahead of the jobs that "
+        "they will serve; 0: none.",
     )
     max_attempts: int = Field(
         default=5, ge=1, le=100, description="How often a job is tried before a crash is final."

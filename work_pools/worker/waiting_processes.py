@@ -1,4 +1,4 @@
-"""Processes that wait for a run: made, handed one, put away."""
+"""Processes that wait for a run: made, handed one, put away; and one made for a run at once."""
 
 import contextlib
 import json
@@ -70,25 +70,25 @@ class WaitingProcesses:
         return taken
 
     def take(self, configuration: ProcessJobConfiguration, run: UUID) -> str | None:
-        """See Waiting."""
+        """See Waiting. Where none waits one is started for the run, which costs less than as
+        Prefect's worker starts it: with a client and a web socket of its own."""
         plan, variables = _plan_of(configuration)
-        with self._lock:
-            good = [one for one in self._waiting if _serves(one, plan)]
-            if not good:
-                return None
-            chosen = good[0]
-            self._waiting.remove(chosen)
-            taken = str(chosen.process.pid)
-            self._serving[taken] = chosen
-        handed = json.dumps(variables | {RUN_VARIABLE: str(run)}).encode() + b"\n"
-        try:
-            if self._may_be_low:
-                _raise_priority(chosen.process.pid)
-            _send(chosen.process, handed)
-        except (OSError, psutil.NoSuchProcess):
-            # It is gone before it could read: the run starts cold.
-            _put_away(self._serving.pop(taken))
+        if plan is None:
             return None
+        variables |= {RUN_VARIABLE: str(run)}
+        with self._lock:
+            waiting = next((one for one in self._waiting if _serves(one, plan)), None)
+            if waiting:
+                self._waiting.remove(waiting)
+        try:
+            chosen = self._hand(waiting, variables) if waiting else _start(plan, variables)
+        except (OSError, psutil.NoSuchProcess):
+            # Prefect's worker tries then, and says what is wrong.
+            if waiting:
+                _put_away(waiting)
+            return None
+        taken = str(chosen.process.pid)
+        self._serving[taken] = chosen
         return taken
 
     def follow(self, taken: str) -> int:
@@ -130,6 +130,12 @@ class WaitingProcesses:
         for one in listed:
             _put_away(one)
 
+    def _hand(self, waiting: _Waiting, variables: Mapping[str, str]) -> _Waiting:
+        if self._may_be_low:
+            _raise_priority(waiting.process.pid)
+        _send(waiting.process, json.dumps(variables).encode() + b"\n")
+        return waiting
+
     def _has_room(self) -> bool:
         """Those that were started just now have not taken theirs yet."""
         return psutil.virtual_memory().available >= _ROOM * (len(self._waiting) + 1)
@@ -156,15 +162,16 @@ def _serves(one: _Waiting, plan: _Plan | None) -> bool:
     return one.plan == plan and one.process.poll() is None
 
 
-def _start(plan: _Plan) -> _Waiting:
+def _start(plan: _Plan, variables: Mapping[str, str] | None = None) -> _Waiting:
+    """One for the run that the variables are of; without any, one that waits for them."""
     # As Prefect's worker does.
     folder = None if plan.folder else tempfile.TemporaryDirectory(suffix="prefect")
     try:
         process = subprocess.Popen(
-            [*plan.command, AHEAD],
+            [*plan.command, *(() if variables else (AHEAD,))],
             cwd=folder.name if folder else plan.folder,
-            env={**plan.environment, RUN_VARIABLE: str(NOBODY)},
-            stdin=subprocess.PIPE,
+            env={**plan.environment, **(variables or {RUN_VARIABLE: str(NOBODY)})},
+            stdin=subprocess.DEVNULL if variables else subprocess.PIPE,
         )
     except OSError:
         if folder:

@@ -4,15 +4,17 @@ import contextlib
 import os
 from collections.abc import Generator
 from pathlib import Path
-from uuid import UUID
+from uuid import UUID, uuid4
 
 import psutil
 import pytest
+from prefect.workers.process import ProcessJobConfiguration
 
 from tests.support.platform import Platform, platform_up, wait_until
 from tests.support.processes import frozen, processes_of, worker
 from work_pools.ahead import NOBODY
 from work_pools.engine import AHEAD
+from work_pools.worker.waiting_processes import WaitingProcesses
 
 # More than asyncio has threads for what blocks: each job takes one of somebody's until it ends.
 _SLOTS = min(32, (os.cpu_count() or 1) + 4) + 2
@@ -23,7 +25,7 @@ _LONG = {"upper_bound": 10**10}
 def platform(tmp_path_factory: pytest.TempPathFactory) -> Generator[Platform]:
     """A Prefecture of its own: what waits there waits for these tests alone."""
     home = tmp_path_factory.mktemp("ahead")
-    with platform_up(home, "process", slots=_SLOTS, settings={"PREFECTURE_AHEAD": "1"}) as platform:
+    with platform_up(home, "process", slots=_SLOTS) as platform:
         yield platform
 
 
@@ -49,8 +51,7 @@ def cancel(platform: Platform, *jobs: UUID) -> None:
         body = {"state": {"type": "CANCELLING"}}
         platform.rest("POST", f"/flow_runs/{job}/set_state", body)
     for job in jobs:
-        # Not at its first end: the engine inside calls it a crash.
-        wait_until(lambda job=job: platform.run(job)["state_type"] == "CANCELLED", 60, "its end")
+        assert platform.ended(job)["state_type"] == "CANCELLED"
         wait_until(lambda job=job: not processes_of(platform, job), 60, "its process is gone")
 
 
@@ -111,6 +112,13 @@ def test_a_job_starts_cold_where_the_one_that_waited_has_died_and_is_as_any_othe
     assert ahead.cwd() == cold.cwd()
     assert own_environment(ahead) == own_environment(cold)
     cancel(platform, first, second)
+
+
+def test_a_job_whose_process_cannot_be_started_is_left_to_prefect() -> None:
+    # Which says what is wrong with it.
+    command = "/nowhere/python -m work_pools.engine"
+    configuration = ProcessJobConfiguration(command=command, env={})
+    assert WaitingProcesses(1).take(configuration, uuid4()) is None
 
 
 def test_what_waits_ends_with_its_worker(platform: Platform) -> None:
