@@ -32,8 +32,9 @@ def marks(worker: str) -> tuple[str, ...]:
 
 
 def server(port: int) -> list[str]:
-    """The embedded server."""
-    return _prefect("server", "start", "--host", HOST, "--port", str(port))
+    """The embedded server: Prefect's own, with an endpoint of ours."""
+    words = ("server", "start", "--host", HOST, "--port", str(port))
+    return _prefect(*words, module="deployments.embedded.server")
 
 
 def server_env(settings: Settings, worker: str) -> dict[str, str]:
@@ -138,8 +139,8 @@ def log(settings: Settings, name: str) -> Path:
     return settings.home / "logs" / f"{name}.log"
 
 
-def _prefect(*words: str) -> list[str]:
-    return [sys.executable, "-m", "prefect", "--no-prompt", *words]
+def _prefect(*words: str, module: str = "prefect") -> list[str]:
+    return [sys.executable, "-m", module, "--no-prompt", *words]
 
 
 def _prefect_home(settings: Settings) -> str:

@@ -71,6 +71,12 @@ class Terms:
         """The job variables."""
         return job_limits(self.max_duration, self.memory)
 
+    @property
+    def common(self) -> dict[str, Any]:
+        """Of what the API wants, what is the same for every job on these terms."""
+        named = {"name": self.name} if self.name else {}
+        return named | {"tags": list(self.tags), "job_variables": self.limits}
+
     def check_deployment(self, deployment: DeploymentResponse) -> None:
         """Refuse what jobs cannot have where they run."""
         if self.task in ENGINE_TASKS and "engine" not in (deployment.job_variables or {}):
@@ -98,13 +104,7 @@ class Terms:
         Without a state in it the server stamps the time: its clock, not ours, keeps the queue first
         in, first out. Prefect's own method always sends one.
         """
-        named = {"name": self.name} if self.name else {}
-        return named | {
-            "parameters": parameters,
-            "tags": list(self.tags),
-            "job_variables": self.limits,
-            "idempotency_key": key,
-        }
+        return self.common | {"parameters": parameters, "idempotency_key": key}
 
     def compare(
         self,
