@@ -18,6 +18,7 @@ from tests.tasks.history.postgres import new_database, postgres_server
 
 _TASK, _DIRECTORY = "find-primes", "bench"
 _ONE_BY_ONE = 50  # of them are enough to tell how many a second
+_IN_BULK = 100  # jobs that Prefect's own endpoint takes in one request
 _STARTED = 40  # of the many, whose order is looked at
 _MIB = 2**20
 _WHOLE = 3_000  # jobs of a size in all: 1,000 are handed in three times, 10,000 once
@@ -29,6 +30,8 @@ class _Handed:
 
     alone: float
     """A second, one after the other, over the API as Prefect has it."""
+    theirs: float
+    """A second, by Prefect's own endpoint for many."""
     bulk: float
     """A second, with submit_many."""
     first: float
@@ -49,6 +52,7 @@ def submissions(home: Path, sizes: tuple[int, ...], rounds: int) -> list[Row]:
             rows += [
                 Row(key, f"handed in a second: {many}", "/s",
                     {OURS: [one.bulk for one in handed],
+                     "Prefect in bulk": [one.theirs for one in handed],
                      "one by one": [one.alone for one in handed]}, better="more"),
                 Row(key, f"first Running after that: {many}", "s",
                     {OURS: [one.first for one in handed]}),
@@ -72,6 +76,7 @@ def _round(home: Path, database: str, size: int) -> _Handed:
         for _ in range(_ONE_BY_ONE):
             server.make(deployment, parameters)
         alone = _ONE_BY_ONE / (time.perf_counter() - began)
+        theirs = _by_prefect(server, deployment, parameters)
         with _told(up):
             began = time.perf_counter()
             bounds = range(2, size + 2)
@@ -87,7 +92,24 @@ def _round(home: Path, database: str, size: int) -> _Handed:
         late = sum(after < before - 2 for before, after in pairwise(begun))
         assert late == 0, f"{late} jobs started before earlier ones"
         server.ask("PATCH", "/work_pools/process", {"is_paused": True})
-        return _Handed(alone, bulk, min(begun) - began, memory)
+        return _Handed(alone, theirs, bulk, min(begun) - began, memory)
+
+
+def _by_prefect(server: Server, deployment: str, parameters: Mapping[str, object]) -> float:
+    """How many a second, each with a key of its own, as ours have."""
+    bodies = [
+        {
+            "parameters": parameters,
+            "idempotency_key": f"theirs-{number}",
+            "enforce_parameter_schema": False,
+        }
+        for number in range(_IN_BULK)
+    ]
+    began = time.perf_counter()
+    answer = server.ask("POST", f"/deployments/{deployment}/create_flow_run/bulk", bodies)
+    took = time.perf_counter() - began
+    assert {each["status"] for each in answer["results"]} == {"CREATED"}, answer
+    return _IN_BULK / took
 
 
 @contextmanager
