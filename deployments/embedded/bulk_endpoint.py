@@ -24,7 +24,7 @@ from prefect.server.database import PrefectDBInterface, provide_database_interfa
 from prefect.server.database.orm_models import Deployment
 from prefect.server.events.clients import PrefectServerEventsClient
 from prefect.server.models.events import flow_run_state_change_event
-from prefect.server.schemas.actions import DeploymentFlowRunCreate
+from prefect.server.schemas.actions import DeploymentFlowRunCreate, SizedParameters
 from prefect.server.schemas.core import FlowRun
 from pydantic import BaseModel, ConfigDict, Field
 from sqlalchemy.ext.asyncio import AsyncSession
@@ -37,7 +37,7 @@ class NewJob(BaseModel):
     """A job to be made, or found where its key names one already."""
 
     model_config = ConfigDict(extra="forbid")
-    parameters: dict[str, Any]
+    parameters: SizedParameters
     """Of its flow, taken as they are: who asks has checked them."""
     idempotency_key: str
     due: datetime | None = None

@@ -48,8 +48,10 @@ def reading(address: str) -> sa.Engine:
     return sa.create_engine(address, poolclass=sa.NullPool)
 
 
-def create(platform: Platform, *keys: str, **other: Any) -> httpx.Response:
-    jobs = [{"parameters": PARAMETERS, "idempotency_key": key} for key in keys]
+def create(
+    platform: Platform, *keys: str, parameters: Any = PARAMETERS, **other: Any
+) -> httpx.Response:
+    jobs = [{"parameters": parameters, "idempotency_key": key} for key in keys]
     path = f"/deployments/{platform.deployment('find-primes/low')}/create_jobs"
     return platform.rest("POST", path, {"jobs": jobs, **TERMS, **other})
 
@@ -148,6 +150,9 @@ def test_all_or_none(stored: tuple[Platform, sa.Engine]) -> None:
     assert "max_duration" in refused.text
     assert create(platform, *map(str, range(501))).status_code == 422
     assert create(platform).status_code == 422
+    large = create(platform, "none", parameters={"payload": "x" * 2**19})
+    assert large.status_code == 422
+    assert "must be less than 524,288 bytes" in large.text
     assert create(platform, "none", work_queue_name="high").status_code == 422
     nowhere = "/deployments/00000000-0000-0000-0000-000000000000/create_jobs"
     body: dict[str, Any] = {"jobs": [{"parameters": {}, "idempotency_key": "none"}]}
