@@ -14,7 +14,7 @@ from prefect.exceptions import Abort, ObjectNotFound, TerminationSignal
 from prefect.logging import get_run_logger
 from prefect.states import Failed
 
-from tasks.errors import PrefectureError
+from tasks.errors import PrefectureError, in_short
 from tasks.results import local
 from tasks.settings import get_settings, has_process_of_its_own
 
@@ -23,7 +23,7 @@ STOPPED = (asyncio.CancelledError, TerminationSignal)
 
 _NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)  # met in the middle of the work itself
 _LAST_WORDS = 5.0  # seconds in which the engine tells the server of its end
-_ASKING = 2.0  # of these, in which the server says why the end has come
+_ASKING = 4.0  # of these, in which the server says why the end has come
 
 
 async def ended(error: BaseException) -> State:
@@ -60,7 +60,7 @@ async def _is_cancelling() -> bool:
         async with asyncio.timeout(_ASKING), get_client() as client:
             state = (await client.read_flow_run(context.flow_run.id)).state
     except (TimeoutError, httpx.HTTPError, ObjectNotFound) as problem:
-        get_run_logger().warning("why it is stopped is not known: %s", problem)
+        get_run_logger().warning("why it is stopped is not known: %s", in_short(problem))
         return False
     return state is not None and (state.is_cancelling() or state.is_cancelled())
 

@@ -6,7 +6,7 @@ and the runs inserted together, by the function with which Prefect's scheduler i
 
 That function is private to Prefect, `_insert_scheduled_flow_runs`, and held here alone, with the
 other insides of its server that this needs. What they leave is what Prefect's own endpoint leaves:
-tests/integration/test_bulk_endpoint.py compares the rows column by column, and the events, and
+tests/integration/jobs/test_endpoint.py compares the rows column by column, and the events, and
 fails where either changes.
 """
 
@@ -23,6 +23,7 @@ from prefect.server.api.validation import validate_job_variables_for_deployment_
 from prefect.server.database import PrefectDBInterface, provide_database_interface
 from prefect.server.database.orm_models import Deployment
 from prefect.server.events.clients import PrefectServerEventsClient
+from prefect.server.events.schemas.events import Event
 from prefect.server.models.events import flow_run_state_change_event
 from prefect.server.schemas.actions import DeploymentFlowRunCreate, SizedParameters
 from prefect.server.schemas.core import FlowRun
@@ -64,7 +65,8 @@ async def create_jobs(
 
     Where a key is known already the id is that of the run that has it.
     """
-    async with db.session_context(begin_transaction=True) as session:
+    # For update: a transaction that reads first must be SQLite's writer from the beginning.
+    async with db.session_context(begin_transaction=True, with_for_update=True) as session:
         deployment = await models.deployments.read_deployment(session, id)
         if deployment is None:
             raise HTTPException(status.HTTP_404_NOT_FOUND, detail="Deployment not found")
@@ -77,19 +79,7 @@ async def create_jobs(
             )
         )
         found = await _by_key(db, session, [run for run in runs if run.id not in made])
-        events = [
-            await flow_run_state_change_event(
-                session=session,
-                occurred=run.state.timestamp,
-                flow_run=run,  # pyright: ignore[reportArgumentType]  # reads what both have
-                initial_state_id=None,
-                initial_state=None,
-                validated_state_id=run.state.id,
-                validated_state=run.state,
-            )
-            for run in runs
-            if run.id in made and run.state
-        ]
+        events = await _events(session, [run for run in runs if run.id in made])
     async with PrefectServerEventsClient() as client:
         for event in events:
             await client.emit(event)
@@ -141,6 +131,27 @@ def _row(run: FlowRun) -> dict[str, Any]:
         "expected_start_time": due,
         "next_scheduled_start_time": due,
     }
+
+
+async def _events(session: AsyncSession, runs: Sequence[FlowRun]) -> list[Event]:
+    """That each has come into its first state."""
+    events: list[Event] = []
+    for run in runs:
+        # Held until the next, or the session forgets it and reads it anew for each.
+        flow = await models.flows.read_flow(session, run.flow_id)
+        assert flow and run.state
+        events.append(
+            await flow_run_state_change_event(
+                session=session,
+                occurred=run.state.timestamp,
+                flow_run=run,  # pyright: ignore[reportArgumentType]  # reads what both have
+                initial_state_id=None,
+                initial_state=None,
+                validated_state_id=run.state.id,
+                validated_state=run.state,
+            )
+        )
+    return events
 
 
 async def _by_key(

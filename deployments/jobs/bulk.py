@@ -2,7 +2,8 @@
 
 import asyncio
 import http
-from collections.abc import Iterable, Mapping, Sequence
+import json
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
@@ -26,8 +27,11 @@ from deployments.jobs.submit import REFUSED, find_deployment, hand_in
 from deployments.outages import is_outage
 from tasks.errors import InvalidPayload, KeyTaken, ServerUnavailable
 
-_AT_ONCE = 100  # jobs in one request: the server is at nothing else for a third of a second
+_AT_ONCE = 100  # jobs in one request: the server is at nothing else for half a second
+_LARGEST = 2**20  # characters of their parameters: a proxy may take no more
 _AT_ONCE_BY_PREFECT = 25  # its own endpoint takes 100, and locks SQLite meanwhile
+# What a server without our endpoint says, or a proxy that knows Prefect's API.
+_NOT_OURS = (http.HTTPStatus.NOT_FOUND, http.HTTPStatus.METHOD_NOT_ALLOWED)
 _PAGE = 200  # the most the API gives
 # Where SQLite was locked, seconds until it is asked again. Not singly: Prefect's client pauses for
 # two seconds and more at each 503.
@@ -54,11 +58,8 @@ async def submit_many(
     bulk = _Bulk(client, terms, deployment, payloads, key)
     if key is not None:
         await bulk.find_handed_in()
-    done, count = 0, len(bulk.parameters)
-    while done < count:
-        batch = range(done, min(done + bulk.at_once, count))
+    for batch in bulk.batches():
         await bulk.hand_in(batch)
-        done = batch.stop
     return bulk.jobs
 
 
@@ -88,7 +89,7 @@ class _Bulk:
         self._key = key or str(uuid4())
         self._is_new = key is None  # then whatever the server makes is ours, and as it was asked
         self._made: dict[int, _Made] = {}
-        self.at_once = _AT_ONCE
+        self._knows_ours = True  # the server, until it says that it does not
         self.parameters: list[dict[str, Any]] = []
         for index, payload in enumerate(payloads):
             try:
@@ -111,6 +112,18 @@ class _Bulk:
                 f"key '{self._key}' names more than these {count} jobs: choose another key, or "
                 "hand in the same payloads"
             )
+
+    def batches(self) -> Iterator[range]:
+        """The jobs in their order, as many at a time as one request may hold."""
+        start = size = 0
+        for index, parameters in enumerate(self.parameters):
+            length = len(json.dumps(parameters))
+            if index - start == _AT_ONCE or (index > start and size + length > _LARGEST):
+                yield range(start, index)
+                start, size = index, 0
+            size += length
+        if self.parameters:
+            yield range(start, len(self.parameters))
 
     async def hand_in(self, batch: range) -> None:
         """Hand in what the server does not have of a batch."""
@@ -148,7 +161,7 @@ class _Bulk:
     async def _asked_of_ours(self, batch: range) -> list[UUID]:
         """The jobs of a batch, all of them, by the endpoint that `prefecture up` gives its server;
         none where there is another server."""
-        if self.at_once == _AT_ONCE_BY_PREFECT:
+        if not self._knows_ours:
             return []
         jobs = [
             {
@@ -161,15 +174,18 @@ class _Bulk:
         try:
             answer = await self._ask("create_jobs", self._terms.common | {"jobs": jobs})
         except PrefectHTTPStatusError as error:
-            if error.response.status_code != http.HTTPStatus.NOT_FOUND:
+            if error.response.status_code not in _NOT_OURS:
                 raise
-            self.at_once = _AT_ONCE_BY_PREFECT
+            self._knows_ours = False
             return []
         return [UUID(id) for id in answer]
 
     async def _asked_of_prefect(self, batch: range) -> list[UUID]:
         """The same by Prefect's own endpoint; none where not all are there."""
-        answers = (await self._ask("create_flow_run/bulk", self._bodies(batch)))["results"]
+        bodies, answers = self._bodies(batch), list[dict[str, Any]]()
+        for start in range(0, len(bodies), _AT_ONCE_BY_PREFECT):
+            some = bodies[start : start + _AT_ONCE_BY_PREFECT]
+            answers += (await self._ask("create_flow_run/bulk", some))["results"]
         if not self._is_new or not await self._are_there(answers):
             return []
         return [UUID(each["flow_run_id"]) for each in answers]

@@ -86,6 +86,8 @@ class Keeper:
                     return
                 self.show(f"container {n + 1} ended with {code}: started again in {wait:.0f} s")
                 await asyncio.sleep(wait)
+                if datetime.now(UTC) >= self.until:
+                    return
                 counts.restarts += 1
 
     async def _once(self, n: int, lines: Lines) -> int:

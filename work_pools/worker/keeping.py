@@ -31,7 +31,8 @@ class Waiting(Protocol):
     """What the methods raise where the host refuses, or is away."""
 
     def take(self, configuration: Any, run: UUID) -> str | None:
-        """Hand a run to one that waits. Returns its id; None where none does.
+        """Hand a run to one that waits, or that is started for it, where that costs less than
+        Prefect's way. Returns its id; None where the run is to be started in Prefect's way.
 
         Raises one of `errors` where it cannot be known whether it has the run: it bears the run's
         name then, and the supervisor finds it by that.
@@ -65,7 +66,8 @@ class KeepsAhead(_Base):
 
     A run whose configuration is the pool's own, its job variables change nothing of it, is handed
     to one that waits: it has imported by then what a job imports. It serves that one run, and is
-    thrown away. Any other run starts as it always did. `waiting`: None to start none ahead.
+    thrown away. Any other starts anew, in the way of `waiting` or in Prefect's. `waiting`: None to
+    start none ahead.
     """
 
     ended: ClassVar[type[BaseWorkerResult]]

@@ -167,11 +167,14 @@ def _start(plan: _Plan, variables: Mapping[str, str] | None = None) -> _Waiting:
     # As Prefect's worker does.
     folder = None if plan.folder else tempfile.TemporaryDirectory(suffix="prefect")
     try:
+        # In a group of its own: Ctrl-C at the terminal of a worker is for the worker, which waits
+        # for its jobs.
         process = subprocess.Popen(
             [*plan.command, *(() if variables else (AHEAD,))],
             cwd=folder.name if folder else plan.folder,
             env={**plan.environment, **(variables or {RUN_VARIABLE: str(NOBODY)})},
             stdin=subprocess.DEVNULL if variables else subprocess.PIPE,
+            process_group=0,
         )
     except OSError:
         if folder:
