@@ -109,6 +109,7 @@ def test_a_job_starts_cold_where_the_one_that_waited_has_died_and_is_as_any_othe
     own = worker(platform).nice()
     for process in (ahead, cold):
         assert {os.getpriority(os.PRIO_PROCESS, one.id) for one in process.threads()} == {own}
+        assert os.getpgid(process.pid) == process.pid  # Ctrl-C at a worker is not for its jobs
     assert ahead.cwd() == cold.cwd()
     assert own_environment(ahead) == own_environment(cold)
     cancel(platform, first, second)
