@@ -91,7 +91,7 @@ def test_while_the_inbox_is_followed(hurt: Platform, tmp_path: Path) -> None:
     inbox = tmp_path / "inbox"
     with inbox.open("wb") as output:
         following = subprocess.Popen(
-            ends_with_us(str(BIN / "prefecture"), "inbox", "--follow", "--limit", "0"),
+            ends_with_us(str(BIN / "prefecture"), "inbox", "--follow", "--limit", "50"),
             env=hurt.environment | {"PREFECT_API_URL": hurt.api},
             stdout=output,
             stderr=output,
