@@ -14,7 +14,7 @@ from tests.chaos.harness.drill import Drill
 from tests.chaos.harness.platforms import trial_platform
 from tests.chaos.harness.verdict import Check
 from tests.support.platform import BIN, Platform, ends_with_us, wait_until
-from tests.support.processes import server
+from tests.support.processes import server, speaks_to
 
 DOWN = 90.0  # seconds
 
@@ -91,7 +91,7 @@ def test_while_the_inbox_is_followed(hurt: Platform, tmp_path: Path) -> None:
     inbox = tmp_path / "inbox"
     with inbox.open("wb") as output:
         following = subprocess.Popen(
-            ends_with_us(str(BIN / "prefecture"), "inbox", "--follow", "--limit", "50"),
+            ends_with_us(str(BIN / "prefecture"), "inbox", "--follow", "--limit", "0"),
             env=hurt.environment | {"PREFECT_API_URL": hurt.api},
             stdout=output,
             stderr=output,
@@ -102,6 +102,7 @@ def test_while_the_inbox_is_followed(hurt: Platform, tmp_path: Path) -> None:
         return Counter(line.split()[2] for line in lines if drill.name in line)
 
     try:
+        wait_until(lambda: speaks_to(following.pid, hurt), 60, "it follows")
         drill = Drill(hurt, "SIGKILL server, inbox")
         drill.submit(1)
         wait_until(lambda: len(shown()) == 1, 120, "the first is shown")

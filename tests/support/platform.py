@@ -61,6 +61,14 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
+def is_ready(api: str) -> bool:
+    """Whether a Prefect server answers at this address."""
+    try:
+        return httpx.get(f"{api}/ready", timeout=5).is_success
+    except httpx.TransportError:
+        return False
+
+
 @dataclass
 class Platform:
     """A running `prefecture up` and how to talk to it."""

@@ -30,6 +30,12 @@ def processes_of(platform: Platform, run: UUID | str) -> list[psutil.Process]:
     ]
 
 
+def speaks_to(process: int, platform: Platform) -> bool:
+    """Whether a process has a connection to the server."""
+    connections = psutil.Process(process).net_connections("tcp")
+    return any(one.raddr and one.raddr.port == platform.port for one in connections)
+
+
 def server(platform: Platform) -> list[psutil.Process]:
     """The server's processes: the command, and what listens on the port."""
     return [

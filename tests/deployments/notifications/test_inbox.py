@@ -19,6 +19,7 @@ from deployments.notifications.tables import JobEnd
 from tasks.events import JobEvent, tell
 from tests.support.endings import cancelled, completed, failed
 from tests.support.platform import BIN, Platform, ends_with_us, wait_until
+from tests.support.processes import speaks_to
 
 
 @pytest.fixture
@@ -123,14 +124,14 @@ def test_a_line_says_what_matters_and_steers_no_terminal() -> None:
 def test_the_commands(server: Platform, tmp_path: Path) -> None:
     platform = server
     with (tmp_path / "out").open("wb") as out:
-        # Some of the past too: the job may have ended before it listens.
         following = subprocess.Popen(
-            ends_with_us(str(BIN / "prefecture"), "inbox", "--follow", "--limit", "50"),
+            ends_with_us(str(BIN / "prefecture"), "inbox", "--follow", "--limit", "0"),
             env=platform.environment | {"PREFECT_API_URL": platform.api},
             stdout=out,
             stderr=out,
         )
     try:
+        wait_until(lambda: speaks_to(following.pid, platform), 60, "it follows")
         job = platform.hand_in("compress-images/high", {"source": "not-there", "ratio": 0.5}, "x")
         for shown in (lambda: (tmp_path / "out").read_text(), lambda: platform.output):
             wait_until(lambda shown=shown: str(job) in shown(), 120, "the end is shown")

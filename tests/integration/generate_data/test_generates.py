@@ -78,12 +78,12 @@ def test_what_is_no_json_is_kept_aside(docker_platform: Platform) -> None:
 
 def test_one_that_dies_early_is_started_again(docker_platform: Platform) -> None:
     script = "echo '{\"n\": 1}'; echo cannot >&2; exit 3"
-    job = hand_in(docker_platform, shell(script, topic="dying", duration=6))
+    job = hand_in(docker_platform, shell(script, topic="dying", duration=15))
     (container,) = summary(docker_platform, job)["containers"]
-    # After one and after two seconds, where the machine has nothing else to do; the last of them
+    # After one, two and four seconds, the last where the machine has little else to do; and that
     # may have been stopped at the end before it said anything.
-    assert container["restarts"] in (1, 2)
-    assert container["messages"] == len(segments(docker_platform, "dying"))
+    assert container["restarts"] in (2, 3)
+    assert container["messages"] == len(segments(docker_platform, "dying")) >= 3
     assert container["messages"] in (container["restarts"], container["restarts"] + 1)
 
 

@@ -10,14 +10,13 @@ from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
-import httpx
 import pytest
 from prefect.settings import PREFECT_CLIENT_MAX_RETRIES, temporary_settings
 
 from deployments import Job, submit_many
 from tasks.errors import InvalidPayload, KeyTaken, ServerUnavailable
 from tasks.settings import client_environment
-from tests.support.platform import BIN, Platform, pause, wait_until
+from tests.support.platform import BIN, Platform, is_ready, pause, wait_until
 from tests.support.processes import server
 
 PAYLOADS = [{"upper_bound": bound} for bound in range(2, 202)]
@@ -77,7 +76,7 @@ def test_the_server_dies_in_the_middle(here: Platform, name: str) -> None:
     assert 0 <= int(done) < 200
     assert "call again with key 'holiday' and the rest is handed in, none of them twice" in rest
 
-    wait_until(lambda: is_back(here), 120, "up has started the server again")
+    wait_until(lambda: is_ready(here.api), 120, "up has started the server again")
     jobs = hand_in(name, "holiday")
     runs = served(here, name)
     assert [run["id"] for run in runs] == [str(job.id) for job in jobs]
@@ -85,13 +84,6 @@ def test_the_server_dies_in_the_middle(here: Platform, name: str) -> None:
     assert {run["work_queue_name"] for run in runs} == {"low"}
     assert hand_in(name, "holiday") == jobs
     assert count(here, name) == 200
-
-
-def is_back(platform: Platform) -> bool:
-    try:
-        return httpx.get(f"{platform.api}/ready", timeout=5).is_success
-    except httpx.TransportError:
-        return False
 
 
 def test_what_is_missing_goes_where_it_belongs(here: Platform, name: str) -> None:

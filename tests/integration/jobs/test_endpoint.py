@@ -11,8 +11,16 @@ import pytest
 import sqlalchemy as sa
 
 from deployments import submit_many
-from tasks.settings import get_settings, server_environment
-from tests.support.platform import BIN, Platform, free_port, pause, platform_up, wait_until
+from tasks.settings import get_settings
+from tests.support.platform import (
+    BIN,
+    Platform,
+    free_port,
+    is_ready,
+    pause,
+    platform_up,
+    wait_until,
+)
 from tests.tasks.history.postgres import new_database, postgres_server
 from tests.tasks.history.servers import running
 
@@ -160,41 +168,38 @@ def test_all_or_none(stored: tuple[Platform, sa.Engine]) -> None:
     assert count() == before
 
 
-def test_a_server_of_prefects_own_is_asked_as_it_can_be(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+@pytest.fixture
+def stock(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Generator[str]:
+    """The API of a server of Prefect's own, which this process is told of."""
     port = free_port()
     api = f"http://127.0.0.1:{port}/api"
     for name, value in {
         "PREFECT_API_URL": api,
         "PREFECT_HOME": str(tmp_path / "prefect"),
+        "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
         "PREFECTURE_HOME": str(tmp_path / "home"),
+        "DO_NOT_TRACK": "1",
     }.items():
         monkeypatch.setenv(name, value)
+    start = (str(BIN / "prefect"), "server", "start", "--host", "127.0.0.1", "--port", str(port))
     get_settings.cache_clear()
-    prefect = (str(BIN / "prefect"), "server", "start", "--host", "127.0.0.1", "--port", str(port))
-    environment = server_environment(PREFECT_HOME=str(tmp_path / "prefect"))
-    starting = ["env", "-i", *(f"{k}={v}" for k, v in environment.items()), *prefect]
-    with running("a stock server", starting, tmp_path / "log", lambda: answers(api)):
-        applied = subprocess.run(
-            [str(BIN / "prefecture"), "apply", "--pool", "process"],
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-        assert applied.returncode == 0, applied.stderr
-        payloads = [{"upper_bound": bound} for bound in range(2, 132)]
-        jobs = submit_many("find-primes", payloads, "stock", key="stock")
-        assert submit_many("find-primes", payloads, "stock", key="stock") == jobs
-        body = {"flows": {"name": {"any_": ["find-primes"]}}, "limit": 200}
-        body |= {"sort": "NEXT_SCHEDULED_START_TIME_ASC"}
-        runs = httpx.post(f"{api}/flow_runs/filter", json=body).json()
-        assert [run["id"] for run in runs] == [str(job.id) for job in jobs]
+    with running("a stock server", start, tmp_path / "log", lambda: is_ready(api)):
+        yield api
     get_settings.cache_clear()
 
 
-def answers(api: str) -> bool:
-    try:
-        return httpx.get(f"{api}/ready", timeout=5).is_success
-    except httpx.TransportError:
-        return False
+def test_a_server_of_prefects_own_is_asked_as_it_can_be(stock: str) -> None:
+    applied = subprocess.run(
+        [str(BIN / "prefecture"), "apply", "--pool", "process"],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert applied.returncode == 0, applied.stderr
+    payloads = [{"upper_bound": bound} for bound in range(2, 132)]
+    jobs = submit_many("find-primes", payloads, "stock", key="stock")
+    assert submit_many("find-primes", payloads, "stock", key="stock") == jobs
+    body = {"flows": {"name": {"any_": ["find-primes"]}}, "limit": 200}
+    body |= {"sort": "NEXT_SCHEDULED_START_TIME_ASC"}
+    runs = httpx.post(f"{stock}/flow_runs/filter", json=body).json()
+    assert [run["id"] for run in runs] == [str(job.id) for job in jobs]
