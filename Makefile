@@ -1,19 +1,22 @@
 # `make demo` and `make test` need Python 3.11 or later and make, nothing else.
 
-FITS = import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 14))
-PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11; do \
+FITS = import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 15))
+PYTHON ?= $(shell for p in python3 python3.14 python3.13 python3.12 python3.11; do \
 	$$p -c "$(FITS)" 2>/dev/null && echo $$p && break; done)
 POOL ?=
 INPUTS ?=
 JOBS ?= 10
+PROCESSES ?= 4
 BIN = .venv/bin
 
-.PHONY: help venv image demo test chaos bench lint clean
+.PHONY: help venv image demo test test-rest test-all chaos bench lint clean
 .DELETE_ON_ERROR:
 
 help:
 	@echo "make demo [POOL=docker|process] [INPUTS=folder]   run real jobs of every compute task"
-	@echo "make test                                         run every test"
+	@echo "make test                                         the tests for every change: ten minutes"
+	@echo "make test-rest                                    the tests that it leaves out"
+	@echo "make test-all                                     both, as CI does"
 	@echo "make chaos [JOBS=10]                              every fault, the long loops too, and a table"
 	@echo "make lint                                         ruff and pyright"
 	@echo "make image                                        build the image of jobs"
@@ -25,7 +28,7 @@ venv: .venv/installed
 # extras, and refuses the lock on the day that one newer than the locked is released.
 .venv/installed: requirements.lock pyproject.toml
 	@test -n "$(PYTHON)" && $(PYTHON) -c "$(FITS)" \
-		|| { echo "Prefecture needs Python 3.11 to 3.13; name one with PYTHON=..."; exit 1; }
+		|| { echo "Prefecture needs Python 3.11 to 3.14; name one with PYTHON=..."; exit 1; }
 	$(BIN)/python -m pip --version >/dev/null 2>&1 || $(PYTHON) -m venv --clear .venv
 	$(BIN)/python deployments/image_requirements.py build pyproject.toml requirements.lock > .venv/build.txt
 	$(BIN)/pip install --quiet --require-hashes --no-deps -r .venv/build.txt
@@ -45,16 +48,21 @@ lint: venv
 	$(BIN)/ruff format --check .
 	$(BIN)/pyright
 
-# Faults by themselves: they are timed.
+# More processes than cores: the tests wait more than they compute.
 test: lint
-	$(BIN)/pytest --numprocesses 2 --dist loadfile --ignore tests/chaos
-	$(BIN)/pytest tests/chaos
+	$(BIN)/pytest --numprocesses $(PROCESSES) -m "not thorough"
+
+test-rest: venv
+	$(BIN)/pytest --numprocesses $(PROCESSES) -m thorough
+
+test-all: test test-rest
 
 chaos: venv
 	$(BIN)/pytest tests/chaos --chaos --jobs $(JOBS)
 
 bench: venv
 	$(BIN)/python -m benchmarks.suite
+	$(BIN)/pytest --timed
 
 clean:
 	rm -rf .venv build *.egg-info

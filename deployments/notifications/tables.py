@@ -9,6 +9,7 @@ from pydantic import TypeAdapter
 from sqlalchemy import DateTime, Dialect, MetaData, String, TypeDecorator
 from sqlmodel import Field, SQLModel
 
+from tasks.contracts import plain
 from tasks.events import Ended, JobCancelled, JobCompleted, JobFailed
 
 JobEnd = JobCompleted | JobFailed | JobCancelled
@@ -22,7 +23,7 @@ class _Utc(TypeDecorator[datetime]):
     cache_ok = True
 
     def process_bind_param(self, value: datetime | None, dialect: Dialect) -> datetime | None:
-        return value and value.astimezone(UTC).replace(tzinfo=None)
+        return value and plain(value).astimezone(UTC).replace(tzinfo=None)
 
     def process_result_value(self, value: datetime | None, dialect: Dialect) -> datetime | None:
         return value and value.replace(tzinfo=UTC)

@@ -55,6 +55,7 @@ from tasks.contracts.payloads import (
     SumFiles,
 )
 from tasks.contracts.published import RESULT_BLOCK, Manifest, PublishedFile, Receipt
+from tasks.contracts.times import plain
 
 __all__ = [
     "AGENT_VARIABLES",
@@ -100,6 +101,7 @@ __all__ = [
     "SumFiles",
     "attempt_number",
     "job_id",
+    "plain",
     "requeue_key",
     "size_in_bytes",
     "stays_inside",

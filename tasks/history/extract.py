@@ -21,10 +21,10 @@ from prefect.client.schemas.filters import FlowRunFilter, WorkPoolFilter, WorkPo
 from prefect.client.schemas.objects import FlowRun, StateType
 from prefect.client.schemas.sorting import FlowRunSort
 
-from tasks.contracts import Pool
+from tasks.contracts import Pool, plain
 from tasks.history import store
 from tasks.history.database import History
-from tasks.history.readings import Readings, is_of_a_job, plain
+from tasks.history.readings import Readings, is_of_a_job
 from tasks.history.settling import Row
 
 PAGE = 200  # the server's most

@@ -5,7 +5,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import polars as pl
-from sqlalchemy import Connection, func, select
+from sqlalchemy import Connection, Select, func, select
 from sqlmodel import col
 
 from tasks.history import aggregate
@@ -106,7 +106,7 @@ def read_attempts(connection: Connection, question: Question) -> pl.DataFrame:
 
 def _parts(connection: Connection, question: Question) -> pl.DataFrame:
     made = columns(Throughput)
-    wanted = select(*(made.c[name] for name in aggregate.PARTS)).where(
+    wanted: Select[Any] = select(*(made.c[name] for name in aggregate.PARTS)).where(
         made.c.period == question.period, made.c.start >= question.begin
     )
     for name in ("task", "queue"):
@@ -134,7 +134,7 @@ def _takes(connection: Connection, question: Question) -> list[Row]:
 
 def _all_takes(connection: Connection, question: Question) -> pl.DataFrame:
     made = columns(AttemptsPerTask)
-    wanted = select(*(made.c[name] for name in aggregate.TAKES)).where(
+    wanted: Select[Any] = select(*(made.c[name] for name in aggregate.TAKES)).where(
         made.c.period == question.period, made.c.start >= question.begin, made.c.task == ALL
     )
     return frame(list(connection.execute(wanted)), aggregate.TAKES)

@@ -8,7 +8,7 @@ from prefect.client.orchestration import PrefectClient
 from prefect.client.schemas.objects import FlowRun, StateType
 from pydantic import TypeAdapter, ValidationError
 
-from tasks.contracts import ResultsDirectory, attempt_number, job_id
+from tasks.contracts import ResultsDirectory, attempt_number, job_id, plain
 from tasks.errors import CorruptResult
 from tasks.history.settling import Row
 from tasks.results.root import ResultsRoot
@@ -89,11 +89,6 @@ class Readings:
 
 _FINAL = {StateType.COMPLETED, StateType.FAILED, StateType.CRASHED, StateType.CANCELLED}
 _CAUSED = {StateType.FAILED, StateType.CRASHED, StateType.CANCELLED}
-
-
-def plain(at: datetime) -> datetime:
-    """A time of Prefect's as one of Python's own."""
-    return datetime.fromisoformat(at.isoformat())
 
 
 def _worker(run: FlowRun) -> str | None:

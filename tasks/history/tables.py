@@ -21,6 +21,8 @@ from sqlalchemy.dialects.mysql import DATETIME, LONGTEXT
 from sqlalchemy.types import TypeEngine
 from sqlmodel import Field, SQLModel
 
+from tasks.contracts import plain
+
 SCHEMAS = ("0001",)
 """The schemas that this code knows, one for each migration: the last is the one it works with."""
 ALL = "all"
@@ -45,7 +47,7 @@ class Utc(TypeDecorator[datetime]):
         return dialect.type_descriptor(DATETIME(fsp=6) if mysql else DateTime())
 
     def process_bind_param(self, value: datetime | None, dialect: Dialect) -> datetime | None:
-        return value and value.astimezone(UTC).replace(tzinfo=None)
+        return value and plain(value).astimezone(UTC).replace(tzinfo=None)
 
     def process_result_value(self, value: datetime | None, dialect: Dialect) -> datetime | None:
         return value and value.replace(tzinfo=UTC)

@@ -2,6 +2,7 @@
 
 from collections.abc import Generator
 from pathlib import Path
+from typing import cast
 
 import pytest
 from playwright.sync_api import Page, expect, sync_playwright
@@ -10,7 +11,7 @@ from tests.support.needs import CHROMIUM, need_chromium
 from tests.support.platform import Platform
 
 SCREENSHOTS = Path(__file__).parents[2] / "build" / "screenshots"
-_PATIENCE = 30_000  # ms; the UI on a busy machine
+_PATIENCE = 240_000  # ms; the UI on a busy machine
 _FLAGS = [
     *("--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run"),
     *("--disable-background-networking", "--disable-component-update", "--disable-sync"),
@@ -40,10 +41,11 @@ def page(
         context.route(
             lambda url: not url.startswith(docker_platform.ui), lambda route: route.abort()
         )
+        test = cast(pytest.Item, request.node)  # pyright: ignore[reportUnknownMemberType]
         tab = context.new_page()
         tab.goto(docker_platform.ui)
         yield tab
-        tab.screenshot(path=SCREENSHOTS / f"end-of-{request.node.name}.png")
+        tab.screenshot(path=SCREENSHOTS / f"end-of-{test.name}.png")
         context.close()
 
 
