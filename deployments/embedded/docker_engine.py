@@ -1,7 +1,9 @@
 """The Docker engine on this host: is there one, the image of jobs, the containers of a worker."""
 
 import hashlib
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Generator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -10,13 +12,16 @@ import requests
 from docker.errors import APIError, DockerException, ImageNotFound, NotFound
 
 from deployments.pools import TREE
-from tasks.errors import OperatorError
+from tasks.errors import OperatorError, in_short
 from tasks.settings import Settings
 
 _REPOSITORY = "prefecture"
 _BASE_IMAGE = "python:3.12-slim"
 _BASE_IMAGE_WITHOUT_REGISTRY = "prefecture-base:bookworm"  # made by .ci/base-image
 _STEP_SHOWN = 72  # characters of a build step: enough to see which it is
+_REMOVAL = 120.0  # seconds in which an engine may refuse to remove a container
+_AGAIN = 1.0  # seconds before it is asked again
+_CONFLICT = 409
 _WORKER_LABEL = "io.prefect.worker-name"  # set by Prefect's Docker worker on each container
 _IMAGE_SOURCES = (
     *("Dockerfile", "requirements.lock", "pyproject.toml", "deployments/image_requirements.py"),
@@ -30,9 +35,20 @@ def find_engine() -> docker.DockerClient | None:
     try:
         client = docker.from_env()
         client.ping()
-    except DockerException:
+    except (DockerException, requests.RequestException):
         return None
     return client
+
+
+@contextmanager
+def _told_in_one_line() -> Generator[None]:
+    """Raise OperatorError where the engine refuses, or does not answer in time."""
+    try:
+        yield
+    except (APIError, requests.RequestException) as error:
+        raise OperatorError(
+            f"the Docker engine refuses: {in_short(error)}: try again, or use --pool process"
+        ) from error
 
 
 def base_image(client: docker.DockerClient, settings: Settings) -> str:
@@ -61,14 +77,15 @@ def ensure_image(
     Raises OperatorError with the failing step where it does not build, or where a set image is
     missing and cannot be pulled.
     """
-    tag = image_tag(client, settings)
-    try:
-        client.images.get(tag)
-        return tag
-    except ImageNotFound:
-        if settings.image is not None:
-            return _pull(client, tag)
-    base = base_image(client, settings)
+    with _told_in_one_line():
+        tag = image_tag(client, settings)
+        try:
+            client.images.get(tag)
+            return tag
+        except ImageNotFound:
+            if settings.image is not None:
+                return _pull(client, tag)
+        base = base_image(client, settings)
     say(f"building the image of jobs, {tag}, on {base} (a few minutes, once)")
     step, lines = "", list[str]()
     try:
@@ -103,22 +120,40 @@ def containers_of(client: docker.DockerClient, worker: str) -> list[Any]:
     label = f"{_WORKER_LABEL}={worker}"
     try:
         return client.containers.list(all=True, filters={"label": label}, ignore_removed=True)
-    except requests.RequestException as error:
+    except (APIError, requests.RequestException) as error:
         raise OperatorError(f"the Docker engine does not answer any more: {error}") from error
 
 
 def remove_containers(client: docker.DockerClient, worker: str) -> int:
-    """Kill and remove every container that a worker started. Returns how many."""
+    """Kill and remove every container that a worker started. Returns how many.
+
+    Raises OperatorError where the engine refuses one again and again.
+    """
     containers = containers_of(client, worker)
     for container in containers:
-        try:
-            container.remove(force=True, v=True)
-        except NotFound:
-            continue  # ended and removed by someone else meanwhile: as wanted
-        except APIError as error:
-            if error.status_code != 409:  # 409: a removal is under way already
-                raise
+        _remove(container)
     return len(containers)
+
+
+def _remove(container: Any) -> None:
+    end = time.monotonic() + _REMOVAL
+    while True:
+        try:
+            return container.remove(force=True, v=True)
+        except NotFound:
+            return None  # ended and removed by someone else meanwhile: as wanted
+        except (APIError, requests.RequestException) as error:
+            # 409: a removal is under way already.
+            if isinstance(error, APIError) and error.status_code == _CONFLICT:
+                return None
+            # A busy engine answers 500, or late, where a process does not end or a layer is in use
+            # at the moment.
+            if time.monotonic() > end:
+                raise OperatorError(
+                    f"the Docker engine does not remove the container {container.name}: "
+                    f"{in_short(error)}: try `docker rm --force {container.name}`"
+                ) from error
+            time.sleep(_AGAIN)
 
 
 def _pull(client: docker.DockerClient, tag: str) -> str:

@@ -102,6 +102,11 @@ class Child:
         """Whether the process is there now."""
         return self._process is not None and self._process.returncode is None
 
+    @property
+    def log(self) -> Path:
+        """The file of its output."""
+        return self._log
+
     def log_tail(self) -> str:
         """The end of its output."""
         return self._log.read_bytes()[-_LOG_TAIL:].decode(errors="replace")

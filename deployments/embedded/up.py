@@ -35,7 +35,9 @@ from tasks.contracts import Pool
 from tasks.errors import OperatorError
 from tasks.settings import Settings
 
-_SERVER_START = 60.0  # seconds
+_SERVER_SLOW = 60.0  # seconds to start that are worth a word; a busy machine needs more
+_SERVER_START = 900.0  # seconds after which one that lives and does not answer is given up
+_LOOK = 0.2  # seconds between two questions whether it answers
 _AGAIN = 1.0  # seconds before a busy server is asked again
 _NO_ENGINE = "no Docker engine answers"
 
@@ -117,7 +119,7 @@ async def running(
             undo.callback(asyncio.create_task(reap_orphans()).cancel)
             undo.push_async_callback(server.stop)
             await server.start()
-            await _until_healthy(server, api_url)
+            await until_healthy(server, api_url, say)
             undo.enter_context(temporary_settings({PREFECT_API_URL: api_url}))
             count = await apply(pool, settings, image, say)
             async with get_client() as client:
@@ -246,15 +248,26 @@ def _refuse_busy_port(port: int) -> None:
             ) from None
 
 
-async def _until_healthy(server: Child, api_url: str) -> None:
+async def until_healthy(server: Child, api_url: str, say: Say) -> None:
+    """Wait for a server for as long as it lives, however slow the machine is.
+
+    Raises OperatorError where it ends, and where it does not answer for a quarter of an hour.
+    """
+    clock = asyncio.get_running_loop().time
+    began, told = clock(), False
     async with httpx.AsyncClient(trust_env=False) as client:
-        deadline = asyncio.get_running_loop().time() + _SERVER_START
-        while asyncio.get_running_loop().time() < deadline:
-            if not server.running:
-                break
-            try:
+        while server.running:
+            with contextlib.suppress(httpx.TransportError):  # not listening yet
                 if (await client.get(f"{api_url}/health")).is_success:
                     return
-            except httpx.TransportError:
-                await asyncio.sleep(0.2)  # not listening yet
+            waited = clock() - began
+            if waited > _SERVER_START:
+                raise OperatorError(
+                    f"the Prefect server has not answered for {_SERVER_START / 60:.0f} minutes: "
+                    f"see {server.log}, and start again"
+                )
+            if waited > _SERVER_SLOW and not told:
+                told = True
+                say(f"the Prefect server is slow to start; waiting for it (see {server.log})")
+            await asyncio.sleep(_LOOK)
     raise OperatorError(f"the Prefect server does not start:\n{server.log_tail()}")
