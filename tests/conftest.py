@@ -6,8 +6,11 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, settings
 
+from tests.support import groups, tiers
 from tests.support.images import make_album, make_traps
+from tests.support.on_time import OnTime
 from tests.support.platform import Platform, platform_up
 
 
@@ -16,16 +19,49 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group = parser.getgroup("chaos")
     group.addoption("--jobs", type=int, default=10, help="jobs that each fault is injected into")
     group.addoption("--chaos", action="store_true", help="run the long loops as well")
+    group.addoption("--timed", action="store_true", help="assert how long things take, as well")
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Make the mark of the long loops known, and Ctrl-C something that a child can be sent.
+    """Make the marks known, time no example of Hypothesis, and let Ctrl-C reach our children.
 
     A shell has what it starts in the background ignore SIGINT, and so would our children.
     """
+    settings.register_profile(
+        "tests", deadline=None, suppress_health_check=[HealthCheck.too_slow], print_blob=True
+    )
+    settings.load_profile("tests")
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
     config.addinivalue_line("markers", "chaos: a long loop, run with --chaos (make chaos) only")
+    config.addinivalue_line("markers", "xdist_group: pytest-xdist's, where that is not there")
+    config.addinivalue_line("markers", "thorough: run by `make test-rest`, not by `make test`")
+    config.pluginmanager.register(groups)
+
+
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_collection_modifyitems(
+    config: pytest.Config, items: list[pytest.Item]
+) -> Generator[None]:
+    """Group the tests, and keep each group together, whatever else shuffles them."""
+    if config.getoption("--timed"):
+        timed = [item for item in items if "on_time" in getattr(item, "fixturenames", ())]
+        config.hook.pytest_deselected(items=[item for item in items if item not in timed])
+        items[:] = timed
+    groups.put_in_groups(items)
+    tiers.leave_the_other_pool(items)
+    yield
+    groups.put_in_order(items)
+
+
+@pytest.fixture
+def on_time(request: pytest.FixtureRequest) -> OnTime:
+    """Assert what depends on the machine's speed: with --timed alone, which `make bench` gives."""
+
+    def judge(kept: bool, figures: object) -> None:
+        assert kept or not request.config.getoption("--timed"), figures
+
+    return judge
 
 
 @contextmanager
@@ -37,17 +73,19 @@ def _furnished(factory: pytest.TempPathFactory, pool: str) -> Generator[Platform
 
 
 @pytest.fixture(scope="session")
-def docker_platform(tmp_path_factory: pytest.TempPathFactory) -> Generator[Platform]:
+def docker_platform(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Platform:
     """A running Prefecture whose jobs are containers."""
-    with _furnished(tmp_path_factory, "docker") as platform:
-        yield platform
+    return groups.start(request.config, _furnished(tmp_path_factory, "docker"))
 
 
 @pytest.fixture(scope="session")
-def process_platform(tmp_path_factory: pytest.TempPathFactory) -> Generator[Platform]:
+def process_platform(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Platform:
     """A running Prefecture whose jobs are plain processes."""
-    with _furnished(tmp_path_factory, "process") as platform:
-        yield platform
+    return groups.start(request.config, _furnished(tmp_path_factory, "process"))
 
 
 @pytest.fixture(scope="session", params=["docker", "process"])

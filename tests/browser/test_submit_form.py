@@ -122,6 +122,7 @@ def test_from_the_form_to_the_pictures(
         assert (folder / name_of_file).stat().st_size <= 0.5 * before
 
 
+@pytest.mark.thorough
 def test_what_may_be_left_out_of_a_form_is(
     docker_platform: Platform, page: Page, screenshots: Path
 ) -> None:
@@ -160,6 +161,7 @@ def test_the_form_refuses_a_ratio_over_the_maximum(
 
 
 # A form knows no exclusive minimum, so that 0 is refused by the server and explained at the field.
+@pytest.mark.thorough
 @pytest.mark.parametrize(
     ("ratio", "directory", "message"),
     [
@@ -181,6 +183,7 @@ def test_what_the_server_refuses_is_explained_in_the_form(
     assert runs(docker_platform, name) == []
 
 
+@pytest.mark.thorough
 def test_a_container_with_nothing_uploaded(
     docker_platform: Platform, page: Page, screenshots: Path
 ) -> None:

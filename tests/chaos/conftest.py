@@ -1,6 +1,7 @@
 """Platforms to hurt, one a session for each pool, and the table of what became of their jobs."""
 
-from collections.abc import Generator
+from dataclasses import asdict
+from typing import Any
 
 import pytest
 
@@ -10,8 +11,9 @@ from tests.chaos.harness.leftovers import TIDY
 from tests.chaos.harness.platforms import trial_platform
 from tests.chaos.harness.table import Row, lines
 from tests.chaos.harness.verdict import Check, Verdict
+from tests.support import groups
 from tests.support.engine import Engine, job_image, own_engine
-from tests.support.platform import Platform
+from tests.support.platform import PATIENCE, Platform
 
 _ROWS = pytest.StashKey[list[Row]]()
 
@@ -30,6 +32,20 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     config.hook.pytest_deselected(items=long)
 
 
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """Hand the rows of this process to the one that prints them, where there are several."""
+    output: dict[str, Any] | None = getattr(session.config, "workeroutput", None)
+    if output is not None:
+        output["faults"] = [asdict(row) for row in session.config.stash[_ROWS]]
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_testnodedown(node: Any) -> None:
+    """Take over the rows of a process that has ended; one that crashed has left none."""
+    rows = getattr(node, "workeroutput", {}).get("faults", [])
+    node.config.stash[_ROWS] += [Row(**row) for row in rows]
+
+
 def pytest_terminal_summary(
     terminalreporter: pytest.TerminalReporter, config: pytest.Config
 ) -> None:
@@ -43,30 +59,31 @@ def pytest_terminal_summary(
 
 
 @pytest.fixture(scope="session")
-def docker_trials(tmp_path_factory: pytest.TempPathFactory) -> Generator[Platform]:
+def docker_trials(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Platform:
     """Jobs are containers."""
-    with trial_platform(tmp_path_factory.mktemp("chaos-docker"), "docker") as platform:
-        yield platform
+    home = tmp_path_factory.mktemp("chaos-docker")
+    return groups.start(request.config, trial_platform(home, "docker"))
 
 
 @pytest.fixture(scope="session")
-def process_trials(tmp_path_factory: pytest.TempPathFactory) -> Generator[Platform]:
+def process_trials(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Platform:
     """Jobs are plain processes."""
     settings = {"PREFECTURE_ALLOW_PRIVATE_WEBHOOKS": "true"}
     home = tmp_path_factory.mktemp("chaos-process")
-    with trial_platform(home, "process", settings) as platform:
-        yield platform
+    return groups.start(request.config, trial_platform(home, "process", settings))
 
 
 @pytest.fixture(scope="session")
-def second_engine() -> Generator[Engine]:
-    """An engine that may be stopped, with the image of jobs, which takes half a minute to copy.
+def second_engine(request: pytest.FixtureRequest) -> Engine:
+    """An engine that may be stopped, with the image of jobs.
 
     As on another host, it is for its own containers where the machine's is for everyone else.
     """
-    with own_engine(seen_at=engine_socket()) as engine:
-        engine.load(job_image())
-        yield engine
+    return groups.start(request.config, own_engine(job_image(), seen_at=engine_socket()))
 
 
 @pytest.fixture(params=["docker", "process"])
@@ -103,14 +120,14 @@ def check(table: list[Row]) -> Check:
     """
 
     def judge(
-        drill: Drill, expect: str = "COMPLETED", timeout: float = 180, patience: float = TIDY
+        drill: Drill, expect: str = "COMPLETED", timeout: float = PATIENCE, patience: float = TIDY
     ) -> Row:
         verdict = Verdict(drill, expect, timeout, patience=patience)
         table.append(verdict.row)
         assert not verdict.wrong, verdict.text
         fresh = Drill(drill.platform, "afterwards")
         fresh.submit(1)
-        after = Verdict(fresh, "COMPLETED", 60)
+        after = Verdict(fresh, "COMPLETED", PATIENCE)
         assert not after.wrong, f"a job handed in afterwards: {after.text}"
         return verdict.row
 

@@ -15,6 +15,7 @@ from tests.chaos.harness.platforms import trial_platform
 from tests.chaos.harness.verdict import Check
 from tests.support.needs import need_mounts
 from tests.support.platform import Platform, wait_until
+from tests.support.tiers import first_of
 
 MEGABYTE = 2**20
 SIZE, WANTED = 64, 16  # megabytes: of the disk, and free for the intake to be open
@@ -71,18 +72,19 @@ def space(results: Path) -> int:
     return shutil.disk_usage(results).free
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("fault", ["full", long("read-only")])
 def test_jobs_wait_meanwhile(small: Platform, check: Check, few: int, fault: str) -> None:
     drill = Drill(small, f"disk {fault}, queued")
     with FAULTS[fault](small.results):
-        wait_until(lambda: is_paused(small), 30, "the intake is paused")
+        wait_until(lambda: is_paused(small), what="the intake is paused")
         drill.submit(few)
         assert {run["state_type"] for run in drill.runs()} == {"SCHEDULED"}
-    wait_until(lambda: not is_paused(small), 30, "the intake is resumed")
+    wait_until(lambda: not is_paused(small), what="the intake is resumed")
     assert check(drill).requeued == 0
 
 
-@pytest.mark.parametrize("fault", FAULTS)
+@pytest.mark.parametrize("fault", first_of("full", [*FAULTS]))
 def test_jobs_that_run_fail_in_one_line(small: Platform, check: Check, fault: str) -> None:
     drill = Drill(small, f"disk {fault}, running")
     jobs = drill.submit(2, gate="middle", megabytes=2)
@@ -91,14 +93,15 @@ def test_jobs_that_run_fail_in_one_line(small: Platform, check: Check, fault: st
     with FAULTS[fault](small.results):
         for job in jobs:
             drill.release(job)
-        wait_until(lambda: not drill.unfinished(), 60, "both have ended")
-    wait_until(lambda: not is_paused(small), 30, "the intake is resumed")
+        wait_until(lambda: not drill.unfinished(), what="both have ended")
+    wait_until(lambda: not is_paused(small), what="the intake is resumed")
     assert check(drill, "FAILED").requeued == 0
     for run in drill.runs():
         assert "results cannot be written" in run["state"]["message"]
         assert "\n" not in run["state"]["message"]
 
 
+@pytest.mark.thorough
 def test_a_result_that_does_not_fit(small: Platform, check: Check) -> None:
     drill = Drill(small, "result over the disk")
     drill.submit(2, megabytes=SIZE + 1)

@@ -18,6 +18,7 @@ from tests.support.platform import Platform
 from tests.support.processes import frozen, supervisor
 
 
+@pytest.mark.thorough
 @on("docker", long("process"))
 def test_nothing_happens(trials: Platform, check: Check, few: int) -> None:
     drill = Drill(trials, "none")

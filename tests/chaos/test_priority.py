@@ -19,8 +19,8 @@ def test_a_crashed_job_overtakes_normal_and_low(trials: Platform, check: Check, 
     for queue in ("normal", "low"):
         others.submit(few // 2, queue)
     crashed.kill_at("middle", job)
-    wait_until(lambda: crashed.attempts()[job][1:], 30, "its next attempt is queued")
-    wait_until(lambda: crashed.attempts()[job][-1]["state_type"] == "COMPLETED", 60, "it is done")
+    wait_until(lambda: crashed.attempts()[job][1:], what="its next attempt is queued")
+    wait_until(lambda: crashed.attempts()[job][-1]["state_type"] == "COMPLETED", what="it is done")
     others.kill_at("middle", holder)
     check(others)
     check(crashed)

@@ -12,7 +12,8 @@ from tests.chaos.harness.choice import long, on
 from tests.chaos.harness.drill import Drill, rest
 from tests.chaos.harness.table import Row
 from tests.chaos.harness.verdict import Check
-from tests.support.platform import Platform, ends_with_us, pause, wait_until
+from tests.support.on_time import OnTime
+from tests.support.platform import PATIENCE, Platform, ends_with_us, pause, wait_until
 from tests.support.processes import frozen, supervisor
 
 TARGET = 60.0  # seconds in which 1,000 crashed runs are requeued
@@ -47,12 +48,13 @@ def test_killed_while_it_requeues(trials: Platform, check: Check, few: int) -> N
         with frozen(victim):
             crash_all(drill)
         # It begins where it stood, and is killed as soon as there is a trace of it.
-        wait_until(lambda: requeued(drill), 30, "a first successor")
+        wait_until(lambda: requeued(drill), what="a first successor")
         victim.kill()
-        wait_until(lambda: requeued(drill) >= few, 60, "every successor")
+        wait_until(lambda: requeued(drill) >= few, what="every successor")
     assert check(drill).requeued == few
 
 
+@pytest.mark.thorough
 @on("process", long("docker"))
 def test_killed_with_a_job(trials: Platform, check: Check) -> None:
     drill = Drill(trials, "SIGKILL supervisor, jobs")
@@ -82,9 +84,10 @@ def second_supervisor(platform: Platform, log: Path) -> Generator[None]:
         assert process.poll() is None, log.read_text()
     finally:
         process.terminate()
-        process.wait(30)
+        process.wait(240)
 
 
+@pytest.mark.thorough
 @on("docker", long("process"))
 def test_two_at_once(trials: Platform, check: Check, few: int, tmp_path: Path) -> None:
     drill = Drill(trials, "two supervisors")
@@ -92,7 +95,7 @@ def test_two_at_once(trials: Platform, check: Check, few: int, tmp_path: Path) -
         with pause(trials):
             drill.submit(few)
             crash_all(drill)
-            wait_until(lambda: requeued(drill) >= few, 60, "every successor")
+            wait_until(lambda: requeued(drill) >= few, what="every successor")
         held = drill.submit(2, gate="middle")
         for job in held:
             drill.wait_at("middle", {job})
@@ -100,9 +103,12 @@ def test_two_at_once(trials: Platform, check: Check, few: int, tmp_path: Path) -
         assert check(drill).requeued == few + 2
 
 
+@pytest.mark.thorough
 @pytest.mark.timeout(900)
 @pytest.mark.parametrize("many", [50, long(1000)])
-def test_many_at_once(process_trials: Platform, table: list[Row], many: int) -> None:
+def test_many_at_once(
+    process_trials: Platform, table: list[Row], many: int, on_time: OnTime
+) -> None:
     drill = Drill(process_trials, f"{many} crashes at once")
     row = Row(drill.fault, process_trials.pool, many)
     table.append(row)
@@ -114,7 +120,9 @@ def test_many_at_once(process_trials: Platform, table: list[Row], many: int) -> 
         thawed = monotonic()
         try:
             # To count a thousand runs ten times a second is work for the server, too.
-            wait_until(lambda: requeued(drill) >= many, 3 * TARGET, f"{many} successors", every=1)
+            wait_until(
+                lambda: requeued(drill) >= many, PATIENCE + many, f"{many} successors", every=1
+            )
         finally:
             row.requeued = requeued(drill)
         row.note = f"all requeued after {monotonic() - thawed:.1f} s"
@@ -127,4 +135,4 @@ def test_many_at_once(process_trials: Platform, table: list[Row], many: int) -> 
             path = f"/flow_runs/{runs[-1]['id']}/set_state"
             rest(process_trials, "POST", path, {"state": state, "force": True})
     assert (row.lost, row.twice) == (0, 0)
-    assert float(row.note.split()[3]) < TARGET
+    on_time(float(row.note.split()[3]) < TARGET, row)

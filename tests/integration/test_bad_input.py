@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 
 from tests.support.platform import Platform
+from tests.support.tiers import thorough
 
 COMPRESS = "compress-images/normal"
 GOOD = {"source": "album", "ratio": 0.5}
@@ -90,15 +91,17 @@ def test_our_own_command_refuses(
     ("source", "message"),
     [
         ("nothing", "source 'nothing' names no file under the inputs root"),
-        ("nothing/*.jpg", "source 'nothing/*.jpg' names no file under the inputs root"),
-        ("empty", "source 'empty' names no file under the inputs root"),
+        thorough("nothing/*.jpg", "source 'nothing/*.jpg' names no file under the inputs root"),
+        thorough("empty", "source 'empty' names no file under the inputs root"),
         ("texts", "the source holds no readable image: note.jpg: "),
-        ("album/../../outside", "leaves the inputs root: name a path inside it, without '..'"),
+        thorough(
+            "album/../../outside", "leaves the inputs root: name a path inside it, without '..'"
+        ),
         ("linked", "out.jpg is a symbolic link out of the inputs root"),
-        ("linked/out.jpg", "out.jpg is a symbolic link out of the inputs root"),
-        ("tree", "out is a symbolic link "),
-        ("tree/out", "tree/out is a symbolic link out of the inputs root"),
-        ("tree/out/*.jpg", "tree/out is a symbolic link out of the inputs root"),
+        thorough("linked/out.jpg", "out.jpg is a symbolic link out of the inputs root"),
+        thorough("tree", "out is a symbolic link "),
+        thorough("tree/out", "tree/out is a symbolic link out of the inputs root"),
+        thorough("tree/out/*.jpg", "tree/out is a symbolic link out of the inputs root"),
         ("s3://bucket/photos/", "s3:// addresses need credentials"),
     ],
 )
@@ -110,10 +113,14 @@ def test_what_only_the_job_can_know(platform: Platform, source: str, message: st
     ("deployment", "body", "message"),
     [
         (COMPRESS, parameters(GOOD) | {"nope": 1}, "parameters do not fit this task: "),
-        (COMPRESS, {"payload": GOOD}, "parameters do not fit this task: "),
-        (COMPRESS, parameters(GOOD | {"ratio": 2}), "payload.ratio: Input should be less than"),
+        thorough(COMPRESS, {"payload": GOOD}, "parameters do not fit this task: "),
+        thorough(
+            COMPRESS, parameters(GOOD | {"ratio": 2}), "payload.ratio: Input should be less than"
+        ),
         ("find-primes/low", parameters({"upper_bound": 10}, "../x"), "results_directory: '../x'"),
-        ("find-primes/low", parameters({"upper_bound": 10}, "é" * 128), "longer than 255 bytes"),
+        thorough(
+            "find-primes/low", parameters({"upper_bound": 10}, "é" * 128), "longer than 255 bytes"
+        ),
     ],
 )
 def test_a_run_that_evaded_the_schema_fails_and_does_not_crash(

@@ -75,7 +75,7 @@ def at_work(platform: Platform) -> UUID:
     """A job that has staged something."""
     job = platform.hand_in("find-primes/normal", LONG, "cancel")
     staging = platform.results / ".staging"
-    wait_until(lambda: any(staging.glob(f"*{job}*/files/primes.parquet")), 60, "it is at work")
+    wait_until(lambda: any(staging.glob(f"*{job}*/files/primes.parquet")), what="it is at work")
     return job
 
 

@@ -50,7 +50,7 @@ def container(docker_platform: Platform) -> Any:
 
 def of_job(platform: Platform, job: UUID) -> Any:
     """The container of a job that was handed in just now; it is removed soon after its end."""
-    (found,) = wait_until(lambda: containers_of(platform, str(job)), 60, f"a container of {job}")
+    (found,) = wait_until(lambda: containers_of(platform, str(job)), what=f"a container of {job}")
     return found
 
 
@@ -142,7 +142,7 @@ def run_like(container: Any, command: list[str], platform: Platform) -> dict[str
         probe = client.containers.get(created["Id"])
         try:
             probe.start()
-            probe.wait(timeout=60)
+            probe.wait(timeout=240)
             return json.loads(probe.logs(stderr=False).decode())
         finally:
             probe.remove(force=True)

@@ -8,11 +8,12 @@ import pytest
 
 from tests.support.images import make_album
 from tests.support.needs import need_docker
+from tests.support.tiers import thorough
 
 TREE = Path(__file__).resolve().parents[2]
 
 
-@pytest.mark.parametrize("pool", ["docker", "process"])
+@pytest.mark.parametrize("pool", ["docker", thorough("process")])
 def test_demo(pool: str, tmp_path: Path) -> None:
     if pool == "docker":
         need_docker()
@@ -22,7 +23,7 @@ def test_demo(pool: str, tmp_path: Path) -> None:
         cwd=TREE,
         capture_output=True,
         text=True,
-        timeout=280,
+        timeout=600,
         check=False,
     )
     assert done.returncode == 0, done.stdout + done.stderr
@@ -51,7 +52,7 @@ def test_demo_on_what_is_no_folder() -> None:
         cwd=TREE,
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=600,
         check=False,
     )
     assert done.returncode != 0

@@ -87,6 +87,7 @@ def test_apply_twice_changes_nothing(one_slot: Platform, tmp_path: Path) -> None
     assert {s["active"] for d in deployments for s in d["schedules"]} == {False}
 
 
+@pytest.mark.thorough
 def test_prefects_own_deploy_reads_the_same_file(one_slot: Platform) -> None:
     tree = Path(__file__).parents[2]
     done = one_slot.command("prefect", "--no-prompt", "deploy", "--all", folder=tree)

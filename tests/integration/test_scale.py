@@ -30,11 +30,12 @@ def running(platform: Platform) -> int:
     return len(platform.rest("POST", "/flow_runs/filter", body).json())
 
 
+@pytest.mark.thorough
 def test_up_and_down_while_jobs_run(elastic: Platform) -> None:
     jobs = [elastic.hand_in("average-files/normal", LONG, "long") for _ in range(3)]
-    wait_until(lambda: running(elastic) == 1, 60, "one runs")
+    wait_until(lambda: running(elastic) == 1, what="one runs")
     scale(elastic, 3)
-    wait_until(lambda: running(elastic) == 3, 60, "three run")
+    wait_until(lambda: running(elastic) == 3, what="three run")
     scale(elastic, 1)
     again = elastic.command("prefecture", "apply", "--pool", elastic.pool)
     assert again.returncode == 0, again.stderr
@@ -49,6 +50,7 @@ def test_up_and_down_while_jobs_run(elastic: Platform) -> None:
     assert earlier["end_time"] <= later["start_time"]
 
 
+@pytest.mark.thorough
 def test_what_cannot_be(elastic: Platform) -> None:
     refused = elastic.command("prefecture", "scale", "-1", "--pool", elastic.pool)
     assert (refused.returncode, refused.stderr) == (

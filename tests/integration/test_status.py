@@ -42,7 +42,7 @@ def test_the_agent_of_this_host(platform: Platform) -> None:
         ]
         return next((" ".join(words) for words in found if words[1] == platform.pool), None)
 
-    shown = wait_until(line, 30, "the agent has reported")
+    shown = wait_until(line, what="the agent has reported")
     assert " healthy " in shown
 
 
@@ -64,7 +64,7 @@ def test_what_agents_say(process_platform: Platform) -> None:
             forget(process_platform, variable)
     assert line_with(shown, "host-a").startswith("host-a elsewhere host-a healthy 3 paused by it ")
     first = line_with(shown, "host-b", "engine: does not answer: start it")
-    assert float(first.removesuffix(" s ago").rpartition(" ")[2]) < 10
+    assert float(first.removesuffix(" s ago").rpartition(" ")[2]) < 1800
     assert line_with(shown, "memory: 1 MiB available")
     assert "someone" not in shown
 

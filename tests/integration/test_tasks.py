@@ -16,6 +16,7 @@ from prefect.deployments import arun_deployment
 from prefect.settings import PREFECT_API_URL, temporary_settings
 
 from tests.support.platform import Platform
+from tests.support.tiers import first_of, thorough
 
 PRIMES_TO_100 = 25  # OEIS A000720
 
@@ -71,7 +72,7 @@ async def start(
     return ways[way](platform, task, payload, directory)
 
 
-@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("way", first_of("cli", WAYS))
 async def test_find_primes(platform: Platform, way: str) -> None:
     directory = f"primes/{way}"
     job = await start(way, platform, "find-primes", {"upper_bound": 100}, directory)
@@ -82,7 +83,7 @@ async def test_find_primes(platform: Platform, way: str) -> None:
     assert platform.manifest(job, directory)["summary"]["count"] == PRIMES_TO_100
 
 
-@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("way", first_of("prefecture", WAYS))
 async def test_compress_images(platform: Platform, way: str) -> None:
     directory = f"compressed/{way}"
     payload = {"source": "album", "ratio": 0.5}
@@ -98,7 +99,7 @@ async def test_compress_images(platform: Platform, way: str) -> None:
     assert broken(platform, job, directory) == ["text.jpg", "truncated.jpg"]
 
 
-@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("way", first_of("python", WAYS))
 async def test_convert_images(platform: Platform, way: str) -> None:
     directory = f"converted/{way}"
     payload = {"source": "album/**/*.jpg", "format": "webp"}
@@ -110,7 +111,7 @@ async def test_convert_images(platform: Platform, way: str) -> None:
     assert broken(platform, job, directory) == ["text.jpg", "truncated.jpg"]
 
 
-@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("way", first_of("rest", WAYS))
 async def test_average_files(platform: Platform, way: str) -> None:
     directory = f"averages/{way}"
     rows = [np.random.default_rng(n).standard_normal(5_000) for n in range(6)]
@@ -132,7 +133,7 @@ async def test_average_files(platform: Platform, way: str) -> None:
     assert (summary["files"], summary["numbers"], summary["bytes"]) == (6, 5_000, bytes_read)
 
 
-@pytest.mark.parametrize("format", ["csv", "npy", "parquet"])
+@pytest.mark.parametrize("format", first_of("csv", ["csv", "npy", "parquet"]))
 def test_average_of_generated_files(platform: Platform, format: str) -> None:
     wanted = {"files": 5, "numbers": 2_000, "seed": 3, "format": format}
     job = platform.hand_in("average-files/high", {"generate": wanted}, "generated")
@@ -143,7 +144,7 @@ def test_average_of_generated_files(platform: Platform, format: str) -> None:
     np.testing.assert_allclose(means, np.mean(rows, axis=0), rtol=1e-14)
 
 
-@pytest.mark.parametrize("partition", [None, 1, 3])
+@pytest.mark.parametrize("partition", [thorough(None), thorough(1), 3])
 def test_average_by_several_workers(platform: Platform, partition: int | None) -> None:
     wanted = {"files": 7, "numbers": 40_000, "seed": 5}
     payload: dict[str, Any] = {"generate": wanted, "workers": 3}

@@ -15,16 +15,18 @@ from tasks.results.local_root import LocalRoot
 from tests.chaos.harness.stopping import processes_of, start_a_long_job, survives
 from tests.support.platform import Platform, pause, platform_up, wait_until
 from tests.support.processes import frozen, supervisor
+from tests.support.tiers import thorough
 
 
 @pytest.mark.parametrize(
-    ("pool", "stop"), [("docker", signal.SIGKILL), ("process", signal.SIGTERM)], ids=str
+    ("pool", "stop"), [("docker", signal.SIGKILL), thorough("process", signal.SIGTERM)], ids=str
 )
 def test_stopped_with_a_job_running(home: Path, pool: str, stop: signal.Signals) -> None:
     """The other two ways: tests/chaos/hosts/test_up_stopped.py."""
     survives(home, pool, stop)
 
 
+@pytest.mark.thorough
 def test_put_back_page_by_page(process_platform: Platform, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("deployments.embedded.interrupted._PAGE", 2)
 
@@ -55,6 +57,7 @@ def test_put_back_page_by_page(process_platform: Platform, monkeypatch: pytest.M
         process_platform.completed(job, "paged")
 
 
+@pytest.mark.thorough
 def test_the_supervisor_stays_up_and_goes_first(home: Path) -> None:
     secrets = {"AWS_SECRET_ACCESS_KEY": "hush", "PREFECT_SERVER_DATABASE_PASSWORD": "hush"}
     with platform_up(home, "process", settings=secrets) as platform:
@@ -62,7 +65,7 @@ def test_the_supervisor_stays_up_and_goes_first(home: Path) -> None:
         assert not secrets.keys() & first.environ().keys()
         first.kill()
         second = wait_until(
-            lambda: (found := supervisor(platform)) != first and found, 60, "it is there again"
+            lambda: (found := supervisor(platform)) != first and found, what="it is there again"
         )
         log = home / "logs" / "supervisor.log"
         assert f"the supervisor ended with -9 (see {log}); starting it again" in platform.output
@@ -75,6 +78,7 @@ def test_the_supervisor_stays_up_and_goes_first(home: Path) -> None:
         assert [attempt["id"] for attempt in attempts] == [str(job)]
 
 
+@pytest.mark.thorough
 def test_stopped_while_it_starts(home: Path) -> None:
     with platform_up(home, "process", ready="server") as platform:
         assert platform.stop(signal.SIGINT) == 0
@@ -115,6 +119,7 @@ def test_bad_settings(
     assert message in done.stderr
 
 
+@pytest.mark.thorough
 def test_the_job_sees_no_secret_of_the_host(home: Path) -> None:
     secrets = {"AWS_SECRET_ACCESS_KEY": "hush", "PREFECT_SERVER_DATABASE_PASSWORD": "hush"}
     with platform_up(home, "process", settings=secrets) as platform:

@@ -16,6 +16,7 @@ from typing import Any
 import docker
 import psutil
 
+from tests.support.layers import share_image
 from tests.support.needs import need_engine_of_our_own
 from tests.support.platform import BIN, ends_with_us, wait_until
 
@@ -143,8 +144,8 @@ class Engine:
 
 
 @contextmanager
-def own_engine(seen_at: Path | None = None) -> Generator[Engine]:
-    """A running engine without an image, ended and removed at the end."""
+def own_engine(image: str, seen_at: Path | None = None) -> Generator[Engine]:
+    """A running engine with an image of the machine's engine, ended and removed at the end."""
     program = need_engine_of_our_own()
     # Not under pytest's folder: the path of a socket may have 107 characters.
     folder = Path(tempfile.mkdtemp(prefix="prefecture-engine-"))
@@ -154,7 +155,10 @@ def own_engine(seen_at: Path | None = None) -> Generator[Engine]:
     _ip("address", "add", _UNUSED, "dev", bridge)
     engine = Engine(program, folder, bridge, seen_at)
     try:
+        shared = share_image(image, folder / "data")
         engine.start()
+        if not shared:
+            engine.load(image)
         assert others <= _bridges(), f"the engine of the test removed {others - _bridges()}"
         yield engine
     finally:

@@ -15,12 +15,13 @@ CHROMIUM = "/usr/bin/chromium"  # Debian's package; playwright's own download is
 
 def need_docker() -> None:
     """A Docker engine that answers."""
-    if not _engine_answers():
+    if not engine_answers():
         _missing("no Docker engine answers: bash .ci/docker-engine start")
 
 
 @cache
-def _engine_answers() -> bool:
+def engine_answers() -> bool:
+    """Whether there is a Docker engine."""
     # In a process of its own: a client that finds no engine leaves its socket open, and a warning.
     ask = [sys.executable, "-c", "import docker; docker.from_env().ping()"]
     return subprocess.run(ask, capture_output=True, check=False).returncode == 0

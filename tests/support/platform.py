@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable, Generator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 from uuid import UUID
@@ -21,7 +22,9 @@ from tests.support.needs import need_docker
 
 BIN = Path(sys.executable).parent
 FINAL = {"COMPLETED", "FAILED", "CRASHED", "CANCELLED"}
-_START = 240.0  # seconds; the first start on Docker may build the image
+PATIENCE = 240.0  # seconds, for what takes some on a quiet machine
+_START = 480.0  # seconds; the first start on Docker may build the image
+_POLL = 0.2  # seconds between two questions to a server that has work to do
 # Replaces itself by the command that follows, which is asked to end should the tests be killed. Not
 # a preexec_fn: Python 3.12 warns of that where a test has threads.
 _ENDS_WITH_US = """
@@ -34,11 +37,12 @@ os.execv(sys.argv[2], sys.argv[2:])
 
 
 def wait_until(
-    condition: Callable[[], Any], timeout: float = 60.0, what: str = "", every: float = 0.1
+    condition: Callable[[], Any], timeout: float = PATIENCE, what: str = "", every: float = 0.1
 ) -> Any:
     """The condition's first true value, looked for at intervals, in seconds.
 
-    Fails the test when it takes longer than `timeout`.
+    Fails the test when it takes longer than `timeout`, which is far more than it takes on a machine
+    that has much else to do: no test is to ask a speed.
     """
     deadline = time.monotonic() + timeout
     while time.monotonic() < deadline:
@@ -61,10 +65,19 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
+@cache
+def http() -> httpx.Client:
+    """A client for loopback: one, for to make another reads every certificate that it trusts.
+
+    It keeps no connection, so that a server that is killed between two requests is no error.
+    """
+    return httpx.Client(timeout=30, limits=httpx.Limits(max_keepalive_connections=0))
+
+
 def is_ready(api: str) -> bool:
     """Whether a Prefect server answers at this address."""
     try:
-        return httpx.get(f"{api}/ready", timeout=5).is_success
+        return http().get(f"{api}/ready", timeout=5).is_success
     except httpx.TransportError:
         return False
 
@@ -107,7 +120,7 @@ class Platform:
     def rest(self, method: str, path: str, body: Any = None) -> httpx.Response:
         """One request to the API, a passing 503 of SQLite's retried."""
         for _ in range(10):
-            response = httpx.request(method, self.api + path, json=body, timeout=30)
+            response = http().request(method, self.api + path, json=body)
             if response.status_code != 503:
                 return response
             time.sleep(0.2)
@@ -134,16 +147,16 @@ class Platform:
         """A flow run, as the API tells it."""
         return self.rest("GET", f"/flow_runs/{job}").json()
 
-    def ended(self, job: UUID, timeout: float = 120.0) -> dict[str, Any]:
+    def ended(self, job: UUID, timeout: float = PATIENCE) -> dict[str, Any]:
         """The flow run of a job once it is in a final state."""
 
         def look() -> dict[str, Any] | None:
             run = self.run(job)
             return run if run["state_type"] in FINAL else None
 
-        return wait_until(look, timeout, f"job {job} ended")
+        return wait_until(look, timeout, f"job {job} ended", _POLL)
 
-    def completed(self, job: UUID, directory: str, timeout: float = 120.0) -> Path:
+    def completed(self, job: UUID, directory: str, timeout: float = PATIENCE) -> Path:
         """The folder of a job's result, once the job has completed."""
         run = self.ended(job, timeout)
         assert run["state_type"] == "COMPLETED", run["state"]["message"]
@@ -166,14 +179,14 @@ class Platform:
             env=self.environment | {"PREFECT_API_URL": self.api},
             capture_output=True,
             text=True,
-            timeout=120,
+            timeout=PATIENCE,
             check=False,
         )
 
     def stop(self, number: signal.Signals = signal.SIGTERM) -> int:
         """Send a signal to `up` and wait for its end. Returns its exit code."""
         self.process.send_signal(number)
-        return self.process.wait(60)
+        return self.process.wait(PATIENCE)
 
 
 @contextmanager

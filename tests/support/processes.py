@@ -66,7 +66,7 @@ def _only(platform: Platform, *wanted: str) -> psutil.Process:
             (process for process, words, _ in processes(platform) if {*wanted} <= {*words}), None
         )
 
-    return wait_until(look, 60, f"a process {' '.join(wanted)}")
+    return wait_until(look, what=f"a process {' '.join(wanted)}")
 
 
 @contextmanager

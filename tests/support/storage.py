@@ -12,7 +12,7 @@ import httpx
 from botocore.config import Config
 from moto.server import ThreadedMotoServer
 
-from tests.support.platform import BIN, ends_with_us, free_port, wait_until
+from tests.support.platform import BIN, ends_with_us, free_port, http, wait_until
 
 if TYPE_CHECKING:
     from mypy_boto3_s3.client import S3Client
@@ -54,7 +54,7 @@ def moto_server() -> Generator[str]:
         yield address
     finally:
         # Its memory is the process's: the next one would begin with these buckets.
-        httpx.post(f"{address}/moto-api/reset")
+        http().post(f"{address}/moto-api/reset")
         server.stop()
 
 
@@ -76,13 +76,13 @@ def rclone_server(folder: Path) -> Generator[str]:
 
     def answers() -> bool:
         try:
-            return httpx.get(f"http://{address}").status_code > 0
+            return http().get(f"http://{address}").status_code > 0
         except httpx.ConnectError:
             return False
 
     try:
-        wait_until(answers, 30, "rclone answers")
+        wait_until(answers, what="rclone answers")
         yield f"http://{address}"
     finally:
         process.terminate()
-        process.wait(30)
+        process.wait(240)

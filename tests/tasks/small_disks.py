@@ -22,7 +22,7 @@ def on_small_disk(root: Path, options: str, module: str, *arguments: object) -> 
         cwd=_ROOT,
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=600,
     )
     assert ended.returncode == 0, ended.stderr
     assert list(root.iterdir()) == [], "the disk was not a disk of its own"

@@ -241,7 +241,7 @@ def test_folder_that_may_not_be_read_is_told_and_not_passed_over(root: Path, sou
     command = [*NO_ONE, TELL, source, str(root)]
     try:
         told = subprocess.run(
-            command, cwd=Path(__file__).parents[2], capture_output=True, text=True, timeout=60
+            command, cwd=Path(__file__).parents[2], capture_output=True, text=True, timeout=240
         )
     finally:
         closed.chmod(0o700)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from prefect import flow
-from prefect.testing.utilities import prefect_test_harness
+from prefect.settings import PREFECT_API_URL, temporary_settings
 from prefect_aws.client_parameters import AwsClientParameters
 from prefect_aws.credentials import AwsCredentials
 from pydantic import SecretStr
@@ -19,6 +19,7 @@ from tasks.errors import SourceNotFound, StorageUnavailable
 from tasks.objects import S3Object, connect, find_objects
 from tasks.sources import fetch_object, list_objects
 from tests.support.faults import Fault, FaultyStorage, faulty_storage
+from tests.support.servers import stock_server
 from tests.support.storage import moto_server
 from tests.tasks.s3 import BUCKET, KEY_ID, SECRET, check_message, client_of
 
@@ -35,17 +36,18 @@ list_now = list_objects.with_options(retry_delay_seconds=0)
 fetch_now = fetch_object.with_options(retry_delay_seconds=0)
 
 
-# Prefect 3.8.8 leaves one socket to its server open for each flow run, until it is collected.
+# Prefect leaves one socket to its server open for each flow run, until it is collected.
 pytestmark = pytest.mark.filterwarnings("ignore:unclosed <socket:ResourceWarning")
 
 
 @pytest.fixture(scope="module", autouse=True)
-def server() -> Generator[None]:
+def server(tmp_path_factory: pytest.TempPathFactory) -> Generator[None]:
     """A Prefect server of this module's own, which task runs report to."""
-    with pytest.MonkeyPatch.context() as environment:
-        environment.setenv("DO_NOT_TRACK", "1")
-        with prefect_test_harness():
-            yield
+    with (
+        stock_server(tmp_path_factory.mktemp("prefect")) as api,
+        temporary_settings({PREFECT_API_URL: api}),
+    ):
+        yield
 
 
 @pytest.fixture(autouse=True)

@@ -21,7 +21,7 @@ def host(tmp_path_factory: pytest.TempPathFactory) -> Generator[Platform]:
     with platform_up(
         tmp_path_factory.mktemp("host"), "process", settings={"PREFECTURE_AGENT_TIMEOUT": "5"}
     ) as platform:
-        wait_until(lambda: agents(platform), 30, "its agent reports")
+        wait_until(lambda: agents(platform), what="its agent reports")
         yield platform
 
 
@@ -79,10 +79,10 @@ def successor(platform: Platform, job: UUID) -> dict[str, Any] | None:
 @pytest.mark.parametrize("state", ["PENDING", "RUNNING"])
 def test_jobs_of_a_host_that_is_gone_run_again(host: Platform, state: str) -> None:
     job = held_by(host, f"ghost-{state.lower()}", state)
-    lost = host.ended(job, 40)
+    lost = host.ended(job)
     assert lost["state_type"] == "CRASHED"
     assert lost["state"]["message"] == "lost: its host is gone"
-    again = wait_until(lambda: successor(host, job), 10, "a second attempt")
+    again = wait_until(lambda: successor(host, job), what="a second attempt")
     assert again["work_queue_name"] == "high"
     done = host.ended(UUID(again["id"]))
     assert done["state_type"] == "COMPLETED"
@@ -99,17 +99,17 @@ def test_jobs_of_a_host_that_speaks_are_left_alone(host: Platform) -> None:
         assert host.run(job)["state_type"] == "RUNNING"
         return (datetime.now(UTC) - started).total_seconds() > 12  # more than twice the timeout
 
-    wait_until(long_enough, 30)
+    wait_until(long_enough)
     # And it falls silent.
-    assert host.ended(job, 30)["state"]["message"] == "lost: its host is gone"
-    wait_until(lambda: "neighbour" not in agents(host), 30, "no trace of it")
+    assert host.ended(job)["state"]["message"] == "lost: its host is gone"
+    wait_until(lambda: "neighbour" not in agents(host), what="no trace of it")
 
 
 @contextmanager
 def unwell(host: Platform) -> Generator[None]:
     """A disk that results cannot be written to, as far as this host can tell."""
     active = {"flow_runs": {"state": {"type": {"any_": ["SCHEDULED", "PENDING", "RUNNING"]}}}}
-    wait_until(lambda: not host.rest("POST", "/flow_runs/count", active).json(), 60, "idle")
+    wait_until(lambda: not host.rest("POST", "/flow_runs/count", active).json(), what="idle")
     staging: Path = host.results / ".staging"
     staging.rename(host.results / ".away")
     staging.touch()
@@ -127,11 +127,11 @@ def told(host: Platform, event: str) -> list[dict[str, Any]]:
 
 def test_an_unwell_host_holds_the_intake_until_it_is_well(host: Platform) -> None:
     with unwell(host):
-        wait_until(lambda: is_paused(host), 30, "the intake is held")
-        agent = wait_until(lambda: own(host)["holds_intake"] and own(host), 10)
+        wait_until(lambda: is_paused(host), what="the intake is held")
+        agent = wait_until(lambda: own(host)["holds_intake"] and own(host))
         assert agent["failed"].keys() <= {"results disk"}
         waiting = host.hand_in("find-primes/high", SMALL, "patient")
-        events = wait_until(lambda: told(host, "prefecture.agent.unhealthy"), 30)
+        events = wait_until(lambda: told(host, "prefecture.agent.unhealthy"))
         assert "cannot be written" in events[0]["payload"]["failed"]["results disk"]
         assert events[0]["payload"]["host"] == agent["host"]
         assert host.run(waiting)["state_type"] == "SCHEDULED"
@@ -143,20 +143,20 @@ def test_an_unwell_host_holds_the_intake_until_it_is_well(host: Platform) -> Non
 def test_a_pool_that_a_person_paused_stays_so(host: Platform) -> None:
     with pause(host):
         with unwell(host):
-            wait_until(lambda: own(host)["failed"], 30, "unwell")
-        wait_until(lambda: not own(host)["failed"], 30, "well again")
+            wait_until(lambda: own(host)["failed"], what="unwell")
+        wait_until(lambda: not own(host)["failed"], what="well again")
         assert is_paused(host)
 
 
 def test_the_intake_that_a_lost_host_held_is_resumed(host: Platform) -> None:
     speak(host, "gone-while-unwell", holds_intake=True)
     host.rest("PATCH", f"/work_pools/{host.pool}", {"is_paused": True})
-    wait_until(lambda: not is_paused(host), 30, "the intake is resumed")
+    wait_until(lambda: not is_paused(host), what="the intake is resumed")
 
 
 def test_a_stopped_agent_leaves_no_trace_and_no_pause(home: Path) -> None:
     with platform_up(home, "process") as platform:
-        wait_until(lambda: agents(platform), 30, "its agent reports")
+        wait_until(lambda: agents(platform), what="its agent reports")
         log = platform.home / "logs" / "supervisor.log"
         assert platform.stop() == 0
         assert "Traceback" not in log.read_text()

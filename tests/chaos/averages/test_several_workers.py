@@ -28,7 +28,7 @@ def helping(platform: Platform, **state: Any) -> list[dict[str, Any]]:
 
 def a_helper(platform: Platform) -> str:
     """The id of one that is at work."""
-    found = wait_until(lambda: helping(platform, type={"any_": ["RUNNING"]}), 60, "a helper")
+    found = wait_until(lambda: helping(platform, type={"any_": ["RUNNING"]}), what="a helper")
     return str(found[0]["id"])
 
 
@@ -81,7 +81,7 @@ def means(folder: Path) -> bytes:
 def nobody_is_left(platform: Platform) -> None:
     """Every run that has helped has ended."""
     wait_until(
-        lambda: all(run["state_type"] in FINAL for run in helping(platform)), 60, "no helper left"
+        lambda: all(run["state_type"] in FINAL for run in helping(platform)), what="no helper left"
     )
 
 
@@ -91,6 +91,7 @@ def job(trials: Platform) -> UUID:
     return trials.hand_in("average-files/high", SHARED, "shared")
 
 
+@pytest.mark.thorough
 @on("docker", long("process"))
 def test_one_hangs(trials: Platform, job: UUID) -> None:
     """Its part is done a second time, counts once, and the job does not wait for it."""
@@ -101,6 +102,7 @@ def test_one_hangs(trials: Platform, job: UUID) -> None:
     assert means(result) == alone(trials)
 
 
+@pytest.mark.thorough
 @on("docker", long("process"))
 def test_one_is_killed(trials: Platform, job: UUID) -> None:
     """Another does its part; the job notices nothing."""
@@ -111,13 +113,14 @@ def test_one_is_killed(trials: Platform, job: UUID) -> None:
     assert means(result) == alone(trials)
 
 
+@pytest.mark.thorough
 @on("process", long("docker"))
 def test_the_one_that_has_the_job_is_killed(trials: Platform, job: UUID) -> None:
     """The next attempt begins anew; who helped the first finds that nothing is wanted."""
     a_helper(trials)
     kill(trials, str(job))
     folder = trials.results / "shared" / str(job)
-    wait_until((folder / "manifest.json").exists, 120, "the result")
+    wait_until((folder / "manifest.json").exists, what="the result")
     assert json.loads((folder / "manifest.json").read_text())["attempt"] == 2
     nobody_is_left(trials)
     assert {run["state_type"] for run in helping(trials)} <= {"COMPLETED", "CANCELLED", "CRASHED"}

@@ -22,7 +22,7 @@ def test_again_and_again(docker_trials: Platform, check: Check, count: int) -> N
         jobs = [run_until_opened(drill, some_image()), generate_for(drill, some_image(), 25)]
         with engine(docker_trials) as client:
             for job in jobs:
-                wait_until(partial(users_containers, client, {job}), 60, "it has begun")
+                wait_until(partial(users_containers, client, {job}), what="it has begun")
                 kill_container(docker_trials, str(job))
         open_gate(drill)
         assert check(drill).requeued == 2

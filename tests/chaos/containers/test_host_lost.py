@@ -19,6 +19,7 @@ from tests.chaos.harness.leftovers import users_containers
 from tests.chaos.harness.platforms import trial_platform
 from tests.chaos.harness.verdict import Check
 from tests.support.engine import Engine, job_image
+from tests.support.on_time import OnTime
 from tests.support.platform import Platform, wait_until
 from tests.support.processes import frozen, supervisor, worker
 from work_pools.ahead import waits
@@ -36,31 +37,32 @@ def here(tmp_path_factory: pytest.TempPathFactory) -> Generator[Platform]:
         yield platform
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("time", [1, long(2), long(3)])
 def test_lost(
-    here: Platform, second_engine: Engine, check: Check, tmp_path: Path, time: int
+    here: Platform, second_engine: Engine, check: Check, tmp_path: Path, time: int, on_time: OnTime
 ) -> None:
     drill = Drill(here, f"host lost with containers {time}")
     there = {"DOCKER_HOST": second_engine.host}
     own = worker(here)  # there will be two
     with other_host(here, tmp_path, PREFECT_WORKER_HEARTBEAT_SECONDS="2", **there) as host:
-        wait_until(lambda: OTHER in workers(here), 60, "the other host serves the pool")
+        wait_until(lambda: OTHER in workers(here), what="the other host serves the pool")
         with frozen(own):  # so that it takes them
             once = run_until_opened(drill, job_image(), network="bridge")
             data = generate_for(drill, job_image(), DURATION)
-            wait_until(lambda: running(second_engine, drill) == [once, once, data], 60, "both run")
-            wait_until(lambda: lines(here, drill), 30, "and one generates")
+            wait_until(lambda: running(second_engine, drill) == [once, once, data], what="both run")
+            wait_until(lambda: lines(here, drill), what="and one generates")
         for process in host:
             process.kill()
         second_engine.lose_power()
     death = datetime.now(UTC)
     drill.deaths |= {str(job): death for job in (once, data)}
-    wait_until(lambda: len(list(drill.runs(type={"any_": ["CRASHED"]}))) == 2, 40, "both crashed")
+    wait_until(lambda: len(list(drill.runs(type={"any_": ["CRASHED"]}))) == 2, what="both crashed")
     open_gate(drill)
     comes_back_and_is_tidied(here, second_engine, tmp_path / "again.log", there)
     row = check(drill)
     assert row.requeued == 2
-    assert max(row.delays) <= TARGET, row
+    on_time(max(row.delays) <= TARGET, row)
 
     for first, second in drill.attempts().values():
         assert first["labels"][WORKER_LABEL] == OTHER != second["labels"][WORKER_LABEL]
@@ -78,7 +80,8 @@ def test_lost(
     until = first["labels"][UNTIL_LABEL]
     assert until == second["labels"][UNTIL_LABEL] == manifest["summary"]["end"]
     late = datetime.fromisoformat(second["end_time"]) - datetime.fromisoformat(until)
-    assert -1 < late.total_seconds() < 15, "for the remaining time, and not all of it again"
+    assert late.total_seconds() > -1
+    on_time(late.total_seconds() < 15, "for the remaining time, and not all of it again")
     (container,) = manifest["summary"]["containers"]
     assert datetime.fromisoformat(container["first"]) > death
     assert manifest["summary"]["delivered"] == container["messages"] > 0
@@ -96,10 +99,10 @@ def comes_back_and_is_tidied(
         assert len(names) == 5, "of each job the flow's and the user's, and one for the network"
         agent = copy_of(supervisor(platform), log, **settings)
         try:
-            wait_until(lambda: not of_jobs(client), 60, "nothing is left there")
+            wait_until(lambda: not of_jobs(client), what="nothing is left there")
         finally:
             agent.terminate()
-            agent.wait(30)
+            agent.wait(240)
 
 
 def of_jobs(client: docker.DockerClient) -> list[str]:

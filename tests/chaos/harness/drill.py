@@ -36,7 +36,7 @@ def rest(platform: Platform, method: str, path: str, body: Any = None) -> Any:
             return None
         return response if response.status_code < 500 else None
 
-    response = wait_until(attempt, 180, f"{method} {path} is answered")
+    response = wait_until(attempt, what=f"{method} {path} is answered")
     assert response.is_success, f"{method} {path}: {response.text}"
     return response.json() if response.content else None
 
@@ -130,7 +130,7 @@ class Drill:
         def look() -> UUID | None:
             return next((job for job in jobs if self.marker(job, gate, attempt).exists()), None)
 
-        return wait_until(look, 120, f"a job of {self.fault} waits at {gate}")
+        return wait_until(look, what=f"a job of {self.fault} waits at {gate}")
 
     def kill_at(self, gate: str, job: UUID, attempt: int = 1) -> None:
         """SIGKILL to an attempt that waits at a gate: to its container, or to its process."""

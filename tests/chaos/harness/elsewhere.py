@@ -43,4 +43,4 @@ def other_host(
     finally:
         for process in started:
             process.kill()
-            process.wait(30)
+            process.wait(240)

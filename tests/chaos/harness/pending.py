@@ -37,7 +37,7 @@ def worker_frozen_before_start(drill: Drill) -> Generator[list[Run]]:
             process.resume()
         return alone
 
-    runs = wait_until(caught, 60, "a run is Pending, and not started")
+    runs = wait_until(caught, what="a run is Pending, and not started")
     try:
         yield runs
     finally:

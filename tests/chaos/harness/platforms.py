@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.chaos.harness.drill import rest
-from tests.chaos.harness.leftovers import TIDY, orphans, stages
+from tests.chaos.harness.leftovers import orphans, stages
 from tests.support.platform import Platform, platform_up, wait_until
 
 # Else a job that crashes every time, or a cancelled one that does not listen, takes minutes.
@@ -23,8 +23,8 @@ def trial_platform(
         deploy_trial(platform)
         yield platform
         if platform.process.poll() is None:
-            wait_until(lambda: not orphans(platform, 0), TIDY, "every container is removed")
-            wait_until(lambda: not stages(platform, 0), TIDY, "every staging folder is removed")
+            wait_until(lambda: not orphans(platform, 0), what="every container is removed")
+            wait_until(lambda: not stages(platform, 0), what="every staging folder is removed")
 
 
 def deploy_trial(platform: Platform) -> None:

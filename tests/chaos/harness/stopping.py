@@ -43,7 +43,7 @@ def start_a_long_job(platform: Platform) -> UUID:
     """Hand one in; it has begun to write when this returns."""
     job = platform.hand_in("find-primes/normal", LONG, "long")
     staging = platform.results / ".staging"
-    wait_until(lambda: any(staging.glob("*/files/primes.parquet")), 60, "the job is at work")
+    wait_until(lambda: any(staging.glob("*/files/primes.parquet")), what="the job is at work")
     return job
 
 
@@ -59,8 +59,7 @@ def survives(home: Path, pool: str, stop: signal.Signals) -> None:
             if pool == "process":
                 wait_until(
                     lambda: not [p for p in processes_of(home) if "work_pools.engine" not in p],
-                    30,
-                    "no process left but the job's",
+                    what="no process left but the job's",
                 )
         else:
             assert processes_of(home) == []

@@ -11,11 +11,12 @@ from tests.chaos.harness.drill import Drill, Run, attempt_of
 from tests.chaos.harness.leftovers import TIDY, live, orphans, siblings, stages
 from tests.chaos.harness.results import places, publishers, wrong_with
 from tests.chaos.harness.table import Row
-from tests.support.platform import wait_until
+from tests.support.platform import PATIENCE, wait_until
 
 Check = Callable[..., Row]
 """The fixture `check`: judges a drill, fills in its row, and asserts that all is well."""
 
+_POLL = 0.3  # seconds between two looks at all that there is of a drill
 _KEPT = ("parameters", "name", "job_variables")
 
 
@@ -31,7 +32,7 @@ class Verdict:
         drill: Drill,
         expect: str,
         timeout: float,
-        tidy: float = TIDY,
+        tidy: float = PATIENCE,
         patience: float = TIDY,
     ) -> None:
         self.drill = drill
@@ -139,7 +140,7 @@ class Verdict:
 def reached(condition: Callable[[], Any], timeout: float) -> bool:
     """Whether the condition comes true in time."""
     try:
-        wait_until(condition, timeout)
+        wait_until(condition, timeout, every=_POLL)
     except AssertionError:
         return False
     return True

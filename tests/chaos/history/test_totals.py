@@ -69,6 +69,7 @@ def events_of(drill: Drill) -> Counter[str]:
     return Counter(_TOLD[name] for name in found.values())
 
 
+@pytest.mark.thorough
 @pytest.mark.timeout(1800)  # for 200 on a slow machine
 @pytest.mark.parametrize("jobs", [10, long(200)])
 def test_totals_equal_the_events(

@@ -82,19 +82,20 @@ def test_one_for_each_job(process_trials: Platform, listener: Receiver, jobs: in
     assert {end["outcome"] for end in ends} == {"completed"}
 
 
+@pytest.mark.thorough
 def test_the_notifier_is_killed_in_the_middle(process_trials: Platform, listener: Receiver) -> None:
     taken = _Unsteady(0.0)
     listener.answer = lambda _: 500
     drill = Drill(process_trials, "SIGKILL to the notifier")
     tell(drill, listener)
     (first,) = drill.submit(1)
-    wait_until(lambda: listener.requests, 120, "it delivers")
+    wait_until(lambda: listener.requests, what="it delivers")
     notifier(process_trials).kill()
     drill.submit(3)
-    wait_until(lambda: not drill.unfinished(), 120, "the jobs have ended")
+    wait_until(lambda: not drill.unfinished(), what="the jobs have ended")
     notifier(process_trials).kill()
     listener.answer = taken
-    wait_until(lambda: set(taken.ends()) == set(drill.jobs), 120, "every end is taken")
+    wait_until(lambda: set(taken.ends()) == set(drill.jobs), what="every end is taken")
     tried = [r for r in listener.requests if json.loads(r.body)["data"]["job"] == str(first)]
     assert len({request.headers["webhook-id"] for request in tried}) == 1
     # At least once: what was taken just when it was killed may come again, with the same id.

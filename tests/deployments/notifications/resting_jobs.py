@@ -76,7 +76,7 @@ class Jobs:
 
     async def end(self, job: UUID, teller: Teller) -> JobEnd:
         """The end of a job, once it has been found."""
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(240):
             while not await self.ledger.ended([job]):
                 await teller.look()
         return (await self.ends())[job]

@@ -54,7 +54,7 @@ async def test_an_end_is_one_event_however_often_it_is_told(
     for home in ("first", "second"):
         async with open_ledger(Settings(home=tmp_path / home)) as ledger:
             await ledger.record([(end, end.job)])
-            async with asyncio.timeout(60), announcing(Announcer(client, ledger)):
+            async with asyncio.timeout(240), announcing(Announcer(client, ledger)):
                 while await ledger.untold(10):
                     pass
     (event,) = await events_of(client, end.job, end.name_of_event)
@@ -66,7 +66,7 @@ async def test_the_story_of_a_job(client: PrefectClient, server: Platform) -> No
     payload = {"source": "not-there", "ratio": 0.5}
     job = await asyncio.to_thread(server.hand_in, "compress-images/high", payload, "story")
     names = JobReceived.name_of_event, JobStarted.name_of_event, "prefecture.job.failed"
-    async with asyncio.timeout(120):
+    async with asyncio.timeout(240):
         while len(story := await events_of(client, job, *names)) < len(names):
             pass
     told = {event.event: event.payload for event in story}
@@ -89,9 +89,9 @@ def test_a_second_notifier_waits_for_the_first(server: Platform, tmp_path: Path)
             stderr=output,
         )
     try:
-        wait_until(lambda: "another notifier has the home" in log.read_text(), 60, "it waits")
+        wait_until(lambda: "another notifier has the home" in log.read_text(), what="it waits")
         second.send_signal(signal.SIGTERM)
-        assert second.wait(30) == 0, log.read_text()
+        assert second.wait(240) == 0, log.read_text()
     finally:
         second.kill()
         second.wait()

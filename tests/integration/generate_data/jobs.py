@@ -46,7 +46,7 @@ def hand_in(platform: Platform, payload: dict[str, Any]) -> UUID:
 def delivering(platform: Platform, payload: dict[str, Any]) -> UUID:
     """A job of generate-data, whose topic has some of its lines."""
     job = hand_in(platform, payload)
-    wait_until(lambda: delivered(shown(platform, job)), 60, "it delivers")
+    wait_until(lambda: delivered(shown(platform, job)), what="it delivers")
     return job
 
 

@@ -18,10 +18,13 @@ from tests.integration.generate_data.jobs import (
 )
 from tests.integration.run_container.jobs import failed, python, running_sibling, shell, siblings
 from tests.support.containers import kill_container
+from tests.support.groups import is_run
+from tests.support.on_time import OnTime
 from tests.support.platform import Platform, free_port, wait_until
 from tests.tasks.topics.broker import mock_broker
 
 LONG_LINE = 10_000  # bytes
+DURATION = 30  # seconds: the half of it is enough for a job to start, whatever the machine does
 
 
 @dataclass(frozen=True)
@@ -33,8 +36,13 @@ class Lost:
 
 
 @pytest.fixture(scope="module", autouse=True)
-def lost(docker_platform: Platform) -> Lost:
-    """It waits a minute for its broker, in one slot; meanwhile the other tests use the other."""
+def lost(request: pytest.FixtureRequest, docker_platform: Platform) -> Lost | None:
+    """It waits a minute for its broker, in one slot; meanwhile the other tests use the other.
+
+    None where nobody is to ask for it.
+    """
+    if not is_run(request, test_a_broker_that_is_killed_in_the_middle_is_told):
+        return None
     with mock_broker() as broker:
         topic = f"kafka://{broker.address}/lost"
         payload = printing(topic, rate=200, size=LONG_LINE, duration=600)
@@ -42,22 +50,26 @@ def lost(docker_platform: Platform) -> Lost:
     return Lost(job, topic)
 
 
-def test_to_a_folder_on_time(docker_platform: Platform) -> None:
-    start = datetime.now(UTC) + timedelta(seconds=12)
-    payload = clicks("on-time", start=start.isoformat(), user="anna", description="a test")
+@pytest.mark.thorough
+def test_to_a_folder_on_time(docker_platform: Platform, on_time: OnTime) -> None:
+    start = datetime.now(UTC) + timedelta(seconds=15)
+    own = {"user": "anna", "description": "a test", "duration": DURATION}
+    payload = clicks("on-time", start=start.isoformat(), **own)
     job = hand_in(docker_platform, payload)
     said = summary(docker_platform, job)
     lines = segments(docker_platform, "on-time")
     assert len(lines) == said["delivered"] == sum(c["messages"] for c in said["containers"])
-    assert len(lines) > 2 * 4 * 20 * 0.5
+    on_time(len(lines) > 2 * DURATION * 20 * 0.5, "of two containers, 20 lines a second each")
     begun = started(docker_platform, job, start)
     assert len(begun) == 2
-    assert all(abs((at - start).total_seconds()) < 1 for at in begun), begun
+    assert all((at - start).total_seconds() > -1 for at in begun), begun
+    on_time(all((at - start).total_seconds() < 1 for at in begun), begun)
     for container in said["containers"]:
         first, last = (datetime.fromisoformat(container[key]) for key in ("first", "last"))
         # The engine notes a start a moment after it.
         assert begun[0] - timedelta(seconds=0.5) < first < last
-        assert abs((last - start).total_seconds() - 4) < 1
+        assert last - start > timedelta(seconds=DURATION / 2)
+        on_time(abs((last - start).total_seconds() - DURATION) < 1, last)
         assert (container["aside"], container["restarts"]) == (0, 0)
     assert (said["user"], said["description"]) == ("anna", "a test")
     (bar,) = docker_platform.artifacts(job, "progress")
@@ -76,17 +88,19 @@ def test_what_is_no_json_is_kept_aside(docker_platform: Platform) -> None:
     assert (folder / "container-1.stderr.log").read_text() == "aside\n"
 
 
+@pytest.mark.thorough
 def test_one_that_dies_early_is_started_again(docker_platform: Platform) -> None:
     script = "echo '{\"n\": 1}'; echo cannot >&2; exit 3"
-    job = hand_in(docker_platform, shell(script, topic="dying", duration=15))
+    job = hand_in(docker_platform, shell(script, topic="dying", duration=DURATION))
     (container,) = summary(docker_platform, job)["containers"]
-    # After one, two and four seconds, the last where the machine has little else to do; and that
-    # may have been stopped at the end before it said anything.
-    assert container["restarts"] in (2, 3)
+    # After one, two, four and eight seconds and fifteen, as many as the machine has time for; the
+    # last may have been stopped at the end before it said anything.
+    assert container["restarts"] in (2, 3, 4)
     assert container["messages"] == len(segments(docker_platform, "dying")) >= 3
     assert container["messages"] in (container["restarts"], container["restarts"] + 1)
 
 
+@pytest.mark.thorough
 def test_one_that_ignores_sigterm_is_killed(docker_platform: Platform) -> None:
     program = (
         "import signal, time\n"
@@ -99,10 +113,11 @@ def test_one_that_ignores_sigterm_is_killed(docker_platform: Platform) -> None:
     assert siblings(docker_platform, job) == []
 
 
+@pytest.mark.thorough
 def test_stopped_before_its_start_it_starts_nothing(docker_platform: Platform) -> None:
     start = datetime.now(UTC) + timedelta(seconds=60)
     job = hand_in(docker_platform, clicks("never", start=start.isoformat()))
-    wait_until(lambda: docker_platform.artifacts(job, "progress"), 60, "it waits for the start")
+    wait_until(lambda: docker_platform.artifacts(job, "progress"), what="it waits for the start")
     assert [one for one in siblings(docker_platform, job) if one.status == "running"] == []
     done = docker_platform.command("prefecture", "cancel", str(job))
     assert done.returncode == 0, done.stderr
@@ -110,9 +125,10 @@ def test_stopped_before_its_start_it_starts_nothing(docker_platform: Platform) -
     assert segments(docker_platform, "never") == []
 
 
+@pytest.mark.thorough
 def test_stopped_in_the_middle_and_started_again(docker_platform: Platform) -> None:
     job = hand_in(docker_platform, printing("stopped", duration=600))
-    wait_until(lambda: segments(docker_platform, "stopped"), 60, "it generates")
+    wait_until(lambda: segments(docker_platform, "stopped"), what="it generates")
     done = docker_platform.command("prefecture", "cancel", str(job))
     assert done.stdout.strip() == f"job {job} is cancelled", done.stderr
     assert siblings(docker_platform, job) == []
@@ -129,8 +145,11 @@ def test_stopped_in_the_middle_and_started_again(docker_platform: Platform) -> N
     assert segments(docker_platform, "stopped", job) == lines, "the topic is the user's"
 
 
-def test_its_flow_is_killed_and_it_goes_on_for_the_rest(docker_platform: Platform) -> None:
-    job = hand_in(docker_platform, clicks("killed", duration=14, containers=1))
+@pytest.mark.thorough
+def test_its_flow_is_killed_and_it_goes_on_for_the_rest(
+    docker_platform: Platform, on_time: OnTime
+) -> None:
+    job = hand_in(docker_platform, clicks("killed", duration=60, containers=1))
     first = running_sibling(docker_platform, job)
     until = docker_platform.run(job)["labels"]["prefecture.until"]
     kill_container(docker_platform, str(job))
@@ -141,7 +160,8 @@ def test_its_flow_is_killed_and_it_goes_on_for_the_rest(docker_platform: Platfor
     run = docker_platform.ended(again["id"])
     assert run["state_type"] == "COMPLETED", run["state"]["message"]
     late = datetime.fromisoformat(run["end_time"]) - datetime.fromisoformat(until)
-    assert -1 < late.total_seconds() < 15
+    assert late.total_seconds() > -1
+    on_time(late.total_seconds() < 15, "for the rest, and not all of it again")
 
 
 def test_bad_input(docker_platform: Platform) -> None:
@@ -161,9 +181,11 @@ def test_bad_input(docker_platform: Platform) -> None:
         assert f"'payload.{field}'" in response.json()["detail"]
 
 
+@pytest.mark.thorough
 def test_a_broker_that_is_killed_in_the_middle_is_told(
-    docker_platform: Platform, lost: Lost
+    docker_platform: Platform, lost: Lost | None
 ) -> None:
+    assert lost
     message = failed(docker_platform, lost.job)
     told = re.fullmatch(
         r"topic (\S+): it has taken nothing for 60 s, and ([\d,]+) lines wait: check the address, "

@@ -29,6 +29,7 @@ def counted(folder: Path) -> list[list[dict[str, Any]]]:
     return [table(folder, name, "checked") for name in ("attempt", "job", "throughput")]
 
 
+@pytest.mark.thorough
 async def test_what_prefect_forgets_still_counts(
     process_platform: Platform, job: UUID, tmp_path: Path
 ) -> None:
@@ -61,6 +62,7 @@ async def test_an_edited_state_counts_once(
     assert (row["state"], row["cause"]) == ("FAILED", "it is wrong")
 
 
+@pytest.mark.thorough
 async def test_another_schema_and_a_server_that_is_away(
     process_platform: Platform, job: UUID, tmp_path: Path
 ) -> None:

@@ -132,7 +132,7 @@ def test_it_runs_by_itself_and_no_job_is_one_of_its_runs(
         "flow_runs": {"state": {"type": {"any_": ["SCHEDULED"]}}},
         "deployments": {"id": {"any_": [platform.deployment(AGGREGATE)]}},
     }
-    wait_until(lambda: platform.rest("POST", "/flow_runs/filter", wanted).json(), 60, "scheduled")
+    wait_until(lambda: platform.rest("POST", "/flow_runs/filter", wanted).json(), what="scheduled")
     with sqlite3.connect(platform.home / "history.db") as database:
         pools = {pool for (pool,) in database.execute("SELECT DISTINCT pool FROM attempt")}
     database.close()
@@ -237,5 +237,7 @@ def pause_platform(platform: Platform) -> Any:
         "work_pools": {"name": {"any_": ["platform"]}},
     }
     block = pause(other)
-    wait_until(lambda: not platform.rest("POST", "/flow_runs/filter", wanted).json(), 60, "no pass")
+    wait_until(
+        lambda: not platform.rest("POST", "/flow_runs/filter", wanted).json(), what="no pass"
+    )
     return block

@@ -61,6 +61,7 @@ def rows_of(settings: Settings, job: UUID) -> list[Any]:
     return found
 
 
+@pytest.mark.thorough
 def test_as_in_a_file(process_platform: Platform, url: str, tmp_path: Path) -> None:
     job = process_platform.hand_in("find-primes/normal", {"upper_bound": 100}, "history")
     assert process_platform.ended(job)["state_type"] == "COMPLETED"

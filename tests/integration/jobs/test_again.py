@@ -3,6 +3,8 @@
 import subprocess
 from uuid import UUID, uuid4
 
+import pytest
+
 from deployments import submit
 from tests.support.platform import Platform, pause
 
@@ -42,6 +44,7 @@ def test_the_same_once_more(here: Platform) -> None:
     assert UUID(told(here, "restart", str(other))) not in (handle.id, other)
 
 
+@pytest.mark.thorough
 def test_forgotten(here: Platform) -> None:
     handle = submit("find-primes", {"upper_bound": 50}, "forgotten", queue="high")
     folder = here.completed(handle.id, "forgotten")
@@ -53,6 +56,7 @@ def test_forgotten(here: Platform) -> None:
     assert (folder / "primes.parquet").is_file()
 
 
+@pytest.mark.thorough
 def test_not_before_its_end(here: Platform) -> None:
     with pause(here):
         job = submit("find-primes", {"upper_bound": 50}, "waits", queue="high").id
@@ -64,6 +68,7 @@ def test_not_before_its_end(here: Platform) -> None:
     here.completed(job, "waits")
 
 
+@pytest.mark.thorough
 def test_no_such_job(here: Platform) -> None:
     job = uuid4()
     for verb in ("restart", "delete"):

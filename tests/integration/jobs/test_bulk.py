@@ -68,7 +68,7 @@ def test_the_server_dies_in_the_middle(here: Platform, name: str) -> None:
 
     with ThreadPoolExecutor(1) as pool:
         said = pool.submit(until_it_breaks_off)
-        wait_until(lambda: count(here, name) >= 25 or said.done(), 60, "some are")
+        wait_until(lambda: count(here, name) >= 25 or said.done(), what="some are")
         for process in server(here):
             process.kill()
         line = said.result(60)
@@ -76,7 +76,7 @@ def test_the_server_dies_in_the_middle(here: Platform, name: str) -> None:
     assert 0 <= int(done) < 200
     assert "call again with key 'holiday' and the rest is handed in, none of them twice" in rest
 
-    wait_until(lambda: is_ready(here.api), 120, "up has started the server again")
+    wait_until(lambda: is_ready(here.api), what="up has started the server again")
     jobs = hand_in(name, "holiday")
     runs = served(here, name)
     assert [run["id"] for run in runs] == [str(job.id) for job in jobs]
@@ -140,6 +140,6 @@ def test_interrupted_it_says_how_to_go_on(tmp_path: Path) -> None:
             connection, _ = silent.accept()
             with connection:
                 process.send_signal(signal.SIGINT)
-                said = process.communicate(timeout=60)
+                said = process.communicate(timeout=240)
     assert (process.returncode, said[0]) == (130, "")
     assert re.search(r" the same again with --key [0-9a-f-]{36} hands in the rest", said[1])

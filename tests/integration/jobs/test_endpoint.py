@@ -15,14 +15,13 @@ from tasks.settings import get_settings
 from tests.support.platform import (
     BIN,
     Platform,
-    free_port,
-    is_ready,
     pause,
     platform_up,
     wait_until,
 )
+from tests.support.servers import stock_server
+from tests.support.tiers import thorough
 from tests.tasks.history.postgres import new_database, postgres_server
-from tests.tasks.history.servers import running
 
 PARAMETERS = {"payload": {"upper_bound": 10}, "results_directory": "endpoint"}
 TERMS = {"tags": ["mine"], "job_variables": {"max_duration": 77}}
@@ -34,7 +33,7 @@ OWN = {
 OWN_OF_STATE = {"id", "created", "updated", "timestamp", "flow_run_id"}
 
 
-@pytest.fixture(scope="module", params=["sqlite", "postgresql"])
+@pytest.fixture(scope="module", params=["sqlite", thorough("postgresql")])
 def stored(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 ) -> Generator[tuple[Platform, sa.Engine]]:
@@ -120,7 +119,7 @@ def test_the_events_are_those_of_prefect(stored: tuple[Platform, sa.Engine]) -> 
         found = [event for id in ids for event in events(platform, id)]
         return found if len(found) == 2 else None
 
-    theirs, ours = wait_until(look, 60, "both events")
+    theirs, ours = wait_until(look, what="both events")
     for name in ("event", "payload", "follows"):
         assert theirs[name] == ours[name]
     related = [sorted(map(json.dumps, event["related"])) for event in (theirs, ours)]
@@ -171,23 +170,17 @@ def test_all_or_none(stored: tuple[Platform, sa.Engine]) -> None:
 @pytest.fixture
 def stock(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Generator[str]:
     """The API of a server of Prefect's own, which this process is told of."""
-    port = free_port()
-    api = f"http://127.0.0.1:{port}/api"
-    for name, value in {
-        "PREFECT_API_URL": api,
-        "PREFECT_HOME": str(tmp_path / "prefect"),
-        "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
-        "PREFECTURE_HOME": str(tmp_path / "home"),
-        "DO_NOT_TRACK": "1",
-    }.items():
-        monkeypatch.setenv(name, value)
-    start = (str(BIN / "prefect"), "server", "start", "--host", "127.0.0.1", "--port", str(port))
-    get_settings.cache_clear()
-    with running("a stock server", start, tmp_path / "log", lambda: is_ready(api)):
+    with stock_server(tmp_path) as api:
+        monkeypatch.setenv("PREFECT_API_URL", api)
+        monkeypatch.setenv("PREFECT_HOME", str(tmp_path / "prefect"))
+        monkeypatch.setenv("PREFECTURE_HOME", str(tmp_path / "home"))
+        monkeypatch.setenv("DO_NOT_TRACK", "1")
+        get_settings.cache_clear()
         yield api
     get_settings.cache_clear()
 
 
+@pytest.mark.thorough
 def test_a_server_of_prefects_own_is_asked_as_it_can_be(stock: str) -> None:
     applied = subprocess.run(
         [str(BIN / "prefecture"), "apply", "--pool", "process"],

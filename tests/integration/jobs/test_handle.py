@@ -29,12 +29,12 @@ SMALL, ENDLESS = {"upper_bound": 100}, {"upper_bound": 10**10}
 
 def body_of(platform: Platform, run: UUID) -> psutil.Process:
     """The process of an attempt."""
-    return wait_until(lambda: processes_of(platform, run), 60, f"attempt {run} runs")[0]
+    return wait_until(lambda: processes_of(platform, run), what=f"attempt {run} runs")[0]
 
 
 def test_a_job_from_its_payload_to_its_files(here: Platform, tmp_path: Path) -> None:
     job = submit("find-primes", SMALL, "handle", queue="high", tags=["user:anna"], name="mine")
-    assert job.wait(120) is job
+    assert job.wait(240) is job
     assert job.status == "Completed"
     progress = job.progress()
     assert (progress.fraction, progress.attempt, progress.outcome) == (1.0, 1, "completed")
@@ -49,7 +49,7 @@ def test_a_job_from_its_payload_to_its_files(here: Platform, tmp_path: Path) -> 
 def test_a_job_is_followed_across_its_crash(here: Platform) -> None:
     job = submit("find-primes", {"upper_bound": 10**9}, "handle", queue="high")
     body_of(here, job.id).kill()
-    assert job.wait(120).progress().attempt == 2
+    assert job.wait(240).progress().attempt == 2
     assert job.results().manifest.attempt == 2
     (second,) = [
         run["id"]
@@ -71,7 +71,7 @@ def test_progress_moves_until_the_job_is_cancelled(here: Platform) -> None:
         assert progress.outcome is None
         return len({fraction for fraction in seen if fraction}) > 1
 
-    wait_until(moves, 60, "the progress moves")
+    wait_until(moves, what="the progress moves")
     assert seen == sorted(seen)
     assert job.progress().text == "primes up to 10,000,000,000"
     job.cancel()
@@ -88,7 +88,7 @@ def test_a_job_that_fails_says_why(here: Platform) -> None:
     with pytest.raises(
         JobFailedError, match=rf"^job {job.id} has failed: .*nothing-here"
     ) as failed:
-        job.wait(120)
+        job.wait(240)
     assert "\n" not in str(failed.value)
     assert job.wait(check=False).progress().outcome == "failed"
 
@@ -187,7 +187,7 @@ async def test_in_threads_and_where_an_event_loop_runs_as_in_a_notebook(here: Pl
     def one() -> str:
         job = submit("find-primes", SMALL, "handle", queue="low")
         job.cancel()
-        return job.wait(60, check=False).status
+        return job.wait(240, check=False).status
 
     with pause(here):  # the threads and the loop are what this is about: no job need run
         waiting = [asyncio.create_task(asyncio.to_thread(one)) for _ in range(2)]

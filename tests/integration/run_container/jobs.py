@@ -92,7 +92,7 @@ def running_sibling(platform: Platform, job: UUID, not_that: str = "") -> Any:
         found = [one for one in siblings(platform, job) if one.status == "running"]
         return next((one for one in found if one.id != not_that), None)
 
-    return wait_until(look, 60, f"the container of job {job} runs")
+    return wait_until(look, what=f"the container of job {job} runs")
 
 
 def built_images(platform: Platform, job: UUID) -> list[Any]:

@@ -12,7 +12,7 @@ import docker
 import httpx
 
 from tests.support.needs import need_registry
-from tests.support.platform import ends_with_us, free_port, wait_until
+from tests.support.platform import ends_with_us, free_port, http, wait_until
 
 USER, PASSWORD = "anna", "a-password-for-tests"
 # Of that password, with bcrypt: the one kind that the registry reads.
@@ -40,16 +40,16 @@ def registry(folder: Path) -> Generator[str]:
 
     def answers() -> bool:
         try:
-            return httpx.get(f"http://127.0.0.1:{port}/v2/").status_code == 401
+            return http().get(f"http://127.0.0.1:{port}/v2/").status_code == 401
         except httpx.ConnectError:
             return False
 
     try:
-        wait_until(answers, 30, "the registry answers")
+        wait_until(answers, what="the registry answers")
         yield f"127.0.0.1:{port}"
     finally:
         process.terminate()
-        process.wait(30)
+        process.wait(240)
 
 
 def push_something(address: str) -> str:

@@ -134,6 +134,7 @@ def jobs(docker_platform: Platform) -> dict[str, UUID]:
     return found
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("name", cases())
 def test_it_ends_with_one_line(docker_platform: Platform, jobs: dict[str, UUID], name: str) -> None:
     message = failed(docker_platform, jobs[name])
@@ -145,6 +146,7 @@ def test_it_ends_with_one_line(docker_platform: Platform, jobs: dict[str, UUID],
     assert not (docker_platform.results / "bad" / str(jobs[name])).exists()
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("name", HARMFUL)
 def test_whoever_runs_beside_it_is_not_harmed(
     docker_platform: Platform, jobs: dict[str, UUID], name: str
@@ -155,6 +157,7 @@ def test_whoever_runs_beside_it_is_not_harmed(
     assert (result / "output" / "n").read_text() == "1\n2\n3\n"
 
 
+@pytest.mark.thorough
 def test_links_and_pipes_are_left_out(docker_platform: Platform) -> None:
     script = (
         "ln -s /etc/passwd /output/passwd; ln -s / /output/root; mkfifo /output/pipe; "

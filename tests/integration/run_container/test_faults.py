@@ -2,6 +2,8 @@
 
 from typing import Any
 
+import pytest
+
 from tests.integration.run_container.jobs import (
     built_images,
     demo,
@@ -39,10 +41,11 @@ def test_the_flow_is_killed(docker_platform: Platform) -> None:
     assert built_images(docker_platform, job) == []
 
 
+@pytest.mark.thorough
 def test_the_job_is_cancelled(docker_platform: Platform) -> None:
     job = hand_in(docker_platform, shell("echo up; sleep 600"), "cancelled")
     running_sibling(docker_platform, job)
-    wait_until(lambda: "up" in logged(docker_platform, job), 30, "what it says is shown live")
+    wait_until(lambda: "up" in logged(docker_platform, job), what="what it says is shown live")
     done = docker_platform.command("prefecture", "cancel", str(job))
     assert done.stdout.strip() == f"job {job} is cancelled", done.stderr
     assert siblings(docker_platform, job) == []
@@ -50,6 +53,7 @@ def test_the_job_is_cancelled(docker_platform: Platform) -> None:
     assert not list((docker_platform.results / ".staging").glob(f"{job}.*"))
 
 
+@pytest.mark.thorough
 def test_the_time_limit_of_the_attempt(docker_platform: Platform) -> None:
     response = docker_platform.create(
         "run-container/high",
@@ -59,9 +63,10 @@ def test_the_time_limit_of_the_attempt(docker_platform: Platform) -> None:
     job = response.json()["id"]
     run = docker_platform.ended(job)
     assert run["state"]["message"].startswith("time limit: it ran longer than its 4 s")
-    wait_until(lambda: not siblings(docker_platform, job), 20, "its container is gone")
+    wait_until(lambda: not siblings(docker_platform, job), what="its container is gone")
 
 
+@pytest.mark.thorough
 def test_only_the_users_container_is_killed(docker_platform: Platform) -> None:
     job = hand_in(docker_platform, shell("sleep 600"), "killed")
     running_sibling(docker_platform, job).kill()

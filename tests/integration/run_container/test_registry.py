@@ -40,6 +40,7 @@ async def save(platform: Platform, name: str, image: str, password: str) -> str:
     return f"docker-registry-credentials/{name}"
 
 
+@pytest.mark.thorough
 async def test_who_may_pull(docker_platform: Platform, image: str) -> None:
     wrong = await save(docker_platform, "wrong", image, "another")
     right = await save(docker_platform, "right", image, PASSWORD)

@@ -4,6 +4,8 @@ import io
 import tarfile
 from typing import Any
 
+import pytest
+
 from tests.integration.run_container.jobs import (
     IMAGE,
     built_images,
@@ -78,6 +80,7 @@ except OSError as error:
         assert second in ("Read-only file system", "Permission denied")
 
 
+@pytest.mark.thorough
 def test_a_context_that_lies_under_the_inputs_root(docker_platform: Platform) -> None:
     text = real({"dockerfile": f"FROM {IMAGE}\nCOPY data.txt /\nCMD cp /data.txt /output\n"})
     dockerfile = text["dockerfile"].encode()
@@ -100,6 +103,7 @@ def test_a_context_that_lies_under_the_inputs_root(docker_platform: Platform) ->
         assert (result / "output" / "data.txt").read_text() == text
 
 
+@pytest.mark.thorough
 def test_what_fails_leaves_its_logs_apart_from_results(docker_platform: Platform) -> None:
     job = hand_in(docker_platform, shell("echo working; echo 'no such file: x' >&2; exit 3"))
     message = failed(docker_platform, job)

@@ -76,7 +76,7 @@ def published(tmp_path_factory: pytest.TempPathFactory) -> Generator[Published]:
     ):
         client = client_of(address)
         client.create_bucket(Bucket=BUCKET)
-        wait_until(lambda: intake_is_paused(up), 60, "the intake is held")
+        wait_until(lambda: intake_is_paused(up), what="the intake is held")
         with temporary_settings({PREFECT_API_URL: up.api}):
             MinIOCredentials(
                 minio_root_user=KEYS["access"],
@@ -91,9 +91,10 @@ def published(tmp_path_factory: pytest.TempPathFactory) -> Generator[Published]:
         client.close()
 
 
+@pytest.mark.thorough
 def test_the_intake_is_held_until_results_can_be_stored(published: Published) -> None:
     platform = published.platform
-    wait_until(lambda: not intake_is_paused(platform), 60, "the intake is resumed")
+    wait_until(lambda: not intake_is_paused(platform), what="the intake is resumed")
     wanted = {"filter": {"event": {"name": ["prefecture.agent.unhealthy"]}}}
 
     def reported() -> list[str]:
@@ -101,7 +102,7 @@ def test_the_intake_is_held_until_results_can_be_stored(published: Published) ->
         failed = [event["payload"]["failed"] for event in events]
         return [checks["results storage"] for checks in failed if "results storage" in checks]
 
-    first = wait_until(reported, 30, "it was told")[-1]
+    first = wait_until(reported, what="it was told")[-1]
     assert "there is no block minio-credentials/store" in first
 
 
@@ -143,6 +144,7 @@ def test_a_job_publishes_in_s3(published: Published, tmp_path: Path) -> None:
     client.close()
 
 
+@pytest.mark.thorough
 def test_several_workers_hand_their_sums_over_in_s3(published: Published) -> None:
     platform = published.platform
     payload = {"generate": {"files": 4, "numbers": 50_000}, "workers": 2, "partition": 1}
@@ -156,6 +158,7 @@ def test_several_workers_hand_their_sums_over_in_s3(published: Published) -> Non
     )
 
 
+@pytest.mark.thorough
 def test_a_job_killed_in_the_middle_is_tried_again_and_leaves_nothing(
     published: Published,
 ) -> None:
@@ -165,21 +168,22 @@ def test_a_job_killed_in_the_middle_is_tried_again_and_leaves_nothing(
     def at_work() -> bool:
         return any(published.scratch.glob(f"{job}.*"))
 
-    wait_until(at_work, 60, "the job stages")
+    wait_until(at_work, what="the job stages")
     kill_container(platform, str(job))
 
     def done() -> bool:
         return "manifest.json" in published.keys(f"killed/{job}")
 
-    wait_until(done, 200, "the second attempt has published")
+    wait_until(done, what="the second attempt has published")
     manifest = published.manifest("killed", job)
     assert manifest["attempt"] == 2
-    wait_until(lambda: not list(published.scratch.iterdir()), 60, "the stages are gone")
+    wait_until(lambda: not list(published.scratch.iterdir()), what="the stages are gone")
     assert published.keys(f"killed/{job}") == sorted(
         ["manifest.json", f"{manifest['folder']}/primes.parquet"]
     )
 
 
+@pytest.mark.thorough
 def test_a_job_outlasts_storage_that_fails_while_it_publishes(published: Published) -> None:
     published.faults.reset()
     parameters = {"payload": {"upper_bound": 1000}, "results_directory": "patient"}
@@ -196,6 +200,7 @@ def test_a_job_outlasts_storage_that_fails_while_it_publishes(published: Publish
     )
 
 
+@pytest.mark.thorough
 def test_a_key_that_is_denied_fails_the_job_in_one_line(published: Published) -> None:
     published.faults.reset()
     published.faults.fail(f"PUT /{BUCKET}/{PREFIX}/denied", "refused", times=20)
@@ -208,18 +213,19 @@ def test_a_key_that_is_denied_fails_the_job_in_one_line(published: Published) ->
     published.faults.reset()
 
 
+@pytest.mark.thorough
 def test_a_job_cancelled_in_the_middle_of_its_upload_leaves_nothing(published: Published) -> None:
     platform = published.platform
     published.faults.reset()
     put = f"PUT /{BUCKET}/{PREFIX}/cancelled"
     published.faults.fail(put, "silent", times=100)
     job = platform.hand_in("find-primes/high", {"upper_bound": 1000}, "cancelled")
-    wait_until(lambda: published.faults.count(put), 60, "the upload is under way")
+    wait_until(lambda: published.faults.count(put), what="the upload is under way")
     cancelled = platform.command("prefecture", "cancel", str(job))
     assert cancelled.returncode == 0, cancelled.stderr
     assert platform.ended(job)["state_name"] == "Cancelled"
     published.faults.reset()
-    wait_until(lambda: not any(published.scratch.glob(f"{job}.*")), 60, "the stage is gone")
+    wait_until(lambda: not any(published.scratch.glob(f"{job}.*")), what="the stage is gone")
     assert published.keys(f"cancelled/{job}") == []
 
 
@@ -238,6 +244,7 @@ def as_it_was(published: Published) -> Generator[None]:
     assert again.returncode == 0, again.stderr
 
 
+@pytest.mark.thorough
 @pytest.mark.usefixtures("as_it_was")
 def test_a_bucket_that_is_missing_is_told_by_apply(published: Published) -> None:
     refused = applied(published, PREFECTURE_RESULTS_ROOT="s3://nowhere")
@@ -255,6 +262,7 @@ def save_aws_block(platform: Platform, name: str, endpoint: str) -> None:
         ).save(name, overwrite=True)
 
 
+@pytest.mark.thorough
 @pytest.mark.usefixtures("as_it_was")
 def test_an_endpoint_that_is_down_is_told_by_apply(published: Published) -> None:
     with socket.socket() as taken:
@@ -268,6 +276,7 @@ def test_an_endpoint_that_is_down_is_told_by_apply(published: Published) -> None
     assert endpoint in line
 
 
+@pytest.mark.thorough
 @pytest.mark.usefixtures("as_it_was")
 def test_results_by_aws_credentials(published: Published) -> None:
     published.faults.reset()

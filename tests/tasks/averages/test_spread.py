@@ -98,7 +98,7 @@ def quickly(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def run(crew: Crew, workers: int = 4) -> Spread:
     job = Spread(PARTS, workers, crew, crew.finished, crew.do, CopyRule())
-    asyncio.run(asyncio.wait_for(job.run(), 20))
+    asyncio.run(asyncio.wait_for(job.run(), 240))
     assert set(job.done) == set(PARTS)
     assert crew.stopped
     return job

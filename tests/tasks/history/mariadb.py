@@ -14,7 +14,7 @@ from sqlalchemy import make_url
 
 from tests.support.needs import need_mariadb
 from tests.support.platform import free_port
-from tests.tasks.history.servers import running
+from tests.support.servers import running
 
 _WHO = "CREATE USER anna@'%' IDENTIFIED BY 'hush';\nGRANT ALL ON *.* TO anna@'%';\n"
 _SERVER = {

@@ -14,9 +14,14 @@ from psycopg.sql import SQL, Identifier
 
 from tests.support.needs import need_postgres
 from tests.support.platform import free_port
-from tests.tasks.history.servers import running
+from tests.support.servers import running
 
 _USER = "postgres"
+# To become another user forgets the signal at the end of who started it: so it is said once more.
+_AS_ITSELF = (
+    *(shutil.which("setpriv") or "setpriv", "--reuid", _USER, "--regid", _USER, "--clear-groups"),
+    *("--pdeathsig", "TERM"),
+)
 
 
 def new_database(server: str) -> str:
@@ -44,7 +49,7 @@ def postgres_server(folder: Path) -> Generator[str]:
         data = Path(own) / "data"
         # PostgreSQL refuses root: it runs as the user whom Debian's package makes for it.
         root = os.geteuid() == 0
-        runner = ["setpriv", "--reuid", _USER, "--regid", _USER, "--clear-groups"] if root else []
+        runner = [*_AS_ITSELF] if root else []
         if root:
             shutil.chown(own, _USER, _USER)
         make = ["--pgdata", str(data), "--auth", "trust", "--username", _USER, "--no-sync"]

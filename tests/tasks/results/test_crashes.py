@@ -49,7 +49,7 @@ def die_at_every_line(roots: Path) -> None:
 def test_killed_at_any_line_leaves_the_whole_or_nothing(tmp_path: Path) -> None:
     process = SPAWN.Process(target=die_at_every_line, args=(tmp_path,))
     process.start()
-    process.join(120)
+    process.join(240)
     assert process.exitcode == 0
     roots = sorted(tmp_path.iterdir())
     assert len(roots) > 50
@@ -75,7 +75,7 @@ def test_killed_at_any_line_leaves_the_whole_or_nothing(tmp_path: Path) -> None:
 def test_what_a_killed_attempt_leaves_harms_no_other_job(tmp_path: Path) -> None:
     process = SPAWN.Process(target=die_at_every_line, args=(tmp_path,))
     process.start()
-    process.join(120)
+    process.join(240)
     for root in tmp_path.iterdir():
         other = uuid4()
         publish(root, "holiday", other)

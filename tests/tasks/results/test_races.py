@@ -21,7 +21,7 @@ Outcomes = SimpleQueue[tuple[str, str]]
 
 def end_well(processes: list[BaseProcess]) -> None:
     for process in processes:
-        process.join(60)
+        process.join(240)
     assert [process.exitcode for process in processes] == [0] * len(processes)
 
 
@@ -33,7 +33,7 @@ def start(target: Callable[..., None], *arguments: object) -> BaseProcess:
 
 def race(root: Path, jobs: list[UUID], me: int, line: Barrier, outcomes: Outcomes) -> None:
     for job in jobs:
-        line.wait(30)
+        line.wait(240)
         try:
             manifest = publish(root, "race", job, me, {"who": bytes([me]), "more/of it": b"x" * 99})
         except Exception as error:  # noqa: BLE001  # handed to the test, which fails on it
@@ -64,7 +64,7 @@ def test_of_attempts_at_once_one_publishes_and_all_return_its_manifest(tmp_path:
 
 
 def open_and_close(root: Path, job: UUID, line: Barrier, outcomes: Outcomes) -> None:
-    line.wait(30)
+    line.wait(240)
     for _ in range(5000):
         try:
             with local.open_stage(root, "stages", job, uuid4()) as stage:

@@ -159,9 +159,9 @@ def test_an_attempt_cancelled_in_the_middle_of_an_upload_loses_no_key(
         faulty.faults.fail(put, "silent", 2)
         upload = threading.Thread(target=stage.store)
         upload.start()
-        wait_until(lambda: faulty.faults.count(put) >= 2, 10, "the upload is under way")
+        wait_until(lambda: faulty.faults.count(put) >= 2, what="the upload is under way")
     assert "is left behind: it is still at work" in caplog.text
-    upload.join(30)
+    upload.join(240)
     assert len(faulty.keys(job)) == len(CONTENT), "the thread has gone on"
     faulty.root.discard_stages(job)
     assert faulty.keys(job) == []

@@ -36,7 +36,7 @@ def waiting(platform: Platform) -> list[Any]:
 
 
 def one_waits(platform: Platform) -> Any:
-    return wait_until(lambda: waiting(platform), 60, "a container waits")[0]
+    return wait_until(lambda: waiting(platform), what="a container waits")[0]
 
 
 def hand_in(platform: Platform, directory: str, **variables: Any) -> tuple[UUID, Any]:
@@ -47,7 +47,7 @@ def hand_in(platform: Platform, directory: str, **variables: Any) -> tuple[UUID,
         job_variables=variables,
     )
     job = UUID(response.json()["id"])
-    (found,) = wait_until(lambda: containers_of(platform, str(job)), 60, "its container")
+    (found,) = wait_until(lambda: containers_of(platform, str(job)), what="its container")
     return job, found
 
 
@@ -61,7 +61,7 @@ def test_a_job_is_served_by_the_one_that_waits_and_another_takes_its_place(
     assert one_waits(platform).id != there.id
     platform.completed(job, "waited")
     assert platform.manifest(job, "waited")["attempt"] == 1
-    wait_until(lambda: not containers_of(platform, str(job)), 60, "it is thrown away")
+    wait_until(lambda: not containers_of(platform, str(job)), what="it is thrown away")
 
 
 def test_it_is_made_as_any_other(platform: Platform) -> None:
@@ -111,7 +111,7 @@ def test_what_waits_ends_with_its_worker_and_is_removed_by_the_next(platform: Pl
             here = client.containers.list(all=True, filters={"id": there.id}, ignore_removed=True)
             return not here
 
-    wait_until(gone, 60, "it is removed")
+    wait_until(gone, what="it is removed")
     assert one_waits(platform).id != there.id
 
 

@@ -36,13 +36,13 @@ def one_waits(platform: Platform) -> psutil.Process:
         found = processes_of(platform, NOBODY)
         return found[0] if found and found[0].status() == psutil.STATUS_SLEEPING else None
 
-    return wait_until(look, 60, "a process waits")
+    return wait_until(look, what="a process waits")
 
 
 def hand_in(platform: Platform, directory: str) -> tuple[UUID, psutil.Process]:
     """A job that goes on until it is cancelled, and its process."""
     job = platform.hand_in("find-primes/high", _LONG, directory)
-    (process,) = wait_until(lambda: processes_of(platform, job), 60, "its process")
+    (process,) = wait_until(lambda: processes_of(platform, job), what="its process")
     return job, process
 
 
@@ -52,7 +52,7 @@ def cancel(platform: Platform, *jobs: UUID) -> None:
         platform.rest("POST", f"/flow_runs/{job}/set_state", body)
     for job in jobs:
         assert platform.ended(job)["state_type"] == "CANCELLED"
-        wait_until(lambda job=job: not processes_of(platform, job), 60, "its process is gone")
+        wait_until(lambda job=job: not processes_of(platform, job), what="its process is gone")
 
 
 def test_a_job_is_served_by_the_one_that_waits_and_another_takes_its_place(
@@ -61,7 +61,7 @@ def test_a_job_is_served_by_the_one_that_waits_and_another_takes_its_place(
     there = one_waits(platform)
     job, process = hand_in(platform, "waited")
     assert process.pid == there.pid
-    wait_until(lambda: platform.run(job)["state_type"] == "RUNNING", 60, "it runs")
+    wait_until(lambda: platform.run(job)["state_type"] == "RUNNING", what="it runs")
     assert platform.run(job)["infrastructure_pid"] == str(process.pid)
     assert one_waits(platform).pid != there.pid
     cancel(platform, job)
@@ -104,7 +104,7 @@ def test_a_job_starts_cold_where_the_one_that_waited_has_died_and_is_as_any_othe
     assert AHEAD in ahead.cmdline()
     second, cold = hand_in_cold(platform, "died")
     for job in (first, second):
-        wait_until(lambda job=job: platform.run(job)["state_type"] == "RUNNING", 60, "it runs")
+        wait_until(lambda job=job: platform.run(job)["state_type"] == "RUNNING", what="it runs")
         assert platform.run(job)["run_count"] == 1
     own = worker(platform).nice()
     for process in (ahead, cold):
@@ -126,7 +126,7 @@ def test_what_waits_ends_with_its_worker(platform: Platform) -> None:
     there = one_waits(platform)
     process = worker(platform)
     process.kill()
-    wait_until(lambda: not there.is_running(), 60, "it ends")
+    wait_until(lambda: not there.is_running(), what="it ends")
     assert one_waits(platform).pid != there.pid
 
 

@@ -1,0 +1,78 @@
+"""Which tests one process runs, one after the other: those that share what is slow to start.
+
+With pytest-xdist the tests of a group go to one process (`--dist loadgroup`), and what the group
+has started ends with its last test: an idle Prefecture costs a tenth of a core.
+"""
+
+from collections.abc import Callable, Generator
+from contextlib import AbstractContextManager, ExitStack
+from typing import TypeVar
+
+import pytest
+
+T = TypeVar("T")
+_STARTED = pytest.StashKey[ExitStack]()
+_GROUP = pytest.StashKey[str]()
+# Those that take longest come first, so that none is left to be waited for at the end.
+_PLATFORMS = (
+    *("docker_trials", "docker_platform", "process_platform", "process_trials"),
+    "second_engine",
+)
+_SECOND = " 2"
+# One process would need longer for all that run on processes than the others for all the rest.
+_OF_THE_SECOND = ("tests/deployments", "tests/integration/jobs", "tests/integration/history")
+_NEXT = ("tests/integration", "tests/chaos", "tests/work_pools")  # with a platform of their own
+_BY_PARAMETER = ("platform", "trials")
+
+
+def put_in_groups(items: list[pytest.Item]) -> None:
+    """Give every test its group: the platform that it runs on, or its file."""
+    for item in items:
+        # Not by its nodeid: pytest keeps that once it is read, and xdist adds the group to it.
+        path = str(item.path.relative_to(item.config.rootpath))
+        group = _platform_of(item) or path
+        if group in ("process_platform", "docker_platform") and path.startswith(_OF_THE_SECOND):
+            group += _SECOND
+        item.stash[_GROUP] = group
+        item.add_marker(pytest.mark.xdist_group(group))
+
+
+def put_in_order(items: list[pytest.Item]) -> None:
+    """Bring the tests of a group together, the groups and the tests in them in the order given."""
+    groups = dict.fromkeys(item.stash[_GROUP] for item in items)
+
+    def place(group: str) -> tuple[int, bool]:
+        platform = group.removesuffix(_SECOND)
+        first = _PLATFORMS.index(platform) if platform in _PLATFORMS else len(_PLATFORMS)
+        return first, not group.startswith(_NEXT)
+
+    places = {group: number for number, group in enumerate(sorted(groups, key=place))}
+    items.sort(key=lambda item: places[item.stash[_GROUP]])
+
+
+def start(config: pytest.Config, thing: AbstractContextManager[T]) -> T:
+    """Enter a context that is left after the last test of the group that runs now."""
+    return config.stash.setdefault(_STARTED, ExitStack()).enter_context(thing)
+
+
+def is_run(request: pytest.FixtureRequest, test: Callable[..., object]) -> bool:
+    """Whether a test is among those that are run this time."""
+    name = test.__name__
+    return any(getattr(item, "originalname", None) == name for item in request.session.items)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_teardown(item: pytest.Item, nextitem: pytest.Item | None) -> Generator[None]:
+    """End what a group has started, once its last test has run."""
+    yield
+    if nextitem is None or nextitem.stash[_GROUP] != item.stash[_GROUP]:
+        item.config.stash.setdefault(_STARTED, ExitStack()).close()
+
+
+def _platform_of(item: pytest.Item) -> str | None:
+    assert isinstance(item, pytest.Function)
+    callspec = getattr(item, "callspec", None)
+    for fixture in _BY_PARAMETER:
+        if callspec and fixture in callspec.params:
+            return f"{callspec.params[fixture]}_{fixture}"
+    return next((name for name in _PLATFORMS if name in item.fixturenames), None)

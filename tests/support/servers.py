@@ -1,0 +1,45 @@
+"""Servers for as long as a block runs, which end with the tests, however those end."""
+
+import subprocess
+from collections.abc import Callable, Generator, Sequence
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from tests.support.platform import BIN, PATIENCE, ends_with_us, free_port, is_ready, wait_until
+
+
+@contextmanager
+def running(
+    name: str, command: Sequence[str], log: Path, answers: Callable[[], bool]
+) -> Generator[None]:
+    """A server that answers, ended with the block, whoever is still connected to it."""
+    with log.open("wb") as output:
+        server = subprocess.Popen(ends_with_us(*command), stdout=output, stderr=output, cwd="/")
+    try:
+        wait_until(
+            lambda: answers() or server.poll() is not None, what=f"{name} answers, see {log}"
+        )
+        assert server.poll() is None, log.read_text(errors="replace")
+        yield
+    finally:
+        server.terminate()
+        with suppress(subprocess.TimeoutExpired):
+            server.wait(PATIENCE)
+        server.kill()
+        server.wait()
+
+
+@contextmanager
+def stock_server(folder: Path) -> Generator[str]:
+    """The API of a server of Prefect's own, which keeps what it has in a folder.
+
+    It tells nobody of itself. Its settings are those of the environment.
+    """
+    port = free_port()
+    api = f"http://127.0.0.1:{port}/api"
+    own = {"PREFECT_HOME": str(folder / "prefect"), "PREFECT_SERVER_ANALYTICS_ENABLED": "false"}
+    settings = [f"{name}={value}" for name, value in (own | {"DO_NOT_TRACK": "1"}).items()]
+    start = ("server", "start", "--host", "127.0.0.1", "--port", str(port))
+    command = ("/usr/bin/env", *settings, str(BIN / "prefect"), *start)
+    with running("a stock server", command, folder / "server.log", lambda: is_ready(api)):
+        yield api
