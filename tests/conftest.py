@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, settings
 
-from tests.support import groups, tiers
 from tests.support.images import make_album, make_traps
-from tests.support.on_time import OnTime
 from tests.support.platform import Platform, platform_up
+from tests.support.session import groups, tiers
+from tests.support.session.on_time import OnTime
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

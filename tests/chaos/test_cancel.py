@@ -12,10 +12,10 @@ from tests.chaos.harness.pending import worker_frozen_before_start
 from tests.chaos.harness.results import staged
 from tests.chaos.harness.verdict import Check
 from tests.support.containers import containers
-from tests.support.on_time import OnTime
 from tests.support.platform import Platform, pause, wait_until
 from tests.support.processes import frozen, supervisor
-from tests.support.tiers import thorough
+from tests.support.session.on_time import OnTime
+from tests.support.session.tiers import thorough
 
 
 def cancel(platform: Platform, job: UUID) -> None:

@@ -15,7 +15,7 @@ from tests.chaos.harness.platforms import trial_platform
 from tests.chaos.harness.verdict import Check
 from tests.support.needs import need_mounts
 from tests.support.platform import Platform, wait_until
-from tests.support.tiers import first_of
+from tests.support.session.tiers import first_of
 
 MEGABYTE = 2**20
 SIZE, WANTED = 64, 16  # megabytes: of the disk, and free for the intake to be open

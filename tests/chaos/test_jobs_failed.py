@@ -8,8 +8,8 @@ import pytest
 from tests.chaos.harness.choice import long, on
 from tests.chaos.harness.drill import Drill
 from tests.chaos.harness.verdict import Check
-from tests.support.on_time import OnTime
 from tests.support.platform import Platform
+from tests.support.session.on_time import OnTime
 
 
 def only_line(drill: Drill) -> str:

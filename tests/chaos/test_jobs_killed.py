@@ -7,8 +7,8 @@ import pytest
 from tests.chaos.harness.choice import long, on
 from tests.chaos.harness.drill import Drill
 from tests.chaos.harness.verdict import Check
-from tests.support.on_time import OnTime
 from tests.support.platform import Platform, wait_until
+from tests.support.session.on_time import OnTime
 
 TARGET = 5.0  # seconds from a container's death to the next attempt Running
 GATES = ["start", "middle", "staging", "published", "publishing"]

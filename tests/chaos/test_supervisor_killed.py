@@ -12,9 +12,9 @@ from tests.chaos.harness.choice import long, on
 from tests.chaos.harness.drill import Drill, rest
 from tests.chaos.harness.table import Row
 from tests.chaos.harness.verdict import Check
-from tests.support.on_time import OnTime
 from tests.support.platform import PATIENCE, Platform, ends_with_us, pause, wait_until
 from tests.support.processes import frozen, supervisor
+from tests.support.session.on_time import OnTime
 
 TARGET = 60.0  # seconds in which 1,000 crashed runs are requeued
 KILLED = "Flow run infrastructure exited with non-zero status code 137."

@@ -10,9 +10,9 @@ from tests.chaos.harness.choice import long, named
 from tests.chaos.harness.drill import Drill
 from tests.chaos.harness.pending import worker_frozen_before_start
 from tests.chaos.harness.verdict import Check
-from tests.support.on_time import OnTime
 from tests.support.platform import Platform, wait_until
 from tests.support.processes import worker
+from tests.support.session.on_time import OnTime
 
 TARGET = 30.0  # seconds from the loss of a worker to the next attempt Running
 SIGNALS = [signal.SIGKILL, signal.SIGTERM]

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from tests.support.platform import Platform
-from tests.support.tiers import thorough
+from tests.support.session.tiers import thorough
 
 COMPRESS = "compress-images/normal"
 GOOD = {"source": "album", "ratio": 0.5}

@@ -8,7 +8,7 @@ import pytest
 
 from tests.support.images import make_album
 from tests.support.needs import need_docker
-from tests.support.tiers import thorough
+from tests.support.session.tiers import thorough
 
 TREE = Path(__file__).resolve().parents[2]
 

@@ -16,7 +16,7 @@ from prefect.deployments import arun_deployment
 from prefect.settings import PREFECT_API_URL, temporary_settings
 
 from tests.support.platform import Platform
-from tests.support.tiers import first_of, thorough
+from tests.support.session.tiers import first_of, thorough
 
 PRIMES_TO_100 = 25  # OEIS A000720
 

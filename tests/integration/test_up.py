@@ -15,7 +15,7 @@ from tasks.results.local_root import LocalRoot
 from tests.chaos.harness.stopping import processes_of, start_a_long_job, survives
 from tests.support.platform import Platform, pause, platform_up, wait_until
 from tests.support.processes import frozen, supervisor
-from tests.support.tiers import thorough
+from tests.support.session.tiers import thorough
 
 
 @pytest.mark.parametrize(

@@ -18,10 +18,10 @@ from tests.chaos.harness.elsewhere import OTHER, copy_of, other_host
 from tests.chaos.harness.leftovers import users_containers
 from tests.chaos.harness.platforms import trial_platform
 from tests.chaos.harness.verdict import Check
-from tests.support.engine import Engine, job_image
-from tests.support.on_time import OnTime
+from tests.support.engines.engine import Engine, job_image
 from tests.support.platform import Platform, wait_until
 from tests.support.processes import frozen, supervisor, worker
+from tests.support.session.on_time import OnTime
 from work_pools.ahead import waits
 
 TARGET = 30.0  # seconds from the loss of a host to the next attempt Running

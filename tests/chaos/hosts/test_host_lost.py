@@ -9,9 +9,9 @@ import pytest
 from tests.chaos.harness.drill import Drill
 from tests.chaos.harness.elsewhere import MARK, OTHER, other_host
 from tests.chaos.harness.verdict import Check
-from tests.support.on_time import OnTime
 from tests.support.platform import Platform, wait_until
 from tests.support.processes import processes
+from tests.support.session.on_time import OnTime
 
 TARGET = 30.0  # seconds from the loss of a host to the next attempt Running
 

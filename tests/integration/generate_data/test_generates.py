@@ -18,9 +18,9 @@ from tests.integration.generate_data.jobs import (
 )
 from tests.integration.run_container.jobs import failed, python, running_sibling, shell, siblings
 from tests.support.containers import kill_container
-from tests.support.groups import is_run
-from tests.support.on_time import OnTime
 from tests.support.platform import Platform, free_port, wait_until
+from tests.support.session.groups import is_run
+from tests.support.session.on_time import OnTime
 from tests.tasks.topics.broker import mock_broker
 
 LONG_LINE = 10_000  # bytes

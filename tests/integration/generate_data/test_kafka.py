@@ -19,9 +19,9 @@ from tests.integration.generate_data.jobs import (
     summary,
 )
 from tests.integration.run_container.jobs import failed, shell, siblings
-from tests.support.groups import is_run
-from tests.support.on_time import OnTime
 from tests.support.platform import Platform, wait_until
+from tests.support.session.groups import is_run
+from tests.support.session.on_time import OnTime
 from tests.tasks.topics.broker import Broker, mock_broker
 
 

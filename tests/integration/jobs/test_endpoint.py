@@ -20,7 +20,7 @@ from tests.support.platform import (
     wait_until,
 )
 from tests.support.servers import stock_server
-from tests.support.tiers import thorough
+from tests.support.session.tiers import thorough
 from tests.tasks.history.postgres import new_database, postgres_server
 
 PARAMETERS = {"payload": {"upper_bound": 10}, "results_directory": "endpoint"}

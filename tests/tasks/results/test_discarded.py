@@ -8,7 +8,7 @@ import pytest
 
 from tasks.errors import StageDiscarded
 from tasks.results import local
-from tests.support.tiers import thorough
+from tests.support.session.tiers import thorough
 from tests.tasks.results.attempts import MOMENT, fill, publish
 
 MANY = {f"{number // 100}/{number}.bin": b"x" for number in range(1500)}

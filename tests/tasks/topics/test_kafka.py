@@ -8,8 +8,8 @@ import pytest
 
 from tasks.errors import TopicUnavailable
 from tasks.topics.kafka import KafkaTopic
-from tests.support.on_time import OnTime
 from tests.support.platform import free_port, wait_until
+from tests.support.session.on_time import OnTime
 from tests.tasks.topics.broker import Broker, mock_broker
 
 PATIENCE = 5.0  # seconds in which a broker of this machine takes a line, whatever else it does

@@ -16,7 +16,7 @@ from typing import Any
 import docker
 import psutil
 
-from tests.support.layers import share_image
+from tests.support.engines.layers import share_image
 from tests.support.needs import need_engine_of_our_own
 from tests.support.platform import BIN, ends_with_us, wait_until
 
