@@ -8,12 +8,12 @@ import pytest
 
 from tests.support.images import make_album
 from tests.support.needs import need_docker
-from tests.support.session.tiers import thorough
 
 TREE = Path(__file__).resolve().parents[2]
 
 
-@pytest.mark.parametrize("pool", ["docker", thorough("process")])
+@pytest.mark.thorough
+@pytest.mark.parametrize("pool", ["docker", "process"])
 def test_demo(pool: str, tmp_path: Path) -> None:
     if pool == "docker":
         need_docker()
