@@ -11,8 +11,8 @@ from tests.chaos.harness.leftovers import TIDY
 from tests.chaos.harness.platforms import trial_platform
 from tests.chaos.harness.table import Row, lines
 from tests.chaos.harness.verdict import Check, Verdict
-from tests.support.engines.engine import Engine, job_image, own_engine
-from tests.support.platform import PATIENCE, Platform
+from tests.support.engines.engine import Engine, own_engine
+from tests.support.platform import PATIENCE, Platform, job_image
 from tests.support.session import groups
 
 _ROWS = pytest.StashKey[list[Row]]()

@@ -12,8 +12,8 @@ from tests.chaos.harness.drill import Drill, is_paused, rest
 from tests.chaos.harness.leftovers import users_containers
 from tests.chaos.harness.platforms import trial_platform
 from tests.chaos.harness.verdict import Check
-from tests.support.engines.engine import Engine, job_image
-from tests.support.platform import Platform, wait_until
+from tests.support.engines.engine import Engine
+from tests.support.platform import Platform, job_image, wait_until
 from tests.support.session.on_time import OnTime
 
 TARGET = 30.0  # seconds from the engine's answer to the next attempt Running

@@ -1,11 +1,13 @@
 """A whole Prefecture on this machine, started by its own command, as a user would."""
 
+import fcntl
 import json
 import os
 import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Generator, Mapping
 from contextlib import contextmanager
@@ -72,6 +74,20 @@ def http() -> httpx.Client:
     It keeps no connection, so that a server that is killed between two requests is no error.
     """
     return httpx.Client(timeout=30, limits=httpx.Limits(max_keepalive_connections=0))
+
+
+@cache
+def job_image() -> str:
+    """The image of this tree's jobs on the machine's engine, built where there is none.
+
+    By one process at a time: the engine builds for each that asks, and they would ask together.
+    """
+    with (Path(tempfile.gettempdir()) / f"prefecture-tests-{os.getuid()}.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        command = [str(BIN / "prefecture"), "image"]
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    return done.stdout.split()[-1]
 
 
 def is_ready(api: str) -> bool:
@@ -214,6 +230,7 @@ def platform_up(
     """
     if pool == "docker":
         need_docker()
+        job_image()
     home.mkdir(parents=True, exist_ok=True)
     environment = dict(os.environ) | {"PREFECTURE_HOME": str(home)} | dict(settings or {})
     environment |= {"PREFECT_HOME": str(home / "client"), "DO_NOT_TRACK": "1"}

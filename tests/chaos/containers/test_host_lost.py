@@ -18,8 +18,8 @@ from tests.chaos.harness.elsewhere import OTHER, copy_of, other_host
 from tests.chaos.harness.leftovers import users_containers
 from tests.chaos.harness.platforms import trial_platform
 from tests.chaos.harness.verdict import Check
-from tests.support.engines.engine import Engine, job_image
-from tests.support.platform import Platform, wait_until
+from tests.support.engines.engine import Engine
+from tests.support.platform import Platform, job_image, wait_until
 from tests.support.processes import frozen, supervisor, worker
 from tests.support.session.on_time import OnTime
 from work_pools.ahead import waits

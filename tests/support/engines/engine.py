@@ -9,7 +9,6 @@ import subprocess
 import tempfile
 from collections.abc import Generator
 from contextlib import contextmanager
-from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +17,7 @@ import psutil
 
 from tests.support.engines.layers import share_image
 from tests.support.needs import need_engine_of_our_own
-from tests.support.platform import BIN, ends_with_us, wait_until
+from tests.support.platform import ends_with_us, wait_until
 
 _START, _STOP = 60.0, 60.0  # seconds
 _UNUSED = "198.18.251.1/30"  # of RFC 2544's range for tests
@@ -169,16 +168,6 @@ def own_engine(image: str, seen_at: Path | None = None) -> Generator[Engine]:
         for mount in _mounts_below(folder):
             subprocess.run(["umount", "--lazy", mount], check=False)
         shutil.rmtree(folder)
-
-
-@cache
-def job_image() -> str:
-    """The image of this tree's jobs on the machine's engine, built where there is none."""
-    done = subprocess.run(
-        [str(BIN / "prefecture"), "image"], capture_output=True, text=True, check=False
-    )
-    assert done.returncode == 0, done.stderr
-    return done.stdout.split()[-1]
 
 
 def _program(name: str) -> str:
