@@ -56,6 +56,7 @@ def test_twice_in_a_row(docker_trials: Platform, check: Check) -> None:
     assert check(drill).requeued == 4
 
 
+@pytest.mark.thorough
 def test_out_of_memory(docker_trials: Platform, check: Check, few: int) -> None:
     drill = Drill(docker_trials, "out of memory")
     drill.submit(few, variables={"mem_limit": "192m"}, fault="memory")

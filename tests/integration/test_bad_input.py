@@ -69,9 +69,11 @@ def test_the_command_line_says_it_too(process_platform: Platform) -> None:
     ("words", "message"),
     [
         (["find-primes", "{", "bad"], "the payload is not JSON"),
-        (["find-primes", "[1]", "bad"], "the payload is not a JSON object"),
+        thorough(["find-primes", "[1]", "bad"], "the payload is not a JSON object"),
         (["find-prime", "{}", "bad"], "there is no compute task 'find-prime'"),
-        (["find-primes", '{"upper_bound": 9}', "../x"], "results_directory: '../x' is not a"),
+        thorough(
+            ["find-primes", '{"upper_bound": 9}', "../x"], "results_directory: '../x' is not a"
+        ),
         (
             ["find-primes", '{"upper_bound": {"__prefect_kind": "jinja", "template": "9"}}', "bad"],
             "payload.upper_bound: the key __prefect_kind is not allowed",

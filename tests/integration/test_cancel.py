@@ -14,6 +14,7 @@ from tasks.errors import PrefectureError
 from tests.support.containers import containers_of
 from tests.support.platform import Platform, pause, wait_until
 from tests.support.processes import processes_of
+from tests.support.session.tiers import thorough
 
 SHORT, LONG = {"upper_bound": 10}, {"upper_bound": 10**10}
 
@@ -97,6 +98,7 @@ def test_while_it_waits_again_after_a_restart(process_platform: Platform) -> Non
         assert state(process_platform, job) == "Cancelled"
 
 
+@pytest.mark.thorough
 def test_between_a_crash_and_the_next_attempt(process_platform: Platform) -> None:
     with pause(process_platform):
         job = process_platform.hand_in("find-primes/normal", SHORT, "cancel")
@@ -112,7 +114,7 @@ def test_between_a_crash_and_the_next_attempt(process_platform: Platform) -> Non
     assert later or state(process_platform, job) == "Cancelled"
 
 
-@pytest.mark.parametrize("named", ["job", "attempt"])
+@pytest.mark.parametrize("named", ["job", thorough("attempt")])
 def test_the_latest_attempt_is_what_is_cancelled(process_platform: Platform, named: str) -> None:
     with pause(process_platform):
         job = process_platform.hand_in("find-primes/normal", SHORT, "cancel")
@@ -164,6 +166,7 @@ def test_while_it_runs(platform: Platform) -> None:
     assert not (platform.results / "cancel" / str(job)).exists()
 
 
+@pytest.mark.thorough
 def test_without_waiting(process_platform: Platform) -> None:
     job = at_work(process_platform)
     said = cancelled(process_platform, job, "--no-wait")

@@ -37,6 +37,7 @@ def test_high_before_normal_before_low_and_first_in_first_out(one_slot: Platform
     ), "one slot, and two jobs ran at once"
 
 
+@pytest.mark.thorough
 def test_status_counts_and_names_a_queue_that_a_typo_made(one_slot: Platform) -> None:
     with pause(one_slot):
         waiting = one_slot.hand_in("find-primes/low", {"upper_bound": 10}, "typo")
@@ -67,6 +68,7 @@ def test_our_own_ways_in_refuse_an_unknown_queue(one_slot: Platform) -> None:
     assert "hugh" not in {queue["name"] for queue in queues}
 
 
+@pytest.mark.thorough
 def test_apply_twice_changes_nothing(one_slot: Platform, tmp_path: Path) -> None:
     def everything() -> object:
         queues = one_slot.rest("POST", f"/work_pools/{one_slot.pool}/queues/filter", {}).json()
@@ -101,6 +103,7 @@ def test_prefects_own_deploy_reads_the_same_file(one_slot: Platform) -> None:
     one_slot.completed(job, "deployed")
 
 
+@pytest.mark.thorough
 def test_jobs_that_want_many_workers_end_in_one_slot(one_slot: Platform) -> None:
     """None waits for a run that cannot start: each does by itself what nobody helps with."""
     files = {"files": 6, "numbers": 1000, "seed": 1}

@@ -3,6 +3,8 @@
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+import pytest
+
 from tasks.contracts import ATTEMPT_LABEL, JOB_ID_LABEL, AgentReport, requeue_key
 from tests.support.platform import Platform, pause, wait_until
 
@@ -69,6 +71,7 @@ def test_what_agents_say(process_platform: Platform) -> None:
     assert "someone" not in shown
 
 
+@pytest.mark.thorough
 def test_a_paused_pool(process_platform: Platform) -> None:
     assert "is paused" not in status(process_platform)
     with pause(process_platform):
@@ -77,6 +80,7 @@ def test_a_paused_pool(process_platform: Platform) -> None:
         )
 
 
+@pytest.mark.thorough
 def test_a_pool_that_an_agent_holds(process_platform: Platform) -> None:
     with pause(process_platform):
         agent = report(

@@ -104,8 +104,8 @@ def test_two_with_one_home_or_one_port(process_platform: Platform, tmp_path: Pat
     ("name", "value", "message"),
     [
         ("PREFECTURE_CPUS", "0", "setting PREFECTURE_CPUS: "),
-        ("PREFECTURE_SCRATCH", "/", "setting PREFECTURE_SCRATCH: "),
-        ("PREFECTURE_CONTAINER_USER", "0:0", "setting PREFECTURE_CONTAINER_USER: "),
+        thorough("PREFECTURE_SCRATCH", "/", "setting PREFECTURE_SCRATCH: "),
+        thorough("PREFECTURE_CONTAINER_USER", "0:0", "setting PREFECTURE_CONTAINER_USER: "),
         ("DOCKER_HOST", "unix:///nowhere.sock", "no Docker engine answers"),
     ],
 )

@@ -94,6 +94,7 @@ async def test_each_end_is_followed_once(client: PrefectClient) -> None:
         assert await next_of(ends, *ours) == last
 
 
+@pytest.mark.thorough
 async def test_one_that_wants_none_of_the_past_gets_none(client: PrefectClient) -> None:
     before = completed()
     await end(client, before)

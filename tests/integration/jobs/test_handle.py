@@ -59,6 +59,7 @@ def test_a_job_is_followed_across_its_crash(here: Platform) -> None:
     assert find_job(second) == job
 
 
+@pytest.mark.thorough
 def test_progress_moves_until_the_job_is_cancelled(here: Platform) -> None:
     job = find_job(submit("find-primes", ENDLESS, "handle", queue="high").id)
     with pytest.raises(TimeoutError, match=f"job {job.id} has not ended within 0.5 s: it goes on"):

@@ -53,6 +53,7 @@ def test_to_a_result(here: Platform) -> None:
     assert end == f"job {job} Completed: {here.results}/watch/{job}"
 
 
+@pytest.mark.thorough
 def test_submit_and_watch_a_failure(here: Platform) -> None:
     payload = '{"source": "nothing-here", "ratio": 0.5}'
     done = here.command(
@@ -109,6 +110,7 @@ def test_while_the_server_is_away(here: Platform) -> None:
         job.cancel()
 
 
+@pytest.mark.thorough
 async def test_brackets_on_a_terminal_are_brackets(here: Platform) -> None:
     with pause(here):
         job = submit("find-primes", SMALL, "watch", queue="low")
@@ -133,6 +135,7 @@ async def test_a_job_that_completed_has_while_the_server_is_away(
     )
 
 
+@pytest.mark.thorough
 def test_what_is_no_job(here: Platform) -> None:
     unknown = uuid4()
     done = here.command("prefecture", "watch", str(unknown))

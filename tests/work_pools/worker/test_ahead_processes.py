@@ -67,6 +67,7 @@ def test_a_job_is_served_by_the_one_that_waits_and_another_takes_its_place(
     cancel(platform, job)
 
 
+@pytest.mark.thorough
 def test_as_many_run_at_once_as_there_are_slots(platform: Platform) -> None:
     with contextlib.ExitStack() as standing:
         jobs: list[UUID] = []
@@ -96,6 +97,7 @@ def own_environment(process: psutil.Process) -> dict[str, str]:
     return {name: value for name, value in found.items() if not name.startswith("PREFECT__")}
 
 
+@pytest.mark.thorough
 def test_a_job_starts_cold_where_the_one_that_waited_has_died_and_is_as_any_other(
     platform: Platform,
 ) -> None:
