@@ -5,17 +5,17 @@ from typing import Any
 
 import pytest
 
-from tests.support.platform import Platform, platform_up, wait_until
+from tests.chaos.harness.drill import Drill
+from tests.chaos.harness.platforms import trial_platform
+from tests.support.platform import Platform, wait_until
 
-LONG = {"generate": {"files": 10_000, "numbers": 1_000_000}}  # minutes, unless it is cancelled
 SHORT = {"upper_bound": 10}
-LIGHT = {"PREFECTURE_CPUS": "1"}  # three long jobs leave something to those who command them
 
 
 @pytest.fixture(scope="module")
 def elastic(tmp_path_factory: pytest.TempPathFactory) -> Generator[Platform]:
     home = tmp_path_factory.mktemp("elastic")
-    with platform_up(home, "process", slots=1, most=3, settings=LIGHT) as platform:
+    with trial_platform(home, "process", slots=1, most=3) as platform:
         yield platform
 
 
@@ -32,7 +32,7 @@ def running(platform: Platform) -> int:
 
 @pytest.mark.thorough
 def test_up_and_down_while_jobs_run(elastic: Platform) -> None:
-    jobs = [elastic.hand_in("average-files/normal", LONG, "long") for _ in range(3)]
+    jobs = Drill(elastic, "scale").submit(3, gate="middle")  # they wait until they are cancelled
     wait_until(lambda: running(elastic) == 1, what="one runs")
     scale(elastic, 3)
     wait_until(lambda: running(elastic) == 3, what="three run")

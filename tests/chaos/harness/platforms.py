@@ -16,10 +16,15 @@ _SHORT = {"PREFECTURE_REQUEUE_BACKOFF": "1", "PREFECTURE_CANCEL_GRACE": "4"}
 
 @contextmanager
 def trial_platform(
-    home: Path, pool: str, settings: Mapping[str, str] | None = None, slots: int = 2
+    home: Path,
+    pool: str,
+    settings: Mapping[str, str] | None = None,
+    slots: int = 2,
+    most: int | None = None,
 ) -> Generator[Platform]:
     """A Prefecture with the compute task `trial` on it."""
-    with platform_up(home, pool, slots, settings=_SHORT | dict(settings or {})) as platform:
+    own = _SHORT | dict(settings or {})
+    with platform_up(home, pool, slots, settings=own, most=most) as platform:
         deploy_trial(platform)
         yield platform
         if platform.process.poll() is None:
