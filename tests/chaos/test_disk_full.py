@@ -15,7 +15,8 @@ from tests.chaos.harness.platforms import trial_platform
 from tests.chaos.harness.verdict import Check
 from tests.support.needs import need_mounts
 from tests.support.platform import Platform, wait_until
-from tests.support.session.tiers import first_of
+
+pytestmark = pytest.mark.thorough
 
 MEGABYTE = 2**20
 SIZE, WANTED = 64, 16  # megabytes: of the disk, and free for the intake to be open
@@ -72,7 +73,6 @@ def space(results: Path) -> int:
     return shutil.disk_usage(results).free
 
 
-@pytest.mark.thorough
 @pytest.mark.parametrize("fault", ["full", long("read-only")])
 def test_jobs_wait_meanwhile(small: Platform, check: Check, few: int, fault: str) -> None:
     drill = Drill(small, f"disk {fault}, queued")
@@ -84,7 +84,7 @@ def test_jobs_wait_meanwhile(small: Platform, check: Check, few: int, fault: str
     assert check(drill).requeued == 0
 
 
-@pytest.mark.parametrize("fault", first_of("full", [*FAULTS]))
+@pytest.mark.parametrize("fault", FAULTS)
 def test_jobs_that_run_fail_in_one_line(small: Platform, check: Check, fault: str) -> None:
     drill = Drill(small, f"disk {fault}, running")
     jobs = drill.submit(2, gate="middle", megabytes=2)
@@ -101,7 +101,6 @@ def test_jobs_that_run_fail_in_one_line(small: Platform, check: Check, fault: st
         assert "\n" not in run["state"]["message"]
 
 
-@pytest.mark.thorough
 def test_a_result_that_does_not_fit(small: Platform, check: Check) -> None:
     drill = Drill(small, "result over the disk")
     drill.submit(2, megabytes=SIZE + 1)

@@ -26,6 +26,7 @@ def test_nothing_happens(trials: Platform, check: Check, few: int) -> None:
     assert check(drill).requeued == 0
 
 
+@pytest.mark.thorough
 def test_it_sees_a_lost_job_and_its_return(process_trials: Platform, check: Check) -> None:
     drill = Drill(process_trials, "SIGKILL, supervisor frozen")
     (job,) = drill.submit(1, gate="middle")

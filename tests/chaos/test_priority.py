@@ -3,12 +3,15 @@
 from datetime import datetime
 from typing import Any
 
+import pytest
+
 from tests.chaos.harness.choice import long, on
 from tests.chaos.harness.drill import Drill, rest
 from tests.chaos.harness.verdict import Check
 from tests.support.platform import Platform, wait_until
 
 
+@pytest.mark.thorough
 @on("docker", long("process"))
 def test_a_crashed_job_overtakes_normal_and_low(trials: Platform, check: Check, few: int) -> None:
     crashed, others = Drill(trials, "crash of a low job"), Drill(trials, "jobs it overtakes")

@@ -7,6 +7,7 @@ from uuid import UUID
 import pytest
 
 from tests.support.platform import Platform
+from tests.support.session.tiers import thorough
 
 # Hours of work, were it done: an attempt that ends in time has not done it.
 HUGE = {"upper_bound": 10**10}
@@ -65,7 +66,7 @@ def test_a_job_without_a_result_is_done_again(process_platform: Platform) -> Non
     assert platform.results.joinpath("there", str(job), "primes.parquet").is_file()
 
 
-@pytest.mark.parametrize("damage", ["", "{", '{"version": 1}'])
+@pytest.mark.parametrize("damage", ["{", thorough(""), thorough('{"version": 1}')])
 def test_a_damaged_manifest_is_told_and_not_taken_for_a_result(
     process_platform: Platform, damage: str
 ) -> None:

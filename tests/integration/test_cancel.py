@@ -88,6 +88,7 @@ def test_while_it_waits(process_platform: Platform) -> None:
         assert cancelled(process_platform, job) == f"job {job} is cancelled already"
 
 
+@pytest.mark.thorough
 def test_while_it_waits_again_after_a_restart(process_platform: Platform) -> None:
     # Put back in its queue, it still names the process that it had: Prefect would wait for its end.
     with pause(process_platform):
@@ -137,6 +138,7 @@ def test_what_has_ended_is_left_alone(process_platform: Platform) -> None:
     assert line == f"job {job} is Failed already: there is nothing to cancel"
 
 
+@pytest.mark.thorough
 def test_what_is_no_job(process_platform: Platform) -> None:
     assert refused(process_platform, "holiday").startswith("'holiday' is not a job id: ")
     unknown = uuid4()

@@ -53,6 +53,7 @@ def test_a_wrong_time_limit_is_refused_at_submission(platform: Platform, limit: 
     assert "max_duration" in response.json()["detail"]
 
 
+@pytest.mark.thorough
 def test_the_command_line_hands_limits_on(docker_platform: Platform) -> None:
     submit = ["prefecture", "submit", "find-primes", '{"upper_bound": 10}', "limits"]
     with pause(docker_platform):

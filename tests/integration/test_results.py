@@ -3,6 +3,8 @@
 from pathlib import Path
 from uuid import uuid4
 
+import pytest
+
 from tests.support.platform import Platform, free_port
 
 
@@ -64,6 +66,7 @@ def test_a_result_is_found_by_the_disk_alone(process_platform: Platform) -> None
     assert "primes.parquet" in shown.stdout
 
 
+@pytest.mark.thorough
 def test_asking_for_what_is_not_there(process_platform: Platform) -> None:
     unknown = process_platform.command("prefecture", "results", str(uuid4()))
     assert (unknown.returncode, unknown.stderr.count("\n")) == (1, 1)

@@ -85,6 +85,7 @@ def test_stopped_while_it_starts(home: Path) -> None:
         assert processes_of(home) == []
 
 
+@pytest.mark.thorough
 def test_two_with_one_home_or_one_port(process_platform: Platform, tmp_path: Path) -> None:
     second = process_platform.command("prefecture", "up", "--pool", "process")
     assert (second.returncode, second.stderr.count("\n")) == (1, 1)

@@ -12,6 +12,8 @@ import pytest
 from tasks.contracts import AgentReport
 from tests.support.platform import Platform, pause, platform_up, wait_until
 
+pytestmark = pytest.mark.thorough
+
 SMALL = {"upper_bound": 100}
 
 
@@ -140,7 +142,6 @@ def test_an_unwell_host_holds_the_intake_until_it_is_well(host: Platform) -> Non
     assert told(host, "prefecture.agent.healthy")
 
 
-@pytest.mark.thorough
 def test_a_pool_that_a_person_paused_stays_so(host: Platform) -> None:
     with pause(host):
         with unwell(host):
@@ -149,14 +150,12 @@ def test_a_pool_that_a_person_paused_stays_so(host: Platform) -> None:
         assert is_paused(host)
 
 
-@pytest.mark.thorough
 def test_the_intake_that_a_lost_host_held_is_resumed(host: Platform) -> None:
     speak(host, "gone-while-unwell", holds_intake=True)
     host.rest("PATCH", f"/work_pools/{host.pool}", {"is_paused": True})
     wait_until(lambda: not is_paused(host), what="the intake is resumed")
 
 
-@pytest.mark.thorough
 def test_a_stopped_agent_leaves_no_trace_and_no_pause(home: Path) -> None:
     with platform_up(home, "process") as platform:
         wait_until(lambda: agents(platform), what="its agent reports")

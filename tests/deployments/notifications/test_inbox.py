@@ -122,6 +122,7 @@ def test_a_line_says_what_matters_and_steers_no_terminal() -> None:
     )
 
 
+@pytest.mark.thorough
 def test_the_commands(server: Platform, tmp_path: Path) -> None:
     platform = server
     with (tmp_path / "out").open("wb") as out:

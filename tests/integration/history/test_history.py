@@ -22,6 +22,8 @@ from tasks.results.local_root import LocalRoot
 from tasks.settings import Settings
 from tests.support.platform import Platform, pause, platform_up, wait_until
 
+pytestmark = pytest.mark.thorough
+
 AGGREGATE, REPORT = "aggregate-history/every-minute", "report-usage/hourly"
 
 

@@ -21,6 +21,7 @@ def refused(done: subprocess.CompletedProcess[str]) -> str:
     return done.stderr.removeprefix("prefecture: ").strip()
 
 
+@pytest.mark.thorough
 def test_the_same_once_more(here: Platform) -> None:
     handle = submit(
         "find-primes",

@@ -113,6 +113,7 @@ def test_the_same_key_with_other_payloads(here: Platform, name: str) -> None:
     assert hand_in(name, "none", []) == []
 
 
+@pytest.mark.thorough
 def test_on_the_command_line(here: Platform, name: str, tmp_path: Path) -> None:
     file = tmp_path / "payloads.jsonl"
     file.write_text('{"upper_bound": 10}\n\n{"upper_bound": 20}\n')
@@ -124,6 +125,7 @@ def test_on_the_command_line(here: Platform, name: str, tmp_path: Path) -> None:
     assert again.stdout == first.stdout
 
 
+@pytest.mark.thorough
 def test_interrupted_it_says_how_to_go_on(tmp_path: Path) -> None:
     file = tmp_path / "payloads.jsonl"
     file.write_text('{"upper_bound": 10}\n')

@@ -66,6 +66,7 @@ def test_alone_on_the_host(docker_platform: Platform) -> None:
     assert set(seen["reached"].values()) == {"Connection refused"}, "the API is not this loopback's"
 
 
+@pytest.mark.thorough
 def test_with_a_network_nothing_inside_is_reached(docker_platform: Platform) -> None:
     seen = found(docker_platform, probe(docker_platform, "127.0.0.1", network="bridge"))
     assert {int(mask, 16) for mask in seen["capabilities"]} == {0}

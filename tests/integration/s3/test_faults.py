@@ -18,6 +18,8 @@ from tests.support.images import make_album
 from tests.support.platform import FINAL, Platform, platform_up, wait_until
 from tests.support.storage import moto_server
 
+pytestmark = pytest.mark.thorough
+
 KEYS = {"access": "a-key-for-tests", "secret": "a-secret-for-tests"}
 LIST = "GET /photos?"
 
@@ -106,7 +108,6 @@ def faulty(running: Faulty) -> Faulty:
     return running
 
 
-@pytest.mark.thorough
 def test_a_job_outlasts_storage_that_fails_for_a_while(faulty: Faulty) -> None:
     storage = faulty.storage
     # Of three faults two meet the client's own two tries, and the third the step's second try.
@@ -137,7 +138,6 @@ def test_a_job_outlasts_storage_that_fails_for_a_while(faulty: Faulty) -> None:
     assert len(list((faulty.platform.results / ".prefect").iterdir())) == 1
 
 
-@pytest.mark.thorough
 @pytest.mark.parametrize(
     ("fault", "source", "message"),
     [
@@ -161,7 +161,6 @@ def test_what_stays_wrong_is_told_at_once(
     assert "Traceback" not in faulty.log(job)
 
 
-@pytest.mark.thorough
 def test_local_files_cost_no_task_run(faulty: Faulty) -> None:
     local, run = faulty.ended("trip", "local")
     assert run["state_type"] == "COMPLETED", run["state"]["message"]

@@ -23,6 +23,8 @@ from tests.support.images import make_album
 from tests.support.platform import Platform, platform_up, wait_until
 from tests.support.storage import KEYS, client_of, rclone_server
 
+pytestmark = pytest.mark.thorough
+
 if TYPE_CHECKING:
     from mypy_boto3_s3.client import S3Client
 
@@ -91,7 +93,6 @@ def published(tmp_path_factory: pytest.TempPathFactory) -> Generator[Published]:
         client.close()
 
 
-@pytest.mark.thorough
 def test_the_intake_is_held_until_results_can_be_stored(published: Published) -> None:
     platform = published.platform
     wait_until(lambda: not intake_is_paused(platform), what="the intake is resumed")
@@ -144,7 +145,6 @@ def test_a_job_publishes_in_s3(published: Published, tmp_path: Path) -> None:
     client.close()
 
 
-@pytest.mark.thorough
 def test_several_workers_hand_their_sums_over_in_s3(published: Published) -> None:
     platform = published.platform
     payload = {"generate": {"files": 4, "numbers": 50_000}, "workers": 2, "partition": 1}
@@ -158,7 +158,6 @@ def test_several_workers_hand_their_sums_over_in_s3(published: Published) -> Non
     )
 
 
-@pytest.mark.thorough
 def test_a_job_killed_in_the_middle_is_tried_again_and_leaves_nothing(
     published: Published,
 ) -> None:
@@ -183,7 +182,6 @@ def test_a_job_killed_in_the_middle_is_tried_again_and_leaves_nothing(
     )
 
 
-@pytest.mark.thorough
 def test_a_job_outlasts_storage_that_fails_while_it_publishes(published: Published) -> None:
     published.faults.reset()
     parameters = {"payload": {"upper_bound": 1000}, "results_directory": "patient"}
@@ -200,7 +198,6 @@ def test_a_job_outlasts_storage_that_fails_while_it_publishes(published: Publish
     )
 
 
-@pytest.mark.thorough
 def test_a_key_that_is_denied_fails_the_job_in_one_line(published: Published) -> None:
     published.faults.reset()
     published.faults.fail(f"PUT /{BUCKET}/{PREFIX}/denied", "refused", times=20)
@@ -213,7 +210,6 @@ def test_a_key_that_is_denied_fails_the_job_in_one_line(published: Published) ->
     published.faults.reset()
 
 
-@pytest.mark.thorough
 def test_a_job_cancelled_in_the_middle_of_its_upload_leaves_nothing(published: Published) -> None:
     platform = published.platform
     published.faults.reset()
@@ -244,7 +240,6 @@ def as_it_was(published: Published) -> Generator[None]:
     assert again.returncode == 0, again.stderr
 
 
-@pytest.mark.thorough
 @pytest.mark.usefixtures("as_it_was")
 def test_a_bucket_that_is_missing_is_told_by_apply(published: Published) -> None:
     refused = applied(published, PREFECTURE_RESULTS_ROOT="s3://nowhere")
@@ -262,7 +257,6 @@ def save_aws_block(platform: Platform, name: str, endpoint: str) -> None:
         ).save(name, overwrite=True)
 
 
-@pytest.mark.thorough
 @pytest.mark.usefixtures("as_it_was")
 def test_an_endpoint_that_is_down_is_told_by_apply(published: Published) -> None:
     with socket.socket() as taken:
@@ -276,7 +270,6 @@ def test_an_endpoint_that_is_down_is_told_by_apply(published: Published) -> None
     assert endpoint in line
 
 
-@pytest.mark.thorough
 @pytest.mark.usefixtures("as_it_was")
 def test_results_by_aws_credentials(published: Published) -> None:
     published.faults.reset()

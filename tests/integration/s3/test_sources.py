@@ -19,6 +19,8 @@ from tests.support.images import make_album
 from tests.support.platform import Platform, platform_up
 from tests.support.storage import moto_server
 
+pytestmark = pytest.mark.thorough
+
 KEYS = {"access": "a-key-for-tests", "secret": "a-secret-for-tests"}
 
 
@@ -82,7 +84,6 @@ def test_objects_a_prefix_and_a_glob(
     assert not list((platform.results / ".staging").glob("*"))
 
 
-@pytest.mark.thorough
 @pytest.mark.parametrize(
     ("source", "message"),
     [
@@ -101,7 +102,6 @@ def test_what_is_not_there(storage: Storage, album: None, source: str, message: 
     assert KEYS["secret"] not in run["state"]["message"]
 
 
-@pytest.mark.thorough
 def test_an_image_is_built_from_objects_and_from_a_tarball(storage: Storage, album: None) -> None:
     dockerfile = (
         f'FROM {IMAGE}\nRUN echo slow > /slow\nCOPY run.sh data/*.txt /\nENTRYPOINT ["/run.sh"]\n'
@@ -133,7 +133,6 @@ def test_an_image_is_built_from_objects_and_from_a_tarball(storage: Storage, alb
     assert "Using cache" in logs[1]
 
 
-@pytest.mark.thorough
 def test_a_build_that_is_not_there_or_holds_no_dockerfile(storage: Storage, album: None) -> None:
     told = {"s3://photos/nothing/": "names no object", "s3://photos/trip/": "hold no Dockerfile"}
     jobs = {s: hand_in(storage.platform, {"build": {"context": s}}) for s in told}

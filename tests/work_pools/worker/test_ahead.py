@@ -11,6 +11,8 @@ from tests.support.platform import Platform, platform_up, wait_until
 from tests.support.processes import worker
 from work_pools.ahead import LABEL, name_of, run_of, waits
 
+pytestmark = pytest.mark.thorough
+
 # What differs: whose it is, and what of the run's own is not known yet.
 _OWN_LABELS = ("io.prefect.flow", "io.prefect.deployment", "prefecture.ahead")
 
