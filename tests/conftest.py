@@ -73,19 +73,17 @@ def _furnished(factory: pytest.TempPathFactory, pool: str) -> Generator[Platform
 
 
 @pytest.fixture(scope="session")
-def docker_platform(
-    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
-) -> Platform:
+def docker_platform(tmp_path_factory: pytest.TempPathFactory) -> Generator[Platform]:
     """A running Prefecture whose jobs are containers."""
-    return groups.start(request.config, _furnished(tmp_path_factory, "docker"))
+    with _furnished(tmp_path_factory, "docker") as platform:
+        yield platform
 
 
 @pytest.fixture(scope="session")
-def process_platform(
-    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
-) -> Platform:
+def process_platform(tmp_path_factory: pytest.TempPathFactory) -> Generator[Platform]:
     """A running Prefecture whose jobs are plain processes."""
-    return groups.start(request.config, _furnished(tmp_path_factory, "process"))
+    with _furnished(tmp_path_factory, "process") as platform:
+        yield platform
 
 
 @pytest.fixture(scope="session", params=["docker", "process"])

@@ -20,17 +20,20 @@ NOTES = pathlib.Path(os.environ["NOTES"])
 
 @contextlib.contextmanager
 def thing(name):
-    (NOTES / f"{name}.there").touch()
+    there = NOTES / f"{name}.{os.getpid()}.there"
+    there.touch()
     yield name
-    (NOTES / f"{name}.there").unlink()
+    there.unlink()
 
 @pytest.fixture(scope="session")
-def docker_platform(request):
-    return groups.start(request.config, thing("docker"))
+def docker_platform():
+    with thing("docker"):
+        yield
 
 @pytest.fixture(scope="session")
-def process_platform(request):
-    return groups.start(request.config, thing("process"))
+def process_platform():
+    with thing("process"):
+        yield
 
 @pytest.hookimpl(wrapper=True, tryfirst=True)
 def pytest_collection_modifyitems(items):
@@ -44,7 +47,8 @@ NOTES = pathlib.Path(os.environ["NOTES"])
 
 def note(name):
     with (NOTES / name).open("a") as file:
-        file.write(f"{os.getpid()} {sorted(path.stem for path in NOTES.glob('*.there'))}\\n")
+        there = sorted(path.name.split(".")[0] for path in NOTES.glob("*.there"))
+        file.write(f"{os.getpid()} {there}\\n")
 
 @pytest.mark.parametrize("n", range(8))
 def test_docker(docker_platform, n):
@@ -64,6 +68,10 @@ def run(folder: Path, *words: str) -> dict[str, list[str]]:
     """What each test has noted, by its group."""
     (folder / "conftest.py").write_text(CONFTEST)
     (folder / "test_some.py").write_text(TESTS)
+    # Of a second group that wants the same platform.
+    second = folder / "tests" / "browser"
+    second.mkdir(parents=True)
+    (second / "test_more.py").write_text(TESTS.replace('note("docker")', 'note("second")'))
     (folder / "pytest.ini").write_text("[pytest]\n")
     tree = str(Path(__file__).parents[1])
     notes = folder / "notes"
@@ -86,17 +94,23 @@ def test_a_group_runs_in_one_process(tmp_path: Path) -> None:
     notes = run(tmp_path, "-n", "3")
     assert {name: len(lines) for name, lines in notes.items()} == {
         "docker": 8,
-        "process": 8,
-        "alone": 8,
+        "second": 8,
+        "process": 16,
+        "alone": 16,
     }
-    for name, lines in notes.items():
-        assert len({line.split()[0] for line in lines}) == 1, name
+    for name in ("docker", "second"):
+        assert len({line.split()[0] for line in notes[name]}) == 1, name
 
 
 def test_what_a_group_has_started_ends_with_its_last_test(tmp_path: Path) -> None:
     notes = run(tmp_path)
     there = {name: {line.partition(" ")[2] for line in lines} for name, lines in notes.items()}
-    assert there == {"docker": {"['docker']"}, "process": {"['process']"}, "alone": {"[]"}}
+    assert there == {
+        "docker": {"['docker']"},
+        "second": {"['docker']"},
+        "process": {"['process']"},
+        "alone": {"[]"},
+    }
 
 
 def test_what_was_started_ends_when_the_tests_are_killed(tmp_path: Path) -> None:

@@ -1,5 +1,6 @@
 """Platforms to hurt, one a session for each pool, and the table of what became of their jobs."""
 
+from collections.abc import Generator
 from dataclasses import asdict
 from typing import Any
 
@@ -13,7 +14,6 @@ from tests.chaos.harness.table import Row, lines
 from tests.chaos.harness.verdict import Check, Verdict
 from tests.support.engines.engine import Engine, own_engine
 from tests.support.platform import PATIENCE, Platform, job_image
-from tests.support.session import groups
 
 _ROWS = pytest.StashKey[list[Row]]()
 
@@ -59,31 +59,29 @@ def pytest_terminal_summary(
 
 
 @pytest.fixture(scope="session")
-def docker_trials(
-    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
-) -> Platform:
+def docker_trials(tmp_path_factory: pytest.TempPathFactory) -> Generator[Platform]:
     """Jobs are containers."""
-    home = tmp_path_factory.mktemp("chaos-docker")
-    return groups.start(request.config, trial_platform(home, "docker"))
+    with trial_platform(tmp_path_factory.mktemp("chaos-docker"), "docker") as platform:
+        yield platform
 
 
 @pytest.fixture(scope="session")
-def process_trials(
-    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
-) -> Platform:
+def process_trials(tmp_path_factory: pytest.TempPathFactory) -> Generator[Platform]:
     """Jobs are plain processes."""
     settings = {"PREFECTURE_ALLOW_PRIVATE_WEBHOOKS": "true"}
     home = tmp_path_factory.mktemp("chaos-process")
-    return groups.start(request.config, trial_platform(home, "process", settings))
+    with trial_platform(home, "process", settings) as platform:
+        yield platform
 
 
 @pytest.fixture(scope="session")
-def second_engine(request: pytest.FixtureRequest) -> Engine:
+def second_engine() -> Generator[Engine]:
     """An engine that may be stopped, with the image of jobs.
 
     As on another host, it is for its own containers where the machine's is for everyone else.
     """
-    return groups.start(request.config, own_engine(job_image(), seen_at=engine_socket()))
+    with own_engine(job_image(), seen_at=engine_socket()) as engine:
+        yield engine
 
 
 @pytest.fixture(params=["docker", "process"])

@@ -4,14 +4,10 @@ With pytest-xdist the tests of a group go to one process (`--dist loadgroup`), a
 has started ends with its last test: an idle Prefecture costs a tenth of a core.
 """
 
-from collections.abc import Callable, Generator
-from contextlib import AbstractContextManager, ExitStack
-from typing import TypeVar
+from collections.abc import Callable
 
 import pytest
 
-T = TypeVar("T")
-_STARTED = pytest.StashKey[ExitStack]()
 _GROUP = pytest.StashKey[str]()
 # Those that take longest come first, so that none is left to be waited for at the end.
 _PLATFORMS = (
@@ -53,23 +49,19 @@ def put_in_order(items: list[pytest.Item]) -> None:
     items.sort(key=lambda item: places[item.stash[_GROUP]])
 
 
-def start(config: pytest.Config, thing: AbstractContextManager[T]) -> T:
-    """Enter a context that is left after the last test of the group that runs now."""
-    return config.stash.setdefault(_STARTED, ExitStack()).enter_context(thing)
-
-
 def is_run(request: pytest.FixtureRequest, test: Callable[..., object]) -> bool:
     """Whether a test is among those that are run this time."""
     name = test.__name__
     return any(getattr(item, "originalname", None) == name for item in request.session.items)
 
 
-@pytest.hookimpl(wrapper=True)
-def pytest_runtest_teardown(item: pytest.Item, nextitem: pytest.Item | None) -> Generator[None]:
-    """End what a group has started, once its last test has run."""
-    yield
-    if nextitem is None or nextitem.stash[_GROUP] != item.stash[_GROUP]:
-        item.config.stash.setdefault(_STARTED, ExitStack()).close()
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_protocol(item: pytest.Item, nextitem: pytest.Item | None) -> bool | None:
+    """Run a group's last test as the last of all: every fixture ends with it, and begins anew."""
+    if nextitem is None or nextitem.stash[_GROUP] == item.stash[_GROUP]:
+        return None
+    item.config.hook.pytest_runtest_protocol(item=item, nextitem=None)
+    return True
 
 
 def _platform_of(item: pytest.Item) -> str | None:
