@@ -16,9 +16,9 @@ from tasks.history.keeping import keep_history
 from tasks.history.tables import Attempt, Job, Throughput, columns
 from tasks.settings import Settings
 from tests.chaos.harness.choice import long
-from tests.chaos.harness.drill import Drill, rest
+from tests.chaos.harness.drill import LIVE, Drill, rest
 from tests.chaos.harness.verdict import Check
-from tests.support.platform import Platform
+from tests.support.platform import Platform, wait_until
 
 _TOLD = {
     "prefecture.job.received": "received",
@@ -45,6 +45,12 @@ def after_a_pass(platform: Platform, settings: Settings) -> Counter[str]:
     with open_history(settings) as history, history.reading() as connection:
         (row,) = connection.execute(select(*sums).where(made.c.period == "month")).mappings()
     return Counter({name: int(value) for name, value in row.items()})
+
+
+def unfinished(platform: Platform) -> int:
+    """How many runs of any job have not ended."""
+    types = {"any_": ["SCHEDULED", *LIVE]}
+    return rest(platform, "POST", "/flow_runs/count", {"flow_runs": {"state": {"type": types}}})
 
 
 def events_of(drill: Drill) -> Counter[str]:
@@ -79,6 +85,7 @@ def test_totals_equal_the_events(
     settings = Settings(
         home=process_trials.home, results_root=process_trials.results, history_url=url
     )
+    wait_until(lambda: not unfinished(process_trials), what="the jobs of other tests have ended")
     before = after_a_pass(process_trials, settings)
     drill = Drill(process_trials, "history")
     drill.submit(jobs - jobs // 10)
