@@ -14,7 +14,7 @@ BIN = .venv/bin
 
 help:
 	@echo "make demo [POOL=docker|process] [INPUTS=folder]   run real jobs of every compute task"
-	@echo "make test                                         the tests for every change: ten minutes"
+	@echo "make test                                         the tests for every change: about ten minutes"
 	@echo "make test-rest                                    the tests that it leaves out"
 	@echo "make test-all                                     both, as CI does"
 	@echo "make chaos [JOBS=10]                              every fault, the long loops too, and a table"

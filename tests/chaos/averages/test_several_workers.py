@@ -16,7 +16,8 @@ from tests.support.platform import FINAL, Platform, wait_until
 from tests.support.processes import frozen, processes
 
 # Files that take about a second each, from numbers to text and back: time for a helper to start.
-FILES = {"files": 20, "numbers": 2_000_000, "seed": 3, "format": "csv"}
+FILES: dict[str, Any] = {"files": 20, "numbers": 2_000_000, "seed": 3, "format": "csv"}
+TRIES = 5  # to stop one in the middle of its part
 SHARED: dict[str, Any] = {"generate": FILES, "workers": 2, "partition": 1}
 
 
@@ -93,13 +94,21 @@ def job(trials: Platform) -> UUID:
 
 @pytest.mark.thorough
 @on("docker", long("process"))
-def test_one_hangs(trials: Platform, job: UUID) -> None:
+def test_one_hangs(trials: Platform) -> None:
     """Its part is done a second time, counts once, and the job does not wait for it."""
-    with standing_still(trials, a_helper(trials)):
-        result = trials.completed(job, "shared")
-        assert trials.manifest(job, "shared")["summary"]["copied"] == 1
-    nobody_is_left(trials)
-    assert means(result) == alone(trials)
+    copied = 0
+    # One that has just done its part when it is stopped holds nobody up: then another job's.
+    for _ in range(TRIES):
+        job = trials.hand_in("average-files/high", SHARED, "shared")
+        with standing_still(trials, a_helper(trials)):
+            result = trials.completed(job, "shared")
+            copied = trials.manifest(job, "shared")["summary"]["copied"]
+        nobody_is_left(trials)
+        assert means(result) == alone(trials)
+        if copied:
+            break
+    # On a busy machine one that is slow is taken for one that hangs; no more than a tenth of all.
+    assert 1 <= copied <= FILES["files"] / 10
 
 
 @pytest.mark.thorough

@@ -65,7 +65,7 @@ def test_a_broker_that_is_lost_holds_lines_back_and_then_is_told(on_time: OnTime
 
 def test_a_broker_that_comes_back_gets_what_waits() -> None:
     with mock_broker() as broker:
-        topic = KafkaTopic(broker.address, "clicks", buffer=64)
+        topic = KafkaTopic(broker.address, "clicks", patience=600.0, buffer=64)
         lines = [f'{{"n": {n}, "text": "{"x" * 500}"}}'.encode() for n in range(1000)]
 
         def send() -> None:
