@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 from uuid import UUID
 
+import psutil
 import pytest
 from docker.errors import APIError
 
@@ -39,6 +40,14 @@ def kill(platform: Platform, run: str) -> None:
         kill_container(platform, run)
     else:
         _process(platform, run).kill()
+
+
+def killed_a_helper(platform: Platform) -> bool:
+    """Kill one that is at work. Returns False where it has just ended by itself."""
+    with suppress(APIError, ValueError, psutil.NoSuchProcess):  # its container, or its process
+        kill(platform, a_helper(platform))
+        return True
+    return False
 
 
 @contextmanager
@@ -115,7 +124,7 @@ def test_one_hangs(trials: Platform) -> None:
 @on("docker", long("process"))
 def test_one_is_killed(trials: Platform, job: UUID) -> None:
     """Another does its part; the job notices nothing."""
-    kill(trials, a_helper(trials))
+    wait_until(lambda: killed_a_helper(trials), what="one that is at work is killed")
     result = trials.completed(job, "shared")
     assert trials.manifest(job, "shared")["attempt"] == 1
     nobody_is_left(trials)
