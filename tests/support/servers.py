@@ -12,7 +12,7 @@ from tests.support.platform import BIN, PATIENCE, ends_with_us, free_port, is_re
 def running(
     name: str, command: Sequence[str], log: Path, answers: Callable[[], bool]
 ) -> Generator[None]:
-    """A server that answers, ended with the block, whoever is still connected to it."""
+    """A server that answers. It ends with the block, even while clients are connected."""
     with log.open("wb") as output:
         server = subprocess.Popen(ends_with_us(*command), stdout=output, stderr=output, cwd="/")
     try:

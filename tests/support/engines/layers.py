@@ -58,6 +58,9 @@ def _chain(layers: Sequence[str]) -> Iterator[str]:
 
 
 def _link_layers(root: Path, data: Path, layers: Sequence[str]) -> bool:
+    (there, inside), (_, here) = _mount_of(data.parent), _mount_of(root)
+    if inside != "/":
+        return False
     short = data / _DRIVER / "l"
     short.mkdir(parents=True)
     linked = [
@@ -67,9 +70,6 @@ def _link_layers(root: Path, data: Path, layers: Sequence[str]) -> bool:
     # both are looked at where their file system is mounted once more.
     once_more = data / "filesystem"
     once_more.mkdir()
-    (there, inside), (_, here) = _mount_of(data), _mount_of(root)
-    if inside != "/":
-        return False
     seen = once_more / data.resolve().relative_to(there)
     words = [
         str(there),

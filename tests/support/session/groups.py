@@ -1,7 +1,7 @@
 """Which tests one process runs, one after the other: those that share what is slow to start.
 
 With pytest-xdist the tests of a group go to one process (`--dist loadgroup`), and what the group
-has started ends with its last test: an idle Prefecture costs a tenth of a core.
+has started ends with its last test: an idle Prefecture costs a fifteenth of a core.
 """
 
 from collections.abc import Callable
@@ -27,7 +27,6 @@ _BY_PARAMETER = ("platform", "trials")
 def put_in_groups(items: list[pytest.Item]) -> None:
     """Give every test its group: the platform that it runs on, or its file."""
     for item in items:
-        # Not by its nodeid: pytest keeps that once it is read, and xdist adds the group to it.
         path = str(item.path.relative_to(item.config.rootpath))
         group = _platform_of(item) or path
         if group in ("process_platform", "docker_platform") and path.startswith(_OF_THE_SECOND):
