@@ -18,7 +18,7 @@ from tests.integration.run_container.jobs import (
     shell,
     siblings,
 )
-from tests.support.platform import Platform
+from tests.support.platform import Platform, wait_until
 
 
 def test_the_whole_demo(docker_platform: Platform) -> None:
@@ -42,8 +42,11 @@ def test_the_whole_demo(docker_platform: Platform) -> None:
     assert summary["cpu_seconds"] > 0
     assert siblings(docker_platform, job) == []
     assert built_images(docker_platform, job) == []
-    told = logged(docker_platform, job)
-    assert {"started", "done"} <= {*told}
+    # A log is sent in batches, the last of them after the state Completed.
+    wait_until(
+        lambda: {"started", "done"} <= {*logged(docker_platform, job)},
+        what="the run's log shows what the container has written",
+    )
     (listed,) = docker_platform.artifacts(job, "markdown")
     assert "output/output.txt" in listed["data"]
 
