@@ -32,7 +32,7 @@ from prefect.exceptions import ParameterBindError, ScriptError, SignatureMismatc
 from prefect.states import Failed
 
 from tasks.contracts import ENGINE_SOCKET, ENGINE_TASKS
-from tasks.settings import adopt, flow_run_id
+from tasks.settings import adopt, flow_run_id, imports_start_no_thread
 
 _ENGINE = ("prefect.flow_engine", "prefect.deployments.steps.core")
 # Of the heavy ones, those that most tasks need.
@@ -95,6 +95,14 @@ def _import(*libraries: str) -> None:
 def _fail(reason: str) -> None:
     with get_client(sync_client=True) as client:
         client.set_flow_run_state(flow_run_id(), Failed(message=reason))
+
+
+def import_before_fork() -> None:
+    """Import what jobs import, as far as it starts no thread; and keep it out of the garbage
+    collector's sight, whose marks would make copies of the pages that forks share."""
+    with imports_start_no_thread():
+        _import(*_ENGINE, *_TASKS)
+    gc.freeze()
 
 
 def wait_for_run() -> bool:

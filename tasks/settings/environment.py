@@ -2,7 +2,8 @@
 
 import ctypes
 import os
-from collections.abc import Mapping
+from collections.abc import Generator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 from uuid import UUID
@@ -89,6 +90,23 @@ def adopt(variables: Mapping[str, str]) -> None:
     if place and len(os.environ.get(RUN_VARIABLE, "")) == len(run):
         ctypes.memmove(place, run.encode(), len(run))
     os.environ.update(variables)
+
+
+@contextmanager
+def imports_start_no_thread() -> Generator[None]:
+    """While the block runs, numpy and pyarrow are imported without the threads of OpenBLAS and of
+    jemalloc: a process with threads cannot fork safely. They stay without them."""
+    wanted = {"OPENBLAS_NUM_THREADS": "1", "JE_ARROW_MALLOC_CONF": "background_thread:false"}
+    before = dict(os.environ)
+    os.environ.update(wanted)
+    try:
+        yield
+    finally:
+        for name in wanted:
+            if name in before:
+                os.environ[name] = before[name]
+            else:
+                del os.environ[name]
 
 
 def spare_the_client() -> None:

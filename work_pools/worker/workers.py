@@ -9,10 +9,10 @@ from prefect_docker.worker import (  # pyright: ignore[reportMissingTypeStubs]
     DockerWorkerResult,
 )
 
+from work_pools.worker.fork_servers import ForkServers
 from work_pools.worker.keeping import KeepsAhead
 from work_pools.worker.prompt import Prompt
 from work_pools.worker.waiting_containers import WaitingContainers
-from work_pools.worker.waiting_processes import WaitingProcesses
 
 with warnings.catch_warnings():
     # They take the place of those they extend, in this process: the pools stay of Prefect's types,
@@ -20,12 +20,12 @@ with warnings.catch_warnings():
     warnings.filterwarnings("ignore", "Type .* has key .* that matches", UserWarning)
 
     class PromptProcessWorker(Prompt, KeepsAhead, ProcessWorker):  # pyright: ignore[reportIncompatibleVariableOverride]
-        """Prefect's process worker, which keeps `ahead` processes started ahead."""
+        """Prefect's process worker, which keeps a fork server unless `ahead` is 0."""
 
         ended = ProcessWorkerResult
 
         def __init__(self, *args: Any, ahead: int = 0, **kwargs: Any) -> None:
-            waiting = WaitingProcesses(ahead) if ahead else None
+            waiting = ForkServers() if ahead else None
             super().__init__(*args, waiting=waiting, **kwargs)
 
     class PromptDockerWorker(Prompt, KeepsAhead, DockerWorker):

@@ -1,4 +1,4 @@
-"""Processes that are started ahead: who they serve, and that they are as any other."""
+"""The fork server of a worker: whom it forks for, and that a fork is as any other job."""
 
 import contextlib
 import os
@@ -13,8 +13,8 @@ from prefect.workers.process import ProcessJobConfiguration
 from tests.support.platform import Platform, platform_up, wait_until
 from tests.support.processes import frozen, processes_of, worker
 from work_pools.ahead import NOBODY
-from work_pools.engine import AHEAD
-from work_pools.worker.waiting_processes import WaitingProcesses
+from work_pools.engine import FORK_SERVER
+from work_pools.worker.fork_servers import ForkServers
 
 # More than asyncio has threads for what blocks: each job takes one of somebody's until it ends.
 _SLOTS = min(32, (os.cpu_count() or 1) + 4) + 2
@@ -29,14 +29,14 @@ def platform(tmp_path_factory: pytest.TempPathFactory) -> Generator[Platform]:
         yield platform
 
 
-def one_waits(platform: Platform) -> psutil.Process:
-    """The process that waits, at rest."""
+def fork_server(platform: Platform) -> psutil.Process:
+    """The fork server, at rest."""
 
     def look() -> psutil.Process | None:
         found = processes_of(platform, NOBODY)
         return found[0] if found and found[0].status() == psutil.STATUS_SLEEPING else None
 
-    return wait_until(look, what="a process waits")
+    return wait_until(look, what="a fork server waits")
 
 
 def hand_in(platform: Platform, directory: str) -> tuple[UUID, psutil.Process]:
@@ -51,20 +51,21 @@ def cancel(platform: Platform, *jobs: UUID) -> None:
         body = {"state": {"type": "CANCELLING"}}
         platform.rest("POST", f"/flow_runs/{job}/set_state", body)
     for job in jobs:
-        assert platform.ended(job)["state_type"] == "CANCELLED"
+        ended = platform.ended(job)
+        assert ended["state_type"] == "CANCELLED", ended["state"]["message"]
         wait_until(lambda job=job: not processes_of(platform, job), what="its process is gone")
 
 
-def test_a_job_is_served_by_the_one_that_waits_and_another_takes_its_place(
-    platform: Platform,
-) -> None:
-    there = one_waits(platform)
+def test_jobs_are_forked_by_one_server(platform: Platform) -> None:
+    there = fork_server(platform)
     job, process = hand_in(platform, "waited")
-    assert process.pid == there.pid
+    assert process.ppid() == there.pid
     wait_until(lambda: platform.run(job)["state_type"] == "RUNNING", what="it runs")
     assert platform.run(job)["infrastructure_pid"] == str(process.pid)
-    assert one_waits(platform).pid != there.pid
-    cancel(platform, job)
+    other, beside = hand_in(platform, "beside")
+    assert beside.ppid() == there.pid
+    cancel(platform, job, other)
+    assert fork_server(platform).pid == there.pid
 
 
 @pytest.mark.thorough
@@ -72,38 +73,44 @@ def test_as_many_run_at_once_as_there_are_slots(platform: Platform) -> None:
     with contextlib.ExitStack() as standing:
         jobs: list[UUID] = []
         for number in range(_SLOTS):
-            there = one_waits(platform)
+            there = fork_server(platform)
             job, process = hand_in(platform, f"slots-{number}")
-            assert process.pid == there.pid
+            assert process.ppid() == there.pid
             standing.enter_context(frozen(process))  # it leaves the host to the next
             jobs.append(job)
+    for job in jobs:
+        wait_until(lambda job=job: platform.run(job)["state_type"] == "RUNNING", what="it runs")
     cancel(platform, *jobs)
 
 
 def hand_in_cold(platform: Platform, directory: str) -> tuple[UUID, psutil.Process]:
-    """A job that finds the one that waited dead, and no other in its place yet."""
+    """A job that finds the server dead, and no other in its place yet."""
     for _ in range(5):
-        one_waits(platform).kill()
+        fork_server(platform).kill()
         job, process = hand_in(platform, directory)
-        if AHEAD not in process.cmdline():
+        if FORK_SERVER not in process.cmdline():
             return job, process
         cancel(platform, job)
     raise AssertionError("none starts cold")
 
 
 def own_environment(process: psutil.Process) -> dict[str, str]:
-    """Without what is of its run, or of how Prefect's worker speaks to it."""
+    """Without what is of its run."""
     found = process.environ()
-    return {name: value for name, value in found.items() if not name.startswith("PREFECT__")}
+    return {
+        name: value
+        for name, value in found.items()
+        if not name.startswith("PREFECT__") and name != "TMPDIR"
+    }
 
 
 @pytest.mark.thorough
-def test_a_job_starts_cold_where_the_one_that_waited_has_died_and_is_as_any_other(
+def test_a_job_starts_cold_where_the_server_has_died_and_is_as_any_other(
     platform: Platform,
 ) -> None:
-    one_waits(platform)
+    fork_server(platform)
     first, ahead = hand_in(platform, "ahead")
-    assert AHEAD in ahead.cmdline()
+    assert FORK_SERVER in ahead.cmdline()
     second, cold = hand_in_cold(platform, "died")
     for job in (first, second):
         wait_until(lambda job=job: platform.run(job)["state_type"] == "RUNNING", what="it runs")
@@ -121,25 +128,30 @@ def test_a_job_whose_process_cannot_be_started_is_left_to_prefect() -> None:
     # Which says what is wrong with it.
     command = "/nowhere/python -m work_pools.engine"
     configuration = ProcessJobConfiguration(command=command, env={})
-    assert WaitingProcesses(1).take(configuration, uuid4()) is None
+    assert ForkServers().take(configuration, uuid4()) is None
 
 
-def test_what_waits_ends_with_its_worker(platform: Platform) -> None:
-    there = one_waits(platform)
+def test_the_server_ends_with_its_worker(platform: Platform) -> None:
+    there = fork_server(platform)
     process = worker(platform)
     process.kill()
     wait_until(lambda: not there.is_running(), what="it ends")
-    assert one_waits(platform).pid != there.pid
+    assert fork_server(platform).pid != there.pid
 
 
-def test_what_has_imported_code_that_has_changed_since_serves_no_job(
-    platform: Platform, request: pytest.FixtureRequest
+def test_a_server_that_has_imported_code_that_has_changed_since_forks_no_more(
+    platform: Platform,
 ) -> None:
-    there = one_waits(platform)
+    there = fork_server(platform)
     path = Path(__file__).parents[3] / "work_pools" / "serving.py"
     stat = path.stat()
-    request.addfinalizer(lambda: os.utime(path, ns=(stat.st_atime_ns, stat.st_mtime_ns)))
-    os.utime(path)
-    job, process = hand_in(platform, "changed")
-    assert process.pid != there.pid
-    cancel(platform, job)
+    try:
+        os.utime(path)
+        job, process = hand_in(platform, "changed")
+        assert process.ppid() != there.pid
+        cancel(platform, job)
+        wait_until(lambda: not there.is_running(), what="it ends")
+        changed = fork_server(platform)
+    finally:
+        os.utime(path, ns=(stat.st_atime_ns, stat.st_mtime_ns))
+    wait_until(lambda: not changed.is_running(), what="its successor ends as well")

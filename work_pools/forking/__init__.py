@@ -1,0 +1,1 @@
+"""Fork servers: a process that has imported what jobs import forks one process for each run."""
