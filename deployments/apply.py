@@ -96,6 +96,8 @@ async def _deploy(
         entrypoint, work_pool = entry["entrypoint"], entry["work_pool"]
         flow = flows[entrypoint]
         variables = dict(work_pool.get("job_variables", {}))
+        if pool is not Pool.DOCKER:
+            variables.pop("container", None)  # there is none
         if variables.pop("engine", None) and socket is not None:
             variables["engine"] = engine_volume(socket)
         schema = flow.parameters.model_dump_for_openapi()

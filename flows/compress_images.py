@@ -9,7 +9,7 @@ from tasks.pictures.sets import keep_name, rework
 from tasks.sources import find_inputs
 
 
-@compute_task("compress-images")
+@compute_task("compress-images", fresh_container=True)
 async def compress_images(payload: CompressImages, results_directory: ResultsDirectory) -> Receipt:
     """Make each picture at most `ratio` of its bytes, at the best quality that fits.
 

@@ -9,7 +9,7 @@ from tasks.pictures.sets import name_for_format, rework
 from tasks.sources import find_inputs
 
 
-@compute_task("convert-images")
+@compute_task("convert-images", fresh_container=True)
 async def convert_images(payload: ConvertImages, results_directory: ResultsDirectory) -> Receipt:
     """Write each picture in `format`, upright and with its colours right.
 

@@ -5,7 +5,7 @@ from tasks.generation.job import generate
 from tasks.job import compute_task, open_job
 
 
-@compute_task("generate-data")
+@compute_task("generate-data", fresh_container=True)
 async def generate_data(payload: GenerateData, results_directory: ResultsDirectory) -> Receipt:
     """Run containers together for a while, and bring each line of JSON that they print to a topic.
 

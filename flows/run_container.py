@@ -5,7 +5,7 @@ from tasks.contracts import Receipt, ResultsDirectory, RunContainer
 from tasks.job import compute_task, open_job
 
 
-@compute_task("run-container")
+@compute_task("run-container", fresh_container=True)
 async def run_container(payload: RunContainer, results_directory: ResultsDirectory) -> Receipt:
     """Run an image, or one that is built for it, and publish what it writes to /output.
 

@@ -27,28 +27,39 @@ from tasks.events import JobStarted, about, job_moved
 from tasks.results import local
 from tasks.results.listing import listing
 from tasks.results.root import Result, ResultsRoot, Stage
-from tasks.settings import Settings, get_settings
+from tasks.settings import Settings, get_settings, is_in_shared_container
 from tasks.steps import in_patience
 from tasks.storage.opening import open_results
 
 P = ParamSpec("P")
 T = TypeVar("T")
 _Body = Callable[P, Coroutine[Any, Any, Receipt]]
+_NOT_SHARED = (
+    "the job variable `container`: this task needs a container of its own, submit it with `fresh`, "
+    "or without the variable"
+)
 _Returned = dict[str, Any]  # a Receipt as plain JSON, which anyone can read without our classes
 
 
-def compute_task(name: str) -> Callable[[_Body[P]], Flow[P, Coroutine[Any, Any, _Returned]]]:
+def compute_task(
+    name: str, *, fresh_container: bool = False
+) -> Callable[[_Body[P]], Flow[P, Coroutine[Any, Any, _Returned]]]:
     """Make a flow of an async function that takes a payload and a results directory.
 
     An error of ours ends the run Failed with its one line and no traceback. Where the job's result
     stands already, its receipt is returned and the function not called.
     Parameters are validated here and not by Prefect, whose message takes several lines.
+    `fresh_container`: the task decodes what users send with native code, or is given the Docker
+    engine. It runs in no container that serves another job; its deployments have the job variable
+    `container: fresh`, and without it the run fails before it reads anything.
     """
 
     def decorate(body: _Body[P]) -> Flow[P, Coroutine[Any, Any, _Returned]]:
         @functools.wraps(body)
         async def attempt(*args: P.args, **kwargs: P.kwargs) -> _Returned | State:
             try:
+                if fresh_container and is_in_shared_container():
+                    raise InvalidPayload(_NOT_SHARED)
                 given = inspect.signature(body).bind(*args, **kwargs).arguments
                 parameters = validated(body, given)
                 _say_that_it_began()

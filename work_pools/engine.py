@@ -1,12 +1,9 @@
 """The command of every job.
 
-    python -m work_pools.engine [--ahead | --fork-server]
+    python -m work_pools.engine [--fork-server | --standby]
 
-With `--ahead` it imports first what any job imports, and waits on stdin for the variables of the
-run that it will serve; it serves that one, and ends.
-
-With `--fork-server` it imports first what any job imports, and forks a process for each flow run
-that the worker asks for on stdin: see work_pools.forking.
+With an argument it imports first what any job imports, and forks a process for each flow run that
+the worker asks for on stdin: see work_pools.forking.
 """
 
 import gc
@@ -14,10 +11,10 @@ import sys
 
 from tasks.settings import spare_the_client
 
-AHEAD = "--ahead"
-"""The argument of an engine that is started ahead of its run."""
 FORK_SERVER = "--fork-server"
-"""The argument of an engine that forks for each run."""
+"""The argument of a fork server of the pool `process`."""
+STANDBY = "--standby"
+"""The argument of a fork server in a container."""
 
 
 def main() -> None:
@@ -27,21 +24,24 @@ def main() -> None:
     gc.disable()
     spare_the_client()
     # Not before: Prefect reads its settings when it is imported.
-    from work_pools.serving import import_before_fork, serve, wait_for_run
+    from work_pools.forking import server, slot
+    from work_pools.serving import import_before_fork, serve
 
-    # Arguments are removed: the engine would take one for the run's id.
-    if AHEAD in sys.argv:
-        sys.argv.remove(AHEAD)
-        if not wait_for_run():
-            return
-    if FORK_SERVER in sys.argv:
-        from work_pools.forking.server import serve_runs
-
-        import_before_fork()
-        sys.argv.remove(FORK_SERVER)
-        if not serve_runs():
-            return
-    serve()
+    # Arguments are removed: Prefect's engine would take one for the run's id.
+    match sys.argv[1:]:
+        case [argument] if argument == FORK_SERVER:
+            del sys.argv[1:]
+            import_before_fork()
+            if server.serve_runs():
+                serve()
+        case [argument] if argument == STANDBY:
+            del sys.argv[1:]
+            import_before_fork()
+            ended_well = slot.serve_runs()
+            serve()
+            ended_well()
+        case _:
+            serve()
 
 
 if __name__ == "__main__":

@@ -17,7 +17,6 @@ place.
 
 import gc
 import importlib
-import json
 import runpy
 import sys
 import time
@@ -32,7 +31,7 @@ from prefect.exceptions import ParameterBindError, ScriptError, SignatureMismatc
 from prefect.states import Failed
 
 from tasks.contracts import ENGINE_SOCKET, ENGINE_TASKS
-from tasks.settings import adopt, flow_run_id, imports_start_no_thread
+from tasks.settings import flow_run_id, imports_start_no_thread
 
 _ENGINE = ("prefect.flow_engine", "prefect.deployments.steps.core")
 # Of the heavy ones, those that most tasks need.
@@ -103,19 +102,6 @@ def import_before_fork() -> None:
     with imports_start_no_thread():
         _import(*_ENGINE, *_TASKS)
     gc.freeze()
-
-
-def wait_for_run() -> bool:
-    """Import what jobs import, then read the variables of a run: one line, a JSON object.
-
-    False where none come: whoever would have sent them is gone.
-    """
-    _import(*_ENGINE, *_TASKS)
-    line = sys.stdin.readline()
-    if not line.endswith("\n"):
-        return False
-    adopt(json.loads(line))
-    return True
 
 
 def serve() -> None:

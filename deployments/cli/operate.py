@@ -126,7 +126,7 @@ def work(*, pool: Pool | None = None, name: str | None = None, limit: int = 2) -
     settings = get_settings()
     chosen = pool or _usual_pool(docker_engine.find_engine())
     called = name or socket.gethostname()
-    argv = programs.worker(chosen, called, limit, settings.ahead)
+    argv = programs.worker(chosen, called, limit, settings)
     os.execve(argv[0], argv, programs.worker_env(settings, called, server_api()))
 
 

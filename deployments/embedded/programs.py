@@ -56,12 +56,13 @@ def server_env(settings: Settings, worker: str) -> dict[str, str]:
     return environment
 
 
-def worker(pool: Pool, name: str, slots: int, ahead: int) -> list[str]:
-    """A worker that runs so many jobs at once, and keeps so many containers or processes ahead."""
+def worker(pool: Pool, name: str, slots: int, settings: Settings) -> list[str]:
+    """A worker that runs so many jobs at once."""
     # By name: what stands beside us is not ours to import.
     return [
         *(sys.executable, "-m", "work_pools.worker", "--pool", pool, "--name", name),
-        *("--limit", str(slots), "--ahead", str(ahead)),
+        *("--limit", str(slots), "--ahead", str(settings.ahead)),
+        *("--reuse", str(settings.reuse)),
     ]
 
 

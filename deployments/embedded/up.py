@@ -84,7 +84,7 @@ async def running(
         )
         runner = Child(
             "worker",
-            programs.worker(pool, worker, most or slots, settings.ahead),
+            programs.worker(pool, worker, most or slots, settings),
             programs.worker_env(settings, worker, api_url),
             log(settings, "worker"),
             say,

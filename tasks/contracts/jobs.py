@@ -37,6 +37,12 @@ REQUEUE_OF_LABEL = f"{_LABEL}.requeue_of"
 REQUEUED_AS_LABEL = f"{_LABEL}.requeued_as"
 
 
+CONTAINER_LABEL = f"{_LABEL}.container"
+"""On a container, from the job variable `container`: whether its job has it to itself."""
+FRESH_CONTAINER = "fresh"
+"""The value where it has."""
+
+
 WORKER_LABEL = "prefect.worker.name"
 """Set by Prefect's workers on each run that they take."""
 

@@ -2,6 +2,7 @@
 
 from tasks.settings.environment import (
     RUN_VARIABLE,
+    SHARED_VARIABLE,
     adopt,
     api_url,
     child_environment,
@@ -10,6 +11,7 @@ from tasks.settings.environment import (
     flow_run_id,
     has_process_of_its_own,
     imports_start_no_thread,
+    is_in_shared_container,
     own_environment,
     server_environment,
     spare_the_client,
@@ -18,6 +20,7 @@ from tasks.settings.model import Settings, get_settings
 
 __all__ = [
     "RUN_VARIABLE",
+    "SHARED_VARIABLE",
     "Settings",
     "adopt",
     "api_url",
@@ -28,6 +31,7 @@ __all__ = [
     "get_settings",
     "has_process_of_its_own",
     "imports_start_no_thread",
+    "is_in_shared_container",
     "own_environment",
     "server_environment",
     "spare_the_client",

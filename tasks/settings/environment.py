@@ -24,6 +24,8 @@ _CLIENT_SETTINGS = frozenset(
 )
 RUN_VARIABLE = "PREFECT__FLOW_RUN_ID"
 """In a job's environment, by Prefect's workers: which flow run it is of."""
+SHARED_VARIABLE = "PREFECTURE__SHARED_CONTAINER"
+"""In a job's environment: its container serves other jobs before it, or after."""
 # A certificate of nobody: its key was never kept.
 _NO_ONE = Path(__file__).with_name("no_one.pem")
 
@@ -75,6 +77,11 @@ def flow_run_id() -> UUID:
 def has_process_of_its_own() -> bool:
     """Whether this process was started for one flow run alone."""
     return RUN_VARIABLE in os.environ
+
+
+def is_in_shared_container() -> bool:
+    """Whether the container that this process runs in serves other jobs before, or after."""
+    return SHARED_VARIABLE in os.environ
 
 
 def adopt(variables: Mapping[str, str]) -> None:

@@ -105,8 +105,15 @@ class Settings(BaseSettings):
         default=1,
         ge=0,
         le=64,
-        description="Containers, or processes, that a worker keeps started ahead of the jobs that "
-        "they will serve; 0: none.",
+        description="Containers that a worker keeps started ahead of the jobs that they will "
+        "serve; on the pool `process`, 1 for a process that forks one for each job; 0: none.",
+    )
+    reuse: int = Field(
+        default=50,
+        ge=1,
+        le=10_000,
+        description="Jobs that a container which was started ahead serves, one after the other, "
+        "or for which a process forks; 1: each job has its own.",
     )
     max_attempts: int = Field(
         default=5, ge=1, le=100, description="How often a job is tried before a crash is final."

@@ -68,7 +68,10 @@ def test_its_limits(container: Any, docker_platform: Platform) -> None:
     assert container.attrs["Config"]["User"] == "10001:10001"
     assert container.labels["prefecture"] == "job"
     command = container.attrs["Config"]["Cmd"]
-    assert command[:3] == ["python", "-m", "work_pools.engine"] and command[3:] in ([], ["--ahead"])
+    assert command[:3] == ["python", "-m", "work_pools.engine"] and command[3:] in (
+        [],
+        ["--standby"],
+    )
 
 
 def test_what_it_can_write(container: Any, docker_platform: Platform) -> None:

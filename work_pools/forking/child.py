@@ -2,6 +2,7 @@
 
 import os
 import signal
+import sys
 import tempfile
 from pathlib import Path
 
@@ -30,3 +31,10 @@ def become(request: Request, handled: set[signal.Signals]) -> None:
         variables["TMPDIR"] = folder
     tempfile.tempdir = None  # asked for anew: an import may have asked before
     adopt(variables)
+
+
+def close_stdin() -> None:
+    """Give the run an empty stdin: the server's is its connection to the worker."""
+    nothing = os.open(os.devnull, os.O_RDONLY)
+    os.dup2(nothing, sys.stdin.fileno())
+    os.close(nothing)

@@ -1,13 +1,15 @@
-"""Processes that a run has left behind when its own process ended."""
+"""Processes that a run has left behind when its own process has ended."""
 
 import contextlib
 import os
 import signal
+from collections.abc import Generator
 from pathlib import Path
 
 from tasks.settings import RUN_VARIABLE
 
-_SESSION = 3  # among the fields of /proc/PID/stat after the command, counted from 0
+# Among the fields of /proc/PID/stat after the command, counted from 0.
+_PARENT, _SESSION = 1, 3
 
 
 def kill_leftovers(run: str, leader: int) -> None:
@@ -17,11 +19,36 @@ def kill_leftovers(run: str, leader: int) -> None:
     with another. Call it before the leader is waited for: until then its number is no other's.
     """
     mark = f"{RUN_VARIABLE}={run}".encode()
-    for entry in Path("/proc").iterdir():
-        if not entry.name.isdigit() or int(entry.name) in (leader, os.getpid()):
-            continue
+    for pid, fields in _processes():
         with contextlib.suppress(OSError):  # ended just now, or another user's
-            after_command = (entry / "stat").read_text().rpartition(")")[2].split()
-            same_session = int(after_command[_SESSION]) == leader
-            if same_session or mark in (entry / "environ").read_bytes().split(b"\0"):
-                os.kill(int(entry.name), signal.SIGKILL)
+            same_session = int(fields[_SESSION]) == leader
+            if pid != leader and (same_session or mark in _environment(pid)):
+                os.kill(pid, signal.SIGKILL)
+
+
+def kill_children() -> None:
+    """Kill every child of this process, and wait for it; until there is none.
+
+    Where this process adopts orphans, that is every descendant: each becomes a child in its turn.
+    """
+    while True:
+        for pid, fields in _processes():
+            if int(fields[_PARENT]) == os.getpid():
+                os.kill(pid, signal.SIGKILL)
+        try:
+            os.wait()
+        except ChildProcessError:
+            return
+
+
+def _processes() -> Generator[tuple[int, list[str]]]:
+    """Every other process, and the fields of its /proc/PID/stat after the command."""
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit() and int(entry.name) != os.getpid():
+            with contextlib.suppress(OSError):  # ended just now
+                stat = (entry / "stat").read_text()
+                yield int(entry.name), stat.rpartition(")")[2].split()
+
+
+def _environment(pid: int) -> list[bytes]:
+    return Path(f"/proc/{pid}/environ").read_bytes().split(b"\0")

@@ -13,6 +13,8 @@ class Request(TypedDict):
     """Of its environment: what is not the same for every run."""
     folder: NotRequired[str]
     """Where it works and keeps its temporary files; the server's own where none is named."""
+    last: NotRequired[bool]
+    """In a container: whether it serves no other run after this."""
 
 
 class Report(TypedDict):
@@ -25,6 +27,10 @@ class Report(TypedDict):
     """As `subprocess` counts: the exit code, or minus the signal's number."""
     peak_memory: NotRequired[int]
     """Bytes: the most that the process had in memory, what it shares with the server included."""
+
+
+MARK = b"\x1e"
+"""Before a report on stdout, where it stands among what runs print."""
 
 
 def encoded(message: Request | Report) -> bytes:

@@ -17,11 +17,10 @@ import os
 import select
 import signal
 import socket
-import sys
 from collections.abc import Generator
 from types import FrameType
 
-from work_pools.forking.child import become
+from work_pools.forking.child import become, close_stdin
 from work_pools.forking.leftovers import kill_leftovers
 from work_pools.forking.orphans import adopt_orphans
 from work_pools.forking.protocol import Report, Request, decoded, encoded
@@ -83,9 +82,7 @@ class _Server:
         become(request, _HANDLED)
         self._report({"event": "started", "run": run, "pid": os.getpid()})
         self._worker.close()
-        nothing = os.open(os.devnull, os.O_RDONLY)
-        os.dup2(nothing, sys.stdin.fileno())
-        os.close(nothing)
+        close_stdin()
         return True
 
     def _reap(self) -> None:

@@ -1,4 +1,4 @@
-"""python -m work_pools.worker --pool docker|process --name NAME --limit N [--ahead N]"""
+"""python -m work_pools.worker --pool POOL --name NAME --limit N [--ahead N] [--reuse N]"""
 
 import argparse
 import asyncio
@@ -18,11 +18,12 @@ from work_pools.worker.workers import PromptDockerWorker, PromptProcessWorker
 _say = partial(print, flush=True)
 
 
-async def work(pool: Pool, name: str, limit: int, ahead: int) -> None:
+async def work(pool: Pool, name: str, limit: int, ahead: int, reuse: int) -> None:
     """Serve a pool until SIGTERM or SIGINT, as `prefect worker start` would."""
     make = PromptDockerWorker if pool is Pool.DOCKER else PromptProcessWorker
     worker = make(
         ahead=ahead,
+        reuse=reuse,
         work_pool_name=pool,
         name=name,
         limit=limit,
@@ -40,12 +41,13 @@ def main() -> None:
     parser.add_argument("--name", required=True)
     parser.add_argument("--limit", type=int, required=True, help="jobs at once")
     parser.add_argument("--ahead", type=int, default=0, help="jobs' bodies started ahead")
+    parser.add_argument("--reuse", type=int, default=1, help="jobs that each of them serves")
     given = parser.parse_args()
     setup_logging()
     # The first signal lets the jobs that run come to their ends; the second ends the worker.
     setup_signal_handlers_worker(os.getpid(), "the worker", _say)
     try:
-        asyncio.run(work(given.pool, given.name, given.limit, given.ahead))
+        asyncio.run(work(given.pool, given.name, given.limit, given.ahead, given.reuse))
     except (asyncio.CancelledError, KeyboardInterrupt):
         _say(f"Worker {given.name!r} stopped!")
 

@@ -27,6 +27,8 @@ class ForkServer:
 
     def __init__(self, plan: Plan) -> None:
         self.plan = plan
+        self.asked = 0
+        """For how many runs."""
         self._socket, theirs = socket.socketpair()
         with theirs:
             # In a group of its own: Ctrl-C at the terminal of a worker is for the worker, which

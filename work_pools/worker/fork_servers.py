@@ -33,14 +33,16 @@ class _Job:
 class ForkServers:
     """The fork server that one worker keeps: see Waiting.
 
-    It forks for every run whose configuration is the pool's own. Any other is started anew, which
+    It forks for every run whose configuration is the pool's own, `runs` of them before another
+    takes its place. Any other is started anew, which
     costs less than as Prefect's worker starts it: with a client and a web socket of its own.
     """
 
     errors = (OSError,)
     """See Waiting: no memory, no process, no file is left."""
 
-    def __init__(self) -> None:
+    def __init__(self, runs: int) -> None:
+        self._runs = runs
         self._server: ForkServer | None = None
         self._serving: dict[str, _Job] = {}
         self._lock = threading.Lock()
@@ -59,8 +61,13 @@ class ForkServers:
         folder = None if plan.folder else tempfile.TemporaryDirectory(suffix="prefect")
         with self._lock:
             server = self._server
+            usable = server is not None and server.plan == plan and server.alive
+            if server is not None and usable:
+                server.asked += 1
+                if server.asked >= self._runs:
+                    self._server = None  # it ends after its last run
         try:
-            if server is not None and server.plan == plan and server.alive:
+            if server is not None and usable:
                 job = self._forked(server, run, variables, folder)
             else:
                 job = _started(plan, run, variables, folder)
@@ -120,6 +127,8 @@ class ForkServers:
         if self._may_be_low:
             raise_priority(server.process.pid)
         pid = server.start(run, variables, folder and folder.name)
+        if server.asked >= self._runs:
+            server.retire()
         return _Job(pid, lambda: server.outcome(run), folder)
 
 

@@ -12,7 +12,7 @@ from prefect_docker.worker import (  # pyright: ignore[reportMissingTypeStubs]
 from work_pools.worker.fork_servers import ForkServers
 from work_pools.worker.keeping import KeepsAhead
 from work_pools.worker.prompt import Prompt
-from work_pools.worker.waiting_containers import WaitingContainers
+from work_pools.worker.standbys import Standbys
 
 with warnings.catch_warnings():
     # They take the place of those they extend, in this process: the pools stay of Prefect's types,
@@ -20,19 +20,20 @@ with warnings.catch_warnings():
     warnings.filterwarnings("ignore", "Type .* has key .* that matches", UserWarning)
 
     class PromptProcessWorker(Prompt, KeepsAhead, ProcessWorker):  # pyright: ignore[reportIncompatibleVariableOverride]
-        """Prefect's process worker, which keeps a fork server unless `ahead` is 0."""
+        """Prefect's process worker, which keeps a fork server for `reuse` jobs unless `ahead` is
+        0."""
 
         ended = ProcessWorkerResult
 
-        def __init__(self, *args: Any, ahead: int = 0, **kwargs: Any) -> None:
-            waiting = ForkServers() if ahead else None
+        def __init__(self, *args: Any, ahead: int, reuse: int, **kwargs: Any) -> None:
+            waiting = ForkServers(reuse) if ahead else None
             super().__init__(*args, waiting=waiting, **kwargs)
 
     class PromptDockerWorker(Prompt, KeepsAhead, DockerWorker):
-        """Prefect's Docker worker, which keeps `ahead` containers started ahead."""
+        """Prefect's Docker worker, which keeps `ahead` containers for `reuse` jobs each."""
 
         ended = DockerWorkerResult
 
-        def __init__(self, *args: Any, ahead: int = 0, **kwargs: Any) -> None:
-            waiting = WaitingContainers(ahead) if ahead else None
-            super().__init__(*args, waiting=waiting, **kwargs)
+        def __init__(self, *args: Any, ahead: int, reuse: int, limit: int, **kwargs: Any) -> None:
+            waiting = Standbys(ahead, limit, reuse) if ahead else None
+            super().__init__(*args, waiting=waiting, limit=limit, **kwargs)

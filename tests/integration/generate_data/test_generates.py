@@ -115,7 +115,7 @@ def test_one_that_ignores_sigterm_is_killed(docker_platform: Platform) -> None:
 
 @pytest.mark.thorough
 def test_stopped_before_its_start_it_starts_nothing(docker_platform: Platform) -> None:
-    start = datetime.now(UTC) + timedelta(seconds=60)
+    start = datetime.now(UTC) + timedelta(hours=1)
     job = hand_in(docker_platform, clicks("never", start=start.isoformat()))
     wait_until(lambda: docker_platform.artifacts(job, "progress"), what="it waits for the start")
     assert [one for one in siblings(docker_platform, job) if one.status == "running"] == []

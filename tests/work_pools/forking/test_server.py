@@ -97,12 +97,13 @@ def test_it_reports_how_each_run_ends(server: Server, do: str, code: int) -> Non
 
 
 def test_many_runs_at_once(server: Server, tmp_path: Path) -> None:
-    gate = tmp_path / "gate"
-    os.mkfifo(gate)
-    runs = {str(server.ask(f"open({str(gate)!r}).read()")) for _ in range(3)}
+    gates = [tmp_path / str(number) for number in range(3)]
+    for gate in gates:
+        os.mkfifo(gate)
+    runs = {str(server.ask(f"open({str(gate)!r}).read()")) for gate in gates}
     assert {server.report()["run"] for _ in runs} == runs
-    with gate.open("w"):  # all of them were waiting for it to be opened
-        pass
+    for gate in gates:
+        gate.write_text("")  # each run was waiting for its gate to be opened
     ended = [server.report() for _ in runs]
     assert {one["run"] for one in ended} == runs
     assert {one["code"] for one in ended} == {0}
@@ -184,8 +185,8 @@ def test_it_ends_after_its_last_run_where_the_worker_is_gone(
 
 def test_what_is_imported_before_the_fork_starts_no_thread() -> None:
     look = (
-        "import os; from work_pools.serving import import_before_fork; import_before_fork();"
-        " import sys; assert {'prefect.flow_engine', 'numpy', 'pyarrow', 'pyvips'} <= {*sys.modules};"
+        "import os, sys; from work_pools.serving import import_before_fork; import_before_fork();"
+        " assert {'prefect.flow_engine', 'numpy', 'pyarrow', 'pyvips'} <= {*sys.modules};"
         " print(len(os.listdir('/proc/self/task')), 'OPENBLAS_NUM_THREADS' in os.environ)"
     )
     command = [sys.executable, "-c", look]

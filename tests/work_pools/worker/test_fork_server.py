@@ -128,7 +128,7 @@ def test_a_job_whose_process_cannot_be_started_is_left_to_prefect() -> None:
     # Which says what is wrong with it.
     command = "/nowhere/python -m work_pools.engine"
     configuration = ProcessJobConfiguration(command=command, env={})
-    assert ForkServers().take(configuration, uuid4()) is None
+    assert ForkServers(1).take(configuration, uuid4()) is None
 
 
 def test_the_server_ends_with_its_worker(platform: Platform) -> None:

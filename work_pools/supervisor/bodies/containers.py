@@ -50,8 +50,9 @@ class Containers:
         """See Bodies."""
 
         def stop(client: docker.DockerClient) -> None:
-            _api(client).stop(body.id, timeout=max(1, round(grace)))
-            _api(client).wait(body.id, timeout=_TIMEOUT)
+            if _is_still(client, body):
+                _api(client).stop(body.id, timeout=max(1, round(grace)))
+                _api(client).wait(body.id, timeout=_TIMEOUT)
 
         await in_thread(self._ask, stop)
 
@@ -59,7 +60,8 @@ class Containers:
         """See Bodies."""
 
         def remove(client: docker.DockerClient) -> None:
-            _api(client).remove_container(body.id, force=True, v=True)
+            if _is_still(client, body):
+                _api(client).remove_container(body.id, force=True, v=True)
 
         await in_thread(self._ask, remove)
 
@@ -208,6 +210,12 @@ class Containers:
 
 def _api(client: docker.DockerClient) -> Any:
     return client.api  # its stubs leave most of its methods untyped
+
+
+def _is_still(client: docker.DockerClient, body: Body) -> bool:
+    """Whether a container is still of the run that it was of: it may serve another by now."""
+    details = _api(client).inspect_container(body.id)
+    return run_of(details["Config"]["Labels"], [details["Name"]]) == body.run
 
 
 def _connect(timeout: int | None) -> docker.DockerClient:

@@ -1,11 +1,15 @@
-"""Containers that are started ahead: who they serve, and that they are as any other."""
+"""Containers that are started ahead: whom they serve, and that they are as any other."""
 
 from collections.abc import Generator
+from pathlib import Path
 from typing import Any
 from uuid import UUID, uuid4
 
 import pytest
+import yaml
+from PIL import Image
 
+from tests.integration.run_container.jobs import logged
 from tests.support.containers import containers_of, engine
 from tests.support.platform import Platform, platform_up, wait_until
 from tests.support.processes import worker
@@ -14,7 +18,10 @@ from work_pools.ahead import LABEL, name_of, run_of, waits
 pytestmark = pytest.mark.thorough
 
 # What differs: whose it is, and what of the run's own is not known yet.
-_OWN_LABELS = ("io.prefect.flow", "io.prefect.deployment", "prefecture.ahead")
+_OWN_LABELS = (
+    *("io.prefect.flow", "io.prefect.deployment"),
+    *("prefecture.ahead", "prefecture.container"),
+)
 
 
 @pytest.fixture(scope="module")
@@ -53,17 +60,71 @@ def hand_in(platform: Platform, directory: str, **variables: Any) -> tuple[UUID,
     return job, found
 
 
-def test_a_job_is_served_by_the_one_that_waits_and_another_takes_its_place(
-    platform: Platform,
-) -> None:
+def ended_in(platform: Platform, there: Any, job: UUID) -> None:
+    """The job's container waits again once the job has ended."""
+    assert platform.ended(job)["state_type"] == "COMPLETED"
+    wait_until(
+        lambda: there.id in {one.id for one in waiting(platform)}, what="its container waits again"
+    )
+    assert not containers_of(platform, str(job))
+
+
+def test_jobs_are_served_by_one_container(platform: Platform) -> None:
     there = one_waits(platform)
-    job, found = hand_in(platform, "waited")
-    assert found.id == there.id
-    assert found.name.endswith(str(job))
+    for number in range(3):
+        job, found = hand_in(platform, f"waited-{number}")
+        assert found.id == there.id
+        assert found.name.endswith(str(job))
+        ended_in(platform, there, job)
+        assert platform.manifest(job, f"waited-{number}")["attempt"] == 1
+        wait_until(
+            lambda job=job: any("Finished in state" in line for line in logged(platform, job)),
+            what="its log",
+        )
+
+
+def convert(platform: Platform, directory: str, **variables: Any) -> UUID:
+    """A job of a task that is given a container to itself."""
+    payload = {"source": "ball.jpg", "format": "png"}
+    parameters = {"payload": payload, "results_directory": directory}
+    if not (platform.inputs / "ball.jpg").exists():
+        Image.new("RGB", (8, 8), "red").save(platform.inputs / "ball.jpg")
+    response = platform.create(
+        "convert-images/high", parameters=parameters, job_variables=variables
+    )
+    return UUID(response.json()["id"])
+
+
+def test_what_decodes_pictures_has_a_container_to_itself(platform: Platform) -> None:
+    there = one_waits(platform)
+    first, used = hand_in(platform, "used")
+    ended_in(platform, used, first)
+    picture = convert(platform, "picture")
+    (found,) = wait_until(lambda: containers_of(platform, str(picture)), what="its container")
+    assert found.id != used.id
+    platform.completed(picture, "picture")
+    wait_until(lambda: not containers_of(platform, str(picture)), what="it is thrown away")
+    assert found.id not in {one.id for one in waiting(platform)}
+    assert there.id == used.id
+
+
+def test_what_decodes_pictures_refuses_a_shared_container(platform: Platform) -> None:
+    one_waits(platform)
+    run = platform.ended(convert(platform, "shared", container="shared"))
+    assert run["state_type"] == "FAILED"
+    assert run["state"]["message"] == (
+        "the job variable `container`: this task needs a container of its own, submit it with "
+        "`fresh`, or without the variable"
+    )
+
+
+def test_one_that_fails_ends_its_container(platform: Platform) -> None:
+    there = one_waits(platform)
+    parameters = {"payload": {"upper_bound": 10}, "results_directory": "fails"}
+    body = {"parameters": parameters | {"nonsense": 1}, "enforce_parameter_schema": False}
+    job = UUID(platform.create("find-primes/high", **body).json()["id"])
+    assert platform.ended(job)["state_type"] == "FAILED"
     assert one_waits(platform).id != there.id
-    platform.completed(job, "waited")
-    assert platform.manifest(job, "waited")["attempt"] == 1
-    wait_until(lambda: not containers_of(platform, str(job)), what="it is thrown away")
 
 
 def test_it_is_made_as_any_other(platform: Platform) -> None:
@@ -124,3 +185,12 @@ def test_whose_a_container_is() -> None:
     assert run_of({LABEL: "yes"}, ["/ahead-0123456789ab"]) is None
     assert run_of({}, [f"/{name_of('not-ours', run)}"]) is None
     assert run_of({LABEL: "yes"}, []) is None
+
+
+def test_what_needs_a_fresh_container_is_deployed_with_one() -> None:
+    tree = Path(__file__).parents[3]
+    manifest = yaml.safe_load((tree / "prefect.yaml").read_text())
+    for entry in manifest["deployments"]:
+        declared = "fresh_container=True" in (tree / entry["entrypoint"].split(":")[0]).read_text()
+        given = entry["work_pool"].get("job_variables", {}).get("container")
+        assert given == ("fresh" if declared else None), entry["entrypoint"]
