@@ -1,8 +1,8 @@
-"""Containers and processes that are started ahead of their job: how they are told apart.
+"""Containers and processes that are started ahead of their jobs: how they are told apart.
 
 A container's labels stay what they were when it was made, and one that is started ahead is made
-before there is a job for it. Its name can change: so it says whose it is. Of a process it is a
-variable of its environment, as of any job's: NOBODY's, until it takes a run over.
+before there is a job for it. Its name can change: so it says which run it serves now, if any. Of a
+process it is a variable of its environment, as of any job's: a fork server's says NOBODY.
 """
 
 from collections.abc import Iterable, Mapping

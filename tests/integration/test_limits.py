@@ -20,9 +20,11 @@ LIMITS = {
 
 @pytest.mark.parametrize("task", LIMITS)
 def test_each_task_has_a_time_limit_on_every_queue(platform: Platform, task: str) -> None:
+    of_pictures = platform.pool == "docker" and task.endswith("-images")
+    container = {"container": "fresh"} if of_pictures else {}
     for queue in ("high", "normal", "low"):
         deployment = platform.rest("GET", f"/deployments/name/{task}/{queue}").json()
-        assert deployment["job_variables"] == {"max_duration": LIMITS[task]}
+        assert deployment["job_variables"] == {"max_duration": LIMITS[task]} | container
         assert deployment["work_pool_name"] == platform.pool
 
 
@@ -31,7 +33,8 @@ def test_who_starts_containers_has_the_engine_and_a_week(docker_platform: Platfo
     for task, queue in product(tasks, ("high", "normal", "low")):
         name = f"/deployments/name/{task}/{queue}"
         variables = docker_platform.rest("GET", name).json()["job_variables"]
-        assert variables.keys() == {"max_duration", "engine"}
+        assert variables.keys() == {"max_duration", "engine", "container"}
+        assert variables["container"] == "fresh"
         assert variables["max_duration"] == 7 * 24 * HOUR
         assert variables["engine"].endswith(":/run/prefecture/docker.sock")
 

@@ -20,6 +20,7 @@ from work_pools.supervisor.bodies.body import Bodies, Body
 from work_pools.supervisor.runs import Runs, stands_result
 
 _REMEMBER = 60.0  # seconds that a deployment's limit is not asked for again
+_BEGINNING = 1.0  # seconds from Running in which a flow's own code may not run yet
 _log = logging.getLogger(__name__)
 
 
@@ -95,8 +96,15 @@ class Endings:
         self._tasks[run] = asyncio.create_task(end())
 
     async def _cancel(self, run: FlowRun, bodies: list[Body]) -> None:
+        if run.start_time is not None:
+            # Until its own code runs, Prefect's engine calls SIGTERM a crash, and shows one.
+            running_for = (datetime.now(UTC) - run.start_time).total_seconds()
+            await asyncio.sleep(min(_BEGINNING, max(0.0, _BEGINNING - running_for)))
         for body in bodies:
-            await self._bodies.stop(body, self._settings.cancel_grace)
+            if run.start_time is None:
+                await self._bodies.remove(body)  # it has done nothing that could be tidied up
+            else:
+                await self._bodies.stop(body, self._settings.cancel_grace)
         await self._discard(run)
         if await self._runs.state_type(run.id) == StateType.COMPLETED:
             return  # it was first

@@ -1,4 +1,4 @@
-"""A worker that keeps containers or processes started ahead of the jobs that they will serve."""
+"""A worker that keeps fork servers, in containers or not, ahead of the jobs that they serve."""
 
 import asyncio
 import logging
@@ -64,10 +64,9 @@ class Waiting(Protocol):
 class KeepsAhead(_Base):
     """Makes any of Prefect's workers hand a run to what `waiting` has started ahead for it.
 
-    A run whose configuration is the pool's own, its job variables change nothing of it, is handed
-    to one that waits: it has imported by then what a job imports. It serves that one run, and is
-    thrown away. Any other starts anew, in the way of `waiting` or in Prefect's. `waiting`: None to
-    start none ahead.
+    A run with the pool's own configuration, which its job variables do not change, is handed to a
+    fork server: it has imported by then what a job imports. Any other starts anew, in the way of
+    `waiting` or in Prefect's. `waiting`: None to start none ahead.
     """
 
     ended: ClassVar[type[BaseWorkerResult]]
