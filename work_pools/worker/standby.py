@@ -18,6 +18,9 @@ from work_pools.forking.protocol import MARK, Report, Request, decoded, encoded
 ENGINE_ERRORS = (DockerException, requests.RequestException, OSError)
 """What a call of the engine raises where that refuses, or is away."""
 
+ENGINE_TIMEOUT = 60
+"""Seconds for one answer of the engine, as Prefect's worker."""
+
 # A waiting container gets what no job wants; one that serves, what every container gets.
 _LOW_SHARES, _SHARES = 2, 1024
 
@@ -52,7 +55,9 @@ class Standby:
             # Before it starts: it must not read before there is someone to be gone. It is held
             # open: where this process ends, whatever becomes of it, the container reads an end.
             wanted = {"stdin": 1, "stdout": 1, "stderr": 1, "stream": 1}
-            self._stream = self._api.attach_socket(made.id, params=wanted)
+            self._attached = docker.from_env(timeout=ENGINE_TIMEOUT)
+            attached: Any = self._attached.api
+            self._stream = attached.attach_socket(made.id, params=wanted)
             made.start()
         except ENGINE_ERRORS:
             remove_container(self._api, self.id)
@@ -104,7 +109,9 @@ class Standby:
 
     def let_go(self) -> None:
         """Close the connection: it ends after the run that it has."""
-        self._stream._response.close()  # closing the stream leaves its socket open
+        # Closing the stream leaves its socket open, and a client's pool may have it back.
+        self._stream._response.close()
+        self._attached.close()
 
     def _lines(self) -> Generator[bytes]:
         """What it prints on stdout and stderr, line by line."""

@@ -15,9 +15,8 @@ from prefect_docker.worker import (  # pyright: ignore[reportMissingTypeStubs]
 from tasks.contracts import size_in_bytes
 from work_pools.ahead import LABEL, waits
 from work_pools.worker.container_plan import plan_of
-from work_pools.worker.standby import ENGINE_ERRORS, Standby, remove_container
+from work_pools.worker.standby import ENGINE_ERRORS, ENGINE_TIMEOUT, Standby, remove_container
 
-_TIMEOUT = 60  # seconds for one answer of the engine, as Prefect's worker
 _OLD = 3600.0  # seconds after which a container takes no more runs
 _IDLE = 60.0  # seconds after which one that is more than are kept ahead is put away
 
@@ -125,7 +124,7 @@ class Standbys:
 
     def _engine(self) -> docker.DockerClient:
         if self._client is None:
-            self._client = docker.from_env(timeout=_TIMEOUT)
+            self._client = docker.from_env(timeout=ENGINE_TIMEOUT)
         return self._client
 
     def _is_missing(self) -> bool:

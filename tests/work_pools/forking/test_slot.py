@@ -181,6 +181,7 @@ def test_sigterm_is_for_the_run(container: Container) -> None:
     logs = container.api.logs(container.standby.id, stream=True, follow=True)
     assert next(logs).strip() == b"begun"
     container.api.kill(container.standby.id, signal="SIGTERM")
+    assert list(logs) == []
     assert container.api.wait(container.standby.id)["StatusCode"] == 128 + signal.SIGTERM
 
 
