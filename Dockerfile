@@ -68,7 +68,8 @@ WORKDIR /opt/prefecture
 COPY flows flows
 COPY tasks tasks
 # The supervisor stays outside: it needs the engine's socket, which no job has.
-COPY work_pools/__init__.py work_pools/engine.py work_pools/serving.py work_pools/
+COPY work_pools/__init__.py work_pools/engine.py work_pools/prefect_internals.py work_pools/
+COPY work_pools/serving.py work_pools/
 COPY work_pools/forking work_pools/forking
 RUN python -m compileall -q . && NUMBA_CACHE_DIR=compiled python -B -m tasks.averages.reading.warm
 USER 10001:10001

@@ -1,6 +1,6 @@
 """Prefect's engine for one flow run, with the job's own faults told as failures.
 
-Runs `python -m prefect.engine` in this interpreter and changes three things.
+Runs `python -m prefect.engine` in this interpreter and changes four things.
 
 Where the engine cannot even start the flow because of what was asked or deployed (an unknown or
 missing parameter, a flow that does not import), it exits with 1, which the worker can only report
@@ -13,6 +13,8 @@ containers, ends Failed before anything of the user's is read.
 A run that is over already, cancelled or given up as lost while its container was being made, does
 not start: the engine would, and make it Running once more, beside the attempt that has taken its
 place.
+
+It does not listen for a request to suspend it: see prefect_internals.
 """
 
 import gc
@@ -32,6 +34,7 @@ from prefect.states import Failed
 
 from tasks.contracts import ENGINE_SOCKET, ENGINE_TASKS
 from tasks.settings import flow_run_id, imports_start_no_thread
+from work_pools.prefect_internals import listen_for_no_suspension
 
 _ENGINE = ("prefect.flow_engine", "prefect.deployments.steps.core")
 # Of the heavy ones, those that most tasks need.
@@ -107,6 +110,7 @@ def import_before_fork() -> None:
 def serve() -> None:
     """Run the flow run that the environment names, and exit as Prefect's engine would."""
     _import(*_ENGINE)
+    listen_for_no_suspension()
     # What is here stays: whoever looks for garbage from now on passes over it.
     gc.freeze()
     gc.enable()

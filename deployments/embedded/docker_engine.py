@@ -26,7 +26,7 @@ _WORKER_LABEL = "io.prefect.worker-name"  # set by Prefect's Docker worker on ea
 _IMAGE_SOURCES = (
     *("Dockerfile", "requirements.lock", "pyproject.toml", "deployments/image_requirements.py"),
     *("flows", "tasks", "work_pools/__init__.py", "work_pools/engine.py", "work_pools/serving.py"),
-    "work_pools/forking",
+    *("work_pools/forking", "work_pools/prefect_internals.py"),
 )
 _COPIED = {".py", ".pem"}  # of its folders
 

@@ -7,11 +7,11 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 
+import httpx
 from prefect.client.orchestration import PrefectClient
-from prefect.client.schemas.actions import WorkPoolUpdate
+from prefect.client.schemas.actions import VariableCreate, VariableUpdate, WorkPoolUpdate
 from prefect.client.schemas.objects import Variable
 from prefect.exceptions import ObjectNotFound
-from prefect.variables import Variable as VariableApi
 from pydantic import ValidationError
 
 from tasks import events
@@ -22,6 +22,7 @@ _USUAL_INTERVAL = 30  # seconds between two heartbeats of a worker that does not
 _HEART = "worker "  # before a worker's name, where a worker's own heartbeats are noted
 _BEATS = 3  # heartbeats that a worker may miss
 _TELL_AGAIN = 60.0  # seconds between two events that say the same
+_NOT_FOUND = 404
 _MOST = 200  # agents and other variables that one request reads
 _log = logging.getLogger(__name__)
 
@@ -143,18 +144,19 @@ class Agents:
             self._heard[key] = _Voice(said, asyncio.get_running_loop().time(), patience)
 
     async def _listen(self) -> None:
-        response = await self._client.request(
-            "POST",
-            "/variables/filter",
-            json={"variables": {"name": {"like_": f"{AGENT_VARIABLES}%"}}, "limit": _MOST},
-        )
+        response, listed = await self._page(0)
+        while len(listed) % _MOST == 0 and listed:
+            _, more = await self._page(len(listed))
+            if not more:
+                break
+            listed += more
         if told := response.headers.get("date"):
             # The server cuts off the fraction of a second: never less than it is, a second more at
             # most.
             ahead = datetime.now(UTC) - parsedate_to_datetime(told)
             self.clock_ahead = ahead.total_seconds()
         others: dict[str, AgentReport] = {}
-        for variable in Variable.model_validate_list(response.json()):
+        for variable in listed:
             try:
                 report = AgentReport.model_validate(variable.value)
             except ValidationError:
@@ -170,10 +172,27 @@ class Agents:
             self._note(report.worker, report.at, self._settings.agent_timeout)
         self._others = others
 
+    async def _page(self, offset: int) -> tuple[httpx.Response, list[Variable]]:
+        """The variables that agents report in, from one on."""
+        wanted = {"variables": {"name": {"like_": f"{AGENT_VARIABLES}%"}}}
+        response = await self._client.request(
+            "POST",
+            "/variables/filter",
+            json=wanted | {"limit": _MOST, "offset": offset, "sort": "NAME_ASC"},
+        )
+        return response, Variable.model_validate_list(response.json())
+
     async def _say(self) -> None:
         self._own = self._own.model_copy(update={"at": datetime.now(UTC)})
         value = self._own.model_dump(mode="json")
-        await VariableApi.aset(self._own.variable, value, overwrite=True)
+        name = self._own.variable
+        try:
+            # Not as Prefect's Variable: that asks first, and with a new client each time.
+            await self._client.update_variable(VariableUpdate(name=name, value=value))
+        except httpx.HTTPStatusError as error:
+            if error.response.status_code != _NOT_FOUND:
+                raise
+            await self._client.create_variable(VariableCreate(name=name, value=value))
 
     async def _hold(self) -> None:
         pool = await self._client.read_work_pool(self._own.pool)
