@@ -1,6 +1,6 @@
 """`make bench`: the whole table, and build/bench.json.
 
-    python -m benchmarks.suite [--only abcefghd] [--rounds N] [--jobs N] [--json FILE]
+    python -m benchmarks.suite [--only abcefighd] [--rounds N] [--jobs N] [--json FILE]
 
 Everyone compared takes turns with the others in one run, on the same machine, with the same image
 and the same work; where a first round warms up, it is not counted. Nothing else should run
@@ -14,7 +14,7 @@ import tempfile
 from contextlib import ExitStack
 from pathlib import Path
 
-from benchmarks.suite import after, compute, machine, submissions
+from benchmarks.suite import after, compute, endurance, machine, submissions
 from benchmarks.suite.peers import celery, floor
 from benchmarks.suite.report import FLOOR, OURS, Row, save, table
 from benchmarks.suite.sides import (
@@ -31,7 +31,8 @@ from benchmarks.suite.starts import drains, freed, starts
 from tests.support.platform import platform_up
 
 _SIZES = (1_000, 10_000)
-_ALL = "abcefghd"
+_ALL = "abcefighd"
+_MANY = 1_000
 
 
 def main() -> None:
@@ -41,6 +42,7 @@ def main() -> None:
     parser.add_argument("--pools", nargs="+", default=["docker", "process"])
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--jobs", type=int, default=24)
+    parser.add_argument("--many", type=int, default=_MANY, help="jobs of row i")
     parser.add_argument("--sizes", type=int, nargs="+", default=_SIZES)
     parser.add_argument("--json", type=Path, default=TREE / "build" / "bench.json")
     given = parser.parse_args()
@@ -50,7 +52,7 @@ def main() -> None:
         home = Path(folder)
         home.chmod(0o755)  # other users' programs have their folders in it
         for pool in given.pools:
-            if set(given.only) & set("abcefh"):
+            if set(given.only) & set("abcefhi"):
                 rows += _of_pool(home / pool, pool, given)
         if "g" in given.only:
             rows += _shown(compute.pictures(home / "pictures", given.rounds))
@@ -84,11 +86,12 @@ def _of_pool(home: Path, pool: str, given: argparse.Namespace) -> list[Row]:
             served = {who: side for who, side in sides.items() if isinstance(side, PrefectSide)}
             rows += _shown(freed(pool, served, min(2, given.rounds)))
         if set("bc") & set(given.only):
-            if pool == "docker":
-                sides["celery"] = stack.enter_context(celery(home / "celery", image))
+            sides["celery"] = stack.enter_context(celery(home / "celery", pool, image))
             rows += _shown(drains(pool, sides, given.rounds, given.jobs))
         if "f" in given.only:
             rows += _shown([after.notified(up, own, given.rounds)])
+        if "i" in given.only:
+            rows += _shown(endurance.drained(up, own, given.many))
         if "h" in given.only and pool == "docker":
             rows += _shown([after.crashed(up, own, given.rounds)])
     return rows

@@ -35,9 +35,17 @@ from celery import Celery
 app = Celery("bench", broker={redis!r}, backend={redis!r})
 app.conf.update(worker_prefetch_multiplier=1, task_acks_late=True)
 
-@app.task(name="find_primes")
-def find_primes(command):
+@app.task(name="in_container")
+def in_container(command):
     return subprocess.run(command, check=True, capture_output=True, text=True).stdout
+
+@app.task(name="in_process")
+def in_process(bound, folder):
+    from pathlib import Path
+    from uuid import uuid4
+    from tasks import primes
+    path = Path(folder) / f"{{uuid4()}}.parquet"
+    primes.write_primes(bound, path, lambda fraction: None, threads=1)
 """
 
 
@@ -70,11 +78,12 @@ def floor(pool: str, image: str) -> Commands:
 
 
 class Celery:
-    """A Celery worker over Redis, each of whose tasks is a `docker run` of the same function."""
+    """A Celery worker over Redis, and the task of its that is sent."""
 
-    def __init__(self, app: Any, command: Sequence[str]) -> None:
+    def __init__(self, app: Any, task: str, arguments: Sequence[Any]) -> None:
         self._app = app
-        self._command = list(command)
+        self._task = task
+        self._arguments = list(arguments)
 
     def start(self) -> float:
         """To its end: Celery does not say when a task has begun in its container."""
@@ -83,15 +92,19 @@ class Celery:
     def drain(self, jobs: int) -> float:
         """See Side."""
         began = time.perf_counter()
-        sent = [self._app.send_task("find_primes", [self._command]) for _ in range(jobs)]
+        sent = [self._app.send_task(self._task, self._arguments) for _ in range(jobs)]
         for one in sent:
             one.get(timeout=600)
         return time.perf_counter() - began
 
 
 @contextmanager
-def celery(home: Path, image: str) -> Generator[Celery]:
-    """Redis and a worker of two processes, as Celery's guide starts them."""
+def celery(home: Path, pool: str, image: str) -> Generator[Celery]:
+    """Redis and a worker of two processes, as Celery's guide starts them.
+
+    Beside the pool `docker` each task is a `docker run` of the function that ours calls; beside the
+    pool `process` its own processes call it.
+    """
     import celery as library
 
     home.mkdir(parents=True)
@@ -101,7 +114,7 @@ def celery(home: Path, image: str) -> Generator[Celery]:
     port = free_port()
     address = f"redis://127.0.0.1:{port}/0"
     (home / "bench_celery.py").write_text(_CELERY.format(redis=address))
-    env = dict(os.environ) | {"PYTHONPATH": str(home)}
+    env = dict(os.environ) | {"PYTHONPATH": f"{home}:{TREE}"}
     redis = ("redis-server", "--port", str(port), "--bind", "127.0.0.1", "--dir", str(home))
     worker = (sys.executable, "-m", "celery", "-A", "bench_celery", "worker", "-c", str(SLOTS))
     command = ("docker", "run", "--rm", "-v", f"{results}:/opt/results", "-m", "2g", image)
@@ -110,7 +123,11 @@ def celery(home: Path, image: str) -> Generator[Celery]:
         running(*worker, env=env, log=home / "celery.log"),
     ):
         app = library.Celery("bench", broker=address, backend=address)
-        yield Celery(app, (*command, "python", "-c", _PLAIN, str(BOUND), "/opt/results"))
+        if pool == "process":
+            yield Celery(app, "in_process", [BOUND, str(results)])
+        else:
+            in_container = (*command, "python", "-c", _PLAIN, str(BOUND), "/opt/results")
+            yield Celery(app, "in_container", [in_container])
 
 
 def found(program: str) -> str:

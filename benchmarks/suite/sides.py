@@ -72,8 +72,12 @@ class PrefectSide:
 
     def drain(self, jobs: int) -> float:
         """See Side."""
-        began, times = self._drained(jobs, self.parameters)
+        began, times = self.drained(jobs)
         return max(one.ended for one in times) - began
+
+    def drained(self, jobs: int) -> tuple[float, list[Times]]:
+        """When the jobs, all handed in before, began to be taken; and the times of each."""
+        return self._drained(jobs, self.parameters)
 
     def one_by_one(self, jobs: int) -> list[Times]:
         """The times of jobs of some seconds, of which one runs at a time, whatever the slots.

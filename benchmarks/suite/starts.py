@@ -39,7 +39,7 @@ def drains(pool: str, sides: Mapping[str, Side], rounds: int, jobs: int) -> list
     key = pool[:4]
     rows = [
         Row(f"b {key}", f"{jobs} jobs, {SLOTS} slots, {pool}", "s", seconds,
-            target={"stock": 2.5, FLOOR: 1 / 1.3}),
+            target={"stock": 7, FLOOR: 1 / 0.55, "celery": 1 / 1.1}),
         Row(f"c {key}", f"CPU of a job, server's part too, {pool}", "s",
             {who: [one.cpu / jobs for one in found] for who, found in usages.items()}),
     ]  # fmt: skip
