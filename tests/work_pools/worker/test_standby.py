@@ -70,17 +70,21 @@ def ended_in(platform: Platform, there: Any, job: UUID) -> None:
 
 
 def test_jobs_are_served_by_one_container(platform: Platform) -> None:
-    there = one_waits(platform)
+    one_waits(platform)
+    served: set[str] = set()
     for number in range(3):
-        job, found = hand_in(platform, f"waited-{number}")
-        assert found.id == there.id
-        assert found.name.endswith(str(job))
+        job, there = hand_in(platform, f"waited-{number}")
+        served.add(there.id)
+        assert LABEL in there.labels
+        assert there.name.endswith(str(job))
         ended_in(platform, there, job)
         assert platform.manifest(job, f"waited-{number}")["attempt"] == 1
         wait_until(
             lambda job=job: any("Finished in state" in line for line in logged(platform, job)),
             what="its log",
         )
+    # Several may wait: the one that was in use last goes first.
+    assert len(served) == 1
 
 
 def convert(platform: Platform, directory: str, **variables: Any) -> UUID:
@@ -96,7 +100,7 @@ def convert(platform: Platform, directory: str, **variables: Any) -> UUID:
 
 
 def test_what_decodes_pictures_has_a_container_to_itself(platform: Platform) -> None:
-    there = one_waits(platform)
+    one_waits(platform)
     first, used = hand_in(platform, "used")
     ended_in(platform, used, first)
     picture = convert(platform, "picture")
@@ -105,7 +109,6 @@ def test_what_decodes_pictures_has_a_container_to_itself(platform: Platform) -> 
     platform.completed(picture, "picture")
     wait_until(lambda: not containers_of(platform, str(picture)), what="it is thrown away")
     assert found.id not in {one.id for one in waiting(platform)}
-    assert there.id == used.id
 
 
 def test_what_decodes_pictures_refuses_a_shared_container(platform: Platform) -> None:
@@ -119,12 +122,15 @@ def test_what_decodes_pictures_refuses_a_shared_container(platform: Platform) ->
 
 
 def test_one_that_fails_ends_its_container(platform: Platform) -> None:
-    there = one_waits(platform)
+    one_waits(platform)
     parameters = {"payload": {"upper_bound": 10}, "results_directory": "fails"}
     body = {"parameters": parameters | {"nonsense": 1}, "enforce_parameter_schema": False}
     job = UUID(platform.create("find-primes/high", **body).json()["id"])
+    (found,) = wait_until(lambda: containers_of(platform, str(job)), what="its container")
+    assert LABEL in found.labels
     assert platform.ended(job)["state_type"] == "FAILED"
-    assert one_waits(platform).id != there.id
+    wait_until(lambda: not containers_of(platform, str(job)), what="it is thrown away")
+    assert found.id not in {one.id for one in waiting(platform)}
 
 
 def test_it_is_made_as_any_other(platform: Platform) -> None:
