@@ -107,11 +107,16 @@ def test_jobs_of_a_host_that_speaks_are_left_alone(host: Platform) -> None:
     wait_until(lambda: "neighbour" not in agents(host), what="no trace of it")
 
 
+def idle(host: Platform) -> None:
+    """Wait until no run is left that is to run: a test before may have left one."""
+    active = {"flow_runs": {"state": {"type": {"any_": ["SCHEDULED", "PENDING", "RUNNING"]}}}}
+    wait_until(lambda: not host.rest("POST", "/flow_runs/count", active).json(), what="idle")
+
+
 @contextmanager
 def unwell(host: Platform) -> Generator[None]:
     """A disk that results cannot be written to, as far as this host can tell."""
-    active = {"flow_runs": {"state": {"type": {"any_": ["SCHEDULED", "PENDING", "RUNNING"]}}}}
-    wait_until(lambda: not host.rest("POST", "/flow_runs/count", active).json(), what="idle")
+    idle(host)
     staging: Path = host.results / ".staging"
     staging.rename(host.results / ".away")
     staging.touch()
@@ -143,6 +148,7 @@ def test_an_unwell_host_holds_the_intake_until_it_is_well(host: Platform) -> Non
 
 
 def test_a_pool_that_a_person_paused_stays_so(host: Platform) -> None:
+    idle(host)
     with pause(host):
         with unwell(host):
             wait_until(lambda: own(host)["failed"], what="unwell")
