@@ -19,6 +19,7 @@ It does not listen for a request to suspend it: see prefect_internals.
 
 import gc
 import importlib
+import importlib.util
 import runpy
 import sys
 import time
@@ -38,7 +39,11 @@ from work_pools.prefect_internals import listen_for_no_suspension
 
 _ENGINE = ("prefect.flow_engine", "prefect.deployments.steps.core")
 # Of the heavy ones, those that most tasks need.
-_TASKS = ("tasks.job", "numpy", "pyarrow.parquet", "pyvips")
+_TASKS = (
+    *("tasks.job", "tasks.progress", "tasks.primes", "anyio._backends._asyncio"),
+    *("numpy", "pyarrow.parquet", "pyarrow.compute", "pyvips"),
+)
+_PANDAS = "pandas"  # pyarrow imports it at its first conversion, where it is installed
 _WAITS = (1, 2, 4, 8, 16, 32, 64)  # seconds
 
 
@@ -104,6 +109,8 @@ def import_before_fork() -> None:
     collector's sight, whose marks would make copies of the pages that forks share."""
     with imports_start_no_thread():
         _import(*_ENGINE, *_TASKS)
+        if importlib.util.find_spec(_PANDAS):
+            _import(_PANDAS)
     gc.freeze()
 
 

@@ -29,6 +29,8 @@ def become(request: Request, handled: set[signal.Signals]) -> None:
     if folder := request.get("folder"):
         os.chdir(folder)
         variables["TMPDIR"] = folder
+    if numpy_random := sys.modules.get("numpy.random"):
+        numpy_random.seed()  # as Python's own does at a fork: no two runs draw the same
     tempfile.tempdir = None  # asked for anew: an import may have asked before
     adopt(variables)
 

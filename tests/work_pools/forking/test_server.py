@@ -24,6 +24,7 @@ from work_pools.ahead import NOBODY
 _SERVER = """
 import os, signal, subprocess, sys
 from pathlib import Path
+import numpy.random
 from work_pools.forking.server import serve_runs
 if serve_runs():
     exec(os.environ["DO"])
@@ -44,7 +45,11 @@ class Server:
             self.process = subprocess.Popen(
                 [sys.executable, "-W", "error", "-c", _SERVER],
                 cwd=_TREE,
-                env={"PATH": os.environ["PATH"], "PREFECT__FLOW_RUN_ID": str(NOBODY)},
+                env={
+                    "PATH": os.environ["PATH"],
+                    "PREFECT__FLOW_RUN_ID": str(NOBODY),
+                    "OPENBLAS_NUM_THREADS": "1",  # numpy's library would start one for each core
+                },
                 stdin=theirs.fileno(),
             )
         self._reports = self._socket.makefile("rb")
@@ -94,6 +99,17 @@ def test_it_reports_how_each_run_ends(server: Server, do: str, code: int) -> Non
     assert (ended["event"], ended["run"], ended["code"]) == ("ended", run, code)
     assert ended["peak_memory"] > 2**20
     assert not psutil.pid_exists(started["pid"])
+
+
+def test_no_two_runs_draw_the_same_random_numbers(server: Server, tmp_path: Path) -> None:
+    draw = "import random; Path({!r}).write_text(f'{{random.random()}} {{numpy.random.random()}}')"
+    drawn: list[str] = []
+    for number in range(2):
+        server.ask(draw.format(str(tmp_path / str(number))))
+        server.report()
+        assert server.report()["code"] == 0
+        drawn += (tmp_path / str(number)).read_text().split()
+    assert len({*drawn}) == 4
 
 
 def test_many_runs_at_once(server: Server, tmp_path: Path) -> None:
