@@ -66,8 +66,9 @@ class Prompt(_Base):
         while True:
             await self._asked.wait()
             self._asked.clear()
+            if not self.limiter.available_tokens:
+                continue  # whoever frees one asks
             found = False
-            if self.limiter.available_tokens:
-                with contextlib.suppress(httpx.HTTPError):  # the next look of its own says so
-                    found = bool(await self.get_and_submit_flow_runs())
+            with contextlib.suppress(httpx.HTTPError):  # the next look of its own says so
+                found = bool(await self.get_and_submit_flow_runs())
             await asyncio.sleep(_APART if found else _IN_VAIN)
