@@ -37,9 +37,10 @@ def drains(pool: str, sides: Mapping[str, Side], rounds: int, jobs: int) -> list
             seconds[who].append(took)
             usages[who].append(usage)
     key = pool[:4]
+    target = {"stock": 7, FLOOR: 1 / 0.55} | ({"celery": 1 / 1.1} if pool == "docker" else {})
     rows = [
         Row(f"b {key}", f"{jobs} jobs, {SLOTS} slots, {pool}", "s", seconds,
-            target={"stock": 7, FLOOR: 1 / 0.55, "celery": 1 / 1.1}),
+            target=target),
         Row(f"c {key}", f"CPU of a job, server's part too, {pool}", "s",
             {who: [one.cpu / jobs for one in found] for who, found in usages.items()}),
     ]  # fmt: skip
