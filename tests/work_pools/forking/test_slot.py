@@ -12,6 +12,7 @@ from uuid import uuid4
 import docker
 import pytest
 
+from tests.support.needs import need_docker
 from tests.support.platform import job_image
 from work_pools.ahead import NOBODY, run_of
 from work_pools.worker.standby import Standby
@@ -71,6 +72,7 @@ class Container:
 
 @pytest.fixture
 def container(tmp_path: Path) -> Generator[Container]:
+    need_docker()
     client = docker.from_env()
     tmp_path.chmod(0o777)
     container = Container(client, tmp_path)
