@@ -1,23 +1,20 @@
 """i: many jobs through the slots: how many a minute, whether the last are as fast as the first, and
 whether the server's memory stays what it was."""
 
-from pathlib import Path
-
 from benchmarks.suite.report import OURS, Row
 from benchmarks.suite.sides import SLOTS, PrefectSide
-from tests.support import processes
+from benchmarks.suite.usage import server_memory
 from tests.support.platform import Platform
 
 _SAMPLE = 100  # jobs at either end
-_MIB = 2**20
 
 
 def drained(up: Platform, own: PrefectSide, jobs: int) -> list[Row]:
     """Jobs that do nothing, all submitted before the first is taken."""
     own.drain(SLOTS)  # a server that has just started has not loaded all of its code yet
-    before = _memory(up)
+    before = server_memory(up, "VmRSS")
     began, times = own.drained(jobs)
-    after = _memory(up)
+    after = server_memory(up, "VmRSS")
     ends = sorted(one.ended for one in times)
     sample = min(_SAMPLE, jobs // 2)
     first = (ends[sample] - ends[0]) / sample
@@ -30,9 +27,3 @@ def drained(up: Platform, own: PrefectSide, jobs: int) -> list[Row]:
         Row(key, f"seconds a job: {many}", "s", pace),
         Row(key, f"memory of the server: {many}", "MiB", {"before": [before], "after": [after]}),
     ]  # fmt: skip
-
-
-def _memory(up: Platform) -> float:
-    """What the server holds now."""
-    statuses = [Path(f"/proc/{process.pid}/status").read_text() for process in processes.server(up)]
-    return max(int(one.split("VmRSS:")[1].split()[0]) for one in statuses) * 1024 / _MIB

@@ -76,7 +76,7 @@ class PrefectSide:
         return max(one.ended for one in times) - began
 
     def drained(self, jobs: int) -> tuple[float, list[Times]]:
-        """When the jobs, all handed in before, began to be taken; and the times of each."""
+        """When the pool began to take the jobs, all submitted before; and the times of each."""
         return self._drained(jobs, self.parameters)
 
     def one_by_one(self, jobs: int) -> list[Times]:

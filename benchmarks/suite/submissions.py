@@ -10,9 +10,9 @@ from unittest.mock import patch
 
 from benchmarks.suite.report import OURS, Row
 from benchmarks.suite.server import Server
+from benchmarks.suite.usage import server_memory
 from deployments import submit_many
 from tasks.settings import get_settings
-from tests.support import processes
 from tests.support.platform import Platform, platform_up
 from tests.tasks.history.postgres import new_database, postgres_server
 
@@ -21,7 +21,6 @@ _ONE_BY_ONE = 50  # of them are enough to tell how many a second
 _IN_BULK = 100  # jobs that Prefect's own endpoint takes in one request
 _STARTED = 40  # of the many, whose order is looked at
 _OVERTAKEN = 0.05  # of these: the order of the rest, p95, is kept
-_MIB = 2**20
 _WHOLE = 3_000  # jobs of a size in all: 1,000 are handed in three times, 10,000 once
 
 
@@ -84,7 +83,7 @@ def _round(home: Path, database: str, size: int) -> _Handed:
             jobs = submit_many(_TASK, [{"upper_bound": bound} for bound in bounds], _DIRECTORY)
             bulk = size / (time.perf_counter() - began)
         assert len({job.id for job in jobs}) == size, "jobs were lost"
-        memory = _memory(up)
+        memory = server_memory(up, "VmHWM")
         began = time.time()
         server.ask("PATCH", "/work_pools/process", {"is_paused": False})
         # `normal` goes before `low`, where the others wait.
@@ -135,9 +134,3 @@ def _told(up: Platform) -> Generator[None]:
         get_settings.cache_clear()
         yield
     get_settings.cache_clear()
-
-
-def _memory(up: Platform) -> float:
-    """The most that the server has held so far."""
-    statuses = [Path(f"/proc/{process.pid}/status").read_text() for process in processes.server(up)]
-    return max(int(one.split("VmHWM:")[1].split()[0]) for one in statuses) * 1024 / _MIB

@@ -5,6 +5,10 @@ from collections.abc import Generator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Literal
+
+from tests.support import processes
+from tests.support.platform import Platform
 
 _TICKS = 100  # a second: USER_HZ, which /proc/stat counts in on every Linux
 _LOOK = 0.02  # seconds between two looks
@@ -39,6 +43,12 @@ def used() -> Generator[Usage]:
         over.set()
         watching.join()
         usage.cpu = _busy() - before
+
+
+def server_memory(up: Platform, field: Literal["VmRSS", "VmHWM"]) -> float:
+    """MiB that the server of a Prefecture holds now, or the most that it has held."""
+    statuses = [Path(f"/proc/{one.pid}/status").read_text() for one in processes.server(up)]
+    return max(int(one.split(f"{field}:")[1].split()[0]) for one in statuses) / 1024  # from KiB
 
 
 def _busy() -> float:
