@@ -46,10 +46,9 @@ class ForkServer:
         self._gone = False
         threading.Thread(target=self._listen, daemon=True, name="fork-server").start()
 
-    @property
-    def alive(self) -> bool:
-        """Whether it can be asked for a run."""
-        return not self._gone and self.process.poll() is None
+    def serves(self, plan: Plan) -> bool:
+        """Whether it can be asked for a run of that plan."""
+        return self.plan == plan and not self._gone and self.process.poll() is None
 
     def start(self, run: UUID, variables: Mapping[str, str], folder: str | None) -> int:
         """Have a process forked for a run. Returns its pid.

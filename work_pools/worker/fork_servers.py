@@ -34,8 +34,8 @@ class ForkServers:
     """The fork server that one worker keeps: see Waiting.
 
     It forks for every run whose configuration is the pool's own, `runs` of them before another
-    takes its place. Any other is started anew, which
-    costs less than as Prefect's worker starts it: with a client and a web socket of its own.
+    takes its place. Any other is started anew, which costs less than as Prefect's worker starts it:
+    with a client and a web socket of its own.
     """
 
     errors = (OSError,)
@@ -61,16 +61,17 @@ class ForkServers:
         folder = None if plan.folder else tempfile.TemporaryDirectory(suffix="prefect")
         with self._lock:
             server = self._server
-            usable = server is not None and server.plan == plan and server.alive
-            if server is not None and usable:
+            if server is not None and server.serves(plan):
                 server.asked += 1
                 if server.asked >= self._runs:
                     self._server = None  # it ends after its last run
-        try:
-            if server is not None and usable:
-                job = self._forked(server, run, variables, folder)
             else:
+                server = None
+        try:
+            if server is None:
                 job = _started(plan, run, variables, folder)
+            else:
+                job = self._forked(server, run, variables, folder)
         except TimeoutError:
             raise  # it may have a process
         except (OSError, psutil.NoSuchProcess):
@@ -96,14 +97,13 @@ class ForkServers:
         """See Waiting. Another server is never missing: one forks for all."""
         plan, _ = plan_of(configuration)
         with self._lock:
-            server, fits = self._server, False
-            if server is not None:
-                fits = server.alive and server.plan == plan
-                if not fits:
-                    self._server = None
-        if server is not None and not fits:
+            server = self._server
+            if server is not None and plan is not None and server.serves(plan):
+                return False
+            self._server = None
+        if server is not None:
             server.retire()
-        if plan is not None and not fits and psutil.virtual_memory().available >= _ROOM:
+        if plan is not None and psutil.virtual_memory().available >= _ROOM:
             server = ForkServer(plan)
             if self._may_be_low:
                 lower_priority(server.process.pid)
@@ -137,7 +137,7 @@ def _started(plan: Plan, run: UUID, variables: Mapping[str, str], folder: _Folde
     own = {**variables, RUN_VARIABLE: str(run)}
     if folder:
         own["TMPDIR"] = folder.name
-    # In a group of its own, as the server is.
+    # In a session of its own, as a fork is.
     process = subprocess.Popen(
         plan.command,
         cwd=folder.name if folder else plan.folder,
