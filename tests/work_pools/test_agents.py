@@ -1,4 +1,4 @@
-"""What an agent hears of the others, on a server of Prefect's own."""
+"""How many other agents an agent reads, on a stock Prefect server."""
 
 from datetime import UTC, datetime
 from pathlib import Path

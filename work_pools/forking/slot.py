@@ -4,8 +4,8 @@
 
 stdin is a pipe that the worker holds open; each line of it asks for a run. After one that ended
 well, what it left behind is removed, a report is written on stdout, and the next is awaited. After
-any other, and after the last that is asked for, the container ends as the run's process has: so
-whoever looks at it from outside finds what he would find of a container that served one run.
+any other, and after the last that is asked for, the container exits with the run's own exit code,
+like a container that served one run.
 """
 
 import os

@@ -67,7 +67,7 @@ class Prompt(_Base):
             await self._asked.wait()
             self._asked.clear()
             if not self.limiter.available_tokens:
-                continue  # whoever frees one asks
+                continue  # the end of a job sets the event again
             found = False
             with contextlib.suppress(httpx.HTTPError):  # the next look of its own says so
                 found = bool(await self.get_and_submit_flow_runs())

@@ -80,7 +80,7 @@ class Standby:
         if not self.served:
             self._api.update_container(self.id, cpu_shares=_SHARES)
         self.served += 1
-        # The name comes last: whoever finds it by that finds it as any other.
+        # The name comes last: the supervisor finds the container by it.
         self._api.rename(self.id, name_of(name, run))
         request = Request(run=str(run), variables=dict(variables), last=last)
         data = encoded(request)

@@ -84,7 +84,7 @@ class Standbys:
             again = code is None
             return code or 0
         except NotFound:
-            return 0  # whoever removed it has said how the run ended, as with any container
+            return 0  # the supervisor removed it, and has set the run's final state
         finally:
             self._end_of(standby, again)
 
