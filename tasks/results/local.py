@@ -264,15 +264,28 @@ def discard(folder: Path) -> None:
     It changes its name first: an attempt that is about to publish, on a host that cannot be
     reached, then finds nothing to move, where it could have moved what is just being emptied.
     """
-    name, _, _ = folder.name.rpartition(".")
-    away = folder.with_name(f"{name}.discarded-{secrets.token_hex(4)}")
     try:
-        folder.rename(away)
-        shutil.rmtree(away)
+        take_out(folder, folder)
     except FileNotFoundError:
         return  # it was never made, or another was first
     except OSError as error:
         _log.warning("staging folder %s is left behind: %s", folder, error)
+
+
+def take_out(folder: Path, stage: Path) -> None:
+    """Remove a folder of a stage, or the stage itself, whoever may be writing into it.
+
+    It is renamed to a discarded stage of the same attempt; where that cannot be emptied because
+    somebody has written into it meanwhile, it is left for the supervisor, which tries again.
+    Raises OSError where it cannot be renamed.
+    """
+    name, _, _ = stage.name.rpartition(".")
+    away = stage.with_name(f"{name}.discarded-{secrets.token_hex(4)}")
+    folder.rename(away)
+    try:
+        shutil.rmtree(away)
+    except OSError as error:
+        _log.warning("staging folder %s is left behind: %s", away, error)
 
 
 def unwritable(root: Path, error: OSError) -> ResultsUnwritable:

@@ -5,7 +5,6 @@ name that is there is whole. The same name may be handed over twice; either file
 """
 
 import os
-import shutil
 from collections.abc import Callable, Generator, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
@@ -82,9 +81,9 @@ class LocalParts:
         yield self.folder / name
 
     def clear(self) -> None:
-        """Remove the folder."""
+        """Remove the folder, even while a helper that is late puts a part into it."""
         with local.writing(self.folder):
-            shutil.rmtree(self.folder)
+            local.take_out(self.folder, self.folder.parent)
 
 
 @dataclass(frozen=True)
