@@ -122,9 +122,12 @@ def test_a_job_publishes_in_s3(published: Published, tmp_path: Path) -> None:
     )
     assert not list(published.scratch.iterdir())
     # The flow's return value is small JSON, under the same root.
-    (record,) = {*published.keys(".prefect")} - kept
-    receipt = (published.data / BUCKET / PREFIX / ".prefect" / record).read_text()
-    assert f"s3://{BUCKET}/{PREFIX}/web/{job}/" in receipt
+    # A helper of another test's job may end, and return, meanwhile.
+    records = {*published.keys(".prefect")} - kept
+    receipts = [
+        (published.data / BUCKET / PREFIX / ".prefect" / one).read_text() for one in records
+    ]
+    assert sum(f"s3://{BUCKET}/{PREFIX}/web/{job}/" in receipt for receipt in receipts) == 1
 
     (artifact,) = platform.artifacts(job, "markdown")
     assert f"/{BUCKET}/{PREFIX}/web/{job}/{manifest['folder']}/a.webp>" in artifact["data"]
