@@ -8,6 +8,8 @@ INPUTS ?=
 JOBS ?= 10
 PROCESSES ?= 4
 BIN = .venv/bin
+# What Python has compiled is kept: else each process of the tests compiles all of them again.
+unexport PYTHONDONTWRITEBYTECODE
 
 .PHONY: help venv image demo test test-rest test-all chaos bench lint clean
 .DELETE_ON_ERROR:

@@ -1,6 +1,18 @@
 """Putting Prefecture on a Prefect server, the `prefecture` command, and jobs from Python."""
 
-from deployments.jobs.following import Progress
-from deployments.jobs.handle import Job, Result, find_job, submit, submit_many
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from deployments.jobs.following import Progress
+    from deployments.jobs.handle import Job, Result, find_job, submit, submit_many
 
 __all__ = ["Job", "Progress", "Result", "find_job", "submit", "submit_many"]
+
+
+def __getattr__(name: str) -> object:
+    """What jobs from Python need, imported when it is asked for: no program of ours needs it."""
+    if name not in __all__:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    module = "deployments.jobs.following" if name == "Progress" else "deployments.jobs.handle"
+    return getattr(import_module(module), name)

@@ -1,16 +1,19 @@
 """The entry point: which commands there are, and how an error is told."""
 
-import sys
-from collections.abc import Sequence
-from importlib import import_module
+from tasks.importing import importing
 
-import httpx
-from cyclopts import App
-from pydantic import ValidationError
+with importing():
+    import sys
+    from collections.abc import Sequence
+    from importlib import import_module
 
-from deployments.cli.console import err
-from deployments.server import unavailable
-from tasks.errors import PrefectureError
+    import httpx
+    from cyclopts import App
+    from pydantic import ValidationError
+
+    from deployments.cli.console import err
+    from deployments.server import unavailable
+    from tasks.errors import PrefectureError
 
 _COMMANDS = {
     "operate": ("up", "apply", "work", "supervise", "status", "scale", "image", "demo"),
@@ -29,10 +32,13 @@ def make_app(words: Sequence[str]) -> App:
     names = {name.replace("_", "-") for names in _COMMANDS.values() for name in names}
     named = bool(words) and words[0] in names
     app = App(name="prefecture", help="Compute infrastructure on Prefect.", version_flags=[])
-    for module, commands in _COMMANDS.items():
-        path = f"deployments.cli.{module}"
-        for name in commands:
-            app.command(f"{path}:{name}" if named else getattr(import_module(path), name))
+    with importing():
+        for module, commands in _COMMANDS.items():
+            path = f"deployments.cli.{module}"
+            if not named or words[0].replace("-", "_") in commands:
+                import_module(path)
+            for name in commands:
+                app.command(f"{path}:{name}" if named else getattr(import_module(path), name))
     return app
 
 

@@ -1,8 +1,17 @@
 """python -m deployments.embedded.server: `prefect`, whose server has one more endpoint."""
 
-from prefect.cli import app
+from tasks.importing import importing
 
-import deployments.embedded.bulk_endpoint  # noqa: F401  # adds itself  # pyright: ignore[reportUnusedImport]
+with importing():
+    from importlib import import_module
+
+    from prefect.cli import app
+
+    import deployments.embedded.bulk_endpoint  # noqa: F401  # adds itself  # pyright: ignore[reportUnusedImport]
+
+    # What its command would import, only later.
+    for name in ("prefect.cli.server", "prefect.server.api.server"):
+        import_module(name)
 
 if __name__ == "__main__":
     app()

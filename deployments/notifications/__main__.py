@@ -1,21 +1,24 @@
 """python -m deployments.notifications: the notifier"""
 
-import asyncio
-import contextlib
-import fcntl
-import logging
-import signal
-from collections.abc import AsyncGenerator
-from contextlib import asynccontextmanager
-from pathlib import Path
+from tasks.importing import importing
 
-from prefect.client.orchestration import get_client
+with importing():
+    import asyncio
+    import contextlib
+    import fcntl
+    import logging
+    import signal
+    from collections.abc import AsyncGenerator
+    from contextlib import asynccontextmanager
+    from pathlib import Path
 
-from deployments.notifications.ledger import open_ledger
-from deployments.notifications.notifier.announcer import Announcer
-from deployments.notifications.notifier.courier import Courier
-from deployments.notifications.notifier.teller import Teller
-from tasks.settings import Settings, get_settings
+    from prefect.client.orchestration import get_client
+
+    from deployments.notifications.ledger import open_ledger
+    from deployments.notifications.notifier.announcer import Announcer
+    from deployments.notifications.notifier.courier import Courier
+    from deployments.notifications.notifier.teller import Teller
+    from tasks.settings import Settings, get_settings
 
 _TURN = 1.0  # seconds between two looks whether it is our turn
 _log = logging.getLogger("deployments.notifications")

@@ -1,19 +1,22 @@
 """python -m work_pools.supervisor --pool docker|process --worker NAME"""
 
-import argparse
-import asyncio
-import contextlib
-import logging
-import signal
-import socket
+from tasks.importing import importing
 
-from prefect.client.orchestration import get_client
+with importing():
+    import argparse
+    import asyncio
+    import contextlib
+    import logging
+    import signal
+    import socket
 
-from tasks.contracts import Pool
-from tasks.settings import get_settings
-from work_pools.supervisor.bodies.containers import Containers
-from work_pools.supervisor.bodies.processes import Processes
-from work_pools.supervisor.supervisor import Supervisor
+    from prefect.client.orchestration import get_client
+
+    from tasks.contracts import Pool
+    from tasks.settings import get_settings
+    from work_pools.supervisor.bodies.containers import Containers
+    from work_pools.supervisor.bodies.processes import Processes
+    from work_pools.supervisor.supervisor import Supervisor
 
 
 async def supervise(pool: Pool, worker: str) -> None:

@@ -1,19 +1,22 @@
 """python -m work_pools.worker --pool POOL --name NAME --limit N [--ahead N] [--reuse N]"""
 
-import argparse
-import asyncio
-import os
-from functools import partial
+from tasks.importing import importing
 
-from prefect.logging.configuration import setup_logging
-from prefect.settings import (
-    PREFECT_WORKER_HEARTBEAT_SECONDS,
-    PREFECT_WORKER_PREFETCH_SECONDS,
-)
-from prefect.utilities.processutils import setup_signal_handlers_worker
+with importing():
+    import argparse
+    import asyncio
+    import os
+    from functools import partial
 
-from tasks.contracts import Pool
-from work_pools.worker.workers import PromptDockerWorker, PromptProcessWorker
+    from prefect.logging.configuration import setup_logging
+    from prefect.settings import (
+        PREFECT_WORKER_HEARTBEAT_SECONDS,
+        PREFECT_WORKER_PREFETCH_SECONDS,
+    )
+    from prefect.utilities.processutils import setup_signal_handlers_worker
+
+    from tasks.contracts import Pool
+    from work_pools.worker.workers import PromptDockerWorker, PromptProcessWorker
 
 _say = partial(print, flush=True)
 
