@@ -2,29 +2,38 @@
 
 import asyncio
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from prefect.events.clients import get_events_subscriber
-from prefect.events.filters import EventFilter, EventNameFilter
+from prefect.events.filters import EventAnyResourceFilter, EventFilter, EventNameFilter
+from prefect.events.schemas.events import ResourceSpecification
 
 from tasks.errors import in_short
 
 _log = logging.getLogger(__name__)
 
 
-async def wake_on(names: Sequence[str], wake: asyncio.Event, again: float) -> None:
-    """Set `wake` at each event by one of these names, until cancelled.
+async def listen(
+    pool: str, names: Sequence[str], heard: Callable[[str | None], None], again: float
+) -> None:
+    """Call `heard` with the name of each event of a pool's runs by one of these names, for ever.
 
-    And whenever the subscription begins: what happened before was not heard. `again`: seconds
-    before a broken one is made anew.
+    And with None whenever the subscription begins: what happened before was not heard. `again`:
+    seconds before a broken one is made anew.
     """
-    wanted = EventFilter(event=EventNameFilter(name=[*names]))
+    own = ResourceSpecification(
+        {"prefect.resource.role": "work-pool", "prefect.resource.name": pool}
+    )
+    # Not `related`, which Prefect's server does not look at where events are streamed.
+    wanted = EventFilter(
+        event=EventNameFilter(name=[*names]), any_resource=EventAnyResourceFilter(labels=own)
+    )
     while True:
         try:
             async with get_events_subscriber(filter=wanted) as subscriber:
-                wake.set()
-                async for _ in subscriber:
-                    wake.set()
+                heard(None)
+                async for event in subscriber:
+                    heard(event.event)
         except Exception as error:  # noqa: BLE001  # a websocket breaks in many ways; the looks go on
             _log.info("events come again soon: %s", in_short(error))
         await asyncio.sleep(again)

@@ -95,6 +95,16 @@ def job_image() -> str:
     return done.stdout.split()[-1]
 
 
+def rest(api: str, method: str, path: str, body: Any = None) -> httpx.Response:
+    """One request to a server's API, a passing 503 of SQLite's retried."""
+    for _ in range(10):
+        response = http().request(method, api + path, json=body)
+        if response.status_code != 503:
+            return response
+        time.sleep(0.2)
+    raise AssertionError(f"{method} {path}: 503, ten times")
+
+
 def is_ready(api: str) -> bool:
     """Whether a Prefect server answers at this address."""
     try:
@@ -139,13 +149,8 @@ class Platform:
         return (self.home / "up.out").read_text()
 
     def rest(self, method: str, path: str, body: Any = None) -> httpx.Response:
-        """One request to the API, a passing 503 of SQLite's retried."""
-        for _ in range(10):
-            response = http().request(method, self.api + path, json=body)
-            if response.status_code != 503:
-                return response
-            time.sleep(0.2)
-        raise AssertionError(f"{method} {path}: 503, ten times")
+        """One request to the API, as `rest` does it."""
+        return rest(self.api, method, path, body)
 
     def deployment(self, name: str) -> str:
         """The id of a deployment such as `find-primes/low`."""

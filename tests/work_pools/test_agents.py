@@ -1,49 +1,65 @@
-"""How many other agents an agent reads, on a stock Prefect server."""
+"""What an agent hears of others, and how often it asks, on a stock Prefect server."""
 
-from datetime import UTC, datetime
+from collections.abc import Generator
 from pathlib import Path
 
+import httpx
 import pytest
 from prefect.client.orchestration import PrefectClient
 from prefect.settings import PREFECT_API_URL, temporary_settings
 
 from tasks.contracts import AgentReport
 from tasks.settings import Settings
-from tests.support.platform import http
+from tests.support.other_hosts import heartbeat, report
+from tests.support.platform import rest
 from tests.support.servers import stock_server
 from work_pools.supervisor.agents import Agents
 
 
-def speak(api: str, worker: str) -> None:
-    """What the agent beside a worker of another host would report."""
-    report = AgentReport(
-        host="elsewhere",
-        pool="process",
-        worker=worker,
-        failed={},
-        running=0,
-        holds_intake=False,
-        at=datetime.now(UTC),
-    )
-    body = {"name": report.variable, "value": report.model_dump(mode="json")}
-    assert http().post(f"{api}/variables/", json=body).is_success
+@pytest.fixture
+def api(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Generator[str]:
+    """A server with the pool `process`."""
 
-
-async def test_more_agents_than_one_request_reads_are_all_heard(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def not_told(report: AgentReport) -> None:
+    def not_told(_: AgentReport) -> None:
         """No event is asked for, and its sender would outlive the server."""
 
     monkeypatch.setattr("tasks.events.agent_reported", not_told)
-    workers = [f"other-{number:03}" for number in range(401)]
     with stock_server(tmp_path) as api, temporary_settings({PREFECT_API_URL: api}):
-        for worker in workers:
-            speak(api, worker)
-        async with PrefectClient(api) as client:
-            agents = Agents(client, "process", "here", "own", Settings(home=tmp_path))
-            assert agents.alone
-            await agents.report({}, running=0)
-            assert [worker for worker in workers if not agents.speaks(worker)] == []
-            assert not agents.speaks("nobody")
-            await agents.leave()
+        pool = {"name": "process", "type": "process"}
+        assert rest(api, "POST", "/work_pools/", pool).is_success
+        yield api
+
+
+async def test_more_agents_and_workers_than_one_request_reads_are_all_heard(
+    api: str, tmp_path: Path
+) -> None:
+    workers = [f"other-{number:03}" for number in range(401)]
+    for worker in workers:
+        report(api, worker)
+    for number in range(201):
+        heartbeat(api, f"worker-{number:03}")
+    requests = list[str]()
+
+    async def note(request: httpx.Request) -> None:
+        requests.append(request.url.path)
+
+    hooks = {"event_hooks": {"request": [note]}}
+    async with PrefectClient(api, httpx_settings=hooks) as client:
+        agents = Agents(client, "process", "here", "own", Settings(home=tmp_path))
+        assert agents.alone
+        await agents.report({}, running=0)
+        assert [worker for worker in workers if not agents.speaks(worker)] == []
+        assert agents.hosts == 402
+        assert not agents.speaks("nobody")
+        assert not agents.is_silent("worker-200")
+        read = [path for path in requests if path.endswith("/filter")]
+        assert len(read) == 5  # three pages of agents, two of workers
+
+        requests.clear()
+        await agents.report({}, running=0)
+        assert [path for path in requests if path.endswith("/filter")] == []
+        await agents.report({"disk": "full"}, running=0)
+        assert [path for path in requests if path.endswith("/filter")] == []
+        await agents.listen(0)
+        assert [path for path in requests if path.endswith("/filter")] == read
+        await agents.leave()

@@ -9,7 +9,7 @@ from uuid import UUID
 
 import pytest
 
-from tasks.contracts import AgentReport
+from tests.support.other_hosts import report
 from tests.support.platform import Platform, pause, platform_up, wait_until
 
 pytestmark = pytest.mark.thorough
@@ -55,23 +55,6 @@ def held_by(platform: Platform, worker: str, state: str) -> UUID:
     return UUID(run)
 
 
-def speak(platform: Platform, worker: str, *, holds_intake: bool = False) -> None:
-    """What the agent beside a worker of another host would report."""
-    report = AgentReport(
-        host="elsewhere",
-        pool=platform.pool,
-        worker=worker,
-        failed={},
-        running=1,
-        holds_intake=holds_intake,
-        at=datetime.now(UTC),
-    )
-    value = report.model_dump(mode="json")
-    body = {"name": report.variable, "value": value}
-    if not platform.rest("PATCH", f"/variables/name/{report.variable}", body).is_success:
-        platform.rest("POST", "/variables/", body)
-
-
 def successor(platform: Platform, job: UUID) -> dict[str, Any] | None:
     keys = {"flow_runs": {"idempotency_key": {"any_": [f"requeue:{job}:2"]}}}
     found = platform.rest("POST", "/flow_runs/filter", keys).json()
@@ -92,12 +75,12 @@ def test_jobs_of_a_host_that_is_gone_run_again(host: Platform, state: str) -> No
 
 
 def test_jobs_of_a_host_that_speaks_are_left_alone(host: Platform) -> None:
-    speak(host, "neighbour")
+    report(host.api, "neighbour")
     job = held_by(host, "neighbour", "RUNNING")
     started = datetime.now(UTC)
 
     def long_enough() -> bool:
-        speak(host, "neighbour")
+        report(host.api, "neighbour")
         assert host.run(job)["state_type"] == "RUNNING"
         return (datetime.now(UTC) - started).total_seconds() > 12  # more than twice the timeout
 
@@ -157,7 +140,7 @@ def test_a_pool_that_a_person_paused_stays_so(host: Platform) -> None:
 
 
 def test_the_intake_that_a_lost_host_held_is_resumed(host: Platform) -> None:
-    speak(host, "gone-while-unwell", holds_intake=True)
+    report(host.api, "gone-while-unwell", holds_intake=True)
     host.rest("PATCH", f"/work_pools/{host.pool}", {"is_paused": True})
     wait_until(lambda: not is_paused(host), what="the intake is resumed")
 

@@ -3,7 +3,7 @@
 import asyncio
 import contextlib
 import logging
-from dataclasses import dataclass
+import sys
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 
@@ -17,33 +17,19 @@ from pydantic import ValidationError
 from tasks import events
 from tasks.contracts import AGENT_VARIABLES, AgentReport
 from tasks.settings import Settings
+from work_pools.supervisor.liveness import Liveness
 
 _USUAL_INTERVAL = 30  # seconds between two heartbeats of a worker that does not say
 _HEART = "worker "  # before a worker's name, where a worker's own heartbeats are noted
-_BEATS = 3  # heartbeats that a worker may miss
+_MISSED = 3  # heartbeats that a worker may miss
+_REPORT = 5.0  # seconds between two reports, at most
+_BEATS = 4  # reports in the time after which the others take silence for an end
+_FEW = 4  # hosts of which each may ask after all the others at each report
+_EARLY = 0.5  # of an interval, by which a report may come before its time
 _TELL_AGAIN = 60.0  # seconds between two events that say the same
 _NOT_FOUND = 404
-_MOST = 200  # agents and other variables that one request reads
+_MOST = 200  # agents, or workers, that one request reads
 _log = logging.getLogger(__name__)
-
-
-@dataclass
-class _Voice:
-    """One who should speak again and again. By our own clock alone: no two are compared."""
-
-    said: object
-    at: float
-    """When it was last heard to say something new."""
-    patience: float
-    """Seconds of silence that are nothing yet."""
-
-    @property
-    def is_silent(self) -> bool:
-        return self.silence > self.patience
-
-    @property
-    def silence(self) -> float:
-        return asyncio.get_running_loop().time() - self.at
 
 
 class Agents:
@@ -64,15 +50,31 @@ class Agents:
             at=datetime.now(UTC),
         )
         self._others: dict[str, AgentReport] = {}  # by worker
-        self._heard: dict[str, _Voice] = {}
+        self._liveness = Liveness()
+        self._listening = asyncio.Lock()
+        self._asked = False
         self._told = -_TELL_AGAIN
         self._told_of: set[str] = set()
         self.clock_ahead = 0.0
         """Seconds that this host's clock is ahead of the server's."""
 
+    @property
+    def interval(self) -> float:
+        """Seconds between two reports."""
+        # One that comes late is not silence yet.
+        return min(_REPORT, self._settings.agent_timeout / _BEATS)
+
+    @property
+    def hosts(self) -> int:
+        """How many hosts work for the pool, this one among them, as far as was heard."""
+        return 1 + sum(1 for worker in self._others if self.speaks(worker))
+
     async def report(self, failed: dict[str, str], running: int) -> None:
         """Tell how this host is, hear how the others are, hold or release the pool's intake."""
-        await self._listen()
+        # All hosts asking after all others at each report is more than a server can answer.
+        urgent = bool(failed) or self._own.holds_intake
+        reports = 1.0 if urgent else max(1.0, self.hosts / _FEW)
+        await self.listen(self.interval * (reports - _EARLY))
         changed = failed.keys() != self._told_of
         self._own = self._own.model_copy(update={"failed": failed, "running": running})
         # Said before it is done: whoever comes after us knows whose pause it is.
@@ -95,55 +97,64 @@ class Agents:
 
     def forget(self) -> None:
         """The server was away: no one's silence counts that began before."""
-        self._heard.clear()
+        self._liveness.forget()
 
     @property
     def alone(self) -> bool:
         """Whether no other host works for this pool."""
-        return not any(self.speaks(worker) for worker in self._others)
+        return self.hosts == 1
 
     def speaks(self, worker: str) -> bool:
         """Whether the agent beside another worker is there."""
-        voice = self._heard.get(worker)
         # One that was not listened to since the server was away has the benefit of the doubt.
-        return worker in self._others and (voice is None or not voice.is_silent)
+        return worker in self._others and not self._liveness.is_silent(worker)
 
     def is_silent(self, worker: str) -> bool:
         """Whether neither a worker nor the agent beside it has been heard of for long enough.
 
         One that was never heard of is silent only once it has been listened for as long.
         """
-        if worker not in self._heard:
-            self._note(worker, None, self._settings.agent_timeout)
-        voices = (self._heard.get(worker), self._heard.get(_heart(worker)))
-        return all(voice.is_silent for voice in voices if voice is not None)
+        self._liveness.expect(worker, self._settings.agent_timeout)
+        worker_heard = self._liveness.silence(_heart(worker)) is not None
+        silent = self._liveness.is_silent(worker)
+        return silent and (not worker_heard or self._liveness.is_silent(_heart(worker)))
 
     @property
     def all_workers_speak(self) -> bool:
         """Whether every worker of the pool that was ever heard of still is."""
-        hearts = (voice for key, voice in self._heard.items() if key.startswith(_HEART))
-        return not any(voice.is_silent for voice in hearts)
-
-    async def hear_workers(self) -> None:
-        """Note the heartbeats of the pool's workers, which count as speaking too."""
-        for worker in await self._client.read_workers_for_work_pool(self._own.pool):
-            patience = max(
-                self._settings.agent_timeout,
-                _BEATS * (worker.heartbeat_interval_seconds or _USUAL_INTERVAL),
-            )
-            self._note(_heart(worker.name), worker.last_heartbeat_time, patience)
+        return not self._liveness.any_is_silent(_HEART)
 
     def hangs(self, times: int) -> bool:
         """Whether the worker beside this agent was heard once, and now is not for so many times
         what it may take."""
-        voice = self._heard.get(_heart(self._own.worker))
-        return voice is not None and voice.silence > times * voice.patience
+        return self._liveness.is_silent(_heart(self._own.worker), times)
 
-    def _note(self, key: str, said: object, patience: float) -> None:
-        if key not in self._heard or self._heard[key].said != said:
-            self._heard[key] = _Voice(said, asyncio.get_running_loop().time(), patience)
+    async def listen(self, interval: float) -> None:
+        """Hear the pool's agents and workers, where that was not done for so many seconds."""
+        async with self._listening:
+            if self._asked and self._liveness.since_listened < interval:
+                return
+            await self._hear_agents()
+            await self._hear_workers()
+            self._liveness.listened()
+            self._asked = True
 
-    async def _listen(self) -> None:
+    async def _hear_workers(self) -> None:
+        """Their heartbeats count as speaking too."""
+        for offset in range(0, sys.maxsize, _MOST):
+            page = await self._client.read_workers_for_work_pool(
+                self._own.pool, offset=offset, limit=_MOST
+            )
+            for worker in page:
+                patience = max(
+                    self._settings.agent_timeout,
+                    _MISSED * (worker.heartbeat_interval_seconds or _USUAL_INTERVAL),
+                )
+                self._liveness.note(_heart(worker.name), worker.last_heartbeat_time, patience)
+            if len(page) < _MOST:
+                break
+
+    async def _hear_agents(self) -> None:
         response, listed = await self._page(0)
         while len(listed) % _MOST == 0 and listed:
             _, more = await self._page(len(listed))
@@ -169,7 +180,7 @@ class Agents:
                     self._own = self._own.model_copy(update={"holds_intake": True})
                 continue
             others[report.worker] = report
-            self._note(report.worker, report.at, self._settings.agent_timeout)
+            self._liveness.note(report.worker, report.at, self._settings.agent_timeout)
         self._others = others
 
     async def _page(self, offset: int) -> tuple[httpx.Response, list[Variable]]:

@@ -34,9 +34,12 @@ class Reaper:
         self._bodies = bodies
         self._results = results
 
-    async def reap(self, found: Found) -> None:
-        """Remove every body and stage whose run is over. Raises EngineUnavailable."""
-        stages = await asyncio.to_thread(self._results.staged)
+    async def reap(self, found: Found, *, shared: bool) -> None:
+        """Remove every body whose run is over, and, with `shared`, every stage: those of all hosts
+        stand in one place. Raises EngineUnavailable."""
+        stages = set[tuple[UUID, UUID]]()
+        if shared:
+            stages = await asyncio.to_thread(self._results.staged)
         known = await self._runs.by_id({*found, *(attempt for _, attempt in stages)})
         now = datetime.now(UTC)
         for id, run in known.items():

@@ -17,10 +17,11 @@ from tasks.contracts import Pool
 from tasks.errors import EngineUnavailable, in_short
 from tasks.settings import Settings
 from tasks.storage.opening import open_results
-from work_pools.listening import wake_on
+from work_pools.listening import listen
 from work_pools.supervisor.agents import Agents
 from work_pools.supervisor.bodies.body import Bodies, Body, Found
 from work_pools.supervisor.bodies.processes import find_worker, started
+from work_pools.supervisor.crashes import decision
 from work_pools.supervisor.endings import Endings
 from work_pools.supervisor.health import Checkup, checks_of
 from work_pools.supervisor.losses import (
@@ -34,11 +35,11 @@ from work_pools.supervisor.outages import apart, is_outage
 from work_pools.supervisor.reaper import Reaper
 from work_pools.supervisor.requeue import Requeue
 from work_pools.supervisor.runs import Runs, worker_of
+from work_pools.supervisor.watch import Watch
+from work_pools.turns import Turns
 
 _SWEEP = 2.0  # seconds between two looks, where no event asks for one
 _SOON = 0.5  # the same while something is missing
-_REPORT = 5.0  # seconds between two reports of the agent, at most
-_BEATS = 4  # reports in the time after which the others take silence for an end
 _REAP = 5.0
 _PATIENCE = 3  # times what a worker may take, before it is taken to hang
 _AGAIN = 1.0  # seconds before a broken subscription is made anew
@@ -64,12 +65,16 @@ class Supervisor:
         self._runs = Runs(client, pool)
         self._agents = Agents(client, pool, host, worker, settings)
         self._requeue = Requeue(self._runs, bodies, results, settings)
+        self._watch = Watch(self._runs, self._requeue, self._agents, worker, _SWEEP)
         self._endings = Endings(client, self._runs, bodies, results, settings)
         self._reaper = Reaper(
             self._runs, self._requeue, bodies, worker, results, settings.max_attempts
         )
         self._wake = asyncio.Event()
         self._examine = asyncio.Event()
+        self._reaping = Turns(_REAP, lambda: self._agents.hosts)
+        self._here: set[UUID] = set()  # runs that this host has something of
+        self._worker_since: datetime | None = None
         self._missed: dict[UUID, float] = {}  # when a run was first seen without a living body
         self._alive = 0
 
@@ -78,12 +83,13 @@ class Supervisor:
         try:
             async with asyncio.TaskGroup() as group:
                 group.create_task(self._repeat(self._sweep, self._wake, lambda: self._pause))
-                group.create_task(self._repeat(self._report, self._examine, lambda: self._beat))
+                interval = self._agents.interval
+                group.create_task(self._repeat(self._report, self._examine, lambda: interval))
                 group.create_task(self._repeat(self._reap, asyncio.Event(), lambda: _REAP))
                 group.create_task(
                     self._repeat(self._requeue.note, self._requeue.made, lambda: _REAP)
                 )
-                group.create_task(wake_on(_WAKING, self._wake, _AGAIN))
+                group.create_task(listen(self._pool, _WAKING, lambda _: self._wake.set(), _AGAIN))
                 group.create_task(self._listen_to_the_host())
         finally:
             await self._endings.close()
@@ -93,14 +99,10 @@ class Supervisor:
                 _log.warning("left without a word: %s", in_short(error))
 
     @property
-    def _beat(self) -> float:
-        # One that comes late is not silence yet.
-        return min(_REPORT, self._settings.agent_timeout / _BEATS)
-
-    @property
     def _pause(self) -> float:
         now = asyncio.get_running_loop().time()
-        hurry = any(now - since < _SWEEP + GRACE for since in self._missed.values())
+        missed = (since for id, since in self._missed.items() if id in self._watch.near)
+        hurry = any(now - since < _SWEEP + GRACE for since in missed)
         return _SOON if hurry else _SWEEP
 
     async def _repeat(
@@ -125,22 +127,27 @@ class Supervisor:
                 continue
 
     async def _sweep(self) -> None:
-        crashed = await self._requeue.unsettled()
-        active = await self._runs.active()
-        # After the runs: a body that has ended since is still in here, none is missing.
-        found, here = await self._look()
-        # Not whatever is found: processes here may be jobs of another server.
-        bodies = (body for run in active for body in found.get(run.id, ()))
-        self._alive = sum(1 for body in bodies if body.alive and not body.sibling)
-        ours = [run for run in crashed if self._is_ours_to_settle(run, here)]
-        await self._requeue.settle(ours, found)
-        foreign = [run for run in active if worker_of(run) not in (self._worker, None)]
-        if any(run.id not in found for run in foreign):
-            await self._agents.hear_workers()
-        self._missed = {id: t for id, t in self._missed.items() if id in {run.id for run in active}}
         worker = await asyncio.to_thread(find_worker, self._worker, self._pool)
         since = None if worker is None else started(worker)
-        for run in active:
+        if since != self._worker_since:
+            self._worker_since = since
+            self._watch.look_at_all()  # the last one may have left what it took and did not start
+        seen = await self._watch.read(self._here)
+        # After the runs: a body that has ended since is still in here, none is missing.
+        found, here = await self._look()
+        if not seen.whole and found.keys() - self._here:
+            self._wake.set()  # their runs have not been read
+        self._here = set(found)
+        # Not whatever is found: processes here may be jobs of another server.
+        bodies = (body for run in seen.active for body in found.get(run.id, ()))
+        self._alive = sum(1 for body in bodies if body.alive and not body.sibling)
+        ours = [run for run in seen.crashed if self._is_ours_to_settle(run, here)]
+        await self._requeue.settle(ours, found)
+        left = {run.id for run in seen.active}
+        if not seen.whole:
+            left |= self._missed.keys() - self._watch.near
+        self._missed = {id: t for id, t in self._missed.items() if id in left}
+        for run in seen.active:
             if run.id not in self._endings.busy:
                 with apart(run.id):
                     await self._attend(run, list(found.get(run.id, ())), here, since)
@@ -206,9 +213,13 @@ class Supervisor:
 
     async def _declare_lost(self, run: FlowRun, reason: str, left: list[Body]) -> None:
         assert run.state is not None
-        if run.state.type == StateType.CANCELLING:
+        (history,) = await self._runs.histories([run.id])
+        if not history or history[-1].type != run.state.type:
+            return  # it is not what it was
+        # Prefect lets an engine that was about to start put Running in the place of Cancelling.
+        if run.state.type == StateType.CANCELLING or decision(history) is not None:
             self._endings.cancel(run, left)
-        elif await self._runs.state_type(run.id) == run.state.type:
+        else:
             _log.warning("%s: %s", run.id, reason)
             await self._runs.set_state(run.id, Crashed(message=reason))
             self._wake.set()
@@ -217,7 +228,7 @@ class Supervisor:
     async def _reap(self) -> None:
         found, here = await self._look()
         if here:
-            await self._reaper.reap(found)
+            await self._reaper.reap(found, shared=self._reaping.take())
 
     async def _report(self) -> None:
         await self._end_a_worker_that_hangs()
@@ -230,7 +241,6 @@ class Supervisor:
         It may hang, or wait, once it was told to end, until its last job has ended: its jobs have
         us.
         """
-        await self._agents.hear_workers()
         worker = await asyncio.to_thread(find_worker, self._worker, self._pool)
         if worker is None or not self._agents.hangs(_PATIENCE):
             return
