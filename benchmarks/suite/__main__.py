@@ -1,6 +1,6 @@
 """`make bench`: the whole table, and build/bench.json.
 
-    python -m benchmarks.suite [--only abcefighd] [--rounds N] [--jobs N] [--json FILE]
+    python -m benchmarks.suite [--only abcefighjd] [--rounds N] [--jobs N] [--json FILE]
 
 Everyone compared takes turns with the others in one run, on the same machine, with the same image
 and the same work; where a first round warms up, it is not counted. Nothing else should run
@@ -14,7 +14,7 @@ import tempfile
 from contextlib import ExitStack
 from pathlib import Path
 
-from benchmarks.suite import after, compute, endurance, machine, submissions
+from benchmarks.suite import after, compute, endurance, hosts, machine, submissions
 from benchmarks.suite.peers import celery, floor
 from benchmarks.suite.report import FLOOR, OURS, Row, save, table
 from benchmarks.suite.sides import (
@@ -31,8 +31,9 @@ from benchmarks.suite.starts import drains, freed, starts
 from tests.support.platform import platform_up
 
 _SIZES = (1_000, 10_000)
-_ALL = "abcefighd"
+_ALL = "abcefighjd"
 _MANY = 1_000
+_HOSTS = 40
 
 
 def main() -> None:
@@ -43,6 +44,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--jobs", type=int, default=24)
     parser.add_argument("--many", type=int, default=_MANY, help="jobs of row i")
+    parser.add_argument("--hosts", type=int, default=_HOSTS, help="of row j")
     parser.add_argument("--sizes", type=int, nargs="+", default=_SIZES)
     parser.add_argument("--json", type=Path, default=TREE / "build" / "bench.json")
     given = parser.parse_args()
@@ -59,6 +61,8 @@ def main() -> None:
             rows += _shown(compute.primes(home / "primes", given.rounds))
             rows += _shown(compute.averages(home, given.rounds))
             rows += _shown(compute.whole(home / "whole", given.rounds))
+        if "j" in given.only:
+            rows += _shown(hosts.waiting(home / "j", given.hosts))
         if "d" in given.only:
             rows += _shown(submissions.submissions(home / "d", tuple(given.sizes), given.rounds))
     print("\n".join(table(rows)))

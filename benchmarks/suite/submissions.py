@@ -8,13 +8,13 @@ from itertools import pairwise
 from pathlib import Path
 from unittest.mock import patch
 
+from benchmarks.suite.database import database
 from benchmarks.suite.report import OURS, Row
 from benchmarks.suite.server import Server
 from benchmarks.suite.usage import server_memory
 from deployments import submit_many
 from tasks.settings import get_settings
 from tests.support.platform import Platform, platform_up
-from tests.tasks.history.postgres import new_database, postgres_server
 
 _TASK, _DIRECTORY = "find-primes", "bench"
 _ONE_BY_ONE = 50  # of them are enough to tell how many a second
@@ -43,12 +43,12 @@ class _Handed:
 def submissions(home: Path, sizes: tuple[int, ...], rounds: int) -> list[Row]:
     """A fresh server for each figure: what one has stored slows the next."""
     rows: list[Row] = []
-    for database in ("sqlite", "postgresql"):
+    for kind in ("sqlite", "postgresql"):
         for size in sizes:
             turns = range(max(1, min(rounds, _WHOLE // size)))
-            handed = [_round(home / f"{database}-{size}-{turn}", database, size) for turn in turns]
-            key = f"d {database[:3]}"
-            many = f"{size:,} jobs, {database}"
+            handed = [_round(home / f"{kind}-{size}-{turn}", kind, size) for turn in turns]
+            key = f"d {kind[:3]}"
+            many = f"{size:,} jobs, {kind}"
             rows += [
                 Row(key, f"handed in a second: {many}", "/s",
                     {OURS: [one.bulk for one in handed],
@@ -62,10 +62,10 @@ def submissions(home: Path, sizes: tuple[int, ...], rounds: int) -> list[Row]:
     return rows
 
 
-def _round(home: Path, database: str, size: int) -> _Handed:
+def _round(home: Path, kind: str, size: int) -> _Handed:
     home.mkdir(parents=True)
     with (
-        _database(home, database) as settings,
+        database(home, kind) as settings,
         platform_up(home / "up", "process", settings=settings) as up,
     ):
         server = Server(up.api)
@@ -112,18 +112,6 @@ def _by_prefect(server: Server, deployment: str, parameters: Mapping[str, object
     took = time.perf_counter() - began
     assert {each["status"] for each in answer["results"]} == {"CREATED"}, answer
     return _IN_BULK / took
-
-
-@contextmanager
-def _database(home: Path, kind: str) -> Generator[Mapping[str, str]]:
-    if kind == "sqlite":
-        yield {}
-        return
-    folder = home / "postgres"
-    folder.mkdir()
-    with postgres_server(folder) as address:
-        url = f"{address}{new_database(address)}".replace("postgresql:", "postgresql+asyncpg:")
-        yield {"PREFECT_SERVER_DATABASE_CONNECTION_URL": url}
 
 
 @contextmanager
