@@ -16,7 +16,7 @@ from tasks.events import JobProgress, about, job_moved
 
 _INTERVAL = 1.0  # seconds between updates: often enough to watch, rare enough to cost nothing
 _PATIENCE = 5.0  # seconds that a job's end waits for an update that is under way
-# Events are kept for a week: one for each step so far, or after so many seconds.
+# Events are kept for a day: one for each step so far, or after so many seconds.
 _STEP = 0.05
 _SECONDS = 10.0
 
@@ -37,14 +37,10 @@ class Progress:
 
 @asynccontextmanager
 async def show_progress(text: str) -> AsyncGenerator[Progress]:
-    """A progress bar in the UI for as long as the block runs."""
+    """A progress bar in the UI for as long as the block runs, where that is longer than a second:
+    most jobs are shorter, and a bar costs the server two requests and two events."""
     progress = Progress(text=text)
-    try:
-        bar = await acreate_progress_artifact(0.0, description=text)
-    except httpx.HTTPError as error:
-        get_run_logger().warning("progress will not be shown: %s", error)
-        yield progress
-        return
+    bar = _Bar(progress)
     over = asyncio.Event()
     ticker = asyncio.create_task(_show_changes(bar, progress, over))
     try:
@@ -55,17 +51,49 @@ async def show_progress(text: str) -> AsyncGenerator[Progress]:
         await asyncio.wait({ticker}, timeout=_PATIENCE)
         ticker.cancel()
         await asyncio.gather(ticker, return_exceptions=True)
-        await _update(bar, progress)
+        if bar.shown:
+            await bar.show()
 
 
-async def _show_changes(bar: UUID, progress: Progress, over: asyncio.Event) -> None:
+class _Bar:
+    """The artifact in the UI."""
+
+    def __init__(self, progress: Progress) -> None:
+        self._progress = progress
+        self._artifact: UUID | None = None
+        self._given_up = False
+
+    @property
+    def shown(self) -> bool:
+        return self._artifact is not None
+
+    async def show(self) -> None:
+        """Show how far the work is now."""
+        percent = min(100.0, round(100 * self._progress.fraction, 1))
+        text = self._progress.text
+        if self._given_up:
+            return
+        try:
+            if self._artifact is None:
+                self._artifact = await acreate_progress_artifact(percent, description=text)
+            else:
+                await aupdate_progress_artifact(self._artifact, percent, text)
+        except httpx.HTTPError as error:
+            # A bar that stands still is no reason to lose the work. One that was not made may be
+            # there all the same: another would stand beside it.
+            self._given_up = self._artifact is None
+            what = "will not be shown" if self._given_up else "could not be shown"
+            get_run_logger().warning("progress %s: %s", what, error)
+
+
+async def _show_changes(bar: _Bar, progress: Progress, over: asyncio.Event) -> None:
     clock = asyncio.get_running_loop().time
     shown = told = Progress(text=progress.text)
     told_at = clock()
     while not await _is_set(over, _INTERVAL):
-        if progress != shown:
+        if progress != shown or not bar.shown:
             shown = Progress(progress.fraction, progress.text)
-            await _update(bar, shown)
+            await bar.show()
         far = abs(shown.fraction - told.fraction) >= _STEP
         if far or (shown != told and clock() - told_at >= _SECONDS):
             _tell(shown)
@@ -92,13 +120,3 @@ def _tell(progress: Progress) -> None:
             text=progress.text,
         )
     )
-
-
-async def _update(bar: UUID, progress: Progress) -> None:
-    try:
-        await aupdate_progress_artifact(
-            bar, min(100.0, round(100 * progress.fraction, 1)), progress.text
-        )
-    except httpx.HTTPError as error:
-        # A bar that stands still is no reason to lose the work.
-        get_run_logger().warning("progress could not be shown: %s", error)

@@ -1,6 +1,6 @@
 """Prefect's engine for one flow run, with the job's own faults told as failures.
 
-Runs `python -m prefect.engine` in this interpreter and changes four things.
+Runs `python -m prefect.engine` in this interpreter and changes five things.
 
 Where the engine cannot even start the flow because of what was asked or deployed (an unknown or
 missing parameter, a flow that does not import), it exits with 1, which the worker can only report
@@ -15,6 +15,8 @@ not start: the engine would, and make it Running once more, beside the attempt t
 place.
 
 It does not listen for a request to suspend it: see prefect_internals.
+
+It sends no heartbeats.
 """
 
 import gc
@@ -31,6 +33,7 @@ from uuid import UUID
 import httpx
 from prefect.client.orchestration import SyncPrefectClient, get_client
 from prefect.exceptions import ParameterBindError, ScriptError, SignatureMismatchError
+from prefect.settings import PREFECT_FLOWS_HEARTBEAT_FREQUENCY, temporary_settings
 from prefect.states import Failed
 
 from tasks.contracts import ENGINE_SOCKET, ENGINE_TASKS
@@ -129,7 +132,10 @@ def serve() -> None:
     try:
         # Prefect's own modules import it beside the one that is run, ahead or not.
         warnings.filterwarnings("ignore", "'prefect.engine' found in", RuntimeWarning)
-        runpy.run_module("prefect.engine", run_name="__main__", alter_sys=True)
+        # A supervisor looks after the job, and nobody reads its heartbeats: Prefect sends one at
+        # once, and each is a kilobyte in its database.
+        with temporary_settings({PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None}):
+            runpy.run_module("prefect.engine", run_name="__main__", alter_sys=True)
     except SystemExit as end:
         # The engine exits from inside its `except` block, so its context is the cause.
         reason = reason_of(end.__context__) if end.code else None

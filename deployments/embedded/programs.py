@@ -13,11 +13,14 @@ MARK = "PREFECTURE_WORKER"
 """In the environment of all that `up` starts: whose it is. Read by nobody as a setting."""
 
 _DATABASE = ("CONNECTION_URL", "DRIVER", "HOST", "NAME")  # settings by which one is chosen
+_EVENTS_KEPT = "PREFECT_SERVER_EVENTS_RETENTION_PERIOD"
+# In place of Prefect's week: events are four fifths of what a job writes into its database, and are
+# read within minutes. Whoever wants them longer sets the variable.
+_A_DAY = "P1D"
 # Seconds between two looks into the queues. For what our worker does not hear of: a run handed in
 # and a slot that is free make it look at once, and each look costs the server 20 ms.
 _POLL = "2"
 _PLATFORM_POLL = "2"
-_JOB_HEARTBEAT = "30"  # seconds; Prefect's least
 _WORKER_HEARTBEAT = "5"  # seconds: a worker that is gone is to be noticed soon
 _RETRIES = (
     "2"  # of a request: the supervisor and the notifier look again every few seconds by themselves
@@ -39,7 +42,7 @@ def server(port: int) -> list[str]:
 
 def server_env(settings: Settings, worker: str) -> dict[str, str]:
     """The server's, with its own settings, which no one else sees."""
-    environment = server_environment(
+    environment = {_EVENTS_KEPT: _A_DAY} | server_environment(
         **{MARK: marks(worker)[1]},
         PREFECT_HOME=_prefect_home(settings),
         PREFECT_SERVER_ANALYTICS_ENABLED="false",
@@ -76,7 +79,6 @@ def worker_env(settings: Settings, worker: str, api_url: str) -> dict[str, str]:
         # A run that is not due must not hold a slot that a waiting one could use.
         PREFECT_WORKER_PREFETCH_SECONDS="0",
         PREFECT_WORKER_HEARTBEAT_SECONDS=_WORKER_HEARTBEAT,
-        PREFECT_FLOWS_HEARTBEAT_FREQUENCY=_JOB_HEARTBEAT,
         DO_NOT_TRACK="1",
     )
 

@@ -15,7 +15,7 @@ from prefect import get_client
 from prefect.deployments import arun_deployment
 from prefect.settings import PREFECT_API_URL, temporary_settings
 
-from tests.support.platform import Platform
+from tests.support.platform import Platform, wait_until
 from tests.support.session.tiers import first_of, thorough
 
 PRIMES_TO_100 = 25  # OEIS A000720
@@ -183,12 +183,29 @@ def test_the_ui_is_told(platform: Platform) -> None:
     payload = {"source": "album", "ratio": 0.5}
     job = platform.hand_in("compress-images/high", payload, "told")
     platform.completed(job, "told")
-    progress = platform.artifacts(job, "progress")
-    assert [artifact["data"] for artifact in progress] == [100.0]
     listing = platform.artifacts(job, "markdown")[0]["data"]
     assert str(platform.results / "told" / str(job)) in listing
     for name in ("a.jpg", "sub/e.jpg", "truncated.jpg", "text.jpg", "data:image/"):
         assert name in listing
+
+
+def test_a_job_sends_no_heartbeat(process_platform: Platform) -> None:
+    job = process_platform.hand_in("find-primes/high", {"upper_bound": 10}, "beats")
+    process_platform.completed(job, "beats")
+
+    def events(name: str) -> list[dict[str, Any]]:
+        of_run = {"id": [f"prefect.flow-run.{job}"]}
+        wanted = {"filter": {"event": {"name": [name]}, "any_resource": of_run}}
+        return process_platform.rest("POST", "/events/filter", wanted).json()["events"]
+
+    # The job would have sent its first before that.
+    wait_until(lambda: events("prefect.artifact.created"), what="its events are there")
+    assert events("prefect.flow-run.heartbeat") == []
+
+
+def test_events_are_kept_for_a_day(process_platform: Platform) -> None:
+    settings = process_platform.rest("GET", "/admin/settings").json()
+    assert settings["server"]["events"]["retention_period"] == "P1D"
 
 
 def test_what_a_flow_returns_is_small_json(platform: Platform) -> None:

@@ -14,12 +14,16 @@ class _SlowServer:
     """Takes its time over each update but the last, as a locked database makes it."""
 
     def __init__(self) -> None:
+        self.made: list[float] = []
         self.asked: list[float] = []
         self.noted: list[float] = []
+        self.is_made = asyncio.Event()
         self.is_asked = asyncio.Event()
         self.goes_on = asyncio.Event()
 
-    async def create(self, *_: Any, **__: Any) -> UUID:
+    async def create(self, percent: float, **_: Any) -> UUID:
+        self.made.append(percent)
+        self.is_made.set()
         return uuid4()
 
     async def update(self, _: UUID, percent: float, __: str) -> None:
@@ -34,14 +38,32 @@ class _SlowServer:
         self.noted.append(percent)
 
 
-async def test_the_last_word_is_the_last(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.fixture
+def server(monkeypatch: pytest.MonkeyPatch) -> _SlowServer:
     server = _SlowServer()
     monkeypatch.setattr(progress, "acreate_progress_artifact", server.create)
     monkeypatch.setattr(progress, "aupdate_progress_artifact", server.update)
+    return server
+
+
+async def test_the_last_word_is_the_last(
+    server: _SlowServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(progress, "_INTERVAL", 0.01)
     async with show_progress("work") as shown:
+        await server.is_made.wait()
         shown.set(0.5)
         await server.is_asked.wait()
         shown.set(1.0)
         asyncio.get_running_loop().call_later(0.1, server.goes_on.set)
     assert server.asked == server.noted == [50.0, 100.0]
+    assert server.made == [0.0]
+
+
+async def test_work_that_is_soon_done_has_no_bar(
+    server: _SlowServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(progress, "_INTERVAL", 3600)
+    async with show_progress("work") as shown:
+        shown.set(0.5)
+    assert server.made == server.asked == []

@@ -127,6 +127,7 @@ def test_one_is_killed(trials: Platform, job: UUID) -> None:
     wait_until(lambda: killed_a_helper(trials), what="one that is at work is killed")
     result = trials.completed(job, "shared")
     assert trials.manifest(job, "shared")["attempt"] == 1
+    assert [bar["data"] for bar in trials.artifacts(job, "progress")] == [100.0]
     nobody_is_left(trials)
     assert means(result) == alone(trials)
 
