@@ -20,7 +20,7 @@ def test_a_wheel_holds_every_file_of_the_packages(tmp_path: Path) -> None:
     ).stdout
     wanted = {name for name in listed.split("\0") if name and (TREE / name).is_file()}
     # A copy: the build writes beside what it reads.
-    for name in [*wanted, "pyproject.toml", "README.md"]:
+    for name in [*wanted, "pyproject.toml", "README.md", "LICENSE"]:
         target = tmp_path / "tree" / name
         target.parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(TREE / name, target)

@@ -15,7 +15,7 @@ ROOT = Path(__file__).parents[1]
 FOLDERS = ("flows", "tasks", "deployments", "work_pools", "benchmarks", "tests")
 OURS = frozenset(FOLDERS)
 # What the outside of `tasks` may know of it.
-KNOWN = {"tasks.contracts", "tasks.settings", "tasks.events", "tasks.errors"}
+KNOWN = {"tasks.contracts", "tasks.settings", "tasks.events", "tasks.errors", "tasks.importing"}
 MAX_LINES, MAX_MODULES = 400, 15
 
 
