@@ -188,7 +188,7 @@ def test_a_container_with_nothing_uploaded(
     docker_platform: Platform, page: Page, screenshots: Path
 ) -> None:
     """A Dockerfile and the script it copies, typed into the form, to what the script writes."""
-    build = real(demo(seconds=1))["build"]
+    build = real(demo("sleep 1"))["build"]
     open_form(page, "run-container")
     page.get_by_label("Dockerfile (Optional)", exact=True).fill(build["dockerfile"])
     page.get_by_role("textbox").and_(page.locator(".cm-content")).first.click()

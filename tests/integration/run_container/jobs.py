@@ -14,7 +14,7 @@ from tests.support.platform import Platform, wait_until
 
 DEMO = {
     "dockerfile": 'FROM {base}\nCOPY entrypoint.sh /\nENTRYPOINT ["/entrypoint.sh"]\n',
-    "script": "#!/bin/sh\necho started\nsleep {seconds}\necho done >&2\n"
+    "script": "#!/bin/sh\necho started\n{meanwhile}\necho done >&2\n"
     "echo written > output/output.txt\n",
 }
 
@@ -34,12 +34,13 @@ def some_image() -> str:
         client.close()
 
 
-def demo(seconds: int = 5) -> dict[str, Any]:
-    """The demo of the original, nothing of it anywhere but in the payload."""
+def demo(meanwhile: str = "sleep 5") -> dict[str, Any]:
+    """The demo of the original, nothing of it anywhere but in the payload. `meanwhile`: the line
+    of shell that it runs between what it says."""
     return {
         "build": {
             "dockerfile": DEMO["dockerfile"].format(base=IMAGE),
-            "files": {"entrypoint.sh": DEMO["script"].format(seconds=seconds)},
+            "files": {"entrypoint.sh": DEMO["script"].format(meanwhile=meanwhile)},
         }
     }
 

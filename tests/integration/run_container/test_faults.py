@@ -24,7 +24,11 @@ def attempts(platform: Platform, job: Any) -> list[dict[str, Any]]:
 
 
 def test_the_flow_is_killed(docker_platform: Platform) -> None:
-    payload = demo(4)
+    gate = docker_platform.inputs / "gate"
+    gate.mkdir()
+    (gate / "closed").touch()
+    # It ends when it is let, however long a test on a busy machine takes to get so far.
+    payload = demo("until [ -e /input/open ]; do sleep 0.2; done") | {"inputs": gate.name}
     job = hand_in(docker_platform, payload, "killed")
     first = running_sibling(docker_platform, job)
     kill_container(docker_platform, str(job))
@@ -34,6 +38,7 @@ def test_the_flow_is_killed(docker_platform: Platform) -> None:
     assert second.attrs["Image"] == first.attrs["Image"]
     (again,) = attempts(docker_platform, job)
     assert again["work_queue_name"] == "high"
+    (gate / "open").touch()
     assert docker_platform.ended(again["id"])["state_type"] == "COMPLETED"
     folder = docker_platform.results / "killed" / str(job)
     assert (folder / "output" / "output.txt").read_text() == "written\n"
