@@ -58,7 +58,10 @@ def stats(
 
 
 def platform() -> None:
-    """Run the platform's own flows, which keep the history; `prefecture up` does so by itself."""
+    """Run the platform's own flows, which keep the history; `prefecture up` does so by itself.
+
+    Runs their worker alone, in the foreground, for a server that `up` does not run.
+    """
     argv = programs.platform()
     environment: dict[str, Any] = programs.platform_env(
         get_settings(), f"{socket.gethostname()}/{PLATFORM_POOL}", server_api(), None

@@ -44,7 +44,7 @@ def submit(
     memory: str | None = None,
     watch: _Flag = False,
 ) -> None:
-    """Hand in a job and print its id.
+    """Submit a job and print its id.
 
     Parameters
     ----------
@@ -59,7 +59,7 @@ def submit(
     tag
         A tag for the job, e.g. user:anna; may be repeated.
     key
-        A name of yours for this request: handed in again with it, it is the same job.
+        Your own name for this request: submitted again with the same key, it is the same job.
     name
         What the UI calls the job.
     max_duration
@@ -93,14 +93,14 @@ def submit_many(
     max_duration: int | None = None,
     memory: str | None = None,
 ) -> None:
-    """Hand in a job for each line of a file and print their ids, in that order.
+    """Submit a job for each line of a file and print their ids, in that order.
 
     Parameters
     ----------
     task
         A compute task, e.g. compress-images.
     file
-        A payload as JSON on each line; - is the standard input.
+        A payload as JSON on each line; - is standard input.
     results_directory
         The name that results are published under, each job's in a folder of its own.
     queue
@@ -108,7 +108,7 @@ def submit_many(
     tag
         A tag for each job, e.g. user:anna; may be repeated.
     key
-        A name of yours for these requests: given again, only what is missing is handed in.
+        Your own name for these requests: given again, only the missing jobs are submitted.
     name
         What the UI calls the jobs.
     max_duration
@@ -170,7 +170,7 @@ def cancel(job: str, *, wait: Annotated[bool, Parameter(negative="--no-wait")] =
 
 
 def restart(job: str) -> None:
-    """Hand in the same as an ended job once more, as a new job, and print its id.
+    """Submit a job that has ended again, as a new job, and print its id.
 
     Parameters
     ----------
@@ -186,7 +186,7 @@ def restart(job: str) -> None:
 
 
 def delete(job: str) -> None:
-    """Have the server forget a job that has ended. What it has published stays.
+    """Delete a job that has ended from the server, all its attempts. What it has published stays.
 
     Parameters
     ----------
@@ -204,8 +204,8 @@ def delete(job: str) -> None:
 def results(job: str, *, to: Path | None = None) -> None:
     """List a job's results, or copy them, after checking every file.
 
-    Where they are kept in S3, the list has a link to each file that is good for an hour: whoever
-    has the link can read the file.
+    Where they are kept in S3, the list has a link to each file that is valid for an hour: anyone
+    who has the link can read the file.
 
     Parameters
     ----------

@@ -19,9 +19,9 @@ def inbox(*, follow: bool = False, limit: int = 20) -> None:
     Parameters
     ----------
     follow
-        Go on, and show each end as it arrives, until Ctrl-C.
+        Go on, and show each job as it ends, until Ctrl-C.
     limit
-        How many of the last ends to show.
+        How many of the last jobs to show.
     """
     if limit < 0:
         raise InvalidPayload(f"--limit {limit}: use 0 or more")
@@ -30,7 +30,10 @@ def inbox(*, follow: bool = False, limit: int = 20) -> None:
 
 
 def notify() -> None:
-    """Tell subscribers of each job that ends; `prefecture up` does so by itself."""
+    """Notify subscribers of each job that ends; `prefecture up` does so by itself.
+
+    Runs the notifier alone, in the foreground, for a server that `up` does not run.
+    """
     argv = programs.notifier()
     os.execve(
         argv[0], argv, programs.notifier_env(get_settings(), socket.gethostname(), server_api())

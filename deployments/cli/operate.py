@@ -25,6 +25,10 @@ def up(
 ) -> None:
     """Keep a server, a worker and its supervisor running, until Ctrl-C or SIGTERM.
 
+    Runs in the foreground, with the notifier, the worker of the platform's own flows and the
+    deployments too, and prints each job that ends. Ctrl-C or SIGTERM stops everything and puts
+    running jobs back in their queue.
+
     Parameters
     ----------
     pool
@@ -47,13 +51,13 @@ def up(
 def scale(jobs: int, *, pool: Pool | None = None) -> None:
     """Change how many jobs run at once, on all hosts together, while jobs run.
 
-    Those that run are left alone; where they are more, the next starts when enough have ended. A
-    host takes no more than its worker was started for (`prefecture up --most`).
+    Running jobs are left alone; where they are more, the next starts when enough have ended. A
+    host takes no more jobs than its worker was started for (`prefecture up --most`).
 
     Parameters
     ----------
     jobs
-        At most so many at once. 0: none starts.
+        At most this many at once. 0: none starts.
     pool
         Default: docker where an engine answers.
     """
@@ -71,6 +75,8 @@ def scale(jobs: int, *, pool: Pool | None = None) -> None:
 
 def apply(*, pool: Pool | None = None) -> None:
     """Put pools, queues, blocks and deployments on the server that PREFECT_API_URL names.
+
+    Subscribers to notifications too. Idempotent.
 
     Parameters
     ----------
@@ -112,6 +118,8 @@ def status() -> None:
 def work(*, pool: Pool | None = None, name: str | None = None, limit: int = 2) -> None:
     """Run jobs on this host, for a server elsewhere.
 
+    Runs a worker alone, in the foreground.
+
     Parameters
     ----------
     pool
@@ -132,6 +140,8 @@ def work(*, pool: Pool | None = None, name: str | None = None, limit: int = 2) -
 
 def supervise(*, pool: Pool | None = None, worker: str | None = None) -> None:
     """Keep alive the jobs of the worker on this host, `prefecture work` or Prefect's own.
+
+    Runs a supervisor alone, in the foreground.
 
     Parameters
     ----------
@@ -156,6 +166,8 @@ def image() -> None:
 
 def demo(*, pool: Pool | None = None, inputs: Path | None = None) -> None:
     """Run real jobs of every compute task on all three queues, watch them, and stop everything.
+
+    This is what `make demo` runs.
 
     Parameters
     ----------

@@ -21,43 +21,45 @@ class Settings(BaseSettings):
     home: Root = Field(
         default=Path("~/.prefecture"),
         validate_default=True,
-        description="Where the embedded server keeps its database and logs.",
+        description="The embedded server's database and logs, and the notifier's own database.",
     )
     inputs_root: Root | None = Field(
-        default=None, description="The folder payloads may read. Default: `inputs` in the home."
+        default=None,
+        description="The folder that payloads may read. Default: `inputs` in the home.",
     )
     results_root: Place | None = Field(
         default=None,
-        description="The folder, or s3:// prefix, that results are published under. Default: "
-        "`results` in the home.",
+        description="The folder, or the `s3://bucket/prefix`, that results are published under. "
+        "Default: `results` in the home.",
     )
     scratch_root: Root | None = Field(
         default=None,
         validation_alias="PREFECTURE_SCRATCH",
-        description="Where jobs keep what they will publish in S3, on the worker's disk. Default: "
-        "`scratch` in the home.",
+        description="The folder on the worker's disk where jobs keep what they will publish in "
+        "S3. Default: `scratch` in the home.",
     )
     s3_credentials: str | None = Field(
         default=None,
         pattern=r"^(aws-credentials|minio-credentials)/[a-z0-9-]+$",
-        description="The block that s3:// addresses are read and written with, e.g. "
-        "aws-credentials/photos.",
+        description="The Prefect block with which `s3://` sources are read and results in S3 are "
+        "written, e.g. `aws-credentials/photos` or `minio-credentials/photos`.",
     )
     image: str | None = Field(
         default=None,
-        description="The image of job containers. Default: the one built from this tree.",
+        description="The image of job containers. Default: built from this tree.",
     )
     base_image: str | None = Field(
         default=None,
         validation_alias=AliasChoices("PREFECTURE_BASE_IMAGE", "BASE_IMAGE"),
-        description="What the image of job containers is built on. Default: python:3.12-slim, "
-        "or what .ci/base-image made, where that is here.",
+        description="The base image of the image of job containers. Default: `python:3.12-slim`, "
+        "or the image that `.ci/base-image` made, where that is here.",
     )
     cpus: int = Field(
         default_factory=lambda: min(2, len(os.sched_getaffinity(0))),
         ge=1,
         le=os.cpu_count() or 1,  # the Docker engine refuses more than there are
-        description="CPUs one job may use; its number of working threads.",
+        description="CPUs one job may use; its number of working threads. Default: 2, or what "
+        "there is.",
     )
     memory: str = Field(
         default="2g",
@@ -67,53 +69,60 @@ class Settings(BaseSettings):
     sum_memory: ByteSize = Field(
         default=ByteSize(2**30),
         ge=2**20,
-        description="Memory that average-files keeps sums in, 16 bytes each; longer files are read "
-        "in as many rounds as that takes.",
+        description="Memory that `average-files` keeps sums in, 16 bytes for each index; longer "
+        "files are read in as many rounds as that takes.",
     )
     copy_after: float = Field(
         default=0.75,
         ge=0,
         le=1,
-        description="Share of an average-files job that is done before a slow part is copied.",
+        description="Share of the parts of an `average-files` job that are done before a slow "
+        "part is done a second time.",
     )
     copy_factor: float = Field(
-        default=1.2, ge=1, description="Times the mean of the finished that a slow part takes."
+        default=1.2,
+        ge=1,
+        description="A part is slow when it takes this many times the mean of the finished parts.",
     )
     copy_most: float = Field(
         default=0.1,
         ge=0,
         le=1,
-        description="Parts that are copied, as a share of all; 0: none, else at least one may be.",
+        description="Parts done a second time, as a share of all; 0: none, else at least one may "
+        "be.",
     )
     copy_seconds: float = Field(
-        default=30, ge=0, description="Seconds over that mean, where there are at most four parts."
+        default=30,
+        ge=0,
+        description="A part is slow only when it takes this many seconds more than that mean, "
+        "where there are four parts or fewer.",
     )
     container_output: ByteSize = Field(
         default=ByteSize(10 * 2**30),
         ge=2**20,
-        description="The largest /output that a job of run-container may ask for.",
+        description="The largest `/output` that a job of `run-container` may ask for.",
     )
     container_user: str | None = Field(
         default=None,
         pattern=r"^[1-9][0-9]*:[1-9][0-9]*$",
-        description="uid:gid that job containers run as; never root. Owns what they publish. "
+        description="uid:gid that job containers run as, never root; it owns what they publish. "
         "Default: you; for root the owner of the folder that results are written to, or "
-        "10001:10001.",
+        "`10001:10001`.",
     )
 
     ahead: int = Field(
         default=1,
         ge=0,
         le=64,
-        description="Containers that a worker keeps started ahead of the jobs that they will "
-        "serve; on the pool `process`, 1 for a process that forks one for each job; 0: none.",
+        description="Standby containers that a worker starts before there are jobs for them; on "
+        "the pool `process`, 1 for a process that forks once for each job; 0: none.",
     )
     reuse: int = Field(
         default=50,
         ge=1,
         le=10_000,
-        description="Jobs that a container which was started ahead serves, one after the other, "
-        "or for which a process forks; 1: each job has its own.",
+        description="Jobs that one standby container serves, one after the other, or for which a "
+        "process forks; 1: each job has its own.",
     )
     max_attempts: int = Field(
         default=5, ge=1, le=100, description="How often a job is tried before a crash is final."
@@ -122,32 +131,39 @@ class Settings(BaseSettings):
         default=5.0,
         gt=0,
         le=3600,
-        description="Seconds before the third attempt at a job; twice as long before each later "
-        "one. The second starts at once.",
+        description="Seconds before the third attempt at a job, doubled before each later one; "
+        "half to one and a half times that. The second attempt starts at once.",
     )
     pending_limit: float = Field(
         default=60.0,
         ge=1,
-        description="Seconds after which a job that a worker took, and did not start, is lost.",
+        description="Seconds after which a job that a worker claimed, and has not started, is "
+        "lost.",
     )
     agent_timeout: float = Field(
         default=20.0,
         ge=5,
-        description="Seconds of silence of a host's agent and worker after which its jobs are "
-        "lost.",
+        description="Seconds of silence of a host's agent and worker (of the worker three of its "
+        "heartbeats, where that is longer) after which its jobs are lost; counted anew after the "
+        "server was away. Also the limit for a job that no worker has claimed, where a worker has "
+        "fallen silent (`PREFECTURE_PENDING_LIMIT`, where none has).",
     )
     cancel_grace: float = Field(
-        default=30.0, ge=0, description="Seconds between SIGTERM and SIGKILL for a cancelled job."
+        default=30.0,
+        ge=0,
+        description="Seconds between SIGTERM and SIGKILL, at most, for a cancelled job.",
     )
     max_duration: int = Field(
         default=86_400,
         ge=1,
         le=31_536_000,
-        description="Seconds one attempt may run, where neither job nor deployment says.",
+        description="Seconds one attempt may run, where neither the job (up to a year) nor its "
+        "deployment says.",
     )
     min_free_disk: ByteSize = Field(
         default=ByteSize(2**30),
-        description="Space that must be free under the results root and the engine's own folder.",
+        description="Space that must be free under the results root (the scratch folder, where "
+        "results go to S3) and the engine's own folder.",
     )
     min_free_memory: ByteSize = Field(
         default=ByteSize(256 * 2**20), description="Memory that must be available on the host."
@@ -155,13 +171,13 @@ class Settings(BaseSettings):
 
     notifications: Path | None = Field(
         default=None,
-        description="The file that says who is told of which jobs. Default: "
-        "deployments/notifications.yaml.",
+        description="The file that says who is notified of which jobs. Default: "
+        "`deployments/notifications.yaml`.",
     )
     allow_private_webhooks: bool = Field(
         default=False,
         description="Whether webhooks may go to private networks, this host included, and over "
-        "http.",
+        "`http://`.",
     )
 
     analytics: bool = Field(
@@ -170,8 +186,9 @@ class Settings(BaseSettings):
     )
     history_url: SecretStr | None = Field(
         default=None,
-        description="The database of the run history, as postgresql://user:password@host/name or "
-        "mysql://… Default: `history.db`, SQLite, in the home.",
+        description="The database of the run history, as "
+        "`postgresql://user:password@host/name` or `mysql://user:password@host/name`. Default: "
+        "SQLite, `history.db` in the home.",
     )
     history_days: int = Field(
         default=90,
@@ -183,8 +200,8 @@ class Settings(BaseSettings):
     slots: int | None = Field(
         default=None,
         ge=1,
-        description="How many jobs run at once, on all hosts together: what the report calls "
-        "fully used. `up` knows it by itself.",
+        description="How many jobs run at once, on all hosts together: what the usage report calls "
+        "fully used. Default: what `up` was told.",
     )
 
     @property
