@@ -103,5 +103,5 @@ def _host(run: FlowRun) -> str | None:
         return body[:_NAME]
     worker = _worker(run)
     if worker is None or not worker.startswith(_OWN_WORKER):
-        return worker  # by the README, workers are called after their host
+        return worker  # by docs/guides/several-hosts.md, a worker has its host's name
     return worker.removeprefix(_OWN_WORKER).rpartition("-")[0]

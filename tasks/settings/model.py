@@ -201,7 +201,7 @@ class Settings(BaseSettings):
         default=None,
         ge=1,
         description="How many jobs run at once, on all hosts together: what the usage report calls "
-        "fully used. Default: what `up` was told.",
+        "fully used. Default: what `up` was started with.",
     )
 
     @property

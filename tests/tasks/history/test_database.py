@@ -18,7 +18,7 @@ from tasks.settings import Settings
 from tests.tasks.history.lives import MOMENTS, Row, last, lives
 from tests.tasks.history.test_store import check, read, write
 
-README = Path(__file__).parents[3] / "README.md"
+TREE = Path(__file__).parents[3]
 KILLED = """
 import os, signal, sys
 from pathlib import Path
@@ -86,7 +86,7 @@ def test_killed_midway(tmp_path: Path) -> None:
     settings = Settings(home=tmp_path)
     with open_history(settings) as history:
         history.migrate()
-        environment = {"PREFECTURE_HOME": str(tmp_path), "PYTHONPATH": str(README.parent)}
+        environment = {"PREFECTURE_HOME": str(tmp_path), "PYTHONPATH": str(TREE)}
         command = [sys.executable, "-c", KILLED]
         assert subprocess.run(command, env=environment, check=False).returncode == -9
         assert read(history, Attempt) == []
@@ -95,9 +95,10 @@ def test_killed_midway(tmp_path: Path) -> None:
         check(history, rows)
 
 
-def test_the_readmes_questions(history: History) -> None:
+def test_the_queries_of_the_guide(history: History) -> None:
     write(history, rows_of(1))
-    questions = re.findall(r"```sql\n(.*?)```", README.read_text(), re.DOTALL)
+    page = TREE / "docs" / "guides" / "run-history.md"
+    questions = re.findall(r"```sql\n(.*?)```", page.read_text(), re.DOTALL)
     assert len(questions) == 5
     with history.reading() as connection:
         answers = [connection.execute(text(question)).all() for question in questions]

@@ -1,4 +1,4 @@
-"""Every command and example of the README, run as written against a running Prefecture."""
+"""Every command and example of the README and docs/, run as written against a Prefecture."""
 
 import os
 import re
@@ -22,9 +22,35 @@ from tests.support.platform import BIN, Platform, ends_with_us, pause, wait_unti
 
 TREE = Path(__file__).resolve().parents[1]
 _LONGEST = 840.0  # seconds, of all shell examples together on a busy machine
-README = (TREE / "README.md").read_text()
+# In the order that a reader needs: a shell example may use what one before it has set.
+PAGES = (
+    "README.md",
+    "docs/getting-started.md",
+    "docs/concepts.md",
+    "docs/tasks/README.md",
+    "docs/tasks/images.md",
+    "docs/tasks/find-primes.md",
+    "docs/tasks/average-files.md",
+    "docs/tasks/run-container.md",
+    "docs/tasks/generate-data.md",
+    "docs/guides/submit-jobs.md",
+    "docs/guides/results.md",
+    "docs/guides/results-in-s3.md",
+    "docs/guides/notifications.md",
+    "docs/reference/events.md",
+    "docs/guides/troubleshooting.md",
+    "docs/guides/run-history.md",
+    "docs/guides/operations.md",
+    "docs/guides/several-hosts.md",
+    "docs/guides/performance.md",
+    "docs/contributing.md",
+    "docs/reference/cli.md",
+    "docs/reference/settings.md",
+)
+TEXT = "\n".join((TREE / page).read_text() for page in PAGES)
+README_LINES = 150  # at most: the rest has a page in docs/
 # Run elsewhere: `make test` is what runs this, the others have tests of their own.
-ELSEWHERE = ("make demo\nmake test\n", "prefecture up\n")
+ELSEWHERE = ("make demo\n", "make demo\nmake test\n", "prefecture up\n")
 # These do not end by themselves.
 MORE_HOSTS = (
     *("prefecture work ", "prefecture supervise", "prefecture notify"),
@@ -33,12 +59,12 @@ MORE_HOSTS = (
 
 
 def blocks(language: str) -> list[str]:
-    return re.findall(rf"```{language}\n(.*?)```", README, re.DOTALL)
+    return re.findall(rf"```{language}\n(.*?)```", TEXT, re.DOTALL)
 
 
 @pytest.fixture(scope="module")
 def reader(docker_platform: Platform, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder to work in, and the photographs that the README speaks of."""
+    """A folder to work in, and the photographs that the examples speak of."""
     photos = docker_platform.inputs / "photos"
     if not photos.exists():
         make_album(photos)
@@ -77,7 +103,8 @@ def keeper(docker_platform: Platform, tmp_path_factory: pytest.TempPathFactory) 
 @pytest.mark.usefixtures("keeper")
 def test_shell_examples(docker_platform: Platform, reader: Path) -> None:
     left_out = [block for block in blocks("sh") if block.endswith(ELSEWHERE)] + more_hosts()
-    assert len(left_out) == len(ELSEWHERE) + 1 + len(MORE_HOSTS)  # `up` for S3, too
+    # `up` stands in the README, in its own page and for S3.
+    assert len(left_out) == len(ELSEWHERE) + 2 + len(MORE_HOSTS)
     examples = "".join(block for block in blocks("sh") if block not in left_out)
     image = some_image()  # there may be no registry to pull another from
     program = ["bash", "-euo", "pipefail", "-c"]
@@ -165,7 +192,8 @@ def test_python_examples(docker_platform: Platform, reader: Path) -> None:
         said.append(
             run(docker_platform, reader, program, block, PREFECT_API_URL=docker_platform.api)
         )
-    wait, key, many, block, events = said
+    first, wait, key, many, block, events = said
+    assert "/numbers/" in first
     assert wait.endswith("2 files\n")
     assert UUID(key.strip())
     assert many == "6 jobs\n"
@@ -175,7 +203,8 @@ def test_python_examples(docker_platform: Platform, reader: Path) -> None:
 
 
 def test_the_table_lists_every_compute_task() -> None:
-    table = README[README.index("| compute task |") :].partition("\n\n")[0]
+    readme = (TREE / "README.md").read_text()
+    table = readme[readme.index("| compute task |") :].partition("\n\n")[0]
     listed = re.findall(r"^\| `([a-z-]+)` \|", table, re.MULTILINE)
     declared = yaml.safe_load((TREE / "prefect.yaml").read_text())["deployments"]
     of_jobs = [entry for entry in declared if entry["work_pool"]["name"] != "platform"]
@@ -192,11 +221,45 @@ def test_every_command_is_documented() -> None:
     known = {"up", "apply", "supervise", "status", "submit", "cancel", "results", "image", "demo"}
     assert known <= set(commands)
     for command in commands:
-        assert f"`prefecture {command}" in README
+        assert f"`prefecture {command}" in TEXT
 
 
 def test_every_setting_is_documented() -> None:
     for name, field in Settings.model_fields.items():
         alias = field.validation_alias
         variable = alias if isinstance(alias, str) else f"PREFECTURE_{name.upper()}"
-        assert f"`{variable}`" in README
+        assert f"`{variable}`" in TEXT
+
+
+def test_every_page_is_read() -> None:
+    found = {path.relative_to(TREE).as_posix() for path in (TREE / "docs").rglob("*.md")}
+    assert sorted(PAGES) == sorted({"README.md"} | found)
+
+
+def test_readme_is_short() -> None:
+    assert len((TREE / "README.md").read_text().splitlines()) <= README_LINES
+
+
+def without_code(page: Path) -> str:
+    return re.sub(r"^```.*?^```$", "", page.read_text(), flags=re.DOTALL | re.MULTILINE)
+
+
+def anchors(page: Path) -> set[str]:
+    """The anchors that GitHub gives a page's headings."""
+    found: list[str] = []
+    for heading in re.findall(r"^#+ (.+)$", without_code(page), re.MULTILINE):
+        slug = re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-")
+        found.append(slug if slug not in found else f"{slug}-{found.count(slug)}")
+    return set(found)
+
+
+@pytest.mark.parametrize("name", PAGES)
+def test_links_lead_somewhere(name: str) -> None:
+    page = TREE / name
+    links = re.findall(r"\]\(([^)\s]+)\)", without_code(page))
+    for link in [link for link in links if not link.startswith("https://")]:
+        path, _, anchor = link.partition("#")
+        target = (page.parent / path).resolve() if path else page
+        assert target.is_relative_to(TREE), link
+        assert target.exists(), link
+        assert not anchor or anchor in anchors(target), link
