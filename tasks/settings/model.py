@@ -14,7 +14,10 @@ _NOBODY_ELSE = "10001:10001"  # the image's own user
 
 
 class Settings(BaseSettings):
-    """What Prefecture is told by its environment; see each description."""
+    """What Prefecture reads from its environment; see each description.
+
+    docs/reference/settings.md is made of them: what follows `Default: ` is its column of defaults.
+    """
 
     model_config = SettingsConfigDict(env_prefix="PREFECTURE_", frozen=True, extra="ignore")
 
