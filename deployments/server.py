@@ -1,7 +1,8 @@
 """The Prefect server that commands and programs speak to."""
 
-from collections.abc import AsyncGenerator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncGenerator, Generator
+from contextlib import asynccontextmanager, contextmanager, suppress
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -10,14 +11,32 @@ from prefect.client.orchestration import PrefectClient
 from prefect.settings import PREFECT_API_URL, PREFECT_CLIENT_MAX_RETRIES, temporary_settings
 
 from tasks.errors import ServerUnavailable
-from tasks.settings import api_url
+from tasks.settings import api_url, get_settings
 
 _DEFAULT_API = "http://127.0.0.1:4200/api"  # where `prefecture up` listens
+_NOTE = "api_url"  # in a home: the address of the server that its `up` has started
 
 
 def server_api() -> str:
-    """The address of the API that is asked."""
-    return api_url() or _DEFAULT_API
+    """The address of the API that is asked: PREFECT_API_URL, or where the home's `up` listens."""
+    return api_url() or _of_home() or _DEFAULT_API
+
+
+@contextmanager
+def known_in_home(home: Path, api: str) -> Generator[None]:
+    """While the block runs, commands of the same home find a server without PREFECT_API_URL."""
+    note = home / _NOTE
+    note.write_text(api)
+    try:
+        yield
+    finally:
+        note.unlink(missing_ok=True)
+
+
+def _of_home() -> str | None:
+    with suppress(FileNotFoundError):  # none is up, or it was started elsewhere
+        return (get_settings().home / _NOTE).read_text()
+    return None
 
 
 @asynccontextmanager

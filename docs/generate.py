@@ -18,8 +18,9 @@ _CLI = """\
 # Command line
 
 `up` and `demo` start a server of their own. `PREFECT_API_URL` names the server for every other
-command; without it they use the one that `prefecture up` starts. An error of Prefecture's is one
-line on standard error and exit code 1. [Settings](settings.md) lists the environment variables.
+command; without it they use the one that `prefecture up` has started with the same home. An error
+of Prefecture's is one line on standard error and exit code 1. [Settings](settings.md) lists the
+environment variables.
 
 | command | purpose |
 |---|---|
@@ -39,8 +40,8 @@ _PREFECTS_OWN = """
 ## Prefect's own settings
 
 `PREFECT_API_URL` names the server for every command other than `up`; without it they use the one
-that `prefecture up` starts. `PREFECT_SERVER_*` settings reach the embedded server alone: no worker
-and no job sees them.
+that `prefecture up` has started with the same home. `PREFECT_SERVER_*` settings reach the embedded
+server alone: no worker and no job sees them.
 """
 _DEFAULT = "Default: "  # in a description: a default in words, where the field has none to show
 

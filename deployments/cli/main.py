@@ -16,7 +16,7 @@ with importing():
     from tasks.errors import PrefectureError
 
 _COMMANDS = {
-    "operate": ("up", "apply", "work", "supervise", "status", "scale", "image", "demo"),
+    "operate": ("up", "apply", "work", "supervise", "status", "scale", "samples", "image", "demo"),
     "jobs": ("submit", "submit_many", "watch", "cancel", "restart", "delete", "results"),
     "notifications": ("inbox", "notify"),
     "analytics": ("stats", "platform"),

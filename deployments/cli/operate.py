@@ -8,6 +8,7 @@ from pathlib import Path
 from deployments import tables
 from deployments.apply import apply as apply_all
 from deployments.cli.console import out, say
+from deployments.demo.photos import make_photos
 from deployments.demo.run import demo as run_demo
 from deployments.embedded import docker_engine, programs
 from deployments.embedded.up import until_stopped
@@ -18,6 +19,8 @@ from deployments.status import read_status
 from tasks.contracts import Pool
 from tasks.errors import OperatorError
 from tasks.settings import get_settings
+
+_SAMPLES = 6  # photographs
 
 
 def up(
@@ -46,6 +49,27 @@ def up(
     if most is not None and most < workers:
         raise OperatorError(f"--most {most}: at least as many as --workers, {workers}")
     asyncio.run(run_up(get_settings(), pool, workers, port, say, most))
+
+
+def samples(folder: str = "photos") -> None:
+    """Put sample photographs into a folder of the inputs root, for a first job.
+
+    A folder that is there already is left as it is.
+
+    Parameters
+    ----------
+    folder
+        Its name under the inputs root.
+    """
+    inputs = get_settings().inputs
+    place = inputs / folder
+    if not place.resolve().is_relative_to(inputs.resolve()):
+        raise OperatorError(f"{folder} leads out of the inputs root: name a folder in {inputs}")
+    if place.exists():
+        say(f"{place} is there already")
+        return
+    make_photos(place, _SAMPLES, broken=False)
+    say(f"{_SAMPLES} photographs in {place}")
 
 
 def scale(jobs: int, *, pool: Pool | None = None) -> None:

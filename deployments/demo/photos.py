@@ -10,8 +10,9 @@ _SIZES = [(1600, 1200), (2400, 1600), (1200, 1800), (3000, 2000)]
 _SUFFIXES = [".jpg", ".jpg", ".jpg", ".webp", ".png", ".tif"]
 
 
-def make_photos(folder: Path, count: int, seed: int = 20) -> None:
-    """Write `count` pictures, one truncated JPEG and one text file named .jpg into `folder`."""
+def make_photos(folder: Path, count: int, seed: int = 20, *, broken: bool = True) -> None:
+    """Write `count` pictures into `folder`, and with `broken` a truncated JPEG and a text file
+    named .jpg."""
     folder.mkdir(parents=True, exist_ok=True)
     rng = np.random.default_rng(seed)
     for index in range(count):
@@ -19,6 +20,8 @@ def make_photos(folder: Path, count: int, seed: int = 20) -> None:
         path = folder / f"photo-{index:03}{_SUFFIXES[index % len(_SUFFIXES)]}"
         picture = pyvips.Image.new_from_array(landscape(width, height, rng), interpretation="srgb")
         picture.write_to_file(str(path))
+    if not broken:
+        return
     whole = (folder / "photo-000.jpg").read_bytes()
     (folder / "truncated.jpg").write_bytes(whole[: len(whole) // 2])
     (folder / "notes.jpg").write_text("This is no picture.\n")

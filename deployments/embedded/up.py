@@ -31,6 +31,7 @@ from deployments.embedded.programs import HOST, log
 from deployments.embedded.unsettled import end_what_a_kill_left, put_back, remember
 from deployments.notifications.inbox import follow_ends, line
 from deployments.pools import scale
+from deployments.server import known_in_home
 from tasks.contracts import Pool
 from tasks.errors import OperatorError
 from tasks.settings import Settings
@@ -120,6 +121,7 @@ async def running(
             undo.push_async_callback(server.stop)
             await server.start()
             await until_healthy(server, api_url, say)
+            undo.enter_context(known_in_home(settings.home, api_url))
             undo.enter_context(temporary_settings({PREFECT_API_URL: api_url}))
             count = await apply(pool, settings, image, say)
             async with get_client() as client:

@@ -1,12 +1,13 @@
 """`prefecture status`: agents, paused pools, and each job once."""
 
+import subprocess
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
 
 from tasks.contracts import ATTEMPT_LABEL, JOB_ID_LABEL, AgentReport, requeue_key
-from tests.support.platform import Platform, pause, wait_until
+from tests.support.platform import BIN, Platform, pause, wait_until
 
 # Of no pool of ours: no supervisor believes it and holds or resumes anything.
 ELSEWHERE: dict[str, Any] = {"pool": "elsewhere", "failed": {}, "running": 3, "holds_intake": True}
@@ -46,6 +47,18 @@ def test_the_agent_of_this_host(platform: Platform) -> None:
 
     shown = wait_until(line, what="the agent has reported")
     assert " healthy " in shown
+
+
+def test_the_server_of_the_same_home_is_found(process_platform: Platform) -> None:
+    """Another terminal need not know the port."""
+    environment = process_platform.environment.copy()
+    environment.pop("PREFECT_API_URL", None)
+    command = [str(BIN / "prefecture"), "status"]
+    shown = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    assert shown.returncode == 0, shown.stderr
+    assert "process" in shown.stdout
+    address = (process_platform.home / "api_url").read_text()
+    assert address == process_platform.api
 
 
 def test_what_agents_say(process_platform: Platform) -> None:

@@ -71,6 +71,7 @@ def test_the_supervisor_stays_up_and_goes_first(home: Path) -> None:
         assert f"the supervisor ended with -9 (see {log}); starting it again" in platform.output
         job = start_a_long_job(platform)
         assert platform.stop() == 0
+        assert not (home / "api_url").exists()
         assert not second.is_running()
         assert str(job) not in log.read_text(), "it saw its jobs end"
     with platform_up(home, "process") as platform:
