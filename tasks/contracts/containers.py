@@ -1,7 +1,7 @@
 """What the compute tasks are given that run the users' own images."""
 
 import re
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, cast
 
 from pydantic import AfterValidator, Field, model_validator
 
@@ -77,6 +77,14 @@ def _check_files(value: dict[str, str]) -> dict[str, str]:
                 "without '..', such as entrypoint.sh"
             )
     return value
+
+
+def _is_blank(value: Any) -> bool:
+    """Whether a form's object holds nothing that was filled in: nothing, or a mark of its kind."""
+    if not isinstance(value, dict):
+        return value is None or value == ""
+    fields = cast("dict[str, Any]", value)
+    return all(name == "__prefect_kind" or _is_blank(inner) for name, inner in fields.items())
 
 
 def nothing() -> Any:
@@ -216,6 +224,17 @@ class Container(Payload):
             examples=["none"],
         ),
     ] = "none"
+
+    @model_validator(mode="before")
+    @classmethod
+    def _without_a_blank_build(cls, given: Any) -> Any:
+        """A form sends a build of which nothing was filled in: that is none."""
+        if not isinstance(given, dict):
+            return given
+        fields = cast("dict[str, Any]", given)
+        if _is_blank(fields.get("build", ...)):
+            return {name: value for name, value in fields.items() if name != "build"}
+        return fields
 
     @model_validator(mode="after")
     def _has_one_image(self) -> "Container":

@@ -1,6 +1,6 @@
 """What each compute task is given to work on."""
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, cast
 from uuid import UUID
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
@@ -14,6 +14,19 @@ class Payload(BaseModel):
     """What a compute task works on. An unknown key is refused, not ignored."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _without_fields_left_blank(cls, given: Any) -> Any:
+        """Prefect's form sends an object that was left blank as a mark of its kind alone."""
+        if not isinstance(given, dict):
+            return given
+        fields = cast("dict[str, Any]", given)
+        return {name: value for name, value in fields.items() if not _is_mark(value)}
+
+
+def _is_mark(value: Any) -> bool:
+    return isinstance(value, dict) and cast("dict[str, Any]", value).keys() == {"__prefect_kind"}
 
 
 class CompressImages(Payload):

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from playwright.sync_api import Locator, Page, expect
 
-from tests.integration.run_container.jobs import demo, real
+from tests.integration.run_container.jobs import demo, real, some_image
 from tests.support.platform import Platform, wait_until
 
 GOOD = ["a.jpg", "b.jpg", "c.png", "d.webp", "sub/e.jpg"]
@@ -181,6 +181,20 @@ def test_what_the_server_refuses_is_explained_in_the_form(
     expect(page.get_by_role("paragraph").filter(has_text=message)).to_be_visible()
     expect(page.get_by_role("region", name="Notifications")).to_contain_text(message)
     assert runs(docker_platform, name) == []
+
+
+@pytest.mark.parametrize("task", ["run-container", "generate-data"])
+def test_an_image_and_no_build(docker_platform: Platform, page: Page, task: str) -> None:
+    """Only what is needed is filled in; the form sends a build of blank fields."""
+    open_form(page, task)
+    page.get_by_label("Image (Optional)", exact=True).fill(some_image())
+    page.get_by_label("Results directory", exact=True).fill("from-an-image")
+    if task == "generate-data":
+        page.get_by_label("Topic", exact=True).fill("from-a-form")
+        page.get_by_label("Duration", exact=True).fill("1")
+    [run] = runs(docker_platform, submit_accepted(page))
+    assert run["parameters"]["payload"]["image"] == some_image()
+    docker_platform.completed(UUID(run["id"]), "from-an-image")
 
 
 @pytest.mark.thorough

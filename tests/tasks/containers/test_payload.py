@@ -15,6 +15,36 @@ def test_what_is_left_out() -> None:
     assert (payload.command, payload.environment) == ([], {})
 
 
+@pytest.mark.parametrize(
+    "build",
+    [
+        {},
+        {"files": {}},
+        {"files": {"__prefect_kind": "json"}},
+        {"dockerfile": "", "files": {"__prefect_kind": "json"}, "context": None},
+        {"__prefect_kind": "json"},
+        None,
+    ],
+)
+def test_a_build_left_blank_in_a_form_is_none(build: Any) -> None:
+    payload = RunContainer.model_validate({"image": "x", "build": build})
+    assert payload == RunContainer.model_validate({"image": "x"})
+    assert "build" not in payload.model_fields_set
+
+
+def test_objects_left_blank_in_a_form_are_not_there() -> None:
+    blank = {"__prefect_kind": "json"}
+    payload = RunContainer.model_validate(
+        {"build": {"dockerfile": "FROM x", "files": blank}, "environment": blank, "command": blank}
+    )
+    assert payload.build.files == payload.environment == {}
+    assert payload.command == []
+    kept = RunContainer.model_validate(
+        {"image": "x", "environment": {"__prefect_kind": "a", "A": "b"}}
+    )
+    assert kept.environment == {"__prefect_kind": "a", "A": "b"}
+
+
 @pytest.mark.parametrize(("size", "bytes"), [("1k", 2**10), ("6m", 6 * 2**20), ("12g", 12 * 2**30)])
 def test_sizes(size: str, bytes: int) -> None:
     assert size_in_bytes(size) == bytes
@@ -25,7 +55,8 @@ def test_sizes(size: str, bytes: int) -> None:
     [
         ({}, "name either an image, or a build"),
         ({"image": "x", "build": {"dockerfile": "FROM x"}}, "name either an image, or a build"),
-        ({"build": {}}, "there is no Dockerfile"),
+        ({"build": {}}, "name either an image, or a build"),
+        ({"build": {"files": {"__prefect_kind": "json"}}}, "name either an image, or a build"),
         ({"build": {"files": {"a": "b"}}}, "there is no Dockerfile"),
         (
             {"build": {"dockerfile": "FROM x", "files": {"Dockerfile": "FROM y"}}},
