@@ -50,7 +50,7 @@ def compress(source: Path, name: str, target: Path, ratio: float) -> ImageReport
     try:
         picture = vips.open_picture(source)
         bytes_in = source.stat().st_size
-        budget = int(ratio * bytes_in)
+        budget = max(1, int(ratio * bytes_in))  # the search compares its logarithm
         picture = picture.decode()
         if bytes_in <= budget:
             picture.verify()

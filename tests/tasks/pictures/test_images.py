@@ -64,6 +64,16 @@ def test_what_cannot_be_reached_is_missed_at_the_smallest_size(tmp_path: Path, s
         image.load()
 
 
+@pytest.mark.parametrize("format", ["WEBP", "PNG", "GIF", "JPEG", "TIFF"])
+def test_a_bound_of_less_than_a_byte_is_missed(tmp_path: Path, format: str) -> None:
+    """As of a picture of 44 bytes at a ratio of 0.02."""
+    source = tmp_path / f"tiny.{format.lower()}"
+    Image.new("RGB", (1, 1)).save(source, format)
+    report, target = squeeze(source, 0.5 / source.stat().st_size)
+    assert report.outcome == "missed", report.reason
+    assert report.bytes_out == target.stat().st_size <= source.stat().st_size
+
+
 def test_the_original_is_kept_where_every_encoding_is_larger(tmp_path: Path) -> None:
     source = save(tmp_path / "a.png", Image.new("1", (1, 1)), optimize=True)
     report, target = squeeze(source, 0.5)
