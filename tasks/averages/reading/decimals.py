@@ -44,6 +44,11 @@ HIGH, LOW = _powers_of_ten()
 _EXACT = np.array([10.0**q for q in range(23)])  # the powers of ten that are float64
 
 END, FULL, ODD = 0, 1, 2
+# What stands between two numbers, as one integer: whether a comma does, whether some line so far
+# holds more than one number, and from there on how many line ends.
+COMMA, WIDE, LINE = 1, 2, 4
+BEGINNING = LINE
+"""Before the first number of a file, as of a line."""
 
 
 @inlined
@@ -141,7 +146,7 @@ def _parse(
     data: Bytes,
     start: int,
     end: int,
-    commas: int,
+    between: int,
     out: Floats,
     high: Words,
     low: Words,
@@ -151,22 +156,29 @@ def _parse(
     bits = np.empty(1, np.uint64)
     value = bits.view(np.float64)
     i, n = start, 0
+    comma, wide, lines = between & COMMA, between & WIDE, between // LINE
     while True:
         while i < end:
             c = data[i]
             if c == 44:  # a comma
-                commas += 1
-                if commas > 1:
-                    return n, i, ODD, commas
-            elif c == 10 and commas == 1:
-                return n, i, ODD, commas
-            elif c != 10 and c != 13 and c != 32 and c != 9:
+                if comma or lines:
+                    return n, i, ODD, comma | wide | lines * LINE
+                comma, wide = COMMA, WIDE
+            elif c == 10:
+                if comma:
+                    return n, i, ODD, comma | wide | lines * LINE
+                lines += 1
+            elif c != 13 and c != 32 and c != 9:
                 break
             i += 1
         if i == end:
-            return n, i, END, commas
+            return n, i, END, comma | wide | lines * LINE
         if n == out.shape[0]:
-            return n, i, FULL, commas
+            return n, i, FULL, comma | wide | lines * LINE
+        if lines > 1:
+            return n, i, ODD, comma | wide | lines * LINE
+        if not lines:
+            wide = WIDE
         token = i
         negative = data[i] == 45
         if negative or data[i] == 43:
@@ -180,7 +192,7 @@ def _parse(
             digits += fraction
             i = after
         if digits == 0:
-            return n, token, ODD, commas
+            return n, token, ODD, comma | wide | lines * LINE
         if digits > _DIGITS:  # zeros in front do not count
             while begin < i and (data[begin] == 48 or data[begin] == 46):
                 digits -= data[begin] == 48
@@ -197,33 +209,35 @@ def _parse(
                     power = power * 10 + int(data[i]) - 48
                 i += 1
             if i == mark:
-                return n, token, ODD, commas
+                return n, token, ODD, comma | wide | lines * LINE
             q += -power if down else power
         if i < end and not _ends(data[i]):
-            return n, token, ODD, commas
+            return n, token, ODD, comma | wide | lines * LINE
         if w == uint64(0) and digits <= _DIGITS:
             value[0] = 0.0
         elif digits > _DIGITS:
-            return n, token, ODD, commas
+            return n, token, ODD, comma | wide | lines * LINE
         elif -22 <= q <= 22 and w <= uint64(9007199254740992):
             if q < 0:
                 value[0] = np.float64(w) / exact[-q]
             else:
                 value[0] = np.float64(w) * exact[q]
         elif q < _LEAST or q > _MOST or not _nearest(w, q, high, low, bits):
-            return n, token, ODD, commas
+            return n, token, ODD, comma | wide | lines * LINE
         out[n] = -value[0] if negative else value[0]
         n += 1
-        commas = 0
+        comma = lines = 0
 
 
-def parse(data: Bytes, start: int, end: int, commas: int, out: Floats) -> tuple[int, int, int, int]:
+def parse(
+    data: Bytes, start: int, end: int, between: int, out: Floats
+) -> tuple[int, int, int, int]:
     """Numbers of `data[start:end]`, which ends where a number does, into `out`.
 
-    They stand between commas, blanks and line ends. `commas` is how many have come since the last
-    number. Returns how many numbers there were, where reading has come to, why it ended (at the
-    END, because `out` is FULL, or at something ODD that begins there), and the commas again.
-    Odd is what Python's float must look at, two commas with nothing between them, and a comma at a
-    line's end. `data` is never read beyond `end`.
+    They stand between commas, blanks and line ends. `between`: what has come since the last number,
+    or BEGINNING. Returns how many numbers there were, where reading has come to, why it ended (at
+    the END, because `out` is FULL, or at something ODD that begins there), and what stands between
+    again. Odd is what Python's float must look at, a comma with no number before it in its line or
+    behind it, and a number that follows an empty line. `data` is never read beyond `end`.
     """
-    return _parse(data, start, end, commas, out, HIGH, LOW, _EXACT)
+    return _parse(data, start, end, between, out, HIGH, LOW, _EXACT)

@@ -23,8 +23,8 @@ class Place:
     number: int = 0
     byte: int = 0
     """Of text: the first byte that is not read."""
-    commas: int = 0
-    """Of text: how many have come since the last number."""
+    between: int = 0
+    """Of text: what has come since the last number, as decimals.parse has it."""
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,7 @@
 """Numbers out of text: CSV and its like, in pieces, with the line of whatever is wrong."""
 
 import math
+import re
 from io import FileIO
 from pathlib import Path
 
@@ -15,7 +16,12 @@ from tasks.errors import UnreadableInput
 # Bytes read at a time; a token of ours is far shorter.
 PIECE = 2**20
 _LONGEST = 1_000
-_FIRST = 2**16  # bytes in which a header ends
+_FIRST = 2**16  # bytes in which most headers end
+_LONGEST_HEADER = 2**24
+_NAME = re.compile(rb"[#(\[]?[A-Za-z_\x80-\xff]")
+# What others write where there is no number, in small letters.
+_MARKERS = frozenset({b"na", b"n/a", b"#n/a", b"null", b"none", b'""', b"\\n"})
+_REMOVE = "remove it, for the lines beside it hold more than one number"
 _ENDS = b"\n,\r \t"
 _SHOWN = 40
 
@@ -31,26 +37,33 @@ def read(
 ) -> Blocks:
     """Up to `most` numbers from `place` on, between commas, blanks and line ends.
 
-    A first line in which nothing is a number is a header, and skipped; so are empty lines. Raises
-    UnreadableInput with the line of what is no number.
+    A first line of names is a header, and skipped; so are empty lines at the end. Each place that
+    holds no number is told with its line, by UnreadableInput, or, where the rules let it be, comes
+    as not-a-number, so that no number moves up.
     """
     with path.open("rb", buffering=0) as file:
         if place == Place():
-            place = Place(byte=_header(file))
+            place = Place(byte=_header(file), between=decimals.BEGINNING)
         stop = place.number + most
         text = _Pieces(file, place.byte, piece)
         while place.number < stop and text.more():
             out = numbers[: min(len(numbers), stop - place.number)]
-            count, at, why, commas = decimals.parse(piece, text.start, text.end, place.commas, out)
+            count, at, why, between = decimals.parse(
+                piece, text.start, text.end, place.between, out
+            )
             if why == decimals.ODD and count < len(out):
-                at, out[count] = _odd(text, at, name, rules)
-                count, commas = count + 1, 0
+                at, out[count], between = _odd(text, at, between, name, rules)
+                count += 1
             text.start = at
-            place = Place(place.number + count, text.byte, commas)
+            place = Place(place.number + count, text.byte, between)
             if count:
                 yield out[:count]
-        if place.commas and place.number < stop:
-            raise _missing(name, text.line(text.start))
+        if place.between & decimals.COMMA and place.number < stop:
+            if rules.refuse:
+                raise _missing(name, text.line(text.start))
+            place = Place(place.number + 1, text.byte, decimals.WIDE)
+            numbers[0] = math.nan
+            yield numbers[:1]
     return place
 
 
@@ -113,23 +126,33 @@ class _Pieces:
         return lines
 
 
-def _odd(text: _Pieces, at: int, name: str, rules: Rules) -> tuple[int, float]:
-    """The end and the value of a token that is not plain digits."""
-    token = text.token(at)
+def _odd(text: _Pieces, at: int, between: int, name: str, rules: Rules) -> tuple[int, float, int]:
+    """What stands where no plain number does: where it ends, its value, and what follows it."""
+    token, wide = text.token(at), between & decimals.WIDE
     if not token:
-        raise _missing(name, text.line(at))
+        if rules.refuse:
+            raise _missing(name, text.line(at))
+        return at, math.nan, decimals.WIDE
+    if (lines := between // decimals.LINE) > 1:
+        if rules.refuse or wide:
+            line = text.line(at) - lines + 1
+            raise UnreadableInput(
+                f"{name}, line {line:,} is empty: {WRITE_A_NUMBER if not wide else _REMOVE}"
+            )
+        return at, math.nan, (lines - 1) * decimals.LINE
     value = _value(token)
-    if value is None:
+    if value is None and token.lower() not in _MARKERS:
         shown = token[:_SHOWN].decode(errors="replace")
         raise UnreadableInput(f"{name}, line {text.line(at):,}: {shown!r} is not a number")
-    if not math.isfinite(value):
+    if value is None or not math.isfinite(value):
         if rules.refuse:
+            is_what = "stands for no number" if value is None else "is not finite"
             raise UnreadableInput(
-                f"{name}, line {text.line(at):,}: {token[:_SHOWN].decode()} is not finite: "
+                f"{name}, line {text.line(at):,}: {token[:_SHOWN].decode()} {is_what}: "
                 f"{WRITE_A_NUMBER}"
             )
         value = math.nan
-    return at + len(token), value
+    return at + len(token), value, wide
 
 
 def _missing(name: str, line: int) -> UnreadableInput:
@@ -146,11 +169,27 @@ def _value(token: bytes) -> float | None:
 
 
 def _header(file: FileIO) -> int:
-    """The length of a first line that holds no number; a byte order mark counts as such."""
-    start = file.read(_FIRST)
+    """The length of a first line of names; a byte order mark counts as such."""
+    start = b""
+    while b"\n" not in start and len(start) < _LONGEST_HEADER:
+        more = file.read(_FIRST)
+        if not more:
+            break
+        start += more
     mark = 3 if start.startswith(b"\xef\xbb\xbf") else 0
     line, end, _ = start[mark:].partition(b"\n")
-    tokens = line.replace(b",", b" ").split()
-    if tokens and all(_value(token) is None for token in tokens):
+    separator = next((each for each in (b",", b"\t", b";") if each in line), None)
+    fields = [field.strip() for field in line.split(separator)]
+    if separator is None and fields:  # one name may be of several words: `temp 2`
+        fields = fields[:1] + [field for field in fields[1:] if not field.isdigit()]
+    if fields and all(map(_is_name, fields)):
         return mark + len(line) + len(end)
     return mark
+
+
+def _is_name(field: bytes) -> bool:
+    """Whether a field is the name of a column, and no number in other clothes (`$5`, `"1.5"`)."""
+    bare = field.strip(b"\"'").strip()
+    if not bare or bare.lower() in _MARKERS or _value(bare) is not None:
+        return False
+    return _NAME.match(bare) is not None

@@ -113,7 +113,11 @@ def test_other_types_of_numbers(tmp_path: Path, dtype: str) -> None:
         "\ufeff1\n2\n3\n",
         "1,2,3\n",
         " 1 ,2\t3\r\n",
-        "\n\n1\n\n2\n3\n\n",
+        "1\n2\n3\n\n \n\n",
+        "temp 2\n1\n2\n3\n",
+        'Value (m/s),"x 1"\n1,2\n3\n',
+        "größe\t_b\n1\t2\n3\n",
+        ",".join(f"column{number}" for number in range(20_000)) + "\n1,2,3\n",
         "1e0\n+2.0\n0003.000\n",
         "a,b\n1\n2,3\n",
     ],
@@ -140,12 +144,73 @@ def test_skipped_where_asked(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
+    "text",
+    [
+        "1\n\n3\n4\n",  # as polars and pyarrow write a null
+        "x\n1\n\n3\n4\n\n",
+        "1\nNA\n3\n4\n",
+        "1\nn/a\n3\n4\n",
+        "1\nnull\n3\n4\n",
+        '1\n""\n3\n4\n',
+        "1\n\\N\n3\n4\n",
+        "1,,3,4\n",
+        "1,\n3,4\n",
+        "1,NaN\n3,4\n",
+    ],
+)
+def test_a_missing_number_leaves_the_others_in_their_places(tmp_path: Path, text: str) -> None:
+    (tmp_path / "a.csv").write_text(text)
+    (tmp_path / "b.csv").write_text("3\n5\n5\n6\n")
+    means, _ = average(tmp_path, refuse=False)
+    assert means.tolist() == [2.0, 5.0, 4.0, 5.0]
+
+
+@pytest.mark.parametrize(
+    ("text", "means"),
+    [
+        ("\n\n3\n", [2.0, 3.0, 3.5]),
+        (",,3\n", [2.0, 3.0, 3.5]),
+        ("1,,\n", [1.5, 3.0, 4.0]),
+        ("1,2,", [1.5, 2.5, 4.0]),
+        ("1\n\n\n4\n", [1.5, 3.0, 4.0, 4.5]),
+    ],
+)
+def test_missing_at_an_end(tmp_path: Path, text: str, means: list[float]) -> None:
+    (tmp_path / "a.csv").write_text(text)
+    (tmp_path / "b.csv").write_text("\n".join("2345"[: len(means)]))
+    assert average(tmp_path, refuse=False)[0].tolist() == means
+
+
+def test_many_missing_over_many_pieces(tmp_path: Path) -> None:
+    count = 400_000
+    lines = ["" if number % 3 == 1 else str(number) for number in range(count)]
+    (tmp_path / "a.csv").write_text("x\n" + "\n".join(lines) + "\n")
+    write_npy(tmp_path / "b.npy", np.arange(count, dtype=float))
+    means, _ = average(tmp_path, refuse=False, memory=ONE_BLOCK)
+    assert means.tolist() == np.arange(count, dtype=float).tolist()
+
+
+@pytest.mark.parametrize(
     ("text", "told"),
     [
         ("1\n2\nthree\n", "bad.csv, line 3: 'three' is not a number"),
         ("1\n2\n3 4x\n", "bad.csv, line 3: '4x' is not a number"),
-        ("1\n\n1_000\n", "bad.csv, line 3: '1_000' is not a number"),
-        ("1\n,2\n3,\n", "bad.csv, line 3: a number is missing at a comma"),
+        ("1\n1_000\n", "bad.csv, line 2: '1_000' is not a number"),
+        ("1\n\n3\n4\n", "bad.csv, line 2 is empty: write a number there, or submit with"),
+        ("1\n2\n\r\n \n5\n", "bad.csv, line 3 is empty: write a number there"),
+        ("\n2\n3\n", "bad.csv, line 1 is empty: write a number there"),
+        ("x\n\n2\n", "bad.csv, line 2 is empty: write a number there"),
+        ("1,2\n\n3,4\n", "bad.csv, line 2 is empty: remove it, for the lines beside it hold more"),
+        (",2,3\n", "bad.csv, line 1: a number is missing at a comma"),
+        ("a,b\n1,2\n,4\n", "bad.csv, line 3: a number is missing at a comma"),
+        ("1\n2\n3,\n", "bad.csv, line 3: a number is missing at a comma"),
+        ("NA\n2\n", "bad.csv, line 1: NA stands for no number: write a number there"),
+        ("1\nnull\n", "bad.csv, line 2: null stands for no number"),
+        ('1\n""\n', 'bad.csv, line 2: "" stands for no number'),
+        ("1_000\n2\n", "bad.csv, line 1: '1_000' is not a number"),
+        ("$5\n2\n", "bad.csv, line 1: '$5' is not a number"),
+        ('"1.5"\n2\n', """bad.csv, line 1: '"1.5"' is not a number"""),
+        ("1.5;2.25\n3;4\n", "bad.csv, line 1: '1.5;2.25' is not a number"),
         ("1,,3\n", "bad.csv, line 1: a number is missing at a comma"),
         ("1\n2\n3,", "bad.csv, line 3: a number is missing at a comma"),
         ("1\nnan\n3\n", "bad.csv, line 2: nan is not finite"),
