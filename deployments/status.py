@@ -184,8 +184,6 @@ async def _agents(client: PrefectClient) -> list[AgentStatus]:
 
 def job_status(run: FlowRun, task: str) -> JobStatus:
     """One attempt, as its user thinks of it."""
-    due = run.expected_start_time
-    waited = (run.start_time - due).total_seconds() if run.start_time and due else 0.0
     state = run.state
     return JobStatus(
         job=job_id(run.labels, run.id),
@@ -195,7 +193,8 @@ def job_status(run: FlowRun, task: str) -> JobStatus:
         queue=run.work_queue_name or "",
         state=state.name or state.type.value if state else "unknown",
         message=(state.message or "") if state and not state.is_completed() else "",
-        waited=max(0.0, waited),
+        # Of one that still waits, by the server's clock: so far.
+        waited=run.estimated_start_time_delta.total_seconds(),
         ran=run.estimated_run_time.total_seconds(),
     )
 

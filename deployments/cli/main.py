@@ -6,6 +6,7 @@ with importing():
     import sys
     from collections.abc import Sequence
     from importlib import import_module
+    from importlib.metadata import version
 
     import httpx
     from cyclopts import App
@@ -31,7 +32,12 @@ def make_app(words: Sequence[str]) -> App:
     """
     names = {name.replace("_", "-") for names in _COMMANDS.values() for name in names}
     named = bool(words) and words[0] in names
-    app = App(name="prefecture", help="Compute infrastructure on Prefect.", version_flags=[])
+    app = App(
+        name="prefecture",
+        help="Compute infrastructure on Prefect.",
+        version=lambda: version("prefecture"),
+        version_flags=["--version"],
+    )
     with importing():
         for module, commands in _COMMANDS.items():
             path = f"deployments.cli.{module}"

@@ -106,6 +106,19 @@ def test_a_pool_that_an_agent_holds(process_platform: Platform) -> None:
     assert "the agent on host-c resumes it once its checks pass" in line_with(shown, "is paused")
 
 
+def test_how_long_a_job_has_waited(process_platform: Platform) -> None:
+    with pause(process_platform):
+        job = process_platform.hand_in("find-primes/high", {"upper_bound": 10}, "waits")
+
+        def waits() -> bool:
+            row = line_with(status(process_platform), str(job))
+            assert "Scheduled" in row or "Late" in row
+            return not row.endswith("0.0 s 0.0 s")
+
+        wait_until(waits, what="it has waited")
+    process_platform.completed(job, "waits")
+
+
 def test_each_job_once_with_its_latest_attempt(process_platform: Platform) -> None:
     parameters = {"payload": {"upper_bound": 10}, "results_directory": "status"}
     with pause(process_platform):
