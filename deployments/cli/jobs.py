@@ -1,8 +1,10 @@
 """Commands for whoever has a job done."""
 
 import asyncio
+import logging
 import shlex
 import sys
+from contextlib import aclosing
 from pathlib import Path
 from typing import Annotated
 from uuid import UUID, uuid4
@@ -16,6 +18,7 @@ from deployments.jobs import again
 from deployments.jobs.attempts import parse_job
 from deployments.jobs.bulk import submit_many as submit_jobs
 from deployments.jobs.cancel import cancel as cancel_job
+from deployments.jobs.logs import read_logs
 from deployments.jobs.request import Terms, parse_payload
 from deployments.jobs.results import find_result, read_result
 from deployments.jobs.submit import submit as submit_job
@@ -148,6 +151,27 @@ def watch(job: str) -> None:
         The id of the job, or of any attempt at it.
     """
     _watch(parse_job(job))
+
+
+def logs(job: str, *, follow: _Flag = False) -> None:
+    """Print what a job has logged, in all of its attempts.
+
+    Parameters
+    ----------
+    job
+        Its id, or that of any attempt at it.
+    follow
+        Go on until the job has ended.
+    """
+    asyncio.run(_print_logs(parse_job(job), follow=follow))
+
+
+async def _print_logs(job: UUID, *, follow: bool) -> None:
+    async with aclosing(read_logs(job, follow=follow)) as lines:
+        async for line in lines:
+            attempt = f"attempt {line.attempt} " if line.attempt > 1 else ""
+            level = logging.getLevelName(line.level)
+            say(f"{line.at.astimezone():%H:%M:%S} {level:<7} {attempt}{line.message}")
 
 
 def cancel(job: str, *, wait: Annotated[bool, Parameter(negative="--no-wait")] = True) -> None:

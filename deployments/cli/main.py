@@ -18,7 +18,7 @@ with importing():
 
 _COMMANDS = {
     "operate": ("up", "apply", "work", "supervise", "status", "scale", "samples", "image", "demo"),
-    "jobs": ("submit", "submit_many", "watch", "cancel", "restart", "delete", "results"),
+    "jobs": ("submit", "submit_many", "watch", "logs", "cancel", "restart", "delete", "results"),
     "notifications": ("inbox", "notify"),
     "analytics": ("stats", "platform"),
 }

@@ -1,0 +1,83 @@
+"""What a job has logged, in all of its attempts."""
+
+import asyncio
+from collections.abc import AsyncGenerator, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from itertools import count
+from uuid import UUID
+
+from prefect.client.orchestration import PrefectClient
+from prefect.client.schemas.filters import LogFilter
+from prefect.client.schemas.objects import FlowRun, Log
+from prefect.client.schemas.sorting import LogSort
+
+from deployments.jobs.attempts import known_attempts
+from deployments.server import connect
+from tasks.contracts import attempt_number
+
+_PAGE = 200  # the most the API gives
+_LOOK = 1.0  # seconds between two looks
+# A run's last lines come into sight some seconds after they were written, and after its end.
+_LATE = timedelta(seconds=10)
+_SETTLED = 5.0
+
+
+@dataclass(frozen=True)
+class Line:
+    """One line, or several, of a log."""
+
+    at: datetime
+    attempt: int
+    level: int
+    """As Python's logging has it: 20 for INFO, 40 for ERROR."""
+    message: str
+
+
+async def read_logs(job: UUID, *, follow: bool = False) -> AsyncGenerator[Line]:
+    """What a job has logged, oldest first; with `follow`, until it has ended.
+
+    `job` is its id, or the id of any attempt at it. Raises InvalidPayload where the server knows
+    none such.
+    """
+    seen: set[UUID] = set()
+    since: datetime | None = None
+    clock = asyncio.get_running_loop().time
+    ended_at: float | None = None
+    async with connect() as client:
+        while True:
+            runs = await known_attempts(client, job)
+            ended_at = (ended_at or clock()) if _has_ended(runs) else None
+            attempts = {run.id: attempt_number(run.labels) for run in runs}
+            for log in await _logs(client, list(attempts), since and since - _LATE):
+                if log.id in seen or log.flow_run_id is None:
+                    continue
+                seen.add(log.id)
+                since = log.timestamp
+                yield Line(log.timestamp, attempts[log.flow_run_id], log.level, log.message)
+            if not follow or (ended_at is not None and clock() - ended_at > _SETTLED):
+                return
+            await asyncio.sleep(_LOOK)
+
+
+def _has_ended(runs: Sequence[FlowRun]) -> bool:
+    """Whether the latest attempt is over, and is not tried again."""
+    state = runs[-1].state
+    return state is not None and state.is_final() and not state.is_crashed()
+
+
+async def _logs(client: PrefectClient, runs: list[UUID], since: datetime | None) -> list[Log]:
+    """In the order of their times."""
+    wanted = {"flow_run_id": {"any_": runs}} | ({"timestamp": {"after_": since}} if since else {})
+    found: list[Log] = []
+    for page in count():
+        logs = await client.read_logs(
+            log_filter=LogFilter.model_validate(wanted),
+            limit=_PAGE,
+            offset=page * _PAGE,
+            sort=LogSort.TIMESTAMP_ASC,
+        )
+        found += logs
+        if len(logs) < _PAGE:
+            break
+    return found
