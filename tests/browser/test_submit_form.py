@@ -1,10 +1,13 @@
 """A job from the form in the Prefect UI to its results, as a person would do it."""
 
 import json
+from collections.abc import Generator
+from io import BytesIO
 from pathlib import Path
 from typing import Any
-from uuid import UUID
+from uuid import UUID, uuid4
 
+import docker
 import numpy as np
 import pytest
 from playwright.sync_api import Locator, Page, expect
@@ -183,17 +186,34 @@ def test_what_the_server_refuses_is_explained_in_the_form(
     assert runs(docker_platform, name) == []
 
 
+@pytest.fixture
+def image_that_runs() -> Generator[str]:
+    """The name of an image with a command of its own."""
+    name = f"prefecture-form:{uuid4().hex[:8]}"
+    text = f'FROM {some_image()}\nCMD ["sleep", "1"]\n'
+    client = docker.from_env()
+    try:
+        client.images.build(fileobj=BytesIO(text.encode()), tag=name)
+        yield name
+        client.images.remove(name, force=True)
+    finally:
+        client.close()
+
+
 @pytest.mark.parametrize("task", ["run-container", "generate-data"])
-def test_an_image_and_no_build(docker_platform: Platform, page: Page, task: str) -> None:
+def test_an_image_and_no_build(
+    docker_platform: Platform, page: Page, task: str, image_that_runs: str
+) -> None:
     """Only what is needed is filled in; the form sends a build of blank fields."""
     open_form(page, task)
-    page.get_by_label("Image (Optional)", exact=True).fill(some_image())
+    page.get_by_label("Image (Optional)", exact=True).fill(image_that_runs)
     page.get_by_label("Results directory", exact=True).fill("from-an-image")
     if task == "generate-data":
         page.get_by_label("Topic", exact=True).fill("from-a-form")
         page.get_by_label("Duration", exact=True).fill("1")
     [run] = runs(docker_platform, submit_accepted(page))
-    assert run["parameters"]["payload"]["image"] == some_image()
+    assert run["parameters"]["payload"]["image"] == image_that_runs
+    assert run["parameters"]["payload"]["build"] == {}, "the form sends it"
     docker_platform.completed(UUID(run["id"]), "from-an-image")
 
 
