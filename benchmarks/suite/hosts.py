@@ -2,7 +2,7 @@
 
 import os
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -22,7 +22,6 @@ _SLOTS = 4
 _SETTLE = 60.0  # seconds: each host has heard by then of all the others
 _MEASURED = 60.0  # seconds
 _JOBS = 10
-_Start = Callable[[Platform, str, ExitStack], None]
 
 
 def waiting(home: Path, hosts: int) -> list[Row]:

@@ -79,12 +79,12 @@ def _check_files(value: dict[str, str]) -> dict[str, str]:
     return value
 
 
-def _is_blank(value: Any) -> bool:
+def _is_empty(value: Any) -> bool:
     """Whether a form's object holds nothing that was filled in: nothing, or a mark of its kind."""
     if not isinstance(value, dict):
         return value is None or value == ""
     fields = cast("dict[str, Any]", value)
-    return all(name == "__prefect_kind" or _is_blank(inner) for name, inner in fields.items())
+    return all(name == "__prefect_kind" or _is_empty(inner) for name, inner in fields.items())
 
 
 def nothing() -> Any:
@@ -225,16 +225,10 @@ class Container(Payload):
         ),
     ] = "none"
 
-    @model_validator(mode="before")
     @classmethod
-    def _without_a_blank_build(cls, given: Any) -> Any:
-        """A form sends a build of which nothing was filled in: that is none."""
-        if not isinstance(given, dict):
-            return given
-        fields = cast("dict[str, Any]", given)
-        if _is_blank(fields.get("build", ...)):
-            return {name: value for name, value in fields.items() if name != "build"}
-        return fields
+    def _is_blank(cls, name: str, value: Any) -> bool:
+        # A form sends a build of which nothing was filled in.
+        return (name == "build" and _is_empty(value)) or super()._is_blank(name, value)
 
     @model_validator(mode="after")
     def _has_one_image(self) -> "Container":

@@ -22,11 +22,14 @@ class Payload(BaseModel):
         if not isinstance(given, dict):
             return given
         fields = cast("dict[str, Any]", given)
-        return {name: value for name, value in fields.items() if not _is_mark(value)}
+        return {name: value for name, value in fields.items() if not cls._is_blank(name, value)}
 
-
-def _is_mark(value: Any) -> bool:
-    return isinstance(value, dict) and cast("dict[str, Any]", value).keys() == {"__prefect_kind"}
+    @classmethod
+    def _is_blank(cls, name: str, value: Any) -> bool:
+        """Whether a field was left blank, and so is none."""
+        if not isinstance(value, dict):
+            return False
+        return cast("dict[str, Any]", value).keys() == {"__prefect_kind"}
 
 
 class CompressImages(Payload):

@@ -105,6 +105,13 @@ def rest(api: str, method: str, path: str, body: Any = None) -> httpx.Response:
     raise AssertionError(f"{method} {path}: 503, ten times")
 
 
+def post(api: str, path: str, **body: object) -> dict[str, Any]:
+    """What a server's API answers to a POST that must succeed."""
+    answer = rest(api, "POST", path, body)
+    assert answer.is_success, answer.text
+    return answer.json()
+
+
 def is_ready(api: str) -> bool:
     """Whether a Prefect server answers at this address."""
     try:

@@ -7,13 +7,12 @@ from contextlib import suppress
 from datetime import datetime, timedelta
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
 
 import pytest
 from prefect.settings import PREFECT_API_URL, temporary_settings
 
 from tests.support.other_hosts import heartbeat
-from tests.support.platform import rest, wait_until
+from tests.support.platform import post, rest, wait_until
 from tests.support.servers import running, stock_server
 from work_pools.listening import listen
 
@@ -30,12 +29,6 @@ def api(tmp_path_factory: pytest.TempPathFactory) -> Generator[str]:
             post(api, "/work_pools/", name=pool, type="process")
             post(api, "/deployments/", name=pool, flow_id=flow, work_pool_name=pool)
         yield api
-
-
-def post(api: str, path: str, **body: object) -> dict[str, Any]:
-    answer = rest(api, "POST", path, body)
-    assert answer.is_success, answer.text
-    return answer.json()
 
 
 def submit(api: str, pool: str) -> None:

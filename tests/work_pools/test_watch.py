@@ -14,7 +14,7 @@ from tasks.contracts import WORKER_LABEL, Pool
 from tasks.settings import Settings
 from tasks.storage.opening import open_results
 from tests.support.other_hosts import report
-from tests.support.platform import rest
+from tests.support.platform import post
 from tests.support.servers import stock_server
 from work_pools.supervisor.agents import Agents
 from work_pools.supervisor.bodies.processes import Processes
@@ -23,12 +23,6 @@ from work_pools.supervisor.runs import Runs
 from work_pools.supervisor.watch import Watch
 
 OWN = "own"
-
-
-def post(api: str, path: str, **body: object) -> dict[str, str]:
-    answer = rest(api, "POST", path, body)
-    assert answer.is_success, answer.text
-    return answer.json()
 
 
 @pytest.fixture(scope="module")
