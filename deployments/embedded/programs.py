@@ -15,7 +15,7 @@ MARK = "PREFECTURE_WORKER"
 _DATABASE = ("CONNECTION_URL", "DRIVER", "HOST", "NAME")  # settings by which one is chosen
 _EVENTS_KEPT = "PREFECT_SERVER_EVENTS_RETENTION_PERIOD"
 # In place of Prefect's week: events are four fifths of what a job writes into its database, and are
-# read within minutes. Whoever wants them longer sets the variable.
+# read within minutes. Set the variable to keep them longer.
 _A_DAY = "P1D"
 # Seconds between two looks into the queues. For what our worker does not hear of: a run handed in
 # and a slot that is free make it look at once, and each look costs the server 20 ms.

@@ -273,7 +273,7 @@ def discard(folder: Path) -> None:
 
 
 def take_out(folder: Path, stage: Path) -> None:
-    """Remove a folder of a stage, or the stage itself, whoever may be writing into it.
+    """Remove a folder of a stage, or the stage itself, even while others write into it.
 
     It is renamed to a discarded stage of the same attempt; where that cannot be emptied because
     somebody has written into it meanwhile, it is left for the supervisor, which tries again.

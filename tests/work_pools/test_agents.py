@@ -1,4 +1,4 @@
-"""What an agent hears of others, and how often it asks, on a stock Prefect server."""
+"""Which reports and heartbeats an agent reads, and how often, on a stock Prefect server."""
 
 from collections.abc import Generator
 from pathlib import Path

@@ -72,7 +72,7 @@ def test_the_server_dies_in_the_middle(here: Platform, name: str) -> None:
     with ThreadPoolExecutor(1) as pool:
         said = pool.submit(until_it_breaks_off)
         wait_until(lambda: count(here, name) >= 25 or said.done(), what="some are")
-        # It is not to be there again before whoever hands in has given up.
+        # No other server may start before the submission has failed.
         with frozen(psutil.Process(here.process.pid)):
             for process in server(here):
                 process.kill()
