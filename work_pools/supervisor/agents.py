@@ -52,7 +52,6 @@ class Agents:
         self._others: dict[str, AgentReport] = {}  # by worker
         self._liveness = Liveness()
         self._listening = asyncio.Lock()
-        self._asked = False
         self._told = -_TELL_AGAIN
         self._told_of: set[str] = set()
         self.clock_ahead = 0.0
@@ -132,12 +131,11 @@ class Agents:
     async def listen(self, interval: float) -> None:
         """Hear the pool's agents and workers, where that was not done for so many seconds."""
         async with self._listening:
-            if self._asked and self._liveness.since_listened < interval:
+            if self._liveness.since_listened < interval:
                 return
             await self._hear_agents()
             await self._hear_workers()
             self._liveness.listened()
-            self._asked = True
 
     async def _hear_workers(self) -> None:
         """Their heartbeats count as speaking too."""

@@ -21,7 +21,7 @@ class Liveness:
 
     def __init__(self) -> None:
         self._heard: dict[str, _Heard] = {}
-        self._listened = time.monotonic()
+        self._listened = -float("inf")
 
     def forget(self) -> None:
         """No silence counts that began before now: nobody could be heard."""
@@ -33,7 +33,7 @@ class Liveness:
 
     @property
     def since_listened(self) -> float:
-        """Seconds since all there was to hear was noted."""
+        """Seconds since all there was to hear was noted; infinite where it never was."""
         return time.monotonic() - self._listened
 
     def note(self, name: str, said: object, patience: float) -> None:

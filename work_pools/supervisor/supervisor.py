@@ -214,16 +214,17 @@ class Supervisor:
     async def _declare_lost(self, run: FlowRun, reason: str, left: list[Body]) -> None:
         assert run.state is not None
         (history,) = await self._runs.histories([run.id])
+        self._missed.pop(run.id, None)
         if not history or history[-1].type != run.state.type:
             return  # it is not what it was
+        decided = decision(history)
         # Prefect lets an engine that was about to start put Running in the place of Cancelling.
-        if run.state.type == StateType.CANCELLING or decision(history) is not None:
+        if decided is not None and decided.type == StateType.CANCELLING:
             self._endings.cancel(run, left)
         else:
             _log.warning("%s: %s", run.id, reason)
             await self._runs.set_state(run.id, Crashed(message=reason))
             self._wake.set()
-        self._missed.pop(run.id, None)
 
     async def _reap(self) -> None:
         found, here = await self._look()
