@@ -34,6 +34,7 @@ from tasks.storage.opening import open_results
 
 _LOOK = 10.0  # seconds between a helper's looks whether it is still wanted
 _SOON = 5.0  # seconds: beside a file that takes longer, what is done but once is nothing
+_LEAST_START = 1.0  # seconds
 
 
 class AverageSummary(BaseModel, frozen=True):
@@ -161,13 +162,18 @@ async def _parts(files: Sequence[InputFile], payload: AverageFiles, job: Job) ->
 
 
 async def _start_cost(job: Job) -> float:
-    """Seconds from this run's taking by its worker to its start, as the server has noted them."""
+    """Seconds from this run's taking by its worker to its start, as the server has noted them.
+
+    At least a second: with a fork server that alone takes a tenth, and a run that is started
+    is submitted, waited for and its sums are read besides.
+    """
     async with get_client() as client:
         states = await client.read_flow_run_states(job.flow_run)
     times = {state.type: state.timestamp for state in states}
     if not {StateType.PENDING, StateType.RUNNING} <= times.keys():
-        return 0.0
-    return (times[StateType.RUNNING] - times[StateType.PENDING]) / timedelta(seconds=1)
+        return _LEAST_START
+    seconds = (times[StateType.RUNNING] - times[StateType.PENDING]) / timedelta(seconds=1)
+    return max(seconds, _LEAST_START)
 
 
 async def _file_cost(files: Sequence[InputFile], payload: AverageFiles, job: Job) -> float:
