@@ -5,7 +5,6 @@ import sys
 from collections.abc import Generator
 from contextlib import suppress
 from datetime import datetime, timedelta
-from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -76,6 +75,7 @@ def test_one_of_many_workers_asks_for_runs_in_its_turn(api: str, tmp_path: Path)
         tmp_path / "worker.log",
         lambda: bool(polled()),
     ):
-        wait_until(lambda: polled() > 5, what="it asks again and again")
-    # The first are for what it may have missed before it listened.
-    assert min(after - before for before, after in pairwise(times[2:])) > timedelta(seconds=0.7)
+        wait_until(lambda: polled() > 8, what="it asks again and again")
+    # The first are for what it may have missed before it listened. On a busy machine two requests
+    # arrive closer together than they were made, many do not: six take 4.5 s, without turns 0.6.
+    assert times[8] - times[2] > timedelta(seconds=2)
