@@ -68,9 +68,9 @@ WORKDIR /opt/prefecture
 COPY flows flows
 COPY tasks tasks
 # The supervisor stays outside: it needs the engine's socket, which no job has.
-COPY work_pools/__init__.py work_pools/engine.py work_pools/prefect_internals.py work_pools/
-COPY work_pools/serving.py work_pools/
+COPY work_pools/__init__.py work_pools/
+COPY work_pools/entrypoint work_pools/entrypoint
 COPY work_pools/forking work_pools/forking
 RUN python -m compileall -q . && NUMBA_CACHE_DIR=compiled python -B -m tasks.averages.reading.warm
 USER 10001:10001
-CMD ["python", "-m", "work_pools.engine"]
+CMD ["python", "-m", "work_pools.entrypoint.run"]

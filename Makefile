@@ -20,7 +20,7 @@ help:
 	@echo "make test-rest                                    the tests that it leaves out"
 	@echo "make test-all                                     both, as CI does"
 	@echo "make chaos [JOBS=10]                              every fault, the long loops too, and a table"
-	@echo "make lint                                         ruff and pyright"
+	@echo "make lint                                         ruff, pyright and import-linter"
 	@echo "make image                                        build the image of jobs"
 
 venv: .venv/installed
@@ -49,6 +49,7 @@ lint: venv
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/pyright
+	$(BIN)/lint-imports --no-logo --no-cache
 
 # More processes than cores: the tests wait more than they compute.
 test: lint

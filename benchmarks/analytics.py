@@ -34,7 +34,7 @@ import polars as pl
 
 from tasks.history import aggregate, store
 from tasks.history.database import History, open_history
-from tasks.history.settling import Row
+from tasks.history.outcomes import Row
 from tasks.settings import Settings
 
 TASKS = ("compress-images", "convert-images", "find-primes", "average-files")

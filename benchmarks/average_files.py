@@ -38,25 +38,25 @@ Work = Callable[[Sequence[Path]], Floats]
 
 def ours(files: Sequence[Path]) -> Floats:
     """The kernel of average-files, as a job with two CPUs runs it."""
+    from tasks.averages.progress import ReadProgress
     from tasks.averages.reading.place import Rules
     from tasks.averages.sums import stripes
-    from tasks.averages.tally import Tally
-    from tasks.inputs import find_local
+    from tasks.storage.inputs.local import find_local
 
     async def means() -> Floats:
         folder = files[0].parent
         inputs = find_local(folder.name, folder.parent)[: len(files)]
         found: list[Floats] = []
         with tempfile.TemporaryDirectory() as scratch:
-            async for stripe, length in stripes(
+            async for accumulator, length in stripes(
                 inputs,
                 Path(scratch),
                 threads=CORES,
                 memory=2**30,
                 rules=Rules(),
-                tally=Tally(len(files)),
+                progress=ReadProgress(len(files)),
             ):
-                found += stripe.means(len(files), length, CORES)
+                found += accumulator.means(len(files), length, CORES)
         return found[0] if len(found) == 1 else np.concatenate(found)
 
     return asyncio.run(means())

@@ -40,7 +40,7 @@ def make_photo(path: Path, width: int, height: int, seed: int) -> None:
 
 def with_libvips(source: Path, target: Path) -> int:
     """Compress with the product's own code; the number of encodings."""
-    from tasks.pictures import images, vips
+    from tasks.images import transform, vips
 
     encodings = 0
     encode = vips.encode
@@ -52,7 +52,7 @@ def with_libvips(source: Path, target: Path) -> int:
 
     setattr(vips, "encode", counted)  # noqa: B010 - counts, for this benchmark only
     try:
-        report = images.compress(source, source.name, target, RATIO)
+        report = transform.compress(source, source.name, target, RATIO)
     finally:
         setattr(vips, "encode", encode)  # noqa: B010
     assert report.outcome == "done", report
@@ -61,7 +61,7 @@ def with_libvips(source: Path, target: Path) -> int:
 
 def with_pillow(source: Path, target: Path) -> int:
     """The same with Pillow: decode once, search, write the best; the number of encodings."""
-    from tasks.pictures.encoders import FIRST_QUALITY, highest_fitting, jpeg_position
+    from tasks.images.encoders import FIRST_QUALITY, highest_fitting, jpeg_position
 
     best = b""
     encodings = 0
@@ -97,10 +97,10 @@ def run(library: str, folder: Path) -> None:
     work = with_libvips if library == "libvips" else with_pillow
     sources = sorted(folder.glob("*.jpg"))
     if library == "libvips":
-        import tasks.pictures.images  # pyright: ignore[reportUnusedImport] - off the clock
+        import tasks.images.transform  # pyright: ignore[reportUnusedImport] - off the clock
     else:
         Image.init()
-        import tasks.pictures.encoders  # noqa: F401  # pyright: ignore[reportUnusedImport] - off the clock
+        import tasks.images.encoders  # noqa: F401  # pyright: ignore[reportUnusedImport] - off the clock
     with tempfile.TemporaryDirectory() as out:
         started, cpu = time.perf_counter(), time.process_time()
         encodings = [work(source, Path(out) / source.name) for source in sources]

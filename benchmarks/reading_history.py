@@ -35,7 +35,7 @@ import httpx
 from prefect.client.orchestration import get_client
 from prefect.settings import PREFECT_API_URL, temporary_settings
 
-from tasks.history.keeping import keep_history
+from tasks.history.update import update_history
 from tasks.settings import Settings
 
 APART = timedelta(seconds=1)
@@ -163,7 +163,7 @@ async def in_passes(api: str, home: Path) -> int:
     with temporary_settings({PREFECT_API_URL: api}):
         async with get_client() as client:
             while True:
-                done = await keep_history(client, Settings(home=home))
+                done = await update_history(client, Settings(home=home))
                 new += done.new
                 if done.all:
                     return new

@@ -5,8 +5,8 @@ from pathlib import Path
 
 from tasks.contracts import Pool
 from tasks.errors import OperatorError
-from tasks.results.local import MANIFEST, RECORDS, STAGING
 from tasks.settings import Settings
+from tasks.storage.results.local_files import MANIFEST, RECORDS, STAGING
 
 _OWN = (RECORDS, STAGING)
 

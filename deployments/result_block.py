@@ -1,6 +1,6 @@
 """The block that Prefect keeps the flows' small return values in, where results are in S3.
 
-Where they are in a folder, the flows name that folder themselves: see tasks/job.py.
+Where they are in a folder, the flows name that folder: see tasks/runtime/compute_task.py.
 """
 
 import asyncio
@@ -8,10 +8,10 @@ from pathlib import Path
 
 from tasks.contracts import RESULT_BLOCK
 from tasks.errors import PrefectureError
-from tasks.results.local import RECORDS
 from tasks.settings import Settings
 from tasks.storage.credentials import load_credentials
-from tasks.storage.opening import open_results
+from tasks.storage.results.local_files import RECORDS
+from tasks.storage.results.opening import open_results
 
 
 async def save_result_block(settings: Settings) -> str | None:

@@ -8,7 +8,7 @@ from rich.filesize import decimal
 from rich.table import Table
 
 from deployments.tables import plain_table, seconds
-from tasks.history.questions import Answer
+from tasks.history.queries import Answer
 
 _COUNTS = ("received", "started", "completed", "failed", "crashed", "cancelled")
 _TIMES = ("waited_p50", "waited_p95", "ran_p50", "ran_p95")

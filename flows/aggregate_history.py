@@ -2,9 +2,9 @@
 
 from prefect.client.orchestration import get_client
 
-from tasks.history.keeping import keep_history
-from tasks.platform.flow import platform_flow
-from tasks.platform.own_runs import tidy_own_runs
+from tasks.history.own_runs import tidy_own_runs
+from tasks.history.update import update_history
+from tasks.runtime.platform_flow import platform_flow
 from tasks.settings import get_settings
 
 
@@ -16,7 +16,7 @@ async def aggregate_history() -> str:
     """
     async with get_client() as client:
         await tidy_own_runs(client)
-        done = await keep_history(client, get_settings())
+        done = await update_history(client, get_settings())
     return f"{done.new:,} of {done.read:,} attempts were new" + (
         "" if done.all else "; there are more, which the next pass reads"
     )

@@ -1,7 +1,7 @@
 """average-files: the mean of every index over very many files of numbers."""
 
 from tasks.contracts import AverageFiles, Receipt, ResultsDirectory
-from tasks.job import compute_task, open_job
+from tasks.runtime.compute_task import compute_task, open_job
 
 
 @compute_task("average-files")
@@ -14,7 +14,7 @@ async def average_files(payload: AverageFiles, results_directory: ResultsDirecto
     """
     async with open_job(results_directory) as job:
         # Here, since its libraries take 0.4 s: the job is Running by now.
-        from tasks.averages.job import average
+        from tasks.averages.average_files import average
 
         summary = await average(payload, job)
         notes = f"The means of **{summary.numbers:,} numbers** over **{summary.files:,} files**."

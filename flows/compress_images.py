@@ -3,10 +3,10 @@
 from functools import partial
 
 from tasks.contracts import CompressImages, Receipt, ResultsDirectory
-from tasks.job import compute_task, open_job
-from tasks.pictures import images
-from tasks.pictures.sets import keep_name, rework
-from tasks.sources import find_inputs
+from tasks.images import transform
+from tasks.images.batch import keep_name, rework
+from tasks.runtime.compute_task import compute_task, open_job
+from tasks.runtime.inputs import find_inputs
 
 
 @compute_task("compress-images", fresh_container=True)
@@ -18,6 +18,6 @@ async def compress_images(payload: CompressImages, results_directory: ResultsDir
     """
     async with open_job(results_directory) as job:
         pictures = await find_inputs(payload.source)
-        shrink = partial(images.compress, ratio=payload.ratio)
+        shrink = partial(transform.compress, ratio=payload.ratio)
         outcome = await rework(pictures, keep_name, shrink, job.stage)
         return await job.publish(outcome.summary, outcome.notes, outcome.pictures)

@@ -3,10 +3,10 @@
 from functools import partial
 
 from tasks.contracts import ConvertImages, Receipt, ResultsDirectory
-from tasks.job import compute_task, open_job
-from tasks.pictures import images
-from tasks.pictures.sets import name_for_format, rework
-from tasks.sources import find_inputs
+from tasks.images import transform
+from tasks.images.batch import name_for_format, rework
+from tasks.runtime.compute_task import compute_task, open_job
+from tasks.runtime.inputs import find_inputs
 
 
 @compute_task("convert-images", fresh_container=True)
@@ -18,6 +18,6 @@ async def convert_images(payload: ConvertImages, results_directory: ResultsDirec
     async with open_job(results_directory) as job:
         pictures = await find_inputs(payload.source)
         rename = name_for_format(pictures, payload.format)
-        write = partial(images.convert, format=payload.format)
+        write = partial(transform.convert, format=payload.format)
         outcome = await rework(pictures, rename, write, job.stage)
         return await job.publish(outcome.summary, outcome.notes, outcome.pictures)

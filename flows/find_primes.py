@@ -3,21 +3,21 @@
 import asyncio
 
 from tasks.contracts import FindPrimes, Receipt, ResultsDirectory
-from tasks.job import compute_task, open_job
-from tasks.progress import show_progress
+from tasks.runtime.compute_task import compute_task, open_job
+from tasks.runtime.progress import show_progress
 from tasks.settings import get_settings
 
 
 @compute_task("find-primes")
 async def find_primes(payload: FindPrimes, results_directory: ResultsDirectory) -> Receipt:
-    """Write every prime up to and including `upper_bound` to primes.parquet, and count them."""
+    """Write every prime up to and including `upper_bound` to sieve.parquet, and count them."""
     async with open_job(results_directory) as job:
         # Here, since its libraries take 0.2 s: the job is Running by now.
-        from tasks import primes
+        from tasks.primes import sieve
 
         async with show_progress(f"primes up to {payload.upper_bound:,}") as progress:
             found = await asyncio.to_thread(
-                primes.write_primes,
+                sieve.write_primes,
                 payload.upper_bound,
                 job.stage.files / "primes.parquet",
                 progress.set,

@@ -1,8 +1,8 @@
 """generate-data: containers that generate data for a while, brought to a topic line by line."""
 
 from tasks.contracts import GenerateData, Receipt, ResultsDirectory
-from tasks.generation.job import generate
-from tasks.job import compute_task, open_job
+from tasks.generation.generate_data import generate
+from tasks.runtime.compute_task import compute_task, open_job
 
 
 @compute_task("generate-data", fresh_container=True)

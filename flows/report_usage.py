@@ -6,7 +6,7 @@ from prefect.client.orchestration import get_client
 from pydantic import Field
 
 from tasks.history.reports.publishing import publish_report
-from tasks.platform.flow import platform_flow
+from tasks.runtime.platform_flow import platform_flow
 from tasks.settings import get_settings
 
 

@@ -1,8 +1,8 @@
 """run-container: an image of the user's own, run once, and what it writes to /output."""
 
-from tasks.containers.job import run_once
+from tasks.containers.run_container import run_once
 from tasks.contracts import Receipt, ResultsDirectory, RunContainer
-from tasks.job import compute_task, open_job
+from tasks.runtime.compute_task import compute_task, open_job
 
 
 @compute_task("run-container", fresh_container=True)

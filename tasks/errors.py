@@ -3,7 +3,7 @@
 PrefectureError
 ├── JobError              the job's own fault: final, told to the user in one line
 │   ├── InvalidPayload    a value that the schema could not refuse
-│   │   └── KeyTaken      a key that another job was handed in with
+│   │   └── KeyTaken      a key that another job was submitted with
 │   ├── SourceNotFound    nothing there, or outside the inputs root
 │   ├── UnreadableInput   something is there, and it is not what the task works on
 │   ├── ContainerFailed   the user's own container did not do its work
@@ -45,7 +45,7 @@ class InvalidPayload(JobError):
 
 
 class KeyTaken(InvalidPayload):
-    """The key names another job. Choose another one, or hand in just what that job was."""
+    """The key names another job. Choose another one, or submit just what that job was."""
 
 
 class SourceNotFound(JobError):

@@ -15,7 +15,13 @@ ROOT = Path(__file__).parents[1]
 FOLDERS = ("flows", "tasks", "deployments", "work_pools", "benchmarks", "tests")
 OURS = frozenset(FOLDERS)
 # What the outside of `tasks` may know of it.
-KNOWN = {"tasks.contracts", "tasks.settings", "tasks.events", "tasks.errors", "tasks.importing"}
+KNOWN = {
+    "tasks.contracts",
+    "tasks.settings",
+    "tasks.runtime.events",
+    "tasks.errors",
+    "tasks.runtime.importing",
+}
 MAX_LINES, MAX_MODULES = 400, 15
 
 
@@ -84,8 +90,8 @@ def strangers(folder: str, allowed: set[str]) -> dict[str, list[str]]:
         ("tasks", set[str]()),
         ("flows", {"tasks"}),
         # `prefecture stats` reads the history, which it must be able to with the server away.
-        ("deployments", KNOWN | {"tasks.results", "tasks.storage", "tasks.history"}),
-        ("work_pools", KNOWN | {"tasks.results", "tasks.storage"}),
+        ("deployments", KNOWN | {"tasks.storage", "tasks.history"}),
+        ("work_pools", KNOWN | {"tasks.storage"}),
     ],
 )
 def test_layer_imports_only_what_lies_below_it(folder: str, allowed: set[str]) -> None:
@@ -112,14 +118,15 @@ def test_who_imports_a_flow_or_a_test() -> None:
 
 
 def test_pure_work_knows_no_prefect() -> None:
-    pure = ["errors", "inputs", "primes"]
-    pure += [f"history/{name}" for name in ("aggregate", "settling", "questions")]
+    pure = ["errors", "storage/inputs/local", "primes/sieve"]
+    pure += [f"history/{name}" for name in ("aggregate", "outcomes", "queries")]
     pure += [f"history/reports/{name}" for name in ("charts", "shapes", "page")]
-    pure += [f"pictures/{name}" for name in ("images", "encoders", "vips")]
+    pure += [f"images/{name}" for name in ("transform", "encoders", "vips")]
     files = [ROOT / "tasks" / f"{name}.py" for name in pure]
-    pure_of_averages = ["copies", "means", "partition", "sharing", "spread", "sums", "tally"]
+    pure_of_averages = ["exchange", "means", "partition", "progress", "scheduler", "speculation"]
+    pure_of_averages += ["accumulator", "sums"]
     files += [ROOT / "tasks" / "averages" / f"{name}.py" for name in pure_of_averages]
-    for folder in ("averages/reading", "contracts", "results"):
+    for folder in ("averages/reading", "contracts", "storage/results"):
         files += modules(f"tasks/{folder}")
     named = re.compile(r"^\s*(?:from|import) prefect", re.MULTILINE)
     assert [label(path) for path in files if named.search(path.read_text())] == []
@@ -181,7 +188,7 @@ def test_flow_file_has_one_flow_of_its_name(path: Path) -> None:
         node.name
         for node in ast.walk(ast.parse(path.read_text()))
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
-        if {"flow", "compute_task", "helping_task", "platform_flow"}
+        if {"flow", "compute_task", "helper_flow", "platform_flow"}
         & {decorator_name(d) for d in node.decorator_list}
     ]
     assert flows == [path.stem]

@@ -32,7 +32,7 @@ with ThreadPoolExecutor({threads}) as pool:
 """
 _OURS_COMPRESS = _COMPRESS.format(
     threads=_THREADS,
-    imports="from tasks.pictures.images import compress",
+    imports="from tasks.images.transform import compress",
     call=f"compress(path, path.name, out / path.name, {RATIO})",
 )
 _PILLOW_COMPRESS = _COMPRESS.format(
@@ -43,9 +43,9 @@ _PILLOW_COMPRESS = _COMPRESS.format(
 _OURS_PRIMES = f"""
 import sys
 from pathlib import Path
-from tasks import primes
+from tasks.primes import sieve
 path = Path(sys.argv[1]) / "primes.parquet"
-primes.write_primes({_BOUND}, path, lambda fraction: None, threads={_THREADS})
+sieve.write_primes({_BOUND}, path, lambda fraction: None, threads={_THREADS})
 """
 # What a search engine finds for "numpy sieve", and its result saved.
 _NUMPY_PRIMES = f"""

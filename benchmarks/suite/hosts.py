@@ -12,7 +12,7 @@ from benchmarks.suite.database import database
 from benchmarks.suite.report import OURS, Row
 from benchmarks.suite.server import Server
 from benchmarks.suite.sides import BOUND, running
-from deployments.embedded import programs
+from deployments.local import programs
 from tasks.contracts import Pool
 from tasks.settings import Settings
 from tests.support import processes
@@ -30,14 +30,14 @@ def waiting(home: Path, hosts: int) -> list[Row]:
     A host is a worker of four slots and its supervisor, in processes of this machine; the peer is a
     stock worker with Prefect's own intervals, which has no one beside it that looks for crashes.
     Cores: of the server and its database alone, for what the hosts use is theirs. Nothing is
-    started ahead.
+    on standby.
     """
     cores: dict[str, list[float]] = {}
     delays: dict[str, list[float]] = {}
     for who, start in {OURS: _ours, "stock workers": _stock}.items():
         place = home / who.split()[0]
         with database(place, "postgresql") as settings:
-            own = {**settings, "PREFECTURE_AHEAD": "0"}
+            own = {**settings, "PREFECTURE_STANDBY": "0"}
             with (
                 platform_up(place / "up", "process", _SLOTS, settings=own) as up,
                 ExitStack() as all,
@@ -53,7 +53,7 @@ def waiting(home: Path, hosts: int) -> list[Row]:
 
 
 def _ours(up: Platform, name: str, all: ExitStack) -> None:
-    settings = Settings(home=up.home, ahead=0)
+    settings = Settings(home=up.home, standby=0)
     worker = programs.worker(Pool.PROCESS, name, _SLOTS, settings)
     supervisor = programs.supervisor(Pool.PROCESS, name)
     log = up.home / name

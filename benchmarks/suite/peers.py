@@ -25,9 +25,9 @@ _PLAIN = """
 import sys
 from pathlib import Path
 from uuid import uuid4
-from tasks import primes
+from tasks.primes import sieve
 path = Path(sys.argv[2]) / f"{uuid4()}.parquet"
-primes.write_primes(int(sys.argv[1]), path, lambda fraction: None, threads=1)
+sieve.write_primes(int(sys.argv[1]), path, lambda fraction: None, threads=1)
 """
 _CELERY = """
 import subprocess
@@ -43,9 +43,9 @@ def in_container(command):
 def in_process(bound, folder):
     from pathlib import Path
     from uuid import uuid4
-    from tasks import primes
+    from tasks.primes import sieve
     path = Path(folder) / f"{{uuid4()}}.parquet"
-    primes.write_primes(bound, path, lambda fraction: None, threads=1)
+    sieve.write_primes(bound, path, lambda fraction: None, threads=1)
 """
 
 

@@ -23,7 +23,7 @@ BOUND = 10
 _LONGER = 3_000_000_000  # primes up to it take some seconds
 COLD = "prefecture, cold"
 COLD_VARIABLES = {"mem_limit": "2047m"}
-"""With limits of its own, a run finds no container that was started ahead."""
+"""With limits of its own, a run finds no standby container."""
 
 # What a stock worker runs: as ours, primes into a file.
 _FLOW = """
@@ -33,9 +33,9 @@ from prefect import flow
 
 @flow
 def find_primes(upper_bound: int, folder: str) -> int:
-    from tasks import primes
+    from tasks.primes import sieve
     path = Path(folder) / f"{uuid4()}.parquet"
-    return primes.write_primes(upper_bound, path, lambda fraction: None, threads=1).count
+    return sieve.write_primes(upper_bound, path, lambda fraction: None, threads=1).count
 """
 
 
@@ -43,11 +43,11 @@ class Side(Protocol):
     """One of those compared, with two slots."""
 
     def start(self) -> float:
-        """Seconds from handing in one job, on an empty system, to its Running."""
+        """Seconds from submitting one job, on an empty system, to its Running."""
         ...
 
     def drain(self, jobs: int) -> float:
-        """Seconds that so many jobs take, all handed in before."""
+        """Seconds that so many jobs take, all submitted before."""
         ...
 
 

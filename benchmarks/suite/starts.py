@@ -1,4 +1,4 @@
-"""From handing in to Running, many jobs through two slots, and one slot that is free again."""
+"""From submitting to Running, many jobs through two slots, and one slot that is free again."""
 
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
@@ -27,7 +27,7 @@ def starts(pool: str, sides: Mapping[str, Side], rounds: int) -> list[Row]:
 
 
 def drains(pool: str, sides: Mapping[str, Side], rounds: int, jobs: int) -> list[Row]:
-    """b, c: many jobs that are handed in at once."""
+    """b, c: many jobs that are submitted at once."""
     seconds: dict[str, list[float]] = defaultdict(list)
     usages: dict[str, list[Usage]] = defaultdict(list)
     for _ in range(rounds):

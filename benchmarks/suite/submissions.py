@@ -1,4 +1,4 @@
-"""d: jobs handed in, one by one and in bulk, into SQLite and PostgreSQL; and their order kept."""
+"""d: jobs submitted, one by one and in bulk, into SQLite and PostgreSQL; and their order kept."""
 
 import time
 from collections.abc import Generator, Mapping
@@ -21,11 +21,11 @@ _ONE_BY_ONE = 50  # of them are enough to tell how many a second
 _IN_BULK = 100  # jobs that Prefect's own endpoint takes in one request
 _STARTED = 40  # of the many, whose order is looked at
 _OVERTAKEN = 0.05  # of these: the order of the rest, p95, is kept
-_WHOLE = 3_000  # jobs of a size in all: 1,000 are handed in three times, 10,000 once
+_WHOLE = 3_000  # jobs of a size in all: 1,000 are submitted three times, 10,000 once
 
 
 @dataclass(frozen=True)
-class _Handed:
+class _Submitted:
     """What one round found."""
 
     alone: float
@@ -50,7 +50,7 @@ def submissions(home: Path, sizes: tuple[int, ...], rounds: int) -> list[Row]:
             key = f"d {kind[:3]}"
             many = f"{size:,} jobs, {kind}"
             rows += [
-                Row(key, f"handed in a second: {many}", "/s",
+                Row(key, f"submitted a second: {many}", "/s",
                     {OURS: [one.bulk for one in handed],
                      "Prefect in bulk": [one.theirs for one in handed],
                      "one by one": [one.alone for one in handed]}, better="more"),
@@ -62,7 +62,7 @@ def submissions(home: Path, sizes: tuple[int, ...], rounds: int) -> list[Row]:
     return rows
 
 
-def _round(home: Path, kind: str, size: int) -> _Handed:
+def _round(home: Path, kind: str, size: int) -> _Submitted:
     home.mkdir(parents=True)
     with (
         database(home, kind) as settings,
@@ -94,7 +94,7 @@ def _round(home: Path, kind: str, size: int) -> _Handed:
         late = sum(after < before - 2 for before, after in pairwise(begun))
         assert late <= len(begun) * _OVERTAKEN, f"{late} jobs started before earlier ones"
         server.ask("PATCH", "/work_pools/process", {"is_paused": True})
-        return _Handed(alone, theirs, bulk, min(begun) - began, memory)
+        return _Submitted(alone, theirs, bulk, min(begun) - began, memory)
 
 
 def _by_prefect(server: Server, deployment: str, parameters: Mapping[str, object]) -> float:

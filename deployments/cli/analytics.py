@@ -10,8 +10,8 @@ from typing import Annotated, Any
 from cyclopts import Parameter
 
 from deployments.cli.console import out, say
-from deployments.embedded import programs
-from deployments.server import server_api
+from deployments.connection import server_api
+from deployments.local import programs
 from tasks.contracts import PLATFORM_POOL, Queue
 from tasks.errors import InvalidPayload
 from tasks.settings import get_settings
@@ -45,11 +45,11 @@ def stats(
     # Here, since polars would slow down every other command.
     from deployments.stats import as_json, stats_tables
     from tasks.history.database import open_history
-    from tasks.history.questions import Question, ask
+    from tasks.history.queries import Query, ask
 
-    question = Question(_moment(since), task, queue)
+    query = Query(_moment(since), task, queue)
     with open_history(get_settings()) as history, history.reading() as connection:
-        answer = ask(connection, question)
+        answer = ask(connection, query)
     if json_:
         say(json.dumps(as_json(answer)))
         return

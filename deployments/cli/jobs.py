@@ -14,7 +14,8 @@ from cyclopts import Parameter
 from deployments import tables
 from deployments.cli.console import err, out, say
 from deployments.cli.watching import watch_to_end
-from deployments.jobs import again
+from deployments.connection import connect
+from deployments.jobs import finished
 from deployments.jobs.attempts import parse_job
 from deployments.jobs.bulk import submit_many as submit_jobs
 from deployments.jobs.cancel import cancel as cancel_job
@@ -22,7 +23,6 @@ from deployments.jobs.logs import read_logs
 from deployments.jobs.request import Terms, parse_payload
 from deployments.jobs.results import find_result, read_result
 from deployments.jobs.submit import submit as submit_job
-from deployments.server import connect
 from tasks.contracts import Queue
 from tasks.errors import InvalidPayload
 from tasks.settings import get_settings
@@ -74,11 +74,11 @@ def submit(
     """
     terms = Terms(task, results_directory, queue, tag, max_duration, memory, name)
 
-    async def hand_in() -> UUID:
+    async def submit_now() -> UUID:
         async with connect() as client:
             return await submit_job(client, terms, parse_payload(payload), key)
 
-    job = asyncio.run(hand_in())
+    job = asyncio.run(submit_now())
     out.print(str(job))
     if watch:
         _watch(job)
@@ -123,15 +123,15 @@ def submit_many(
     payloads = [parse_payload(line, f"line {number}: ") for number, line in _lines(file)]
     own_key = key or str(uuid4())
 
-    async def hand_in() -> list[UUID]:
+    async def submit_now() -> list[UUID]:
         async with connect() as client:
             return await submit_jobs(client, terms, payloads, own_key)
 
     try:
-        jobs = asyncio.run(hand_in())
+        jobs = asyncio.run(submit_now())
     except KeyboardInterrupt:
         err.print(
-            f"some may be handed in: the same again with --key {shlex.quote(own_key)} hands in the "
+            f"some may be submitted: the same again with --key {shlex.quote(own_key)} submits the "
             "rest, none of them twice",
             soft_wrap=True,
         )
@@ -202,11 +202,11 @@ def restart(job: str) -> None:
         The id of the job, or of any attempt at it.
     """
 
-    async def hand_in() -> UUID:
+    async def submit_now() -> UUID:
         async with connect() as client:
-            return await again.restart(client, job)
+            return await finished.restart(client, job)
 
-    out.print(str(asyncio.run(hand_in())))
+    out.print(str(asyncio.run(submit_now())))
 
 
 def delete(job: str) -> None:
@@ -220,7 +220,7 @@ def delete(job: str) -> None:
 
     async def forget() -> str:
         async with connect() as client:
-            return await again.delete(client, job)
+            return await finished.delete(client, job)
 
     say(asyncio.run(forget()))
 

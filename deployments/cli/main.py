@@ -1,6 +1,6 @@
 """The entry point: which commands there are, and how an error is told."""
 
-from tasks.importing import importing
+from tasks.runtime.importing import importing
 
 with importing():
     import sys
@@ -13,7 +13,7 @@ with importing():
     from pydantic import ValidationError
 
     from deployments.cli.console import err
-    from deployments.server import unavailable
+    from deployments.connection import unavailable
     from tasks.errors import PrefectureError
 
 _COMMANDS = {

@@ -6,9 +6,9 @@ import socket
 from contextlib import aclosing, suppress
 
 from deployments.cli.console import say
-from deployments.embedded import programs
+from deployments.connection import connect, server_api
+from deployments.local import programs
 from deployments.notifications.inbox import follow_ends, line, read_ends
-from deployments.server import connect, server_api
 from tasks.errors import InvalidPayload
 from tasks.settings import get_settings
 

@@ -8,13 +8,13 @@ from pathlib import Path
 from deployments import tables
 from deployments.apply import apply as apply_all
 from deployments.cli.console import out, say
+from deployments.connection import connect, server_api
 from deployments.demo.photos import make_photos
 from deployments.demo.run import demo as run_demo
-from deployments.embedded import docker_engine, programs
-from deployments.embedded.up import until_stopped
-from deployments.embedded.up import up as run_up
+from deployments.local import docker_engine, programs
+from deployments.local.up import until_stopped
+from deployments.local.up import up as run_up
 from deployments.pools import scale as scale_pool
-from deployments.server import connect, server_api
 from deployments.status import read_status
 from tasks.contracts import Pool
 from tasks.errors import OperatorError

@@ -7,9 +7,9 @@ from rich.console import Console
 from rich.progress import BarColumn, TextColumn, TimeElapsedColumn
 from rich.progress import Progress as Bars
 
+from deployments.connection import connect
 from deployments.jobs.following import Progress, follow
 from deployments.jobs.results import find_result
-from deployments.server import connect
 from tasks.errors import PrefectureError
 from tasks.settings import get_settings
 

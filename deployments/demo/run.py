@@ -22,18 +22,18 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn
 
 from deployments.demo.photos import make_photos
-from deployments.embedded.docker_engine import base_image, find_engine
-from deployments.embedded.up import lock, running, show_ends
 from deployments.jobs.attempts import attempts
 from deployments.jobs.request import Terms
 from deployments.jobs.submit import submit
+from deployments.local.docker_engine import base_image, find_engine
+from deployments.local.up import lock, running, show_ends
 from deployments.pools import TREE
 from deployments.status import job_status
 from deployments.tables import plain_table, seconds
 from tasks.contracts import Pool, Queue, job_id
 from tasks.errors import OperatorError, PrefectureError
 from tasks.settings import Settings
-from tasks.storage.opening import open_results
+from tasks.storage.results.opening import open_results
 
 _SLOTS = 2
 _PHOTOS = 24
@@ -50,7 +50,7 @@ class _Request:
 
 
 def _requests(source: str) -> list[_Request]:
-    # Handed in with the least urgent first: the table shows that high overtakes.
+    # Submitted with the least urgent first: the table shows that high overtakes.
     return [
         _Request("find-primes", Queue.LOW, {"upper_bound": 10_000_000}),
         _Request("convert-images", Queue.LOW, {"source": source, "format": "webp"}),
@@ -172,7 +172,7 @@ def _report(
     runs: list[FlowRun], jobs: dict[UUID, _Request], settings: Settings, out: Console
 ) -> None:
     columns = ("job", "task", "queue", ">waited", ">ran", ">files", ">bytes", "results")
-    table = plain_table("Jobs, in the order they were handed in", *columns)
+    table = plain_table("Jobs, in the order they were submitted", *columns)
     for run in runs:
         job = job_id(run.labels, run.id)
         request = jobs[job]

@@ -1,1 +1,1 @@
-"""Jobs: handed in, found with all their attempts, cancelled, read back."""
+"""Jobs: submitted, found with all their attempts, cancelled, read back."""

@@ -1,4 +1,4 @@
-"""Hand in thousands of jobs at once, in the order given, each exactly once."""
+"""Submit thousands of jobs at once, in the order given, each exactly once."""
 
 import asyncio
 import http
@@ -23,8 +23,8 @@ from prefect.client.schemas.responses import DeploymentResponse
 from prefect.exceptions import PrefectHTTPStatusError
 
 from deployments.jobs.request import Terms, check_against_schema, check_key
-from deployments.jobs.submit import REFUSED, find_deployment, hand_in
-from deployments.outages import is_outage
+from deployments.jobs.submit import REFUSED, find_deployment, submit_job
+from deployments.transient import is_transient
 from tasks.errors import InvalidPayload, KeyTaken, ServerUnavailable
 
 _AT_ONCE = 100  # jobs in one request: the server is at nothing else for half a second
@@ -45,21 +45,21 @@ async def submit_many(
     payloads: Sequence[Mapping[str, Any]],
     key: str | None = None,
 ) -> list[UUID]:
-    """Hand in a job for each payload; their ids, in the order of the payloads and of the queue.
+    """Submit a job for each payload; their ids, in the order of the payloads and of the queue.
 
-    Every payload is checked before the first is handed in. With a key, what was handed in with it
-    before is not handed in again: so a call that broke off is continued. Raises InvalidPayload,
+    Every payload is checked before the first is submitted. With a key, what was submitted with it
+    before is not submitted again: so a call that broke off is continued. Raises InvalidPayload,
     which names the payload by its number from 1, KeyTaken, and ServerUnavailable, which says how
-    many were handed in and with which key to go on.
+    many were submitted and with which key to go on.
     """
     if key is not None:
         check_key(key)
     deployment = await find_deployment(client, terms)
     bulk = _Bulk(client, terms, deployment, payloads, key)
     if key is not None:
-        await bulk.find_handed_in()
+        await bulk.find_submitted()
     for batch in bulk.batches():
-        await bulk.hand_in(batch)
+        await bulk.submit_job(batch)
     return bulk.jobs
 
 
@@ -102,15 +102,15 @@ class _Bulk:
     def jobs(self) -> list[UUID]:
         return [self._made[index].id for index in range(len(self.parameters))]
 
-    async def find_handed_in(self) -> None:
-        """Look which jobs an earlier call has handed in."""
+    async def find_submitted(self) -> None:
+        """Look which jobs an earlier call has submitted."""
         count = len(self.parameters)
         for start in range(0, count, _PAGE):
             await self._look(range(start, min(start + _PAGE, count)))
         if await self._read([self._key_of(count)]):
             raise KeyTaken(
                 f"key '{self._key}' names more than these {count} jobs: choose another key, or "
-                "hand in the same payloads"
+                "submit the same payloads"
             )
 
     def batches(self) -> Iterator[range]:
@@ -125,8 +125,8 @@ class _Bulk:
         if self.parameters:
             yield range(start, len(self.parameters))
 
-    async def hand_in(self, batch: range) -> None:
-        """Hand in what the server does not have of a batch."""
+    async def submit_job(self, batch: range) -> None:
+        """Submit what the server does not have of a batch."""
         if not self._missing(batch):
             return
         try:
@@ -140,7 +140,7 @@ class _Bulk:
                 await self._ask_for_one(batch, index)
             await self._look(batch)
         except httpx.HTTPError as error:
-            if not is_outage(error):
+            if not is_transient(error):
                 raise
             raise self._broken_off() from error
         if self._missing(batch):
@@ -214,11 +214,11 @@ class _Bulk:
     async def _ask_for_one(self, batch: range, index: int) -> None:
         body = self._bodies(batch)[0]
         try:
-            run = await hand_in(self._client, self._deployment, body)
+            run = await submit_job(self._client, self._deployment, body)
         except InvalidPayload as error:
             raise InvalidPayload(
                 f"payload {index + 1} of {len(self.parameters)}: {error}; "
-                f"{len(self._made)} were handed in: correct it, and call again with key "
+                f"{len(self._made)} were submitted: correct it, and call again with key "
                 f"'{self._key}'"
             ) from error
         self._made[index] = _Made(run.id, run.expected_start_time)
@@ -275,7 +275,7 @@ class _Bulk:
 
     def _broken_off(self) -> ServerUnavailable:
         return ServerUnavailable(
-            f"{len(self._made)} of {len(self.parameters)} jobs were handed in before the Prefect "
+            f"{len(self._made)} of {len(self.parameters)} jobs were submitted before the Prefect "
             f"server stopped answering: call again with key '{self._key}' and the rest is handed "
             "in, none of them twice"
         )

@@ -22,9 +22,9 @@ from prefect.client.schemas.objects import FlowRun, StateType
 from prefect.client.schemas.sorting import ArtifactSort
 from prefect.exceptions import ObjectNotFound
 
+from deployments.connection import connect
 from deployments.jobs.attempts import known_attempts
-from deployments.outages import is_outage
-from deployments.server import connect
+from deployments.transient import is_transient
 from tasks.contracts import Queue, attempt_number, job_id
 from tasks.errors import ServerUnavailable
 
@@ -98,7 +98,7 @@ async def follow(job: UUID) -> AsyncGenerator[Progress]:
                 progress = await _progress(client, run)
                 answered = now()
             except httpx.HTTPError as error:
-                if not is_outage(error):
+                if not is_transient(error):
                     raise
                 if now() - answered > _PATIENCE:
                     raise ServerUnavailable(

@@ -13,12 +13,12 @@ from uuid import UUID
 
 from prefect.utilities.asyncutils import run_coro_as_sync
 
+from deployments.connection import connect
 from deployments.jobs import bulk, cancel, results
 from deployments.jobs import submit as single
 from deployments.jobs.attempts import parse_job
 from deployments.jobs.following import Progress, follow, read_progress
 from deployments.jobs.request import Terms
-from deployments.server import connect
 from tasks.contracts import Manifest, Queue
 from tasks.errors import JobCancelledError, JobFailedError, JobNotEnded
 from tasks.settings import get_settings
@@ -37,7 +37,7 @@ class Result:
 
 @dataclass(frozen=True)
 class Job:
-    """A job that was handed in. Any process that knows its id can have a handle to it."""
+    """A job that was submitted. Any process that knows its id can have a handle to it."""
 
     id: UUID
 
@@ -105,20 +105,20 @@ def submit(
     memory: str | None = None,
     name: str | None = None,
 ) -> Job:
-    """Hand in a job and return at once.
+    """Submit a job and return at once.
 
-    With a `key` of yours, a job is handed in once however often this is called: the same call
+    With a `key` of yours, a job is submitted once however often this is called: the same call
     returns the same job, and another one with that key raises KeyTaken. `max_duration` is in
     seconds, `memory` such as 512m, `name` what the UI calls the job. Raises InvalidPayload, in one
     line that names the field, and ServerUnavailable.
     """
     terms = Terms(task, results_directory, queue, tags, max_duration, memory, name)
 
-    async def hand_in() -> UUID:
+    async def submit_job() -> UUID:
         async with connect() as client:
             return await single.submit(client, terms, payload, key)
 
-    return Job(run_coro_as_sync(hand_in()))
+    return Job(run_coro_as_sync(submit_job()))
 
 
 def submit_many(
@@ -133,20 +133,20 @@ def submit_many(
     memory: str | None = None,
     name: str | None = None,
 ) -> list[Job]:
-    """Hand in a job for each payload; they are served in this order.
+    """Submit a job for each payload; they are served in this order.
 
-    All payloads are checked before the first is handed in. With a `key`, a call that broke off can
-    be made again: only what is missing is handed in. Raises as `submit` does; InvalidPayload names
+    All payloads are checked before the first is submitted. With a `key`, a call that broke off can
+    be made again: only what is missing is submitted. Raises as `submit` does; InvalidPayload names
     the payload by its number, from 1.
     """
     terms = Terms(task, results_directory, queue, tags, max_duration, memory, name)
     listed = list(payloads)  # here, in the caller's thread
 
-    async def hand_in() -> list[UUID]:
+    async def submit_job() -> list[UUID]:
         async with connect() as client:
             return await bulk.submit_many(client, terms, listed, key)
 
-    return [Job(id) for id in run_coro_as_sync(hand_in())]
+    return [Job(id) for id in run_coro_as_sync(submit_job())]
 
 
 def find_job(job: UUID | str) -> Job:

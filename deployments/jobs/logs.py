@@ -12,8 +12,8 @@ from prefect.client.schemas.filters import LogFilter
 from prefect.client.schemas.objects import FlowRun, Log
 from prefect.client.schemas.sorting import LogSort
 
+from deployments.connection import connect
 from deployments.jobs.attempts import known_attempts
-from deployments.server import connect
 from tasks.contracts import attempt_number
 
 _PAGE = 200  # the most the API gives

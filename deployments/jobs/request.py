@@ -23,7 +23,7 @@ _MOST_KEY = 200  # characters
 
 @dataclass(frozen=True)
 class Terms:
-    """What is asked of a job beside its payload: the same for all jobs that are handed in at once.
+    """What is asked of a job beside its payload: the same for all jobs that are submitted at once.
 
     Raises InvalidPayload where one of them cannot be right.
     """
@@ -113,7 +113,7 @@ class Terms:
         deployment: DeploymentResponse,
         key: str,
     ) -> None:
-        """Refuse a key that another job was handed in with. `run`: what the server has for it."""
+        """Refuse a key that another job was submitted with. `run`: what the server has for it."""
         own = set(deployment.tags)  # each of its runs has them
         limits = run.job_variables or {}
         compared = {
@@ -132,7 +132,7 @@ class Terms:
                 field, there, asked = _difference(name, there, asked)
                 raise KeyTaken(
                     f"key '{key}' names job {run.id} already, whose {field} is {_short(there)} and "
-                    f"not {_short(asked)}: choose another key, or hand in just that"
+                    f"not {_short(asked)}: choose another key, or submit just that"
                 )
 
 

@@ -10,9 +10,9 @@ from pydantic import TypeAdapter, ValidationError
 from deployments.jobs.attempts import attempts, parse_job
 from tasks.contracts import Manifest, ResultsDirectory, attempt_number, job_id
 from tasks.errors import PrefectureError
-from tasks.results.root import Result, ResultsRoot
 from tasks.settings import Settings
-from tasks.storage.opening import open_results
+from tasks.storage.results.interface import Result, ResultsRoot
+from tasks.storage.results.opening import open_results
 
 
 async def find_result(client: PrefectClient, settings: Settings, job: str) -> Result:

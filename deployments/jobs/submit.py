@@ -1,4 +1,4 @@
-"""Hand in a job, with everything checked that can be known before it runs."""
+"""Submit a job, with everything checked that can be known before it runs."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -22,7 +22,7 @@ async def submit(
 ) -> UUID:
     """Hand a job to the server and return its id at once. Raises InvalidPayload with one line.
 
-    With a key: the job that was handed in with it before, if one was. Raises KeyTaken where that
+    With a key: the job that was submitted with it before, if one was. Raises KeyTaken where that
     is another one.
     """
     if key is not None:
@@ -31,7 +31,7 @@ async def submit(
     deployment = await find_deployment(client, terms)
     # Prefect's client sends a request again whose answer was lost: without a key, a second job.
     body = terms.body(parameters, f"submit:{key or uuid4()}")
-    run = await hand_in(client, deployment, body)
+    run = await submit_job(client, deployment, body)
     if key is not None:
         terms.compare(parameters, run, deployment, key)
     return run.id
@@ -50,7 +50,7 @@ async def find_deployment(client: PrefectClient, terms: Terms) -> DeploymentResp
     return deployment
 
 
-async def hand_in(
+async def submit_job(
     client: PrefectClient, deployment: DeploymentResponse, body: dict[str, Any]
 ) -> FlowRun:
     """Have the server make a flow run, or give the one that has the key already."""

@@ -1,6 +1,6 @@
 """python -m deployments.notifications: the notifier"""
 
-from tasks.importing import importing
+from tasks.runtime.importing import importing
 
 with importing():
     import asyncio
@@ -16,8 +16,8 @@ with importing():
 
     from deployments.notifications.ledger import open_ledger
     from deployments.notifications.notifier.announcer import Announcer
-    from deployments.notifications.notifier.courier import Courier
-    from deployments.notifications.notifier.teller import Teller
+    from deployments.notifications.notifier.delivery import Deliverer
+    from deployments.notifications.notifier.detector import Detector
     from tasks.settings import Settings, get_settings
 
 _TURN = 1.0  # seconds between two looks whether it is our turn
@@ -35,16 +35,16 @@ async def notify(settings: Settings) -> None:
 
 async def _notify(settings: Settings) -> None:
     async with _alone(settings.home), get_client() as client, open_ledger(settings) as ledger:
-        courier = Courier(client, ledger, settings)
+        deliverer = Deliverer(client, ledger, settings)
         announcer = Announcer(client, ledger)
 
         def wrote() -> None:
             announcer.wake()
-            courier.wake()
+            deliverer.wake()
 
-        teller = Teller(client, ledger, settings, wrote)
+        detector = Detector(client, ledger, settings, wrote)
         async with asyncio.TaskGroup() as group:
-            for part in (teller, announcer, courier):
+            for part in (detector, announcer, deliverer):
                 group.create_task(part.run())
 
 

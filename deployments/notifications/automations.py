@@ -15,7 +15,7 @@ from prefect.exceptions import ObjectNotFound
 from deployments.notifications.subscribers import OUTCOMES, Subscriber
 from deployments.notifications.wording import SUBJECT, TEXT
 from tasks.errors import OperatorError
-from tasks.events import JOB_RESOURCE
+from tasks.runtime.events import JOB_RESOURCE
 
 TAG = "prefecture"
 _PREFIX = "prefecture: "

@@ -12,8 +12,8 @@ from prefect.events.filters import EventFilter, EventNameFilter, EventOccurredFi
 from pydantic import ValidationError
 
 from deployments.notifications.notifier.loops import listen
-from deployments.notifications.tables import JOB_END, JobEnd
-from tasks.events import ENDINGS, JobCompleted
+from deployments.notifications.schema import JOB_END, JobEnd
+from tasks.runtime.events import ENDINGS, JobCompleted
 
 _PAGE = 50  # the server's most
 _LIST = 20.0  # seconds between two lists, which have what the websocket may have lost

@@ -18,17 +18,17 @@ from sqlalchemy.ext.asyncio import AsyncEngine, async_sessionmaker, create_async
 from sqlmodel import col, select
 from sqlmodel.ext.asyncio.session import AsyncSession
 
-from deployments.notifications.subscribers import Subscriber
-from deployments.notifications.tables import (
+from deployments.notifications.schema import (
     JOB_END,
     Delivery,
     DeliveryState,
-    Ending,
     JobEnd,
+    JobOutcome,
     Subscription,
     Table,
     Watermark,
 )
+from deployments.notifications.subscribers import Subscriber
 from tasks.errors import OperatorError
 from tasks.settings import Settings
 
@@ -85,7 +85,9 @@ class Ledger:
         found: set[UUID] = set()
         async with self._sessions.begin() as session:
             for some in _in_parts(jobs):
-                found |= {*await session.exec(select(Ending.job).where(col(Ending.job).in_(some)))}
+                found |= {
+                    *await session.exec(select(JobOutcome.job).where(col(JobOutcome.job).in_(some)))
+                }
         return found
 
     async def record(self, ends: Iterable[tuple[JobEnd, UUID]]) -> list[JobEnd]:
@@ -98,7 +100,7 @@ class Ledger:
         async with self._sessions.begin() as session:
             subscribers = [s for s in await _subscribers(session) if s.at_least_once]
             for ended, flow_run in ends:
-                ending = Ending(
+                ending = JobOutcome(
                     job=ended.job,
                     flow_run=flow_run,
                     outcome=ended.outcome,
@@ -107,7 +109,7 @@ class Ledger:
                     # Each at a time of its own: events are listed by it.
                     recorded=now + timedelta(microseconds=len(new)),
                 )
-                if await session.get(Ending, ended.job) is not None:
+                if await session.get(JobOutcome, ended.job) is not None:
                     continue
                 new.append(ended)
                 session.add(ending)
@@ -124,25 +126,27 @@ class Ledger:
                 )
         return new
 
-    async def untold(self, most: int) -> list[Ending]:
+    async def unannounced(self, most: int) -> list[JobOutcome]:
         """Ends that the server is not known to have the event of, those written first in front."""
         async with self._sessions.begin() as session:
-            untold = select(Ending).where(col(Ending.told).is_(False))
-            return list(await session.exec(untold.order_by(col(Ending.recorded)).limit(most)))
+            unannounced = select(JobOutcome).where(col(JobOutcome.told).is_(False))
+            return list(
+                await session.exec(unannounced.order_by(col(JobOutcome.recorded)).limit(most))
+            )
 
-    async def mark_told(self, jobs: Iterable[UUID]) -> None:
+    async def mark_announced(self, jobs: Iterable[UUID]) -> None:
         """Note that the server has the events of these jobs' ends."""
         async with self._sessions.begin() as session:
             for some in _in_parts(jobs):
                 await session.exec(
-                    update(Ending).where(col(Ending.job).in_(some)).values(told=True)
+                    update(JobOutcome).where(col(JobOutcome.job).in_(some)).values(told=True)
                 )
 
     async def due(self, subscriber: str, most: int) -> list[tuple[Delivery, JobEnd]]:
         """What is to be delivered to a subscriber now, that which is due longest in front."""
         open_ = (
-            select(Delivery, Ending.payload)
-            .join(Ending, col(Ending.job) == col(Delivery.job))
+            select(Delivery, JobOutcome.payload)
+            .join(JobOutcome, col(JobOutcome.job) == col(Delivery.job))
             .where(
                 col(Delivery.subscriber) == subscriber,
                 col(Delivery.state) == DeliveryState.OPEN,

@@ -18,7 +18,7 @@ from pydantic import (
     model_validator,
 )
 
-from tasks.events import JobCancelled, JobCompleted, JobEnded, JobFailed
+from tasks.runtime.events import JobCancelled, JobCompleted, JobEnded, JobFailed
 
 SECRET = "secret/"
 OUTCOMES = {"completed": JobCompleted, "failed": JobFailed, "cancelled": JobCancelled}

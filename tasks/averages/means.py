@@ -1,15 +1,14 @@
-"""The means as files: Parquet, and CSV or npy for those who ask, written a stripe at a time."""
+"""Writes the means, block by block, as Parquet and, where asked for, as CSV or npy."""
 
 from collections.abc import Generator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import BinaryIO
 
-import numpy as np
 import pyarrow as pa
 import pyarrow.csv as pc
 import pyarrow.parquet as pq
 
+from tasks.averages.npy_header import write_npy_header
 from tasks.averages.reading.exact import Floats
 from tasks.contracts import NumbersFormat
 
@@ -46,12 +45,6 @@ class MeansWriter:
         if self._npy is not None:
             self._npy.seek(0)
             write_npy_header(self._npy, self.count)
-
-
-def write_npy_header(file: BinaryIO, count: int) -> None:
-    """Begin a file of so many float64. There is room for any count: it can be written again."""
-    header = {"descr": "<f8", "fortran_order": False, "shape": (count,)}
-    np.lib.format.write_array_header_1_0(file, header)
 
 
 @contextmanager

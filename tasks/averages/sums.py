@@ -1,7 +1,7 @@
-"""The exact sums of every index over files, a stripe of indices at a time, by several threads.
+"""The exact sums of every index over files: one range of indices at a time, by several threads.
 
-Whatever the files' size, the sums of one stripe and a block a thread are all that is in memory. A
-file longer than a stripe is read on where the stripe before it ended.
+Memory holds one accumulator and a block for each thread, whatever the size of the files. A file
+longer than an accumulator's range is read on from where that range ended.
 """
 
 import asyncio
@@ -13,13 +13,13 @@ from pathlib import Path
 
 import numpy as np
 
+from tasks.averages.accumulator import Accumulator, accumulator_size
+from tasks.averages.progress import ReadProgress
 from tasks.averages.reading.exact import Floats
 from tasks.averages.reading.place import LEAVE_ALONE, WRITE_A_NUMBER, Blocks, Place, Rules
 from tasks.averages.reading.readers import Buffers, abreast, reader
-from tasks.averages.stripe import Stripe, size_of_stripes
-from tasks.averages.tally import Tally
 from tasks.errors import UnreadableInput
-from tasks.inputs import InputFile, LocalFile
+from tasks.storage.inputs.local import InputFile, LocalFile
 
 _OF_A_FILE = (FileNotFoundError, PermissionError, UnreadableInput)
 
@@ -43,12 +43,12 @@ class _Failed(Exception):
 
 @dataclass
 class _Pass:
-    """One stripe over all files: the files yet to read, and where each has come to."""
+    """One accumulator over all files: the files yet to read, and where each has come to."""
 
-    stripe: Stripe
+    accumulator: Accumulator
     queue: deque[InputFile]
     places: dict[str, Place]
-    tally: Tally
+    progress: ReadProgress
     rules: Rules
     threads: int
     lengths: dict[str, int] = field(default_factory=dict[str, int])
@@ -99,29 +99,29 @@ class _Pass:
                 reading = [one for one in reading if self._step(one, buffers)]
 
     def _begin(self, file: InputFile, path: Path, buffers: Buffers) -> _Reading:
-        read, stripe = reader(file.name), self.stripe
+        read, accumulator = reader(file.name), self.accumulator
         place = self.places.get(file.name, Place())
         if place == Place():
-            self.tally.opened(path.stat().st_size)
-        blocks = read(path, file.name, place, stripe.size, self.rules, buffers)
-        return _Reading(file, blocks, stripe.first)
+            self.progress.opened(path.stat().st_size)
+        blocks = read(path, file.name, place, accumulator.size, self.rules, buffers)
+        return _Reading(file, blocks, accumulator.first)
 
     def _step(self, one: _Reading, buffers: Buffers) -> bool:
         """Add the next block of a file. Returns False where there is none."""
         try:
             numbers = next(one.blocks)
-            if not self.stripe.add(one.index, numbers, self.rules, buffers.error):
+            if not self.accumulator.add(one.index, numbers, self.rules, buffers.error):
                 raise _spoilt(one.file.name, one.index, numbers)
         except StopIteration as end:
             self.places[one.file.name] = end.value
             self.lengths[one.file.name] = one.index
-            self.tally.finished(one.index - self.stripe.first)
+            self.progress.finished(one.index - self.accumulator.first)
             return False
         except _OF_A_FILE as error:
             # As _naming would: to enter it at each block takes a tenth of the time of npy files.
             raise _Failed(one.file) from error
         one.index += len(numbers)
-        self.tally.read(len(numbers))
+        self.progress.read(len(numbers))
         return True
 
 
@@ -174,21 +174,23 @@ async def stripes(
     threads: int,
     memory: int,
     rules: Rules,
-    tally: Tally,
-) -> AsyncGenerator[tuple[Stripe, int]]:
-    """The sums of all indices, a stripe after the other, and how many indices each has.
+    progress: ReadProgress,
+) -> AsyncGenerator[tuple[Accumulator, int]]:
+    """The sums of all indices, an accumulator after the other, and how many indices each has.
 
-    `threads` files are read at once; the sums of a stripe take at most `memory` bytes. Raises
+    `threads` files are read at once; the sums of an accumulator take at most `memory` bytes. Raises
     UnreadableInput naming the file that is of another length, holds what is no number, or is not
     any more what it was.
     """
-    size = size_of_stripes(memory)
+    size = accumulator_size(memory)
     buffers = [Buffers() for _ in range(min(threads, len(files)))]
     places: dict[str, Place] = {}
     first = 0
     while True:
-        tally.files_done, tally.expected, tally.before = 0, 0, first
-        current = _Pass(Stripe(first, size), deque(files), places, tally, rules, len(buffers))
+        progress.files_done, progress.expected, progress.before = 0, 0, first
+        current = _Pass(
+            Accumulator(first, size), deque(files), places, progress, rules, len(buffers)
+        )
         takers = (current.take(scratch, mine) for mine in buffers)
         # Not a TaskGroup: it would hide the error in a group, and leave threads at work.
         for error in await asyncio.gather(*takers, return_exceptions=True):
@@ -197,13 +199,13 @@ async def stripes(
         end = _length(files, current.lengths, first + size)
         if end == 0:
             raise UnreadableInput(f"{files[0].name} holds no number: write at least one")
-        tally.length = end
+        progress.length = end
         if end > first:
-            yield current.stripe, end - first
+            yield current.accumulator, end - first
         if end < first + size:
             return
         first = end
-        tally.rounds += 1
+        progress.rounds += 1
 
 
 def _length(files: Sequence[InputFile], lengths: dict[str, int], most: int) -> int:

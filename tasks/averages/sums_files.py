@@ -11,9 +11,9 @@ from pathlib import Path
 import numpy as np
 from pydantic import BaseModel, ValidationError
 
+from tasks.averages.accumulator import Accumulator
 from tasks.averages.reading.exact import Floats
 from tasks.averages.reading.place import BLOCK
-from tasks.averages.stripe import Stripe
 from tasks.errors import CorruptResult
 
 _DONE = ".done"
@@ -42,9 +42,9 @@ class Done(BaseModel, frozen=True):
     seconds: float
 
 
-def write(stripe: Stripe, length: int, path: Path) -> None:
-    """Keep the sums of the first `length` indices of a stripe."""
-    blocks = stripe.blocks(length)
+def write(accumulator: Accumulator, length: int, path: Path) -> None:
+    """Keep the sums of the first `length` indices of an accumulator."""
+    blocks = accumulator.blocks(length)
     rows = max(len(block) for block in blocks)
     with path.open("wb") as file:
         file.write(Header(length=length, rows=rows).model_dump_json().encode() + b"\n")
@@ -55,7 +55,7 @@ def write(stripe: Stripe, length: int, path: Path) -> None:
                 file.write(np.zeros_like(block[0]).data)
 
 
-def add(stripe: Stripe, path: Path, error: Floats) -> int:
+def add(accumulator: Accumulator, path: Path, error: Floats) -> int:
     """Add the sums that are kept in a file. Returns how many indices they were.
 
     Raises CorruptResult where the file is not what was written.
@@ -71,7 +71,7 @@ def add(stripe: Stripe, path: Path, error: Floats) -> int:
             if len(rows) != size * header.rows:
                 raise _damaged(path)
             missing, *components = rows.reshape(header.rows, size)
-            if not stripe.add_sums(start // BLOCK, missing, components, error):
+            if not accumulator.add_sums(start // BLOCK, missing, components, error):
                 raise _damaged(path)
     return header.length
 

@@ -13,9 +13,9 @@ import docker
 from docker.errors import APIError
 from docker.types import LogConfig
 
-from tasks.containers import sibling
+from tasks.containers import user_container
 from tasks.containers.engine import api, asking
-from tasks.containers.sibling import Owner
+from tasks.containers.user_container import Owner
 from tasks.errors import EngineUnavailable
 from tasks.settings import api_url
 
@@ -45,7 +45,7 @@ async def network(client: docker.DockerClient, owner: Owner, wanted: str) -> Asy
     try:
         yield f"container:{holder}"
     finally:
-        await asyncio.to_thread(sibling.remove, client, holder)
+        await asyncio.to_thread(user_container.remove, client, holder)
 
 
 def _hold(client: docker.DockerClient, owner: Owner) -> str:
@@ -88,7 +88,7 @@ def _hold(client: docker.DockerClient, owner: Owner) -> str:
         # The routes are what keeps it out: without them there is no network.
         raise EngineUnavailable(f"no network for the container: {said.decode()[-300:]}")
     except BaseException:
-        sibling.remove(client, id)
+        user_container.remove(client, id)
         raise
 
 

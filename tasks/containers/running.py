@@ -11,11 +11,11 @@ from typing import Any
 
 import docker
 
-from tasks.containers import sibling
+from tasks.containers import user_container
 from tasks.containers.logs import Live, Log
 from tasks.containers.output import measure
-from tasks.containers.sibling import End, Owner, Printed, Wish
 from tasks.containers.usage import Usage
+from tasks.containers.user_container import ContainerSpec, End, Owner, Printed
 from tasks.errors import EngineUnavailable
 
 GRACE = 10
@@ -38,7 +38,7 @@ class Bounds:
 
 
 @dataclass(frozen=True)
-class Ran:
+class ContainerOutcome:
     """How a container ran."""
 
     code: int
@@ -57,25 +57,27 @@ class Ran:
 async def run(
     client: docker.DockerClient,
     owner: Owner,
-    wish: Wish,
+    spec: ContainerSpec,
     logs: Path,
     bounds: Bounds,
     show: Callable[[str], None],
-) -> Ran:
+) -> ContainerOutcome:
     """Run a container to its end, its output to stdout.log and stderr.log in `logs`.
 
     `show` is told, from another thread, the lines that it prints. Raises InvalidPayload where it
     cannot be started, EngineUnavailable.
     """
-    id = await asyncio.to_thread(sibling.create, client, owner, wish, f"prefecture-{owner.run}")
+    id = await asyncio.to_thread(
+        user_container.create, client, owner, spec, f"prefecture-{owner.run}"
+    )
     try:
         with (
             Log(logs / "stdout.log", bounds.log) as out,
             Log(logs / "stderr.log", bounds.log) as err,
         ):
-            return await _run(client, id, wish, bounds, _Streams(out, err, Live(show), Live(show)))
+            return await _run(client, id, spec, bounds, _Streams(out, err, Live(show), Live(show)))
     finally:
-        await asyncio.to_thread(sibling.remove, client, id)
+        await asyncio.to_thread(user_container.remove, client, id)
 
 
 @dataclass(frozen=True)
@@ -101,28 +103,28 @@ class _Streams:
 
 
 async def _run(
-    client: docker.DockerClient, id: str, wish: Wish, bounds: Bounds, streams: _Streams
-) -> Ran:
-    printed = await asyncio.to_thread(sibling.attach, client, id)
+    client: docker.DockerClient, id: str, spec: ContainerSpec, bounds: Bounds, streams: _Streams
+) -> ContainerOutcome:
+    printed = await asyncio.to_thread(user_container.attach, client, id)
     reading = asyncio.create_task(asyncio.to_thread(streams.take_all, printed))
     try:
         began = time.monotonic()
-        await asyncio.to_thread(sibling.start, client, id)
+        await asyncio.to_thread(user_container.start, client, id)
         usage = Usage(client, id)
-        ended, over_time, fault = await _to_its_end(client, id, wish, bounds, reading)
+        ended, over_time, fault = await _to_its_end(client, id, spec, bounds, reading)
         seconds = time.monotonic() - began
         await _read_to_the_end(reading)
     except BaseException:
         # It ends what is read, and that must be before the logs are closed.
-        await asyncio.to_thread(sibling.stop, client, id, _CANCELLED_GRACE)
-        await asyncio.to_thread(sibling.remove, client, id)
+        await asyncio.to_thread(user_container.stop, client, id, _CANCELLED_GRACE)
+        await asyncio.to_thread(user_container.remove, client, id)
         await asyncio.wait({reading}, timeout=_LAST_WORDS)
         raise
-    return Ran(
+    return ContainerOutcome(
         code=ended.code,
         out_of_memory=ended.out_of_memory,
         over_time=over_time,
-        fault=fault or await _check(wish.output, bounds.output),
+        fault=fault or await _check(spec.output, bounds.output),
         seconds=seconds,
         peak_memory=usage.peak_memory,
         cpu_seconds=usage.cpu_seconds,
@@ -132,11 +134,15 @@ async def _run(
 
 
 async def _to_its_end(
-    client: docker.DockerClient, id: str, wish: Wish, bounds: Bounds, reading: asyncio.Task[None]
+    client: docker.DockerClient,
+    id: str,
+    spec: ContainerSpec,
+    bounds: Bounds,
+    reading: asyncio.Task[None],
 ) -> tuple[End, bool, str]:
     """How it ended, whether its time was over, and what it did for which it was ended."""
-    waiting = asyncio.create_task(asyncio.to_thread(sibling.wait, client, id))
-    watching = asyncio.create_task(_watch(wish.output, bounds.output))
+    waiting = asyncio.create_task(asyncio.to_thread(user_container.wait, client, id))
+    watching = asyncio.create_task(_watch(spec.output, bounds.output))
     open_: set[asyncio.Task[Any]] = {waiting, watching, reading}
     over_time = False
     end = asyncio.get_running_loop().time() + bounds.seconds
@@ -150,7 +156,7 @@ async def _to_its_end(
             if over_time or (reading in done and reading.exception()):
                 break
         if not waiting.done():
-            await asyncio.to_thread(sibling.stop, client, id, GRACE if over_time else 0)
+            await asyncio.to_thread(user_container.stop, client, id, GRACE if over_time else 0)
         ended = await waiting
         return ended, over_time, watching.result() if watching.done() else ""
     finally:

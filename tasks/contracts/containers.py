@@ -99,7 +99,7 @@ Size = Annotated[str, Field(json_schema_extra={"pattern": _SIZE}), AfterValidato
 class Build(Payload):
     """A Dockerfile with the files it needs."""
 
-    # No defaults in the schema: the UI's form would fill them in, and hand in a build unasked.
+    # No defaults in the schema: the UI's form would fill them in, and submit a build unasked.
     dockerfile: Annotated[
         str,
         Field(

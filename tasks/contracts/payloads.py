@@ -92,7 +92,7 @@ class GenerateNumbers(Payload):
             examples=[1_000_000],
         ),
     ]
-    # No default in the schema: the UI's form would fill it in, and with it hand in a `generate`
+    # No default in the schema: the UI's form would fill it in, and with it submit a `generate`
     # that no one asked for.
     seed: Annotated[
         int,

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from tasks.containers.logs import Live, Log
-from tasks.containers.sibling import Printed
-from tasks.topics.topic import Topic
+from tasks.containers.user_container import Printed
+from tasks.generation.topics.topic import Topic
 
 _LONGEST = 2**20  # bytes of a line
 

@@ -15,7 +15,7 @@ from math import log
 
 import polars as pl
 
-from tasks.history.tables import ALL, EVER
+from tasks.history.schema import ALL, EVER
 
 KEYS = ["start", "task", "queue"]
 _NAMES = ["task", "queue"]

@@ -14,7 +14,7 @@ from prefect.client.schemas.objects import StateType
 from prefect.client.schemas.sorting import FlowRunSort
 
 from tasks.contracts import Pool, Queue
-from tasks.history.settling import Row
+from tasks.history.outcomes import Row
 
 _RUNNING = [StateType.PENDING, StateType.RUNNING, StateType.CANCELLING]
 

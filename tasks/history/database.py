@@ -10,7 +10,7 @@ from sqlalchemy.exc import ArgumentError, DBAPIError, SQLAlchemyError
 from sqlalchemy.pool import NullPool
 
 from tasks.errors import OperatorError, in_short
-from tasks.history.tables import SCHEMAS
+from tasks.history.schema import SCHEMAS
 from tasks.settings import Settings
 
 _BUSY = 30.0  # seconds to wait for another writer

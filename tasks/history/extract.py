@@ -24,8 +24,8 @@ from prefect.client.schemas.sorting import FlowRunSort
 from tasks.contracts import Pool, plain
 from tasks.history import store
 from tasks.history.database import History
-from tasks.history.readings import Readings, is_of_a_job
-from tasks.history.settling import Row
+from tasks.history.outcomes import Row
+from tasks.history.rows import RowReader, is_of_a_job
 
 PAGE = 200  # the server's most
 ENDED = "ended"
@@ -59,11 +59,11 @@ class Extract:
     """One pass over what the server knows."""
 
     def __init__(
-        self, client: PrefectClient, history: History, readings: Readings, seconds: float
+        self, client: PrefectClient, history: History, reader: RowReader, seconds: float
     ) -> None:
         self._client = client
         self._history = history
-        self._readings = readings
+        self._readings = reader
         self._until = asyncio.get_running_loop().time() + seconds
         self._seen: set[str] = set()
         self.done = Pass()

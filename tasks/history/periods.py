@@ -9,12 +9,12 @@ from sqlalchemy import Connection, delete, or_, select
 from sqlmodel import col
 
 from tasks.history import aggregate
-from tasks.history.tables import EVER, Attempt, AttemptsPerTask, Throughput, columns
+from tasks.history.schema import EVER, Attempt, AttemptsPerTask, Throughput, columns
 
 _HOUR = timedelta(hours=1)
 _LONGER = (("day", "hour"), ("week", "day"), ("month", "day"))
 _NEXT = {"day": "1d", "week": "1w", "month": "1mo"}
-_MANY = 400  # values in one question, and ranges
+_MANY = 400  # values in one query, and ranges
 
 
 def recount(connection: Connection, minutes: set[datetime], horizon: datetime) -> None:

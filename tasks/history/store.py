@@ -12,14 +12,14 @@ from typing import Any
 from sqlalchemy import Connection, delete, insert, or_, update
 from sqlmodel import col, select
 
+from tasks.history.outcomes import Row, settle
 from tasks.history.periods import recount
-from tasks.history.settling import Row, settle
-from tasks.history.tables import Attempt, Backlog, Job, Watermark, columns
+from tasks.history.schema import Attempt, Backlog, Job, Watermark, columns
 
 HORIZON = "horizon"
 """The watermark before which attempts are no longer kept."""
 
-_MANY = 500  # values in one question
+_MANY = 500  # values in one query
 _PROGRESS = ("SCHEDULED", "PAUSED", "PENDING", "RUNNING", "CANCELLING")
 _NO_HISTORY = ("checked", "job_attempts", "job_starts")  # of ours, not of the run's
 
@@ -27,7 +27,7 @@ _NO_HISTORY = ("checked", "job_attempts", "job_starts")  # of ours, not of the r
 def put(connection: Connection, rows: Sequence[Row], marks: Mapping[str, datetime]) -> int:
     """Write attempts as they were read, and how far the reading has come. Returns how many are new.
 
-    Of two readings of one attempt the later counts, whichever is put first.
+    Of two reader of one attempt the later counts, whichever is put first.
     """
     before = _by_id(connection, {row["flow_run"] for row in rows})
     newest: dict[str, Row] = {}
@@ -125,7 +125,7 @@ def keep_watermark(connection: Connection, name: str, at: datetime) -> None:
 def _settle(
     connection: Connection, fresh: Mapping[str, Row], known: Sequence[Row]
 ) -> dict[str, Row]:
-    """Write the jobs of new readings anew, and note on these which of them decided its job.
+    """Write the jobs of new reader anew, and note on these which of them decided its job.
 
     Returns the other attempts at those jobs that this makes a difference to.
     """

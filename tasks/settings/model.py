@@ -113,7 +113,7 @@ class Settings(BaseSettings):
         "`10001:10001`.",
     )
 
-    ahead: int = Field(
+    standby: int = Field(
         default=1,
         ge=0,
         le=64,

@@ -6,15 +6,15 @@ from typing import TYPE_CHECKING, Any
 from prefect.blocks.core import Block
 
 from tasks.errors import OperatorError, StorageUnavailable
-from tasks.storage.faults import is_passing, s3_errors, text
+from tasks.storage.s3_errors import is_transient, s3_errors, text
 
 if TYPE_CHECKING:
     from mypy_boto3_s3.client import S3Client
     from prefect_aws.credentials import AwsCredentials, MinIOCredentials
 
-# Who retries: the client once more and at once, for the odd lost packet; a step's own retries (see
-# tasks.steps) for all that lasts, because those are seen in the UI and wait without a thread. The
-# client's own five tries, ten for a body, would multiply with them, unseen.
+# Who retries: the client once more and at once, for the odd lost packet; the
+# retries of tasks.runtime.retries for all that lasts: the UI shows them, and they wait without a
+# thread. The client's own five tries, ten for a body, would multiply with them, unseen.
 TRIES = 2
 _CLIENT_CONFIG: dict[str, Any] = {
     "retries": {"total_max_attempts": TRIES},
@@ -63,7 +63,7 @@ async def s3_client(name: str | None) -> "S3Client":
     try:
         return await asyncio.to_thread(block.get_s3_client)  # asks AWS where it assumes a role
     except s3_errors() as error:
-        if is_passing(error):
+        if is_transient(error):
             raise StorageUnavailable(
                 f"S3 does not answer for {name}: {text(error)}: try again later"
             ) from error

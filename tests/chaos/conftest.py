@@ -126,7 +126,7 @@ def check(table: list[Row]) -> Check:
         fresh = Drill(drill.platform, "afterwards")
         fresh.submit(1)
         after = Verdict(fresh, "COMPLETED", PATIENCE)
-        assert not after.wrong, f"a job handed in afterwards: {after.text}"
+        assert not after.wrong, f"a job submitted afterwards: {after.text}"
         return verdict.row
 
     return judge

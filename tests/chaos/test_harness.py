@@ -9,7 +9,7 @@ from uuid import UUID, uuid4
 import pytest
 
 from tasks.contracts import Manifest
-from tasks.results import local
+from tasks.storage.results import local_files
 from tests.chaos.harness.choice import long, on
 from tests.chaos.harness.drill import Drill
 from tests.chaos.harness.results import places, wrong_with
@@ -44,7 +44,7 @@ def result(tmp_path: Path) -> tuple[Path, UUID]:
     """A published result of two files."""
     job = uuid4()
     now = datetime.now(UTC)
-    with local.open_stage(tmp_path, "drill/0", job, job) as stage:
+    with local_files.open_stage(tmp_path, "drill/0", job, job) as stage:
         (stage.files / "a").write_text("a")
         (stage.files / "b").mkdir()
         (stage.files / "b" / "c").write_text("c")
@@ -58,9 +58,9 @@ def result(tmp_path: Path) -> tuple[Path, UUID]:
             started=now,
             published=now,
             summary={},
-            files=local.inventory(stage.files),
+            files=local_files.inventory(stage.files),
         )
-        local.publish(stage, manifest)
+        local_files.publish(stage, manifest)
     return tmp_path / "drill" / "0" / str(job), job
 
 

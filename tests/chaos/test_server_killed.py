@@ -1,4 +1,4 @@
-"""The server is killed while jobs are handed in and while they run; it comes back by itself."""
+"""The server is killed while jobs are submitted and while they run; it comes back by itself."""
 
 import signal
 import subprocess

@@ -42,7 +42,7 @@ def contents(folder: Path) -> dict[str, tuple[bytes, int]]:
 
 def test_a_result_that_stands_is_not_made_again(process_platform: Platform) -> None:
     platform = process_platform
-    job = platform.hand_in("find-primes/high", SMALL, "stands")
+    job = platform.submit_job("find-primes/high", SMALL, "stands")
     before = contents(platform.completed(job, "stands").parent)
 
     again, run = attempt_again(platform, job, HUGE, "stands")
@@ -58,7 +58,7 @@ def test_a_result_that_stands_is_not_made_again(process_platform: Platform) -> N
 
 def test_a_job_without_a_result_is_done_again(process_platform: Platform) -> None:
     platform = process_platform
-    job = platform.hand_in("find-primes/high", SMALL, "here")
+    job = platform.submit_job("find-primes/high", SMALL, "here")
     platform.completed(job, "here")
     # Another directory is another place: there the result does not stand.
     _, run = attempt_again(platform, job, SMALL, "there")
@@ -71,7 +71,7 @@ def test_a_damaged_manifest_is_told_and_not_taken_for_a_result(
     process_platform: Platform, damage: str
 ) -> None:
     platform = process_platform
-    job = platform.hand_in("find-primes/high", SMALL, "damaged")
+    job = platform.submit_job("find-primes/high", SMALL, "damaged")
     folder = platform.completed(job, "damaged")
     (folder / "manifest.json").write_text(damage)
     before = contents(folder)

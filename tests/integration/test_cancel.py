@@ -74,7 +74,7 @@ def stages(platform: Platform) -> list[Path]:
 
 def at_work(platform: Platform) -> UUID:
     """A job that has staged something."""
-    job = platform.hand_in("find-primes/normal", LONG, "cancel")
+    job = platform.submit_job("find-primes/normal", LONG, "cancel")
     staging = platform.results / ".staging"
     wait_until(lambda: any(staging.glob(f"*{job}*/files/primes.parquet")), what="it is at work")
     return job
@@ -82,7 +82,7 @@ def at_work(platform: Platform) -> UUID:
 
 def test_while_it_waits(process_platform: Platform) -> None:
     with pause(process_platform):
-        job = process_platform.hand_in("find-primes/normal", SHORT, "cancel")
+        job = process_platform.submit_job("find-primes/normal", SHORT, "cancel")
         assert cancelled(process_platform, job) == f"job {job} is cancelled"
         assert state(process_platform, job) == "Cancelled"
         assert cancelled(process_platform, job) == f"job {job} is cancelled already"
@@ -92,7 +92,7 @@ def test_while_it_waits(process_platform: Platform) -> None:
 def test_while_it_waits_again_after_a_restart(process_platform: Platform) -> None:
     # Put back in its queue, it still names the process that it had: Prefect would wait for its end.
     with pause(process_platform):
-        job = process_platform.hand_in("find-primes/normal", SHORT, "cancel")
+        job = process_platform.submit_job("find-primes/normal", SHORT, "cancel")
         body = {"infrastructure_pid": "elsewhere:1"}
         process_platform.rest("PATCH", f"/flow_runs/{job}", body).raise_for_status()
         assert cancelled(process_platform, job) == f"job {job} is cancelled"
@@ -102,7 +102,7 @@ def test_while_it_waits_again_after_a_restart(process_platform: Platform) -> Non
 @pytest.mark.thorough
 def test_between_a_crash_and_the_next_attempt(process_platform: Platform) -> None:
     with pause(process_platform):
-        job = process_platform.hand_in("find-primes/normal", SHORT, "cancel")
+        job = process_platform.submit_job("find-primes/normal", SHORT, "cancel")
         set_state(process_platform, job, "CRASHED")
         assert cancelled(process_platform, job) == f"job {job} is cancelled"
         later = process_platform.rest(
@@ -118,7 +118,7 @@ def test_between_a_crash_and_the_next_attempt(process_platform: Platform) -> Non
 @pytest.mark.parametrize("named", ["job", thorough("attempt")])
 def test_the_latest_attempt_is_what_is_cancelled(process_platform: Platform, named: str) -> None:
     with pause(process_platform):
-        job = process_platform.hand_in("find-primes/normal", SHORT, "cancel")
+        job = process_platform.submit_job("find-primes/normal", SHORT, "cancel")
         set_state(process_platform, job, "CRASHED")
         second = successor(process_platform, job)
         said = cancelled(process_platform, job if named == "job" else second)
@@ -129,7 +129,7 @@ def test_the_latest_attempt_is_what_is_cancelled(process_platform: Platform, nam
 
 
 def test_what_has_ended_is_left_alone(process_platform: Platform) -> None:
-    job = process_platform.hand_in("find-primes/normal", SHORT, "cancel")
+    job = process_platform.submit_job("find-primes/normal", SHORT, "cancel")
     process_platform.completed(job, "cancel")
     line = refused(process_platform, job)
     assert line == f"job {job} is Completed already: there is nothing to cancel"
@@ -147,7 +147,7 @@ def test_what_is_no_job(process_platform: Platform) -> None:
 
 async def test_where_no_one_ends_it(process_platform: Platform) -> None:
     with pause(process_platform):
-        job = process_platform.hand_in("find-primes/normal", SHORT, "cancel")
+        job = process_platform.submit_job("find-primes/normal", SHORT, "cancel")
         labels = {"prefect.worker.name": "a-worker-that-no-supervisor-knows"}
         process_platform.rest("PATCH", f"/flow_runs/{job}/labels", labels).raise_for_status()
         set_state(process_platform, job, "RUNNING")

@@ -42,14 +42,14 @@ print(json.dumps({
 @pytest.fixture(scope="module")
 def container(docker_platform: Platform) -> Any:
     """The container of a real job, as it was while it was there."""
-    job = docker_platform.hand_in("find-primes/high", {"upper_bound": 10}, "container")
+    job = docker_platform.submit_job("find-primes/high", {"upper_bound": 10}, "container")
     found = of_job(docker_platform, job)
     docker_platform.completed(job, "container")
     return found
 
 
 def of_job(platform: Platform, job: UUID) -> Any:
-    """The container of a job that was handed in just now; it is removed soon after its end."""
+    """The container of a job that was submitted just now; it is removed soon after its end."""
     (found,) = wait_until(lambda: containers_of(platform, str(job)), what=f"a container of {job}")
     return found
 
@@ -68,7 +68,7 @@ def test_its_limits(container: Any, docker_platform: Platform) -> None:
     assert container.attrs["Config"]["User"] == "10001:10001"
     assert container.labels["prefecture"] == "job"
     command = container.attrs["Config"]["Cmd"]
-    assert command[:3] == ["python", "-m", "work_pools.engine"] and command[3:] in (
+    assert command[:3] == ["python", "-m", "work_pools.entrypoint.run"] and command[3:] in (
         [],
         ["--standby"],
     )

@@ -21,15 +21,15 @@ def one_slot(
 def test_high_before_normal_before_low_and_first_in_first_out(one_slot: Platform) -> None:
     with pause(one_slot):
         # The least urgent first, interleaved: neither the order of submission nor that of names.
-        handed_in = [
-            (queue, one_slot.hand_in(f"find-primes/{queue}", {"upper_bound": 10}, "order"))
+        submitted = [
+            (queue, one_slot.submit_job(f"find-primes/{queue}", {"upper_bound": 10}, "order"))
             for _ in range(3)
             for queue in reversed(QUEUES)
         ]
-    runs = {job: one_slot.ended(job) for _, job in handed_in}
+    runs = {job: one_slot.ended(job) for _, job in submitted}
     assert {run["state_type"] for run in runs.values()} == {"COMPLETED"}
     started = sorted(runs, key=lambda job: runs[job]["start_time"])
-    wanted = [job for queue in QUEUES for at, job in handed_in if at == queue]
+    wanted = [job for queue in QUEUES for at, job in submitted if at == queue]
     assert started == wanted
     ends = [runs[job]["end_time"] for job in started]
     assert all(
@@ -40,7 +40,7 @@ def test_high_before_normal_before_low_and_first_in_first_out(one_slot: Platform
 @pytest.mark.thorough
 def test_status_counts_and_names_a_queue_that_a_typo_made(one_slot: Platform) -> None:
     with pause(one_slot):
-        waiting = one_slot.hand_in("find-primes/low", {"upper_bound": 10}, "typo")
+        waiting = one_slot.submit_job("find-primes/low", {"upper_bound": 10}, "typo")
         stray = one_slot.create(
             "find-primes/high",
             work_queue_name="hihg",
@@ -99,7 +99,7 @@ def test_prefects_own_deploy_reads_the_same_file(one_slot: Platform) -> None:
     assert {d["work_pool_name"] for d in deployments} == {"docker", "platform"}
     again = one_slot.command("prefecture", "apply", "--pool", one_slot.pool)
     assert again.returncode == 0, again.stderr
-    job = one_slot.hand_in("find-primes/low", {"upper_bound": 10}, "deployed")
+    job = one_slot.submit_job("find-primes/low", {"upper_bound": 10}, "deployed")
     one_slot.completed(job, "deployed")
 
 
@@ -108,7 +108,7 @@ def test_jobs_that_want_many_workers_end_in_one_slot(one_slot: Platform) -> None
     """None waits for a run that cannot start: each does by itself what nobody helps with."""
     files = {"files": 6, "numbers": 1000, "seed": 1}
     payload = {"generate": files, "workers": 4, "partition": 2}
-    jobs = [one_slot.hand_in("average-files/normal", payload, "shared") for _ in range(5)]
+    jobs = [one_slot.submit_job("average-files/normal", payload, "shared") for _ in range(5)]
     folders = [one_slot.completed(job, "shared", timeout=240) for job in jobs]
     assert len({(folder / "means.parquet").read_bytes() for folder in folders}) == 1
     body = {"flows": {"name": {"any_": ["sum-files"]}}}

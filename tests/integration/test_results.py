@@ -10,7 +10,7 @@ from tests.support.platform import Platform, free_port
 
 def test_two_jobs_into_the_same_directory(platform: Platform) -> None:
     jobs = [
-        platform.hand_in("find-primes/normal", {"upper_bound": bound}, "shared/2026")
+        platform.submit_job("find-primes/normal", {"upper_bound": bound}, "shared/2026")
         for bound in (100, 1000)
     ]
     folders = [platform.completed(job, "shared/2026") for job in jobs]
@@ -20,11 +20,11 @@ def test_two_jobs_into_the_same_directory(platform: Platform) -> None:
 
 
 def test_a_directory_named_after_a_job_is_refused(process_platform: Platform) -> None:
-    first = process_platform.hand_in("find-primes/normal", {"upper_bound": 10}, "outer")
+    first = process_platform.submit_job("find-primes/normal", {"upper_bound": 10}, "outer")
     folder = process_platform.completed(first, "outer")
     inner = f"outer/{first}"
     second = process_platform.ended(
-        process_platform.hand_in("find-primes/normal", {"upper_bound": 10}, inner)
+        process_platform.submit_job("find-primes/normal", {"upper_bound": 10}, inner)
     )
     assert second["state_type"] == "FAILED"
     assert "or a job id" in second["state"]["message"]
@@ -32,7 +32,7 @@ def test_a_directory_named_after_a_job_is_refused(process_platform: Platform) ->
 
 
 def test_results_are_listed_copied_and_checked(platform: Platform, tmp_path: Path) -> None:
-    job = platform.hand_in("convert-images/normal", {"source": "album", "format": "png"}, "read")
+    job = platform.submit_job("convert-images/normal", {"source": "album", "format": "png"}, "read")
     folder = platform.completed(job, "read")
     shown = platform.command("prefecture", "results", str(job))
     assert shown.returncode == 0, shown.stderr
@@ -58,7 +58,7 @@ def test_results_are_listed_copied_and_checked(platform: Platform, tmp_path: Pat
 
 
 def test_a_result_is_found_by_the_disk_alone(process_platform: Platform) -> None:
-    job = process_platform.hand_in("find-primes/normal", {"upper_bound": 10}, "kept")
+    job = process_platform.submit_job("find-primes/normal", {"upper_bound": 10}, "kept")
     process_platform.completed(job, "kept")
     process_platform.rest("DELETE", f"/flow_runs/{job}")
     shown = process_platform.command("prefecture", "results", str(job))
@@ -74,7 +74,7 @@ def test_asking_for_what_is_not_there(process_platform: Platform) -> None:
     wrong = process_platform.command("prefecture", "results", "holiday")
     assert (wrong.returncode, wrong.stderr.count("\n")) == (1, 1)
     assert "'holiday' is not a job id" in wrong.stderr
-    job = process_platform.hand_in(
+    job = process_platform.submit_job(
         "compress-images/normal", {"source": "nothing", "ratio": 0.5}, "failed"
     )
     process_platform.ended(job)

@@ -39,7 +39,7 @@ def test_up_and_down_while_jobs_run(elastic: Platform) -> None:
     scale(elastic, 1)
     again = elastic.command("prefecture", "apply", "--pool", elastic.pool)
     assert again.returncode == 0, again.stderr
-    first, second = [elastic.hand_in("find-primes/high", SHORT, "short") for _ in range(2)]
+    first, second = [elastic.submit_job("find-primes/high", SHORT, "short") for _ in range(2)]
     for job in jobs[:2]:
         assert elastic.command("prefecture", "cancel", str(job)).returncode == 0
     # One of the three is left, and is as many as may run.

@@ -108,7 +108,7 @@ def test_a_pool_that_an_agent_holds(process_platform: Platform) -> None:
 
 def test_how_long_a_job_has_waited(process_platform: Platform) -> None:
     with pause(process_platform):
-        job = process_platform.hand_in("find-primes/high", {"upper_bound": 10}, "waits")
+        job = process_platform.submit_job("find-primes/high", {"upper_bound": 10}, "waits")
 
         def waits() -> bool:
             row = line_with(status(process_platform), str(job))
@@ -122,7 +122,7 @@ def test_how_long_a_job_has_waited(process_platform: Platform) -> None:
 def test_each_job_once_with_its_latest_attempt(process_platform: Platform) -> None:
     parameters = {"payload": {"upper_bound": 10}, "results_directory": "status"}
     with pause(process_platform):
-        job = process_platform.hand_in("find-primes/normal", {"upper_bound": 10}, "status")
+        job = process_platform.submit_job("find-primes/normal", {"upper_bound": 10}, "status")
         crash = {"state": {"type": "CRASHED"}, "force": True}
         process_platform.rest("POST", f"/flow_runs/{job}/set_state", crash).raise_for_status()
         # With the key that a supervisor uses: whoever is first makes it.

@@ -22,7 +22,7 @@ PRIMES_TO_100 = 25  # OEIS A000720
 
 
 def by_rest(platform: Platform, task: str, payload: Mapping[str, object], directory: str) -> UUID:
-    return platform.hand_in(f"{task}/normal", payload, directory)
+    return platform.submit_job(f"{task}/normal", payload, directory)
 
 
 def by_cli(platform: Platform, task: str, payload: Mapping[str, object], directory: str) -> UUID:
@@ -136,7 +136,7 @@ async def test_average_files(platform: Platform, way: str) -> None:
 @pytest.mark.parametrize("format", first_of("csv", ["csv", "npy", "parquet"]))
 def test_average_of_generated_files(platform: Platform, format: str) -> None:
     wanted = {"files": 5, "numbers": 2_000, "seed": 3, "format": format}
-    job = platform.hand_in("average-files/high", {"generate": wanted}, "generated")
+    job = platform.submit_job("average-files/high", {"generate": wanted}, "generated")
     result = platform.completed(job, "generated")
     assert published(result) == ["means.parquet"]
     means = cast(Any, pq).read_table(result / "means.parquet")["mean"].to_pylist()
@@ -150,8 +150,8 @@ def test_average_by_several_workers(platform: Platform, partition: int | None) -
     payload: dict[str, Any] = {"generate": wanted, "workers": 3}
     if partition is not None:
         payload |= {"partition": partition, "keep_sums": True}
-    alone = platform.hand_in("average-files/high", {"generate": wanted}, "alone")
-    shared = platform.hand_in("average-files/high", payload, "shared")
+    alone = platform.submit_job("average-files/high", {"generate": wanted}, "alone")
+    shared = platform.submit_job("average-files/high", payload, "shared")
     (one, other) = (platform.completed(alone, "alone"), platform.completed(shared, "shared"))
     assert (one / "means.parquet").read_bytes() == (other / "means.parquet").read_bytes()
     summary = platform.manifest(shared, "shared")["summary"]
@@ -176,14 +176,14 @@ def test_files_that_cannot_be_averaged(process_platform: Platform, text: str, to
     folder.mkdir(exist_ok=True)
     (folder / "a.csv").write_text("1\n2\n3\n")
     (folder / "b.csv").write_text(text)
-    job = process_platform.hand_in("average-files/high", {"source": "bad-numbers"}, "averages")
+    job = process_platform.submit_job("average-files/high", {"source": "bad-numbers"}, "averages")
     assert process_platform.ended(job)["state"]["message"] == told
     assert not (process_platform.results / "averages" / str(job)).exists()
 
 
 def test_the_ui_is_told(platform: Platform) -> None:
     payload = {"source": "album", "ratio": 0.5}
-    job = platform.hand_in("compress-images/high", payload, "told")
+    job = platform.submit_job("compress-images/high", payload, "told")
     platform.completed(job, "told")
     listing = platform.artifacts(job, "markdown")[0]["data"]
     assert str(platform.results / "told" / str(job)) in listing
@@ -192,7 +192,7 @@ def test_the_ui_is_told(platform: Platform) -> None:
 
 
 def test_a_job_sends_no_heartbeat(process_platform: Platform) -> None:
-    job = process_platform.hand_in("find-primes/high", {"upper_bound": 10}, "beats")
+    job = process_platform.submit_job("find-primes/high", {"upper_bound": 10}, "beats")
     process_platform.completed(job, "beats")
 
     def events(name: str) -> list[dict[str, Any]]:
@@ -211,7 +211,7 @@ def test_events_are_kept_for_a_day(process_platform: Platform) -> None:
 
 
 def test_what_a_flow_returns_is_small_json(platform: Platform) -> None:
-    job = platform.hand_in("find-primes/high", {"upper_bound": 10}, "receipt")
+    job = platform.submit_job("find-primes/high", {"upper_bound": 10}, "receipt")
     folder = platform.completed(job, "receipt")
     key = platform.run(job)["state"]["data"]["storage_key"]
     record = json.loads((platform.results / ".prefect" / key).read_text())

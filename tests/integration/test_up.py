@@ -10,8 +10,8 @@ import pytest
 from prefect import get_client
 from prefect.settings import PREFECT_API_URL, temporary_settings
 
-from deployments.embedded.interrupted import put_back
-from tasks.results.local_root import LocalRoot
+from deployments.local.interrupted import put_back
+from tasks.storage.results.local import LocalRoot
 from tests.chaos.harness.stopping import processes_of, start_a_long_job, survives
 from tests.support.platform import Platform, pause, platform_up, wait_until
 from tests.support.processes import frozen, supervisor
@@ -28,7 +28,7 @@ def test_stopped_with_a_job_running(home: Path, pool: str, stop: signal.Signals)
 
 @pytest.mark.thorough
 def test_put_back_page_by_page(process_platform: Platform, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("deployments.embedded.interrupted._PAGE", 2)
+    monkeypatch.setattr("deployments.local.interrupted._PAGE", 2)
 
     def held_by(worker: str) -> UUID:
         response = process_platform.create(
@@ -129,7 +129,7 @@ def test_the_job_sees_no_secret_of_the_host(home: Path) -> None:
         jobs = [
             process.environ()
             for process in psutil.process_iter(["cmdline"])
-            if "work_pools.engine" in (process.info["cmdline"] or [])
+            if "work_pools.entrypoint.run" in (process.info["cmdline"] or [])
             and str(home) in process.environ().get("PREFECTURE_RESULTS_ROOT", "")
         ]
         assert jobs

@@ -7,7 +7,7 @@ from typing import Any
 import docker
 
 from tests.support.platform import Platform
-from work_pools.ahead import run_of
+from work_pools.standby import run_of
 
 
 @contextmanager

@@ -169,7 +169,7 @@ class Platform:
             "POST", f"/deployments/{self.deployment(deployment)}/create_flow_run", body
         )
 
-    def hand_in(self, deployment: str, payload: Mapping[str, Any], directory: str) -> UUID:
+    def submit_job(self, deployment: str, payload: Mapping[str, Any], directory: str) -> UUID:
         """A job that must be accepted, over REST."""
         parameters = {"payload": dict(payload), "results_directory": directory}
         response = self.create(deployment, parameters=parameters)

@@ -19,7 +19,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from tasks.primes import (
+from tasks.primes.sieve import (
     MAX_UPPER_BOUND,
     ROW_GROUP_SPAN,
     SEGMENT_SPAN,
@@ -241,7 +241,7 @@ def test_a_disk_that_fills_up_half_way_raises_oserror(tmp_path: Path) -> None:
 MEMORY_PROGRAM = """
 import sys
 from pathlib import Path
-from tasks.primes import write_primes
+from tasks.primes.sieve import write_primes
 
 def peak_kib():
     lines = Path("/proc/self/status").read_text().splitlines()

@@ -6,8 +6,8 @@ from uuid import UUID, uuid4
 
 import pytest
 
-from tasks import progress
-from tasks.progress import show_progress
+from tasks.runtime import progress
+from tasks.runtime.progress import show_progress
 
 
 class _SlowServer:

@@ -23,7 +23,7 @@ def api(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Generator[str]:
     def not_told(_: AgentReport) -> None:
         """No event is asked for, and its sender would outlive the server."""
 
-    monkeypatch.setattr("tasks.events.agent_reported", not_told)
+    monkeypatch.setattr("tasks.runtime.events.agent_reported", not_told)
     with stock_server(tmp_path) as api, temporary_settings({PREFECT_API_URL: api}):
         pool = {"name": "process", "type": "process"}
         assert rest(api, "POST", "/work_pools/", pool).is_success

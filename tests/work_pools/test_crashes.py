@@ -4,8 +4,8 @@ from uuid import UUID
 
 import pytest
 
-from work_pools.supervisor.bodies.body import Ending
 from work_pools.supervisor.crashes import RULES, Crash, backoff, judge
+from work_pools.supervisor.infrastructure.instance import Exit
 
 EXITED = "Flow run infrastructure exited with non-zero status code {}. Some explanation."
 SUBMIT = "Failed to submit flow run to infrastructure: "
@@ -17,9 +17,9 @@ JOB = UUID("0d5c6c1e-52f6-4f2e-9d5a-4a3f5f0f9a01")
     [
         (Crash(EXITED.format(137)), "killed (exit code 137)"),
         (Crash(EXITED.format(-9)), "killed (exit code -9)"),
-        (Crash(EXITED.format(137), Ending(code=143)), "killed (exit code 143)"),
+        (Crash(EXITED.format(137), Exit(code=143)), "killed (exit code 143)"),
         (
-            Crash(EXITED.format(137), Ending(code=137, out_of_memory=True, limit=2**31)),
+            Crash(EXITED.format(137), Exit(code=137, out_of_memory=True, limit=2**31)),
             "out of memory: the limit is 2,048 MiB; the job variable mem_limit raises it",
         ),
         (
@@ -35,11 +35,11 @@ JOB = UUID("0d5c6c1e-52f6-4f2e-9d5a-4a3f5f0f9a01")
             "crashed: lost: its container or process is gone",
         ),
         (
-            Crash("lost: its container or process is gone", Ending(code=137)),
+            Crash("lost: its container or process is gone", Exit(code=137)),
             "killed (exit code 137)",
         ),
         (
-            Crash(EXITED.format(1), Ending(code=1, tail="httpx.ConnectError: refused\n")),
+            Crash(EXITED.format(1), Exit(code=1, tail="httpx.ConnectError: refused\n")),
             f"crashed (exit code 1): {EXITED.format(1)}",
         ),
         (Crash(""), "crashed: "),
@@ -56,7 +56,7 @@ def test_faults_of_the_infrastructure_are_tried_again(crash: Crash, reason: str)
     [
         (Crash(EXITED.format(125)), "the job's command cannot run (exit code 125)"),
         (
-            Crash(EXITED.format(0), Ending(code=126, error="permission denied")),
+            Crash(EXITED.format(0), Exit(code=126, error="permission denied")),
             "the job's command cannot run (exit code 126): permission denied",
         ),
         (
@@ -64,11 +64,11 @@ def test_faults_of_the_infrastructure_are_tried_again(crash: Crash, reason: str)
             "executable file not found",
         ),
         (
-            Crash(EXITED.format(1), Ending(code=1, tail="No module named work_pools.engine")),
-            "the flow cannot be loaded: No module named work_pools.engine",
+            Crash(EXITED.format(1), Exit(code=1, tail="No module named work_pools.entrypoint.run")),
+            "the flow cannot be loaded: No module named work_pools.entrypoint.run",
         ),
         (
-            Crash(EXITED.format(1), Ending(code=1, tail="Traceback\nImportError: no libvips\nend")),
+            Crash(EXITED.format(1), Exit(code=1, tail="Traceback\nImportError: no libvips\nend")),
             "the flow cannot be loaded: ImportError: no libvips",
         ),
         (
@@ -91,13 +91,13 @@ def test_out_of_memory_is_told_by_the_flag_and_not_guessed_from_the_exit_code() 
 
 
 def test_a_lost_import_in_the_output_of_a_killed_job_is_not_its_end() -> None:
-    ending = Ending(code=137, tail="ImportError: optional, never mind")
-    assert judge(Crash(EXITED.format(137), ending)).again
+    exit = Exit(code=137, tail="ImportError: optional, never mind")
+    assert judge(Crash(EXITED.format(137), exit)).again
 
 
 def test_a_file_that_is_called_like_an_error_is_none() -> None:
-    ending = Ending(code=137, tail="fetching SignatureMismatchError.jpg")
-    assert judge(Crash(EXITED.format(137), ending)).again
+    exit = Exit(code=137, tail="fetching SignatureMismatchError.jpg")
+    assert judge(Crash(EXITED.format(137), exit)).again
 
 
 def test_the_last_rule_fits_everything_and_tries_again() -> None:

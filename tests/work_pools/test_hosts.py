@@ -120,7 +120,7 @@ def test_an_unwell_host_holds_the_intake_until_it_is_well(host: Platform) -> Non
         wait_until(lambda: is_paused(host), what="the intake is held")
         agent = wait_until(lambda: own(host)["holds_intake"] and own(host))
         assert agent["failed"].keys() <= {"results disk"}
-        waiting = host.hand_in("find-primes/high", SMALL, "patient")
+        waiting = host.submit_job("find-primes/high", SMALL, "patient")
         events = wait_until(lambda: told(host, "prefecture.agent.unhealthy"))
         assert "cannot be written" in events[0]["payload"]["failed"]["results disk"]
         assert events[0]["payload"]["host"] == agent["host"]

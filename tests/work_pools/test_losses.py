@@ -7,42 +7,48 @@ import pytest
 from prefect.client.schemas.objects import StateType
 
 from tasks.settings import Settings
-from work_pools.supervisor.losses import GRACE, Sight, loss_elsewhere, loss_here, loss_of_unknown
+from work_pools.supervisor.losses import (
+    GRACE,
+    Observation,
+    loss_elsewhere,
+    loss_here,
+    loss_of_unknown,
+)
 
 SETTINGS = Settings(pending_limit=60, agent_timeout=20)
-RUNNING = Sight(StateType.RUNNING, missed=GRACE, bodies=1)
-PENDING = Sight(StateType.PENDING, missed=GRACE)
+RUNNING = Observation(StateType.RUNNING, missed=GRACE, instances=1)
+PENDING = Observation(StateType.PENDING, missed=GRACE)
 
 
 @pytest.mark.parametrize(
-    ("sight", "reason"),
+    ("observation", "reason"),
     [
         (RUNNING, "its container or process is gone"),
-        (replace(RUNNING, bodies=0), "its container or process is gone"),
+        (replace(RUNNING, instances=0), "its container or process is gone"),
         (replace(RUNNING, state=StateType.CANCELLING), "cancelled"),
         (replace(PENDING, state=StateType.CANCELLING), "cancelled"),
-        (replace(PENDING, bodies=1), "its container or process ended before it ran"),
+        (replace(PENDING, instances=1), "its container or process ended before it ran"),
         (replace(PENDING, orphaned=True), "its worker ended before it started it"),
         (replace(PENDING, missed=60), "not started for 60 s"),
     ],
 )
-def test_lost(sight: Sight, reason: str) -> None:
-    assert reason in (loss_here(sight, SETTINGS) or "")
+def test_lost(observation: Observation, reason: str) -> None:
+    assert reason in (loss_here(observation, SETTINGS) or "")
 
 
 @pytest.mark.parametrize(
-    "sight",
+    "observation",
     [
         replace(RUNNING, alive=1),
         replace(RUNNING, missed=GRACE / 2),
         PENDING,
         replace(PENDING, missed=59),
         replace(PENDING, orphaned=True, missed=GRACE / 2),
-        replace(PENDING, missed=600, bodies=1, alive=1),
+        replace(PENDING, missed=600, instances=1, alive=1),
     ],
 )
-def test_left_alone(sight: Sight) -> None:
-    assert loss_here(sight, SETTINGS) is None
+def test_left_alone(observation: Observation) -> None:
+    assert loss_here(observation, SETTINGS) is None
 
 
 @pytest.mark.parametrize(("all_speak", "limit"), [(False, 20), (True, 60)])

@@ -11,7 +11,7 @@ from prefect import flow
 from prefect.client.schemas.objects import FlowRun
 from prefect.flow_engine import AsyncFlowRunEngine, FlowRunEngine
 
-from work_pools.prefect_internals import listen_for_no_suspension
+from work_pools.entrypoint.prefect_internals import listen_for_no_suspension
 
 
 @pytest.mark.parametrize("engine", [AsyncFlowRunEngine, FlowRunEngine])

@@ -14,7 +14,7 @@ _WAIT = "import os, sys; os.setuid(int(sys.argv[1])); print(flush=True); sys.std
 _FIND = f"""
 import asyncio, os
 from tasks.errors import EngineUnavailable
-from work_pools.supervisor.bodies.processes import Processes
+from work_pools.supervisor.infrastructure.processes import Processes
 os.setuid({_NOBODY})
 try:
     print(dict(asyncio.run(Processes("the-worker", "process").find())))
@@ -43,7 +43,7 @@ def waiting(user: int, *words: str) -> Generator[None]:
 )
 def test_a_job_of_another_user_counts_where_our_worker_is_theirs(worker: int, seen: str) -> None:
     with (
-        waiting(0, "work_pools.engine"),
+        waiting(0, "work_pools.entrypoint.run"),
         waiting(worker, "work_pools.worker", "the-worker", "process"),
     ):
         done = subprocess.run(

@@ -12,12 +12,12 @@ from prefect.settings import PREFECT_API_URL, temporary_settings
 
 from tasks.contracts import WORKER_LABEL, Pool
 from tasks.settings import Settings
-from tasks.storage.opening import open_results
+from tasks.storage.results.opening import open_results
 from tests.support.other_hosts import report
 from tests.support.platform import post
 from tests.support.servers import stock_server
 from work_pools.supervisor.agents import Agents
-from work_pools.supervisor.bodies.processes import Processes
+from work_pools.supervisor.infrastructure.processes import Processes
 from work_pools.supervisor.requeue import Requeue
 from work_pools.supervisor.runs import Runs
 from work_pools.supervisor.watch import Watch

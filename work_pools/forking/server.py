@@ -1,6 +1,6 @@
 """The fork server of the pool `process`: many runs at once.
 
-    python -m work_pools.engine --fork-server
+    python -m work_pools.entrypoint.run --fork-server
 
 Python, Prefect and the libraries of most tasks are loaded once. A fork shares their memory and is
 at work after some milliseconds, where a new process would import for a second. Whatever starts a

@@ -1,6 +1,6 @@
 """The fork server of a container: one run at a time, and a container as new for the next.
 
-    python -m work_pools.engine --standby
+    python -m work_pools.entrypoint.run --standby
 
 stdin is a pipe that the worker holds open; each line of it asks for a run. After one that ended
 well, what it left behind is removed, a report is written on stdout, and the next is awaited. After

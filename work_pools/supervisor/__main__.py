@@ -1,6 +1,6 @@
 """python -m work_pools.supervisor --pool docker|process --worker NAME"""
 
-from tasks.importing import importing
+from tasks.runtime.importing import importing
 
 with importing():
     import argparse
@@ -14,17 +14,19 @@ with importing():
 
     from tasks.contracts import Pool
     from tasks.settings import get_settings
-    from work_pools.supervisor.bodies.containers import Containers
-    from work_pools.supervisor.bodies.processes import Processes
+    from work_pools.supervisor.infrastructure.containers import Containers
+    from work_pools.supervisor.infrastructure.processes import Processes
     from work_pools.supervisor.supervisor import Supervisor
 
 
 async def supervise(pool: Pool, worker: str) -> None:
     """Supervise the pool's jobs until SIGTERM or SIGINT."""
     loop = asyncio.get_running_loop()
-    bodies = Containers() if pool is Pool.DOCKER else Processes(worker, pool)
+    instances = Containers() if pool is Pool.DOCKER else Processes(worker, pool)
     async with get_client() as client:
-        supervisor = Supervisor(client, pool, socket.gethostname(), worker, bodies, get_settings())
+        supervisor = Supervisor(
+            client, pool, socket.gethostname(), worker, instances, get_settings()
+        )
         work = asyncio.create_task(supervisor.run())
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, work.cancel)
@@ -32,7 +34,7 @@ async def supervise(pool: Pool, worker: str) -> None:
             with contextlib.suppress(asyncio.CancelledError):
                 await work
         finally:
-            await bodies.close()
+            await instances.close()
 
 
 def main() -> None:

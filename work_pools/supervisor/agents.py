@@ -14,8 +14,8 @@ from prefect.client.schemas.objects import Variable
 from prefect.exceptions import ObjectNotFound
 from pydantic import ValidationError
 
-from tasks import events
 from tasks.contracts import AGENT_VARIABLES, AgentReport
+from tasks.runtime import events
 from tasks.settings import Settings
 from work_pools.supervisor.liveness import Liveness
 

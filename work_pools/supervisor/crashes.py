@@ -8,7 +8,7 @@ from uuid import UUID
 
 from prefect.client.schemas.objects import State, StateType
 
-from work_pools.supervisor.bodies.body import Ending
+from work_pools.supervisor.infrastructure.instance import Exit
 
 _CODE = re.compile(r"status code:? (-?\d+)")
 _SUBMIT = "Failed to submit flow run to infrastructure: "
@@ -35,20 +35,20 @@ class Crash:
 
     message: str
     """Of the state Crashed."""
-    ending: Ending = field(default_factory=Ending)
+    exit: Exit = field(default_factory=Exit)
 
     @property
     def code(self) -> int | None:
         """The exit code: the engine's word, else the worker's."""
-        if self.ending.code is not None:
-            return self.ending.code
+        if self.exit.code is not None:
+            return self.exit.code
         told = _CODE.search(self.message)
         return int(told[1]) if told else None
 
     @property
     def text(self) -> str:
         """Everything that anyone said about it."""
-        return "\n".join((self.message, self.ending.error, self.ending.tail))
+        return "\n".join((self.message, self.exit.error, self.exit.tail))
 
 
 @dataclass(frozen=True)
@@ -81,19 +81,19 @@ RULES = (
         lambda c: f"the flow cannot be loaded: {_line(_IMPORT, c.text)}",
     ),
     Rule(
-        lambda c: c.code in _COMMAND_FAULTS or bool(_COMMAND.search(c.ending.error or c.message)),
+        lambda c: c.code in _COMMAND_FAULTS or bool(_COMMAND.search(c.exit.error or c.message)),
         False,
         lambda c: (
-            f"the job's command cannot run{_exit(c)}: {_short(c.ending.error or c.message)}: "
+            f"the job's command cannot run{_code(c)}: {_short(c.exit.error or c.message)}: "
             "mend the image or the pool"
         ),
     ),
     # Of the infrastructure: it passes, or is elsewhere another.
     Rule(
-        lambda c: c.ending.out_of_memory,
+        lambda c: c.exit.out_of_memory,
         True,
         lambda c: (
-            f"out of memory: the limit is {c.ending.limit / 2**20:,.0f} MiB; "
+            f"out of memory: the limit is {c.exit.limit / 2**20:,.0f} MiB; "
             "the job variable mem_limit raises it"
         ),
     ),
@@ -107,8 +107,8 @@ RULES = (
         True,
         lambda c: f"could not start: {_short(c.message.partition(': ')[2])}",
     ),
-    Rule(lambda c: c.code in _KILLED, True, lambda c: f"killed{_exit(c)}"),
-    Rule(lambda c: True, True, lambda c: f"crashed{_exit(c)}: {_short(c.message)}"),
+    Rule(lambda c: c.code in _KILLED, True, lambda c: f"killed{_code(c)}"),
+    Rule(lambda c: True, True, lambda c: f"crashed{_code(c)}: {_short(c.message)}"),
 )
 
 
@@ -130,7 +130,7 @@ def backoff(job: UUID, attempt: int, base: float) -> float:
     return min(_LONGEST_BACKOFF, base * 2 ** (attempt - 3)) * jitter
 
 
-def _exit(crash: Crash) -> str:
+def _code(crash: Crash) -> str:
     return "" if crash.code is None else f" (exit code {crash.code})"
 
 

@@ -12,11 +12,11 @@ import psutil
 
 from tasks.contracts import Pool
 from tasks.errors import EngineUnavailable, PrefectureError, in_short
-from tasks.results.local_root import LocalRoot
-from tasks.results.root import ResultsRoot
 from tasks.settings import Settings
-from work_pools.supervisor.bodies.body import Bodies
-from work_pools.supervisor.bodies.containers import Containers
+from tasks.storage.results.interface import ResultsRoot
+from tasks.storage.results.local import LocalRoot
+from work_pools.supervisor.infrastructure.containers import Containers
+from work_pools.supervisor.infrastructure.instance import Instances
 
 ENTRY_POINTS = "prefecture.checks"
 """An installed package adds a check under this group: a callable that takes Settings."""
@@ -68,14 +68,14 @@ def memory(settings: Settings) -> str | None:
     )
 
 
-def checks_of(pool: Pool, bodies: Bodies, results: ResultsRoot) -> dict[str, Check]:
+def checks_of(pool: Pool, instances: Instances, results: ResultsRoot) -> dict[str, Check]:
     """The checks of a pool's hosts by name, ours and those of installed packages."""
     checks: dict[str, Check] = {"results disk": results_disk, "memory": memory}
-    if results.passes_away:
+    if results.fails_transiently:
         checks["results storage"] = ResultsStorage(results)
     if pool is Pool.DOCKER:
-        assert isinstance(bodies, Containers)
-        checks |= {"engine": _engine(bodies), "engine's disk": _engines_disk(bodies)}
+        assert isinstance(instances, Containers)
+        checks |= {"engine": _engine(instances), "engine's disk": _engines_disk(instances)}
     return checks | {point.name: point.load() for point in entry_points(group=ENTRY_POINTS)}
 
 

@@ -20,12 +20,12 @@ from tasks.contracts import (
     requeue_key,
 )
 from tasks.errors import EngineUnavailable
-from tasks.results.root import ResultsRoot
 from tasks.settings import Settings
-from work_pools.supervisor.bodies.body import Bodies, Ending, Found
+from tasks.storage.results.interface import ResultsRoot
 from work_pools.supervisor.crashes import Crash, backoff, decision, judge
-from work_pools.supervisor.outages import apart
+from work_pools.supervisor.infrastructure.instance import Exit, Found, Instances
 from work_pools.supervisor.runs import Runs, Successor, stands_result
+from work_pools.supervisor.transient import apart
 
 _NOT_FOUND = 404
 _REFUSED = (400, 409, 422)
@@ -42,10 +42,10 @@ class Requeue:
     """Settles the crashes of one pool. Any number of supervisors may do so at once."""
 
     def __init__(
-        self, runs: Runs, bodies: Bodies, results: ResultsRoot, settings: Settings
+        self, runs: Runs, instances: Instances, results: ResultsRoot, settings: Settings
     ) -> None:
         self._runs = runs
-        self._bodies = bodies
+        self._instances = instances
         self._results = results
         self._settings = settings
         self._settled: set[UUID] = set()
@@ -134,10 +134,10 @@ class Requeue:
 
     async def _fence(self, run: UUID, found: Found) -> None:
         """Two attempts must not run at once, where that is in our hands."""
-        for body in found.get(run, ()):
-            if body.alive:
+        for instance in found.get(run, ()):
+            if instance.alive:
                 try:
-                    await self._bodies.remove(body)
+                    await self._instances.remove(instance)
                 except EngineUnavailable as error:
                     # It publishes later than its successor, and loses, or earlier, and wins.
                     _log.warning("attempt %s may still run: %s", run, error)
@@ -145,9 +145,9 @@ class Requeue:
     def _judge(self, run: FlowRun, found: Found) -> "Successor | str":
         attempt = attempt_number(run.labels) + 1
         job = job_id(run.labels, run.id)
-        endings = [body.ending for body in found.get(run.id, ()) if body.ending is not None]
+        exits = [instance.exit for instance in found.get(run.id, ()) if instance.exit is not None]
         message = (run.state.message if run.state else None) or ""
-        verdict = judge(Crash(message, endings[-1] if endings else Ending()))
+        verdict = judge(Crash(message, exits[-1] if exits else Exit()))
         if not verdict.again:
             return verdict.reason
         if attempt > self._settings.max_attempts:

@@ -37,7 +37,7 @@ from tasks.contracts import (
     job_id,
     requeue_key,
 )
-from tasks.results.root import ResultsRoot
+from tasks.storage.results.interface import ResultsRoot
 
 PAGE = 200  # the server's most
 _AT_ONCE = 8  # requests in flight: SQLite answers one after the other anyway

@@ -16,25 +16,25 @@ from prefect.states import Crashed
 from tasks.contracts import Pool
 from tasks.errors import EngineUnavailable, in_short
 from tasks.settings import Settings
-from tasks.storage.opening import open_results
+from tasks.storage.results.opening import open_results
 from work_pools.listening import listen
 from work_pools.supervisor.agents import Agents
-from work_pools.supervisor.bodies.body import Bodies, Body, Found
-from work_pools.supervisor.bodies.processes import find_worker, started
 from work_pools.supervisor.crashes import decision
-from work_pools.supervisor.endings import Endings
 from work_pools.supervisor.health import Checkup, checks_of
+from work_pools.supervisor.infrastructure.instance import Found, Instance, Instances
+from work_pools.supervisor.infrastructure.processes import find_worker, started
 from work_pools.supervisor.losses import (
     GRACE,
-    Sight,
+    Observation,
     loss_elsewhere,
     loss_here,
     loss_of_unknown,
 )
-from work_pools.supervisor.outages import apart, is_outage
 from work_pools.supervisor.reaper import Reaper
 from work_pools.supervisor.requeue import Requeue
 from work_pools.supervisor.runs import Runs, worker_of
+from work_pools.supervisor.stopping import Stopper
+from work_pools.supervisor.transient import apart, is_transient
 from work_pools.supervisor.watch import Watch
 from work_pools.turns import Turns
 
@@ -53,29 +53,29 @@ class Supervisor:
     """Keeps the jobs of one pool alive from one host."""
 
     def __init__(
-        self, client: PrefectClient, pool: Pool, host: str, worker: str, bodies: Bodies,
+        self, client: PrefectClient, pool: Pool, host: str, worker: str, instances: Instances,
         settings: Settings,
     ) -> None:  # fmt: skip
         self._worker = worker
-        self._bodies = bodies
+        self._instances = instances
         self._settings = settings
         self._pool = pool
         results = open_results(settings)
-        self._checkup = Checkup(checks_of(pool, bodies, results), settings)
+        self._checkup = Checkup(checks_of(pool, instances, results), settings)
         self._runs = Runs(client, pool)
         self._agents = Agents(client, pool, host, worker, settings)
-        self._requeue = Requeue(self._runs, bodies, results, settings)
+        self._requeue = Requeue(self._runs, instances, results, settings)
         self._watch = Watch(self._runs, self._requeue, self._agents, worker, _SWEEP)
-        self._endings = Endings(client, self._runs, bodies, results, settings)
+        self._stopper = Stopper(client, self._runs, instances, results, settings)
         self._reaper = Reaper(
-            self._runs, self._requeue, bodies, worker, results, settings.max_attempts
+            self._runs, self._requeue, instances, worker, results, settings.max_attempts
         )
         self._wake = asyncio.Event()
         self._examine = asyncio.Event()
         self._reaping = Turns(_REAP, lambda: self._agents.hosts)
         self._here: set[UUID] = set()  # runs that this host has something of
         self._worker_since: datetime | None = None
-        self._missed: dict[UUID, float] = {}  # when a run was first seen without a living body
+        self._missed: dict[UUID, float] = {}  # when a run was first seen without a living instance
         self._alive = 0
 
     async def run(self) -> None:
@@ -92,7 +92,7 @@ class Supervisor:
                 group.create_task(listen(self._pool, _WAKING, lambda _: self._wake.set(), _AGAIN))
                 group.create_task(self._listen_to_the_host())
         finally:
-            await self._endings.close()
+            await self._stopper.close()
             try:
                 await self._agents.leave()
             except Exception as error:  # noqa: BLE001  # nothing is left to do but to say so
@@ -114,10 +114,10 @@ class Supervisor:
             try:
                 await step()
             except Exception as error:  # noqa: BLE001  # supervision must not end for anything
-                _log.warning("trying again: %s", in_short(error), exc_info=not is_outage(error))
+                _log.warning("trying again: %s", in_short(error), exc_info=not is_transient(error))
                 if isinstance(error, EngineUnavailable):
                     self._examine.set()
-                elif is_outage(error):
+                elif is_transient(error):
                     self._agents.forget()
                 await asyncio.sleep(_AGAIN)
                 continue
@@ -133,14 +133,14 @@ class Supervisor:
             self._worker_since = since
             self._watch.look_at_all()  # the last one may have left what it took and did not start
         seen = await self._watch.read(self._here)
-        # After the runs: a body that has ended since is still in here, none is missing.
+        # After the runs: an instance that has ended since is still in here, none is missing.
         found, here = await self._look()
         if not seen.whole and found.keys() - self._here:
             self._wake.set()  # their runs have not been read
         self._here = set(found)
         # Not whatever is found: processes here may be jobs of another server.
-        bodies = (body for run in seen.active for body in found.get(run.id, ()))
-        self._alive = sum(1 for body in bodies if body.alive and not body.sibling)
+        instances = (instance for run in seen.active for instance in found.get(run.id, ()))
+        self._alive = sum(1 for instance in instances if instance.alive and not instance.sibling)
         ours = [run for run in seen.crashed if self._is_ours_to_settle(run, here)]
         await self._requeue.settle(ours, found)
         left = {run.id for run in seen.active}
@@ -148,21 +148,21 @@ class Supervisor:
             left |= self._missed.keys() - self._watch.near
         self._missed = {id: t for id, t in self._missed.items() if id in left}
         for run in seen.active:
-            if run.id not in self._endings.busy:
+            if run.id not in self._stopper.busy:
                 with apart(run.id):
                     await self._attend(run, list(found.get(run.id, ())), here, since)
 
     async def _look(self) -> tuple[Found, bool]:
         """What is on this host, and whether that could be seen."""
         try:
-            return await self._bodies.find(), True
+            return await self._instances.find(), True
         except EngineUnavailable as error:
             _log.warning("%s", error)
             self._examine.set()
             return {}, False
 
     def _is_ours_to_settle(self, run: FlowRun, here: bool) -> bool:
-        if run.id in self._endings.busy:
+        if run.id in self._stopper.busy:
             return False
         worker = worker_of(run)
         if worker in (None, self._worker):
@@ -174,44 +174,47 @@ class Supervisor:
         return datetime.now(UTC) - run.state.timestamp > _OWNER_FIRST
 
     async def _attend(
-        self, run: FlowRun, bodies: list[Body], here: bool, worker_since: datetime | None
+        self, run: FlowRun, instances: list[Instance], here: bool, worker_since: datetime | None
     ) -> None:
         """Look after one run that a worker holds."""
         assert run.state is not None
         ahead = timedelta(seconds=self._agents.clock_ahead)
         # The flow's own first: told to end, it ends what it has started beside itself.
-        alive = sorted((body for body in bodies if body.alive), key=lambda body: body.sibling)
-        ours = bool(bodies) or worker_of(run) == self._worker
-        if any(not body.sibling for body in alive):
+        alive = sorted(
+            (instance for instance in instances if instance.alive),
+            key=lambda instance: instance.sibling,
+        )
+        ours = bool(instances) or worker_of(run) == self._worker
+        if any(not instance.sibling for instance in alive):
             self._missed.pop(run.id, None)
             if run.state.type == StateType.CANCELLING:
-                self._endings.cancel(run, alive)
+                self._stopper.cancel(run, alive)
             else:
-                await self._endings.end_if_over_time(run, alive, ahead)
+                await self._stopper.end_if_over_time(run, alive, ahead)
             return
         if ours and not here:
             return  # the engine is away: what it has, it will tell
         now = asyncio.get_running_loop().time()
-        sight = Sight(
+        observation = Observation(
             state=run.state.type,
             missed=now - self._missed.setdefault(run.id, now),
-            bodies=sum(1 for body in bodies if body.ending is not None),
-            alive=sum(1 for body in alive if not body.sibling),
+            instances=sum(1 for instance in instances if instance.exit is not None),
+            alive=sum(1 for instance in alive if not instance.sibling),
             orphaned=worker_since is not None and worker_since - ahead > run.state.timestamp,
         )
         if ours:
-            reason = loss_here(sight, self._settings)
+            reason = loss_here(observation, self._settings)
         elif (worker := worker_of(run)) is None:
-            alone = replace(sight, orphaned=sight.orphaned and self._agents.alone)
+            alone = replace(observation, orphaned=observation.orphaned and self._agents.alone)
             reason = loss_of_unknown(alone, self._agents.all_workers_speak, self._settings)
         else:
             silent = self._agents.is_silent(worker)
-            reason = loss_elsewhere(sight, silent, self._settings)
+            reason = loss_elsewhere(observation, silent, self._settings)
         if reason is None:
             return
         await self._declare_lost(run, reason, alive)
 
-    async def _declare_lost(self, run: FlowRun, reason: str, left: list[Body]) -> None:
+    async def _declare_lost(self, run: FlowRun, reason: str, left: list[Instance]) -> None:
         assert run.state is not None
         (history,) = await self._runs.histories([run.id])
         self._missed.pop(run.id, None)
@@ -220,7 +223,7 @@ class Supervisor:
         decided = decision(history)
         # Prefect lets an engine that was about to start put Running in the place of Cancelling.
         if decided is not None and decided.type == StateType.CANCELLING:
-            self._endings.cancel(run, left)
+            self._stopper.cancel(run, left)
         else:
             _log.warning("%s: %s", run.id, reason)
             await self._runs.set_state(run.id, Crashed(message=reason))
@@ -255,7 +258,7 @@ class Supervisor:
         """Look at once when a container ends, and examine when the engine does."""
         while True:
             try:
-                async for _ in self._bodies.endings():
+                async for _ in self._instances.exits():
                     self._wake.set()
             except EngineUnavailable:
                 self._examine.set()

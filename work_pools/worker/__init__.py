@@ -1,1 +1,1 @@
-"""Prefect's own workers, made prompt, and with containers started ahead."""
+"""Prefect's own workers, made prompt, and with standby instances."""

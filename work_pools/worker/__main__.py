@@ -1,6 +1,6 @@
-"""python -m work_pools.worker --pool POOL --name NAME --limit N [--ahead N] [--reuse N]"""
+"""python -m work_pools.worker --pool POOL --name NAME --limit N [--standby N] [--reuse N]"""
 
-from tasks.importing import importing
+from tasks.runtime.importing import importing
 
 with importing():
     import argparse
@@ -21,11 +21,11 @@ with importing():
 _say = partial(print, flush=True)
 
 
-async def work(pool: Pool, name: str, limit: int, ahead: int, reuse: int) -> None:
+async def work(pool: Pool, name: str, limit: int, standby: int, reuse: int) -> None:
     """Serve a pool until SIGTERM or SIGINT, as `prefect worker start` would."""
     make = PromptDockerWorker if pool is Pool.DOCKER else PromptProcessWorker
     worker = make(
-        ahead=ahead,
+        standby=standby,
         reuse=reuse,
         work_pool_name=pool,
         name=name,
@@ -43,14 +43,14 @@ def main() -> None:
     parser.add_argument("--pool", type=Pool, choices=list(Pool), required=True)
     parser.add_argument("--name", required=True)
     parser.add_argument("--limit", type=int, required=True, help="jobs at once")
-    parser.add_argument("--ahead", type=int, default=0, help="jobs' bodies started ahead")
+    parser.add_argument("--standby", type=int, default=0, help="standby instances to keep")
     parser.add_argument("--reuse", type=int, default=1, help="jobs that each of them serves")
     given = parser.parse_args()
     setup_logging()
     # The first signal lets the jobs that run come to their ends; the second ends the worker.
     setup_signal_handlers_worker(os.getpid(), "the worker", _say)
     try:
-        asyncio.run(work(given.pool, given.name, given.limit, given.ahead, given.reuse))
+        asyncio.run(work(given.pool, given.name, given.limit, given.standby, given.reuse))
     except (asyncio.CancelledError, KeyboardInterrupt):
         _say(f"Worker {given.name!r} stopped!")
 

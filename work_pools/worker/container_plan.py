@@ -11,9 +11,11 @@ from prefect_docker.worker import (  # pyright: ignore[reportMissingTypeStubs]
 )
 
 from tasks.contracts import CONTAINER_LABEL, FRESH_CONTAINER
-from work_pools.ahead import split_variables
+from work_pools.standby import split_variables
 
-_COMMAND = "python -m work_pools.engine"  # of every job; the only one that can wait: see there
+_COMMAND = (
+    "python -m work_pools.entrypoint.run"  # of every job; the only one that can wait: see there
+)
 _LABELS_OF_THE_RUN = ("io.prefect.flow", "io.prefect.deployment", CONTAINER_LABEL)
 
 

@@ -10,9 +10,9 @@ from collections.abc import Mapping
 from uuid import UUID
 
 from tasks.settings import RUN_VARIABLE
-from work_pools.ahead import NOBODY
-from work_pools.engine import FORK_SERVER
+from work_pools.entrypoint.run import FORK_SERVER
 from work_pools.forking.protocol import Report, Request, decoded, encoded
+from work_pools.standby import NO_RUN
 from work_pools.worker.process_plan import Plan
 
 _PATIENCE = 120.0  # seconds in which a fork must have begun: the server may be importing still
@@ -36,7 +36,7 @@ class ForkServer:
             self.process = subprocess.Popen(
                 [*plan.command, FORK_SERVER],
                 cwd=plan.folder,
-                env={**plan.environment, RUN_VARIABLE: str(NOBODY)},
+                env={**plan.environment, RUN_VARIABLE: str(NO_RUN)},
                 stdin=theirs.fileno(),
                 process_group=0,
             )

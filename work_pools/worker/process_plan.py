@@ -10,9 +10,12 @@ from pathlib import Path
 from prefect.settings import get_current_settings
 from prefect.workers.process import ProcessJobConfiguration
 
-from work_pools.ahead import split_variables
+from work_pools.standby import split_variables
 
-_ENGINE = ["-m", "work_pools.engine"]  # what every job's Python is told; the only one that forks
+_ENGINE = [
+    "-m",
+    "work_pools.entrypoint.run",
+]  # what every job's Python is told; the only one that forks
 _TREE = Path(__file__).parents[2]
 _OURS = ("tasks", "work_pools")  # what a server imports before it forks: the flow comes later
 

@@ -6,7 +6,7 @@ from uuid import UUID
 from deployments.notifications.channels import mail, webhook
 from deployments.notifications.subscribers import Subscriber
 from tasks.errors import DeliveryFailed, OperatorError
-from tasks.events import JobCancelled, JobCompleted, JobFailed
+from tasks.runtime.events import JobCancelled, JobCompleted, JobFailed
 from tasks.settings import Settings
 
 __all__ = ["DeliveryFailed", "Notification", "check", "send"]

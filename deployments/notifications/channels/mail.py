@@ -18,7 +18,7 @@ from deployments.notifications.channels.secret_blocks import read_secret
 from deployments.notifications.subscribers import Email
 from deployments.notifications.wording import SUBJECT, TEXT
 from tasks.errors import DeliveryFailed
-from tasks.events import JobEnded
+from tasks.runtime.events import JobEnded
 
 _TIMEOUT = 30.0  # seconds for a whole e-mail: some servers greet slowly, to put off spammers
 _SILENCE = 10.0  # seconds without a byte

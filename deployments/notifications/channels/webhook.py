@@ -23,7 +23,7 @@ from deployments.notifications.channels.addresses import Unresolved, resolve
 from deployments.notifications.channels.secret_blocks import read_secret
 from deployments.notifications.subscribers import SECRET, Webhook, parse_url
 from tasks.errors import DeliveryFailed
-from tasks.events import JobEnded
+from tasks.runtime.events import JobEnded
 
 _TIMEOUT = 10.0  # seconds for all of it: a receiver may hang, or answer a byte at a time
 _KEY_PREFIX = "whsec_"

@@ -14,14 +14,14 @@ from prefect.exceptions import PrefectHTTPStatusError
 from deployments.notifications.ledger import Ledger
 from deployments.notifications.notifier.loops import listen, repeat
 from deployments.notifications.notifier.runs import Runs, Time, Window, is_of_a_job, open_window
-from deployments.notifications.tables import Ending
-from deployments.outages import is_outage
+from deployments.notifications.schema import JobOutcome
+from deployments.transient import is_transient
 from tasks.contracts import attempt_number
-from tasks.events import JobEvent, JobReceived, about, tell
+from tasks.runtime.events import JobEvent, JobReceived, about, tell
 
 _SWEEP = 10.0  # seconds between two looks for new jobs, where no event asks for one
 _CHECK = 2.0  # seconds between two looks at what is to be told
-_GATHER = 2.0  # seconds after such an event: thousands may be handed in together
+_GATHER = 2.0  # seconds after such an event: thousands may be submitted together
 _KEPT = 6.0  # seconds after which the server has written down an event: it does so every 5
 _AGAIN = 30.0  # seconds after which one that it has not written down is told again
 _MOST = 1000
@@ -73,23 +73,25 @@ class Announcer:
 
     async def _tell_of_ended(self) -> float:
         now = asyncio.get_running_loop().time()
-        untold = await self._ledger.untold(_MOST)
-        said = {e.job: now - self._said[e.job] for e in untold if e.job in self._said}
-        kept = await self._kept([e for e in untold if said.get(e.job, 0.0) > _KEPT])
-        await self._ledger.mark_told(kept)
-        due = [e for e in untold if e.job not in kept and said.get(e.job, _AGAIN) >= _AGAIN]
+        unannounced = await self._ledger.unannounced(_MOST)
+        said = {e.job: now - self._said[e.job] for e in unannounced if e.job in self._said}
+        kept = await self._kept([e for e in unannounced if said.get(e.job, 0.0) > _KEPT])
+        await self._ledger.mark_announced(kept)
+        due = [e for e in unannounced if e.job not in kept and said.get(e.job, _AGAIN) >= _AGAIN]
         refused = await self._tell([(e.event, e.flow_run, e.recorded) for e in due])
-        await self._ledger.mark_told(refused)
-        left = {e.job for e in untold} - kept
+        await self._ledger.mark_announced(refused)
+        left = {e.job for e in unannounced} - kept
         self._said = {job: at for job, at in self._said.items() if job in left}
         self._said |= {e.job: now for e in due}
         return _CHECK
 
-    async def _kept(self, endings: Sequence[Ending]) -> set[UUID]:
+    async def _kept(self, outcomes: Sequence[JobOutcome]) -> set[UUID]:
         """The jobs whose end the server has written down."""
         kept: set[UUID] = set()
-        for start in range(0, len(endings), _PAGE):
-            ids = {ending.event.event_id: ending.job for ending in endings[start : start + _PAGE]}
+        for start in range(0, len(outcomes), _PAGE):
+            ids = {
+                outcome.event.event_id: outcome.job for outcome in outcomes[start : start + _PAGE]
+            }
             wanted = EventFilter(id=EventIDFilter(id=list(ids)))
             page = await self._client.read_events(wanted, _PAGE)
             kept |= {ids[event.id] for event in page.events}
@@ -100,7 +102,7 @@ class Announcer:
         try:
             await tell(self._client, events)
         except PrefectHTTPStatusError as error:
-            if is_outage(error):
+            if is_transient(error):
                 raise
             if len(events) > 1:
                 # One of them is refused: the others are not to wait for it.

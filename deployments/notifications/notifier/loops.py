@@ -9,7 +9,7 @@ from prefect.events import Event
 from prefect.events.clients import get_events_subscriber
 from prefect.events.filters import EventFilter, EventNameFilter
 
-from deployments.outages import is_outage
+from deployments.transient import is_transient
 from tasks.errors import in_short
 
 _AGAIN = 1.0  # seconds before what broke is tried again
@@ -28,7 +28,7 @@ async def repeat(
         try:
             pause = await step()
         except Exception as error:  # noqa: BLE001  # it is logged and tried again: nothing may end this
-            _log.warning("trying again: %s", in_short(error), exc_info=not is_outage(error))
+            _log.warning("trying again: %s", in_short(error), exc_info=not is_transient(error))
             await asyncio.sleep(_AGAIN)
             continue
         with contextlib.suppress(TimeoutError):

@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.csv as pc
 import pyarrow.parquet as pq
 
-from tasks.averages.means import write_npy_header
+from tasks.averages.npy_header import write_npy_header
 from tasks.averages.reading.exact import Floats
 from tasks.contracts import GenerateNumbers
 

@@ -10,14 +10,14 @@ from prefect.client.orchestration import get_client
 from prefect.logging import get_run_logger
 
 from tasks.containers.engine import connect
-from tasks.containers.images import builds, found
+from tasks.containers.images import builds, pinned
 from tasks.containers.images.context import Context, add_texts, check_dockerfile, is_tarball
-from tasks.containers.images.found import Image
+from tasks.containers.images.pinned import Image
 from tasks.containers.images.registry import load_login
 from tasks.contracts import BUILT_REPOSITORY, IMAGE_LABEL, Container
 from tasks.errors import JobError
-from tasks.job import Job
-from tasks.sources import find_inputs
+from tasks.runtime.compute_task import Job
+from tasks.runtime.inputs import find_inputs
 
 _BUILD_MEMORY = 2 * 2**30  # bytes that each step of a build may use, swap included
 _BUILD_SECONDS = 3600.0
@@ -39,30 +39,30 @@ async def provide(
         return
     tag = f"{BUILT_REPOSITORY}:{job.id}"
     try:
-        image = await asyncio.to_thread(found.find, client, tag)  # of an attempt before
+        image = await asyncio.to_thread(pinned.find, client, tag)  # of an attempt before
         if image is None:
             await _build(payload, job, tag, network)
-            image = await asyncio.to_thread(found.find, client, tag)
+            image = await asyncio.to_thread(pinned.find, client, tag)
         assert image is not None
         await _pin(image, job)
         yield image
     except JobError:
-        await asyncio.to_thread(found.remove, client, tag)
+        await asyncio.to_thread(pinned.remove, client, tag)
         raise
-    await asyncio.to_thread(found.remove, client, tag)
+    await asyncio.to_thread(pinned.remove, client, tag)
 
 
 async def _fetch(client: docker.DockerClient, payload: Container, job: Job) -> Image:
     # What the first attempt found, whatever the name stands for by now.
     name = str(job.labels.get(IMAGE_LABEL, payload.image))
-    image = await asyncio.to_thread(found.find, client, name)
+    image = await asyncio.to_thread(pinned.find, client, name)
     if image is not None:
         return image
     login = None
     if "registry_credentials" in payload.model_fields_set:
         login = await load_login(payload.registry_credentials)
     get_run_logger().info("pulling %s", name)
-    return await asyncio.to_thread(found.pull, client, name, login)
+    return await asyncio.to_thread(pinned.pull, client, name, login)
 
 
 async def _pin(image: Image, job: Job) -> None:

@@ -2,7 +2,7 @@
 
 from prefect.blocks.core import Block
 
-from tasks.containers.images.found import Login
+from tasks.containers.images.pinned import Login
 from tasks.errors import InvalidPayload
 
 

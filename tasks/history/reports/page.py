@@ -9,9 +9,9 @@ from typing import Any
 import polars as pl
 from jinja2 import Environment, FileSystemLoader
 
-from tasks.history.questions import Answer, summed
+from tasks.history.outcomes import Row
+from tasks.history.queries import Answer, summed
 from tasks.history.reports import charts, shapes
-from tasks.history.settling import Row
 
 _TEMPLATE = "report.html.jinja"
 _STEP = 1000.0

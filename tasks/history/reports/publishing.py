@@ -10,10 +10,10 @@ from prefect.client.orchestration import PrefectClient
 
 from tasks.contracts import Receipt
 from tasks.history.database import open_history
-from tasks.history.questions import Answer, Question, ask, read_attempts
+from tasks.history.queries import Answer, Query, ask, read_attempts
 from tasks.history.reports.page import Report, make_report
 from tasks.history.reports.showing import show
-from tasks.job import off_the_loop, open_job
+from tasks.runtime.compute_task import off_the_loop, open_job
 from tasks.settings import Settings
 
 DIRECTORY = "reports"
@@ -45,15 +45,15 @@ async def publish_report(client: PrefectClient, settings: Settings, days: int) -
 
 
 def _make(settings: Settings, days: int) -> tuple[Report, Answer]:
-    question = Question(datetime.now(UTC) - timedelta(days=days))
+    query = Query(datetime.now(UTC) - timedelta(days=days))
     with open_history(settings) as history, history.reading() as connection:
-        answer = ask(connection, question)
-        attempts = read_attempts(connection, question)
+        answer = ask(connection, query)
+        attempts = read_attempts(connection, query)
     disk = (0, 0)
     if isinstance(settings.results, Path):
         usage = shutil.disk_usage(settings.results)
         disk = (usage.used, usage.total)
-    return make_report(answer, attempts, question.period, settings.slots, disk), answer
+    return make_report(answer, attempts, query.period, settings.slots, disk), answer
 
 
 def _link(folder: Path, newest: str) -> None:

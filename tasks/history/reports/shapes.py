@@ -4,7 +4,7 @@ from datetime import datetime
 
 import polars as pl
 
-from tasks.history.questions import Answer
+from tasks.history.queries import Answer
 
 _HOUR = 3600.0
 _SECONDS = {"hour": _HOUR, "day": 24 * _HOUR}

@@ -8,10 +8,10 @@ from prefect.client.orchestration import PrefectClient
 from prefect.client.schemas.filters import ArtifactFilter, ArtifactFilterKey
 from prefect.client.schemas.sorting import ArtifactSort
 
-from tasks.history.questions import Answer
+from tasks.history.outcomes import Row
+from tasks.history.queries import Answer
 from tasks.history.reports.charts import png
 from tasks.history.reports.page import Report, seconds
-from tasks.history.settling import Row
 
 _KEY = "usage-"
 _PAGE = 200
@@ -39,7 +39,7 @@ async def show(client: PrefectClient, report: Report, answer: Answer) -> None:
 
 def _shown(row: Row) -> dict[str, Any]:
     about = {name: row[name] for name in ("job", "task", "queue", "outcome", "attempts")}
-    return about | {"handed in": f"{row['submitted']:%F %T}", "ran": seconds(row["ran"])}
+    return about | {"submitted": f"{row['submitted']:%F %T}", "ran": seconds(row["ran"])}
 
 
 async def _remove_earlier(client: PrefectClient) -> None:

@@ -72,14 +72,14 @@ def _process(platform: Platform, run: str) -> Any:
     (found,) = [
         process
         for process, words, environment in processes(platform)
-        if environment.get("PREFECT__FLOW_RUN_ID") == run and "work_pools.engine" in words
+        if environment.get("PREFECT__FLOW_RUN_ID") == run and "work_pools.entrypoint.run" in words
     ]
     return found
 
 
 def alone(platform: Platform) -> bytes:
     """The means, made by one run."""
-    job = platform.hand_in("average-files/high", {"generate": FILES}, "alone")
+    job = platform.submit_job("average-files/high", {"generate": FILES}, "alone")
     return means(platform.completed(job, "alone"))
 
 
@@ -98,7 +98,7 @@ def nobody_is_left(platform: Platform) -> None:
 @pytest.fixture
 def job(trials: Platform) -> UUID:
     """One that has a helper at work."""
-    return trials.hand_in("average-files/high", SHARED, "shared")
+    return trials.submit_job("average-files/high", SHARED, "shared")
 
 
 @pytest.mark.thorough
@@ -108,7 +108,7 @@ def test_one_hangs(trials: Platform) -> None:
     copied = 0
     # One that has just done its part when it is stopped holds nobody up: then another job's.
     for _ in range(TRIES):
-        job = trials.hand_in("average-files/high", SHARED, "shared")
+        job = trials.submit_job("average-files/high", SHARED, "shared")
         with standing_still(trials, a_helper(trials)):
             result = trials.completed(job, "shared")
             copied = trials.manifest(job, "shared")["summary"]["copied"]

@@ -22,7 +22,7 @@ from tests.support.engines.engine import Engine
 from tests.support.platform import Platform, job_image, wait_until
 from tests.support.processes import frozen, supervisor, worker
 from tests.support.session.on_time import OnTime
-from work_pools.ahead import waits
+from work_pools.standby import is_standby
 
 TARGET = 30.0  # seconds from the loss of a host to the next attempt Running
 DURATION = 45  # seconds: time for a host to be lost, and missed
@@ -108,7 +108,7 @@ def comes_back_and_is_tidied(
 def of_jobs(client: docker.DockerClient) -> list[str]:
     """The names of what stands there, without what waits for a job: that is the next worker's."""
     found = client.containers.list(all=True, ignore_removed=True)
-    return [name for one in found if not waits(one.labels, [name := str(one.name)])]
+    return [name for one in found if not is_standby(one.labels, [name := str(one.name)])]
 
 
 def workers(platform: Platform) -> set[str]:

@@ -60,7 +60,7 @@ class Drill:
         task: str = "trial",
         **payload: Any,
     ) -> list[UUID]:
-        """Hand in jobs over REST, whether the server is there at the moment or not."""
+        """Submit jobs over REST, whether the server is there at the moment or not."""
         path = f"/deployments/name/{task}/{queue}"
         deployment = rest(self.platform, "GET", path)["id"]
         return [self._submit(deployment, variables, payload) for _ in range(count)]

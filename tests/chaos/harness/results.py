@@ -6,7 +6,7 @@ from pathlib import Path
 from uuid import UUID
 
 from tasks.errors import CorruptResult
-from tasks.results import local
+from tasks.storage.results import local_files
 
 
 def places(root: Path, below: str) -> dict[str, list[Path]]:
@@ -19,7 +19,7 @@ def places(root: Path, below: str) -> dict[str, list[Path]]:
         folders[:] = [name for name in folders if not name.startswith(".")]
         path = Path(here)
         depth = len(path.relative_to(root).parts)
-        if local.MANIFEST in files or (depth == 3 and path.is_relative_to(root / below)):
+        if local_files.MANIFEST in files or (depth == 3 and path.is_relative_to(root / below)):
             found[path.name].append(path)
             folders.clear()
     return found
@@ -27,17 +27,17 @@ def places(root: Path, below: str) -> dict[str, list[Path]]:
 
 def wrong_with(folder: Path, job: UUID) -> str:
     """Why a result is not whole; empty where it is."""
-    if not (folder / local.MANIFEST).is_file():
+    if not (folder / local_files.MANIFEST).is_file():
         return f"{folder} has no manifest"
     try:
-        manifest = local.read_manifest(folder)
-        local.verify(folder, manifest)
+        manifest = local_files.read_manifest(folder)
+        local_files.verify(folder, manifest)
     except CorruptResult as error:
         return str(error)
     if manifest.job != job:
         return f"{folder} is of job {manifest.job}"
     there = {p.relative_to(folder).as_posix() for p in folder.rglob("*") if p.is_file()}
-    listed = {file.path for file in manifest.files} | {local.MANIFEST}
+    listed = {file.path for file in manifest.files} | {local_files.MANIFEST}
     return f"{folder} holds {sorted(there ^ listed)} besides" if there != listed else ""
 
 
@@ -50,4 +50,4 @@ def publishers(root: Path, job: UUID) -> set[str]:
 
 def staged(root: Path) -> list[Path]:
     """What stands in the staging folder."""
-    return list((root / local.STAGING).glob("*"))
+    return list((root / local_files.STAGING).glob("*"))

@@ -41,7 +41,7 @@ def containers_of(home: Path) -> list[str]:
 
 def start_a_long_job(platform: Platform) -> UUID:
     """Hand one in; it has begun to write when this returns."""
-    job = platform.hand_in("find-primes/normal", LONG, "long")
+    job = platform.submit_job("find-primes/normal", LONG, "long")
     staging = platform.results / ".staging"
     wait_until(lambda: any(staging.glob("*/files/primes.parquet")), what="the job is at work")
     return job
@@ -58,7 +58,9 @@ def survives(home: Path, pool: str, stop: signal.Signals) -> None:
             # of their containers is connected to: the next `up` does.
             if pool == "process":
                 wait_until(
-                    lambda: not [p for p in processes_of(home) if "work_pools.engine" not in p],
+                    lambda: (
+                        not [p for p in processes_of(home) if "work_pools.entrypoint.run" not in p]
+                    ),
                     what="no process left but the job's",
                 )
         else:

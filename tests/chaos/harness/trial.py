@@ -24,10 +24,10 @@ from prefect.context import FlowRunContext
 from pydantic import Field
 
 from tasks.contracts import ATTEMPT_LABEL, Payload, Receipt, ResultsDirectory, job_id
-from tasks.job import compute_task, open_job
-from tasks.results import local
-from tasks.results.local_root import LocalStage
+from tasks.runtime.compute_task import compute_task, open_job
 from tasks.settings import get_settings
+from tasks.storage.results import local_files
+from tasks.storage.results.local import LocalStage
 
 _STEP = 0.05  # seconds between two looks at a gate
 _MEGABYTE = 2**20
@@ -66,7 +66,7 @@ async def trial(payload: Trial, results_directory: ResultsDirectory) -> Receipt:
         assert isinstance(stage, LocalStage)
         gated = replace(stage.stage, files=_renamed_late(stage.files, gates))
         receipt = await replace(job, stage=LocalStage(gated)).publish({"attempt": job.attempt})
-        if local.read_manifest(gated.target).flow_run == job.flow_run:
+        if local_files.read_manifest(gated.target).flow_run == job.flow_run:
             gates.note("published")
         await asyncio.to_thread(gates.wait_at, "published")
         return receipt

@@ -12,8 +12,8 @@ from pydantic import SecretStr
 from sqlalchemy import func, select
 
 from tasks.history.database import open_history
-from tasks.history.keeping import keep_history
-from tasks.history.tables import Attempt, Job, Throughput, columns
+from tasks.history.schema import Attempt, Job, Throughput, columns
+from tasks.history.update import update_history
 from tasks.settings import Settings
 from tests.chaos.harness.choice import long
 from tests.chaos.harness.drill import LIVE, Drill, rest
@@ -37,7 +37,7 @@ def after_a_pass(platform: Platform, settings: Settings) -> Counter[str]:
     async def keep() -> None:
         with temporary_settings({PREFECT_API_URL: platform.api}):
             async with get_client() as client:
-                assert (await keep_history(client, settings)).all
+                assert (await update_history(client, settings)).all
 
     asyncio.run(keep())
     made = columns(Throughput)
@@ -95,7 +95,7 @@ def test_totals_equal_the_events(
     counted = after_a_pass(process_trials, settings)
     assert counted == after_a_pass(process_trials, settings), "once more is the same as once"
     told = events_of(drill)
-    # `check` has handed in one more job, to see that all is well.
+    # `check` has submitted one more job, to see that all is well.
     added = counted - before - Counter({"received": 1, "started": 1, "completed": 1})
     crashed = jobs // 10
     assert +added == told

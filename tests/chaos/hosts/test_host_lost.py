@@ -21,7 +21,7 @@ def jobs_there(platform: Platform) -> list[psutil.Process]:
     return [
         process
         for process, words, environment in processes(platform)
-        if environment.get(MARK) == OTHER and "work_pools.engine" in words
+        if environment.get(MARK) == OTHER and "work_pools.entrypoint.run" in words
     ]
 
 

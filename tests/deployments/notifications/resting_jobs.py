@@ -12,9 +12,9 @@ from prefect.client.orchestration import PrefectClient
 from prefect.client.schemas.objects import State
 
 from deployments.notifications.ledger import Ledger
-from deployments.notifications.notifier.teller import Teller
+from deployments.notifications.notifier.detector import Detector
+from deployments.notifications.schema import JobEnd
 from deployments.notifications.subscribers import Subscriber
-from deployments.notifications.tables import JobEnd
 from tasks.contracts import ATTEMPT_LABEL, JOB_ID_LABEL, Manifest, PublishedFile, requeue_key
 from tasks.settings import Settings
 
@@ -34,7 +34,7 @@ class Jobs:
     ledger: Ledger
     wrote: list[None] = field(default_factory=list[None])
 
-    async def hand_in(
+    async def submit_job(
         self,
         job: UUID | None = None,
         attempt: int = 1,
@@ -70,15 +70,15 @@ class Jobs:
         (folder / "manifest.json").write_text(manifest.model_dump_json())
         return folder
 
-    def teller(self) -> Teller:
+    def detector(self) -> Detector:
         """One that has just been started."""
-        return Teller(self.client, self.ledger, self.settings, lambda: self.wrote.append(None))
+        return Detector(self.client, self.ledger, self.settings, lambda: self.wrote.append(None))
 
-    async def end(self, job: UUID, teller: Teller) -> JobEnd:
+    async def end(self, job: UUID, detector: Detector) -> JobEnd:
         """The end of a job, once it has been found."""
         async with asyncio.timeout(240):
             while not await self.ledger.ended([job]):
-                await teller.look()
+                await detector.look()
         return (await self.ends())[job]
 
     async def ends(self) -> dict[UUID, JobEnd]:

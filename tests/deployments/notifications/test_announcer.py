@@ -16,9 +16,9 @@ from prefect.events.filters import EventFilter, EventNameFilter, EventResourceFi
 
 from deployments.notifications.ledger import open_ledger
 from deployments.notifications.notifier.announcer import Announcer
-from tasks.events import JobReceived, JobStarted
+from tasks.runtime.events import JobReceived, JobStarted
 from tasks.settings import Settings
-from tests.support.endings import completed
+from tests.support.outcomes import completed
 from tests.support.platform import BIN, Platform, ends_with_us, wait_until
 
 
@@ -55,7 +55,7 @@ async def test_an_end_is_one_event_however_often_it_is_told(
         async with open_ledger(Settings(home=tmp_path / home)) as ledger:
             await ledger.record([(end, end.job)])
             async with asyncio.timeout(240), announcing(Announcer(client, ledger)):
-                while await ledger.untold(10):
+                while await ledger.unannounced(10):
                     pass
     (event,) = await events_of(client, end.job, end.name_of_event)
     assert event.id == end.event_id
@@ -64,7 +64,7 @@ async def test_an_end_is_one_event_however_often_it_is_told(
 
 async def test_the_story_of_a_job(client: PrefectClient, server: Platform) -> None:
     payload = {"source": "not-there", "ratio": 0.5}
-    job = await asyncio.to_thread(server.hand_in, "compress-images/high", payload, "story")
+    job = await asyncio.to_thread(server.submit_job, "compress-images/high", payload, "story")
     names = JobReceived.name_of_event, JobStarted.name_of_event, "prefecture.job.failed"
     async with asyncio.timeout(240):
         while len(story := await events_of(client, job, *names)) < len(names):

@@ -15,9 +15,9 @@ from prefect.events.schemas.automations import AutomationCore
 from deployments.notifications.automations import TAG, apply_automations, automation_for
 from deployments.notifications.subscribers import Subscriber
 from tasks.errors import OperatorError
-from tasks.events import JobEnded, tell
+from tasks.runtime.events import JobEnded, tell
 from tests.support.blocks import save_notifier, save_secret
-from tests.support.endings import cancelled, completed, failed
+from tests.support.outcomes import cancelled, completed, failed
 from tests.support.platform import Platform, wait_until
 from tests.support.web.receiver import Receiver, receiver
 

@@ -15,9 +15,9 @@ from prefect.client.orchestration import PrefectClient
 from prefect.events import Event
 
 from deployments.notifications.inbox import follow_ends, line, read_ends
-from deployments.notifications.tables import JobEnd
-from tasks.events import JobEvent, tell
-from tests.support.endings import cancelled, completed, failed
+from deployments.notifications.schema import JobEnd
+from tasks.runtime.events import JobEvent, tell
+from tests.support.outcomes import cancelled, completed, failed
 from tests.support.platform import BIN, Platform, ends_with_us, wait_until
 from tests.support.processes import speaks_to
 
@@ -134,7 +134,9 @@ def test_the_commands(server: Platform, tmp_path: Path) -> None:
         )
     try:
         wait_until(lambda: speaks_to(following.pid, platform), what="it follows")
-        job = platform.hand_in("compress-images/high", {"source": "not-there", "ratio": 0.5}, "x")
+        job = platform.submit_job(
+            "compress-images/high", {"source": "not-there", "ratio": 0.5}, "x"
+        )
         for shown in (lambda: (tmp_path / "out").read_text(), lambda: platform.output):
             wait_until(lambda shown=shown: str(job) in shown(), what="the end is shown")
         following.send_signal(signal.SIGINT)

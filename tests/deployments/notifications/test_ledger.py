@@ -9,9 +9,9 @@ from uuid import UUID, uuid4
 import pytest
 
 from deployments.notifications.ledger import Ledger, keep_subscribers, open_ledger
+from deployments.notifications.schema import DeliveryState, JobEnd
 from deployments.notifications.subscribers import Subscriber
-from deployments.notifications.tables import DeliveryState, JobEnd
-from tasks.events import JobCompleted, JobFailed
+from tasks.runtime.events import JobCompleted, JobFailed
 from tasks.settings import Settings
 
 WEBHOOK = {"webhook": {"url": "https://example.org/hook", "secret": "secret/key"}}
@@ -166,7 +166,7 @@ async def test_what_the_server_has_not_heard_is_remembered(ledger: Ledger) -> No
     first, second = uuid4(), uuid4()
     await ledger.record([(completed(first), first)])
     await ledger.record([(completed(second), second)])
-    assert [ending.job for ending in await ledger.untold(10)] == [first, second]
-    assert [ending.job for ending in await ledger.untold(1)] == [first]
-    await ledger.mark_told([first])
-    assert [ending.job for ending in await ledger.untold(10)] == [second]
+    assert [outcome.job for outcome in await ledger.unannounced(10)] == [first, second]
+    assert [outcome.job for outcome in await ledger.unannounced(1)] == [first]
+    await ledger.mark_announced([first])
+    assert [outcome.job for outcome in await ledger.unannounced(10)] == [second]

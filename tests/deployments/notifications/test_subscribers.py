@@ -14,7 +14,7 @@ from deployments.notifications.declaration import read_subscribers
 from deployments.notifications.registration import declaration
 from deployments.notifications.subscribers import Subscriber, parse_url
 from tasks.errors import OperatorError
-from tasks.events import JobCancelled, JobCompleted, JobFailed
+from tasks.runtime.events import JobCancelled, JobCompleted, JobFailed
 from tasks.settings import Settings
 
 TASKS = ("compress-images", "find-primes")

@@ -31,7 +31,7 @@ from deployments.notifications.subscribers import Subscriber
 from tasks.errors import DeliveryFailed, OperatorError
 from tasks.settings import Settings
 from tests.support.blocks import save_secret
-from tests.support.endings import cancelled, completed, failed
+from tests.support.outcomes import cancelled, completed, failed
 from tests.support.platform import Platform, free_port
 from tests.support.session.on_time import OnTime
 from tests.support.web.certificates import server_context

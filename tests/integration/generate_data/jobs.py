@@ -38,14 +38,14 @@ def printing(topic: str, rate: int = 20, size: int = 0, **more: Any) -> dict[str
     return python(program, topic=topic, **more)
 
 
-def hand_in(platform: Platform, payload: dict[str, Any]) -> UUID:
+def submit_job(platform: Platform, payload: dict[str, Any]) -> UUID:
     """A job of generate-data."""
-    return platform.hand_in("generate-data/high", real(payload), "generated")
+    return platform.submit_job("generate-data/high", real(payload), "generated")
 
 
 def delivering(platform: Platform, payload: dict[str, Any]) -> UUID:
     """A job of generate-data, whose topic has some of its lines."""
-    job = hand_in(platform, payload)
+    job = submit_job(platform, payload)
     wait_until(lambda: delivered(shown(platform, job)), what="it delivers")
     return job
 

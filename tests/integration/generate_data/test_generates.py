@@ -10,10 +10,10 @@ import pytest
 from tests.integration.generate_data.jobs import (
     clicks,
     delivering,
-    hand_in,
     printing,
     segments,
     started,
+    submit_job,
     summary,
 )
 from tests.integration.run_container.jobs import failed, python, running_sibling, shell, siblings
@@ -21,7 +21,7 @@ from tests.support.containers import kill_container
 from tests.support.platform import Platform, free_port, wait_until
 from tests.support.session.groups import is_run
 from tests.support.session.on_time import OnTime
-from tests.tasks.topics.broker import mock_broker
+from tests.tasks.generation.topics.broker import mock_broker
 
 LONG_LINE = 10_000  # bytes
 DURATION = 30  # seconds: the half of it is enough for a job to start, whatever the machine does
@@ -55,7 +55,7 @@ def test_to_a_folder_on_time(docker_platform: Platform, on_time: OnTime) -> None
     start = datetime.now(UTC) + timedelta(seconds=15)
     own = {"user": "anna", "description": "a test", "duration": DURATION}
     payload = clicks("on-time", start=start.isoformat(), **own)
-    job = hand_in(docker_platform, payload)
+    job = submit_job(docker_platform, payload)
     said = summary(docker_platform, job)
     lines = segments(docker_platform, "on-time")
     assert len(lines) == said["delivered"] == sum(c["messages"] for c in said["containers"])
@@ -79,7 +79,7 @@ def test_to_a_folder_on_time(docker_platform: Platform, on_time: OnTime) -> None
 
 def test_what_is_no_json_is_kept_aside(docker_platform: Platform) -> None:
     script = "echo starting; echo '{\"n\": 1}'; echo $TOPIC >&2; sleep 60"
-    job = hand_in(docker_platform, shell(script, topic="aside", duration=2))
+    job = submit_job(docker_platform, shell(script, topic="aside", duration=2))
     said = summary(docker_platform, job)
     assert said["containers"][0]["aside"] == 1
     assert segments(docker_platform, "aside") == [{"n": 1}]
@@ -91,7 +91,7 @@ def test_what_is_no_json_is_kept_aside(docker_platform: Platform) -> None:
 @pytest.mark.thorough
 def test_one_that_dies_early_is_started_again(docker_platform: Platform) -> None:
     script = "echo '{\"n\": 1}'; echo cannot >&2; exit 3"
-    job = hand_in(docker_platform, shell(script, topic="dying", duration=DURATION))
+    job = submit_job(docker_platform, shell(script, topic="dying", duration=DURATION))
     (container,) = summary(docker_platform, job)["containers"]
     # After one, two, four and eight seconds and fifteen, as many as the machine has time for; the
     # last may have been stopped at the end before it said anything.
@@ -107,7 +107,7 @@ def test_one_that_ignores_sigterm_is_killed(docker_platform: Platform) -> None:
         "signal.signal(signal.SIGTERM, signal.SIG_IGN)\n"
         "while True:\n    print('{}', flush=True)\n    time.sleep(0.1)\n"
     )
-    job = hand_in(docker_platform, python(program, topic="deaf", duration=1))
+    job = submit_job(docker_platform, python(program, topic="deaf", duration=1))
     said = summary(docker_platform, job)
     assert said["containers"][0]["restarts"] == 0
     assert siblings(docker_platform, job) == []
@@ -116,7 +116,7 @@ def test_one_that_ignores_sigterm_is_killed(docker_platform: Platform) -> None:
 @pytest.mark.thorough
 def test_stopped_before_its_start_it_starts_nothing(docker_platform: Platform) -> None:
     start = datetime.now(UTC) + timedelta(hours=1)
-    job = hand_in(docker_platform, clicks("never", start=start.isoformat()))
+    job = submit_job(docker_platform, clicks("never", start=start.isoformat()))
     wait_until(lambda: docker_platform.artifacts(job, "progress"), what="it waits for the start")
     assert [one for one in siblings(docker_platform, job) if one.status == "running"] == []
     done = docker_platform.command("prefecture", "cancel", str(job))
@@ -127,7 +127,7 @@ def test_stopped_before_its_start_it_starts_nothing(docker_platform: Platform) -
 
 @pytest.mark.thorough
 def test_stopped_in_the_middle_and_started_again(docker_platform: Platform) -> None:
-    job = hand_in(docker_platform, printing("stopped", duration=600))
+    job = submit_job(docker_platform, printing("stopped", duration=600))
     wait_until(lambda: segments(docker_platform, "stopped"), what="it generates")
     done = docker_platform.command("prefecture", "cancel", str(job))
     assert done.stdout.strip() == f"job {job} is cancelled", done.stderr
@@ -149,7 +149,7 @@ def test_stopped_in_the_middle_and_started_again(docker_platform: Platform) -> N
 def test_its_flow_is_killed_and_it_goes_on_for_the_rest(
     docker_platform: Platform, on_time: OnTime
 ) -> None:
-    job = hand_in(docker_platform, clicks("killed", duration=60, containers=1))
+    job = submit_job(docker_platform, clicks("killed", duration=60, containers=1))
     first = running_sibling(docker_platform, job)
     until = docker_platform.run(job)["labels"]["prefecture.until"]
     kill_container(docker_platform, str(job))
@@ -168,11 +168,11 @@ def test_bad_input(docker_platform: Platform) -> None:
     past = (datetime.now(UTC) - timedelta(hours=1)).isoformat()
     nowhere = f"kafka://127.0.0.1:{free_port()}/clicks"
     jobs = {
-        "was in the past when the job was handed in": clicks("past", start=past),
+        "was in the past when the job was submitted": clicks("past", start=past),
         "no broker answers": clicks(nowhere),
     }
-    handed_in = {told: hand_in(docker_platform, payload) for told, payload in jobs.items()}
-    for told, job in handed_in.items():
+    submitted = {told: submit_job(docker_platform, payload) for told, payload in jobs.items()}
+    for told, job in submitted.items():
         assert told in failed(docker_platform, job)
     for field, value in (("duration", 0), ("containers", 0), ("topic", "../x"), ("topic", "")):
         parameters = {"payload": clicks("x") | {field: value}, "results_directory": "bad"}

@@ -7,22 +7,22 @@ from uuid import UUID
 
 import pytest
 
-from tasks.generation.keeping import RESTARTS
+from tasks.generation.containers import RESTARTS
 from tests.integration.generate_data.jobs import (
     clicks,
     delivered,
     delivering,
-    hand_in,
     printing,
     segments,
     shown,
+    submit_job,
     summary,
 )
 from tests.integration.run_container.jobs import failed, shell, siblings
 from tests.support.platform import Platform, wait_until
 from tests.support.session.groups import is_run
 from tests.support.session.on_time import OnTime
-from tests.tasks.topics.broker import Broker, mock_broker
+from tests.tasks.generation.topics.broker import Broker, mock_broker
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -34,7 +34,7 @@ def hopeless(request: pytest.FixtureRequest, docker_platform: Platform) -> UUID 
     if not is_run(request, test_containers_that_all_die_again_and_again_fail_the_job):
         return None
     script = "echo '{\"n\": 1}'; echo cannot reach the sensor >&2; exit 3"
-    return hand_in(docker_platform, shell(script, topic="hopeless", duration=600, containers=2))
+    return submit_job(docker_platform, shell(script, topic="hopeless", duration=600, containers=2))
 
 
 @pytest.fixture(scope="module")
@@ -44,7 +44,7 @@ def broker() -> Generator[Broker]:
 
 
 def test_to_kafka_in_order(docker_platform: Platform, broker: Broker) -> None:
-    job = hand_in(docker_platform, clicks(f"kafka://{broker.address}/clicks"))
+    job = submit_job(docker_platform, clicks(f"kafka://{broker.address}/clicks"))
     said = summary(docker_platform, job)
     found = broker.read("clicks")
     assert len(found) == said["delivered"] > 0

@@ -12,7 +12,7 @@ from prefect.settings import PREFECT_API_URL, PREFECT_CLIENT_MAX_RETRIES, tempor
 
 from tasks.errors import OperatorError, ServerUnavailable
 from tasks.history.database import open_history
-from tasks.history.keeping import keep_history
+from tasks.history.update import update_history
 from tests.integration.history.test_history import reading, table
 from tests.support.platform import Platform, free_port
 
@@ -20,7 +20,7 @@ from tests.support.platform import Platform, free_port
 @pytest.fixture
 def job(process_platform: Platform) -> UUID:
     """One that has completed."""
-    job = process_platform.hand_in("find-primes/normal", {"upper_bound": 10}, "history")
+    job = process_platform.submit_job("find-primes/normal", {"upper_bound": 10}, "history")
     assert process_platform.ended(job)["state_type"] == "COMPLETED"
     return job
 
@@ -34,12 +34,12 @@ async def test_what_prefect_forgets_still_counts(
     process_platform: Platform, job: UUID, tmp_path: Path
 ) -> None:
     async with reading(process_platform, tmp_path) as (client, settings):
-        await keep_history(client, settings)
+        await update_history(client, settings)
         before = counted(tmp_path)
         assert str(job) in {row["job"] for row in before[1]}
         # As a vacuum of Prefect's does.
         process_platform.rest("DELETE", f"/flow_runs/{job}").raise_for_status()
-        done = await keep_history(client, settings)
+        done = await update_history(client, settings)
     assert (done.new, done.deleted) == (0, 0)
     assert counted(tmp_path) == before
 
@@ -52,11 +52,11 @@ async def test_an_edited_state_counts_once(
         return [sum(row[name] for row in months) for name in ("completed", "failed", "ran")]
 
     async with reading(process_platform, tmp_path) as (client, settings):
-        await keep_history(client, settings)
+        await update_history(client, settings)
         completed, failed, ran = ends()
         edited = {"state": {"type": "FAILED", "message": "it is wrong"}, "force": True}
         process_platform.rest("POST", f"/flow_runs/{job}/set_state", edited).raise_for_status()
-        assert (await keep_history(client, settings)).new == 1
+        assert (await update_history(client, settings)).new == 1
     assert ends() == [completed - 1, failed + 1, ran]
     (row,) = [row for row in table(tmp_path, "attempt") if row["job"] == str(job)]
     assert (row["state"], row["cause"]) == ("FAILED", "it is wrong")
@@ -76,12 +76,12 @@ async def test_another_schema_and_a_server_that_is_away(
             history.migrate()
         schema("9999")
         with pytest.raises(OperatorError, match="9999, and this code knows 0001 at most: update"):
-            await keep_history(client, settings)
+            await update_history(client, settings)
         schema("0001")
         address = f"http://127.0.0.1:{free_port()}/api"
         with temporary_settings({PREFECT_API_URL: address, PREFECT_CLIENT_MAX_RETRIES: 0}):
             async with get_client() as nobody:
                 with pytest.raises(ServerUnavailable, match="and the next pass goes on: "):
-                    await keep_history(nobody, settings)
-        assert (await keep_history(client, settings)).all
+                    await update_history(nobody, settings)
+        assert (await update_history(client, settings)).all
     assert str(job) in {row["job"] for row in table(tmp_path, "job")}

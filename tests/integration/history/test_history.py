@@ -16,10 +16,10 @@ from pydantic import SecretStr
 
 from tasks.history.database import open_history
 from tasks.history.extract import Extract
-from tasks.history.keeping import keep_history
-from tasks.history.readings import Readings
-from tasks.results.local_root import LocalRoot
+from tasks.history.rows import RowReader
+from tasks.history.update import update_history
 from tasks.settings import Settings
+from tasks.storage.results.local import LocalRoot
 from tests.support.platform import Platform, pause, platform_up, wait_until
 
 pytestmark = pytest.mark.thorough
@@ -51,10 +51,12 @@ def keeping(tmp_path_factory: pytest.TempPathFactory) -> Generator[Platform]:
 @pytest.fixture(scope="module")
 def kept(keeping: Platform) -> Generator[tuple[Platform, list[UUID]]]:
     """A job that completes, one that fails, one that is cancelled before it starts, and a pass."""
-    completes = keeping.hand_in("find-primes/high", {"upper_bound": 1000}, "history")
-    fails = keeping.hand_in("convert-images/low", {"source": "nothere", "format": "png"}, "history")
+    completes = keeping.submit_job("find-primes/high", {"upper_bound": 1000}, "history")
+    fails = keeping.submit_job(
+        "convert-images/low", {"source": "nothere", "format": "png"}, "history"
+    )
     with pause(keeping):
-        cancelled = keeping.hand_in("find-primes/low", {"upper_bound": 10}, "history")
+        cancelled = keeping.submit_job("find-primes/low", {"upper_bound": 10}, "history")
         done = keeping.command("prefecture", "cancel", str(cancelled))
         assert done.returncode == 0, done.stderr
     jobs = [completes, fails, cancelled]
@@ -155,7 +157,7 @@ def test_a_database_out_of_reach_fails_the_pass_and_nothing_else(
         history.rename(aside)
         history.write_bytes(b"this is no database, and it is long enough to be read as one" * 100)
     run = run_now(platform, AGGREGATE)
-    job = platform.hand_in("find-primes/normal", {"upper_bound": 10}, "history")
+    job = platform.submit_job("find-primes/normal", {"upper_bound": 10}, "history")
     assert run["state_type"] == "FAILED"
     assert "is corrupt (file is not a database): move the file away" in run["state"]["message"]
     assert "\n" not in run["state"]["message"]
@@ -196,7 +198,7 @@ async def test_page_by_page_is_the_same_as_at_once(
     for name in ("at once", "page by page"):
         (tmp_path / name).mkdir()
         async with reading(platform, tmp_path / name) as (client, settings):
-            assert (await keep_history(client, settings)).all
+            assert (await update_history(client, settings)).all
         # Of less than what has ended just now, which is where slices have to become short.
         monkeypatch.setattr("tasks.history.extract.PAGE", 2)
     at_once, by_page = (tmp_path / name for name in ("at once", "page by page"))
@@ -210,23 +212,23 @@ async def test_no_time_left_and_no_end(kept: tuple[Platform, list[UUID]], tmp_pa
     async with reading(platform, tmp_path) as (client, settings):
         with open_history(settings) as history:
             history.migrate()
-            readings = Readings(client, LocalRoot(platform.results))
-            assert not (await Extract(client, history, readings, -1.0).run()).all
-        assert (await keep_history(client, settings)).all
+            reader = RowReader(client, LocalRoot(platform.results))
+            assert not (await Extract(client, history, reader, -1.0).run()).all
+        assert (await update_history(client, settings)).all
 
 
 async def test_deleted_before_its_end(kept: tuple[Platform, list[UUID]], tmp_path: Path) -> None:
     platform, _ = kept
     with pause(platform):
-        job = platform.hand_in("find-primes/low", {"upper_bound": 10}, "history")
+        job = platform.submit_job("find-primes/low", {"upper_bound": 10}, "history")
         async with reading(platform, tmp_path) as (client, settings):
-            await keep_history(client, settings)
+            await update_history(client, settings)
             (row,) = [row for row in table(tmp_path, "attempt") if row["job"] == str(job)]
             assert row["state"] == "SCHEDULED"
             pending = {row["queue"]: row["pending"] for row in table(tmp_path, "backlog")}
             assert pending == {"high": 0, "normal": 0, "low": 1}
             platform.rest("DELETE", f"/flow_runs/{job}").raise_for_status()
-            assert (await keep_history(client, settings)).deleted == 1
+            assert (await update_history(client, settings)).deleted == 1
     (row,) = [row for row in table(tmp_path, "job") if row["job"] == str(job)]
     assert row["outcome"] == "deleted"
 

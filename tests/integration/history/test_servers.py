@@ -17,8 +17,8 @@ from pydantic import SecretStr
 from sqlalchemy import select
 
 from tasks.history.database import open_history
-from tasks.history.keeping import keep_history
-from tasks.history.tables import Attempt, Job, columns
+from tasks.history.schema import Attempt, Job, columns
+from tasks.history.update import update_history
 from tasks.settings import Settings
 from tests.support.platform import Platform
 from tests.tasks.history import mariadb, postgres
@@ -47,8 +47,8 @@ def url(request: pytest.FixtureRequest, tmp_path: Path) -> Generator[str]:
 async def two_passes(platform: Platform, settings: Settings) -> None:
     with temporary_settings({PREFECT_API_URL: platform.api}):
         async with get_client() as client:
-            assert (await keep_history(client, settings)).all
-            assert (await keep_history(client, settings)).all
+            assert (await update_history(client, settings)).all
+            assert (await update_history(client, settings)).all
 
 
 def rows_of(settings: Settings, job: UUID) -> list[Any]:
@@ -63,7 +63,7 @@ def rows_of(settings: Settings, job: UUID) -> list[Any]:
 
 @pytest.mark.thorough
 def test_as_in_a_file(process_platform: Platform, url: str, tmp_path: Path) -> None:
-    job = process_platform.hand_in("find-primes/normal", {"upper_bound": 100}, "history")
+    job = process_platform.submit_job("find-primes/normal", {"upper_bound": 100}, "history")
     assert process_platform.ended(job)["state_type"] == "COMPLETED"
     found: list[list[Any]] = []
     for address in (url, f"sqlite:///{tmp_path}/history.db"):

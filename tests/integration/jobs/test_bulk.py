@@ -1,4 +1,4 @@
-"""Hundreds of jobs handed in at once, and a server that dies meanwhile."""
+"""Hundreds of jobs submitted at once, and a server that dies meanwhile."""
 
 import re
 import signal
@@ -58,7 +58,7 @@ def served(platform: Platform, name: str) -> list[dict[str, Any]]:
     return runs
 
 
-def hand_in(name: str, key: str | None = None, payloads: Any = PAYLOADS) -> list[Job]:
+def submit_job(name: str, key: str | None = None, payloads: Any = PAYLOADS) -> list[Job]:
     return submit_many("find-primes", payloads, "bulk", queue="low", name=name, key=key)
 
 
@@ -66,7 +66,7 @@ def test_the_server_dies_in_the_middle(here: Platform, name: str) -> None:
     def until_it_breaks_off() -> str:
         with temporary_settings({PREFECT_CLIENT_MAX_RETRIES: 1}):
             with pytest.raises(ServerUnavailable) as broken:
-                hand_in(name, "holiday", MANY)
+                submit_job(name, "holiday", MANY)
             return str(broken.value)
 
     with ThreadPoolExecutor(1) as pool:
@@ -77,45 +77,45 @@ def test_the_server_dies_in_the_middle(here: Platform, name: str) -> None:
             for process in server(here):
                 process.kill()
             line = said.result(PATIENCE)
-    done, _, rest = line.partition(" of 1200 jobs were handed in before ")
+    done, _, rest = line.partition(" of 1200 jobs were submitted before ")
     assert 0 <= int(done) < 1200
-    assert "call again with key 'holiday' and the rest is handed in, none of them twice" in rest
+    assert "call again with key 'holiday' and the rest is submitted, none of them twice" in rest
 
     wait_until(lambda: is_ready(here.api), what="up has started the server again")
-    jobs = hand_in(name, "holiday", MANY)
+    jobs = submit_job(name, "holiday", MANY)
     runs = served(here, name)
     assert [run["id"] for run in runs] == [str(job.id) for job in jobs]
     assert [run["parameters"]["payload"] for run in runs] == MANY
     assert {run["work_queue_name"] for run in runs} == {"low"}
-    assert hand_in(name, "holiday", MANY) == jobs
+    assert submit_job(name, "holiday", MANY) == jobs
     assert count(here, name) == 1200
 
 
 def test_what_is_missing_goes_where_it_belongs(here: Platform, name: str) -> None:
     payloads = PAYLOADS[:30]
-    jobs = hand_in(name, "gaps", payloads)
+    jobs = submit_job(name, "gaps", payloads)
     for lost in (jobs[0], jobs[7], jobs[8], jobs[29]):
         here.rest("DELETE", f"/flow_runs/{lost.id}").raise_for_status()
-    again = hand_in(name, "gaps", payloads)
+    again = submit_job(name, "gaps", payloads)
     assert [a == b for a, b in zip(jobs, again, strict=True)].count(False) == 4
     assert [run["parameters"]["payload"] for run in served(here, name)] == payloads
 
 
 def test_all_are_checked_before_the_first(here: Platform, name: str) -> None:
     with pytest.raises(InvalidPayload, match=r"^payload 200 of 200: .*'payload.upper_bound'"):
-        hand_in(name, None, [*PAYLOADS[:199], {"upper_bound": 1}])
+        submit_job(name, None, [*PAYLOADS[:199], {"upper_bound": 1}])
     assert count(here, name) == 0
 
 
 def test_the_same_key_with_other_payloads(here: Platform, name: str) -> None:
-    jobs = hand_in(name, "three", PAYLOADS[:3])
+    jobs = submit_job(name, "three", PAYLOADS[:3])
     changed = rf"^key 'three, payload 3' names job {jobs[2].id} already, whose payload.upper_bound"
     with pytest.raises(KeyTaken, match=changed):
-        hand_in(name, "three", [*PAYLOADS[:2], PAYLOADS[9]])
+        submit_job(name, "three", [*PAYLOADS[:2], PAYLOADS[9]])
     with pytest.raises(KeyTaken, match="key 'three' names more than these 2 jobs"):
-        hand_in(name, "three", PAYLOADS[:2])
-    assert hand_in(name, "three", PAYLOADS[:4])[:3] == jobs
-    assert hand_in(name, "none", []) == []
+        submit_job(name, "three", PAYLOADS[:2])
+    assert submit_job(name, "three", PAYLOADS[:4])[:3] == jobs
+    assert submit_job(name, "none", []) == []
 
 
 @pytest.mark.thorough
@@ -149,4 +149,4 @@ def test_interrupted_it_says_how_to_go_on(tmp_path: Path) -> None:
                 process.send_signal(signal.SIGINT)
                 said = process.communicate(timeout=240)
     assert (process.returncode, said[0]) == (130, "")
-    assert re.search(r" the same again with --key [0-9a-f-]{36} hands in the rest", said[1])
+    assert re.search(r" the same again with --key [0-9a-f-]{36} submits the rest", said[1])

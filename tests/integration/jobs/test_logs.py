@@ -11,7 +11,7 @@ def logs(platform: Platform, *words: str) -> subprocess.CompletedProcess[str]:
 
 
 def test_the_log_of_a_job(process_platform: Platform) -> None:
-    job = process_platform.hand_in("find-primes/high", {"upper_bound": 10}, "logged")
+    job = process_platform.submit_job("find-primes/high", {"upper_bound": 10}, "logged")
     process_platform.completed(job, "logged")
 
     def shown() -> str:
@@ -27,7 +27,7 @@ def test_the_log_of_a_job(process_platform: Platform) -> None:
 
 def test_a_log_is_followed_to_the_end(process_platform: Platform) -> None:
     with pause(process_platform):
-        job = process_platform.hand_in("find-primes/high", {"upper_bound": 10}, "followed")
+        job = process_platform.submit_job("find-primes/high", {"upper_bound": 10}, "followed")
         waiting = logs(process_platform, str(job))
         assert (waiting.returncode, waiting.stdout) == (0, "")
     followed = logs(process_platform, str(job), "--follow")

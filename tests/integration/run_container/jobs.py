@@ -7,7 +7,7 @@ from uuid import UUID
 
 import docker
 
-from deployments.embedded.docker_engine import base_image
+from deployments.local.docker_engine import base_image
 from tasks.settings import Settings
 from tests.support.containers import engine
 from tests.support.platform import Platform, wait_until
@@ -60,9 +60,9 @@ def real(payload: dict[str, Any]) -> dict[str, Any]:
     return json.loads(json.dumps(payload).replace(IMAGE, some_image()))
 
 
-def hand_in(platform: Platform, payload: dict[str, Any], directory: str = "containers") -> UUID:
+def submit_job(platform: Platform, payload: dict[str, Any], directory: str = "containers") -> UUID:
     """A job of run-container."""
-    return platform.hand_in("run-container/high", real(payload), directory)
+    return platform.submit_job("run-container/high", real(payload), directory)
 
 
 def failed(platform: Platform, job: UUID) -> str:

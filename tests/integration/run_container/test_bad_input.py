@@ -9,11 +9,11 @@ from tests.integration.run_container.jobs import (
     IMAGE,
     built_images,
     failed,
-    hand_in,
     python,
     real,
     shell,
     siblings,
+    submit_job,
 )
 from tests.support.platform import Platform
 
@@ -116,7 +116,7 @@ HARMFUL = ("out of memory", "a fork bomb", "files that are too much")
 
 @pytest.fixture(scope="module")
 def jobs(docker_platform: Platform) -> dict[str, UUID]:
-    """All of them, handed in at once, and others between them that want nothing bad."""
+    """All of them, submitted at once, and others between them that want nothing bad."""
     evading = ("memory below the least", "a name that is none", "too much output asked for")
     found: dict[str, UUID] = {}
     for name, (payload, _) in cases().items():
@@ -130,7 +130,7 @@ def jobs(docker_platform: Platform) -> dict[str, UUID]:
         found[name] = UUID(response.json()["id"])
         if name in HARMFUL:
             script = "for n in 1 2 3; do sleep 1; echo $n >> /output/n; done"
-            found[f"beside {name}"] = hand_in(docker_platform, shell(script), "beside")
+            found[f"beside {name}"] = submit_job(docker_platform, shell(script), "beside")
     return found
 
 
@@ -163,7 +163,7 @@ def test_links_and_pipes_are_left_out(docker_platform: Platform) -> None:
         "ln -s /etc/passwd /output/passwd; ln -s / /output/root; mkfifo /output/pipe; "
         "mkdir /output/dir; echo x > /output/dir/x; chmod 000 /output/dir/x"
     )
-    job = hand_in(docker_platform, shell(script))
+    job = submit_job(docker_platform, shell(script))
     result = docker_platform.completed(job, "containers")
     assert [path.name for path in (result / "output").rglob("*")] == ["dir", "x"]
     summary = docker_platform.manifest(job, "containers")["summary"]
@@ -198,5 +198,5 @@ def test_without_an_engine(process_platform: Platform) -> None:
     )
     assert done.returncode == 1
     assert done.stderr.startswith("prefecture: run-container: this task needs a Docker engine: ")
-    job = process_platform.hand_in("run-container/high", {"image": "x"}, "bad")
+    job = process_platform.submit_job("run-container/high", {"image": "x"}, "bad")
     assert failed(process_platform, job).startswith("this task needs a Docker engine: ")

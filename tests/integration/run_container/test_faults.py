@@ -7,12 +7,12 @@ import pytest
 from tests.integration.run_container.jobs import (
     built_images,
     demo,
-    hand_in,
     logged,
     real,
     running_sibling,
     shell,
     siblings,
+    submit_job,
 )
 from tests.support.containers import kill_container
 from tests.support.platform import Platform, wait_until
@@ -29,7 +29,7 @@ def test_the_flow_is_killed(docker_platform: Platform) -> None:
     (gate / "closed").touch()
     # It ends when it is let, however long a test on a busy machine takes to get so far.
     payload = demo("until [ -e /input/open ]; do sleep 0.2; done") | {"inputs": gate.name}
-    job = hand_in(docker_platform, payload, "killed")
+    job = submit_job(docker_platform, payload, "killed")
     first = running_sibling(docker_platform, job)
     kill_container(docker_platform, str(job))
     second = running_sibling(docker_platform, job, not_that=first.id)
@@ -48,7 +48,7 @@ def test_the_flow_is_killed(docker_platform: Platform) -> None:
 
 @pytest.mark.thorough
 def test_the_job_is_cancelled(docker_platform: Platform) -> None:
-    job = hand_in(docker_platform, shell("echo up; sleep 600"), "cancelled")
+    job = submit_job(docker_platform, shell("echo up; sleep 600"), "cancelled")
     running_sibling(docker_platform, job)
     wait_until(lambda: "up" in logged(docker_platform, job), what="what it says is shown live")
     done = docker_platform.command("prefecture", "cancel", str(job))
@@ -73,7 +73,7 @@ def test_the_time_limit_of_the_attempt(docker_platform: Platform) -> None:
 
 @pytest.mark.thorough
 def test_only_the_users_container_is_killed(docker_platform: Platform) -> None:
-    job = hand_in(docker_platform, shell("sleep 600"), "killed")
+    job = submit_job(docker_platform, shell("sleep 600"), "killed")
     running_sibling(docker_platform, job).kill()
     run = docker_platform.ended(job)
     # Nobody can tell who sent the signal: the job's own end, and final.

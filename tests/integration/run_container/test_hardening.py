@@ -6,7 +6,7 @@ from uuid import UUID
 
 import pytest
 
-from tests.integration.run_container.jobs import hand_in, python, real, running_sibling, shell
+from tests.integration.run_container.jobs import python, real, running_sibling, shell, submit_job
 from tests.support.platform import Platform
 
 PROBE = """
@@ -44,7 +44,7 @@ REFUSED = ["/", "/etc", "/usr", "/var/tmp", "/root", "/input", "/home"]
 def probe(platform: Platform, hosts: str, **more: Any) -> UUID:
     payload = python(PROBE, inputs="album", **more)
     payload["command"] += [str(platform.port), hosts, *REFUSED, "/output", "/tmp"]
-    return hand_in(platform, payload)
+    return submit_job(platform, payload)
 
 
 def found(platform: Platform, job: UUID) -> dict[str, Any]:
@@ -86,7 +86,7 @@ def test_with_a_network_nothing_inside_is_reached(docker_platform: Platform) -> 
 def test_its_limits(docker_platform: Platform) -> None:
     payload = shell("sleep 60", memory="100m", cpus=0.5)
     payload["build"] = {"dockerfile": f"FROM {payload.pop('image')}\nVOLUME /data\n"}
-    job = hand_in(docker_platform, payload)
+    job = submit_job(docker_platform, payload)
     container = running_sibling(docker_platform, job)
     docker_platform.command("prefecture", "cancel", str(job))
     host = container.attrs["HostConfig"]

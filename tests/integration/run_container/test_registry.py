@@ -11,7 +11,7 @@ from prefect_docker.credentials import (  # pyright: ignore[reportMissingTypeStu
 )
 from pydantic import SecretStr
 
-from tests.integration.run_container.jobs import failed, hand_in
+from tests.integration.run_container.jobs import failed, submit_job
 from tests.integration.run_container.registry import PASSWORD, USER, push_something, registry
 from tests.support.platform import Platform
 
@@ -46,7 +46,7 @@ async def test_who_may_pull(docker_platform: Platform, image: str) -> None:
     right = await save(docker_platform, "right", image, PASSWORD)
 
     def job(**more: str) -> UUID:
-        return hand_in(docker_platform, {"image": image, "command": ["/file"], **more})
+        return submit_job(docker_platform, {"image": image, "command": ["/file"], **more})
 
     without = job()
     message = failed(docker_platform, without)

@@ -11,18 +11,18 @@ from tests.integration.run_container.jobs import (
     built_images,
     demo,
     failed,
-    hand_in,
     logged,
     python,
     real,
     shell,
     siblings,
+    submit_job,
 )
 from tests.support.platform import Platform, wait_until
 
 
 def test_the_whole_demo(docker_platform: Platform) -> None:
-    job = hand_in(docker_platform, demo())
+    job = submit_job(docker_platform, demo())
     folder = docker_platform.completed(job, "containers")
     found = {p.relative_to(folder).as_posix() for p in folder.rglob("*") if p.is_file()}
     logs = {"build.log", "stdout.log", "stderr.log"}
@@ -69,7 +69,7 @@ except OSError as error:
     jobs: dict[str, Any] = {}
     for source in ("given", "given/*.txt", "given/a.txt"):
         payload = python(program, inputs=source, environment={"SEED": "7"})
-        jobs[source] = hand_in(docker_platform, payload)
+        jobs[source] = submit_job(docker_platform, payload)
     seen = {
         "given": ["/input/a.txt", "/input/sub/b.txt"],
         "given/*.txt": ["/input/a.txt"],
@@ -98,7 +98,7 @@ def test_a_context_that_lies_under_the_inputs_root(docker_platform: Platform) ->
     (folder / "two" / "Dockerfile").write_bytes(dockerfile)
     (folder / "two" / "data.txt").write_text("loose")
     packed, loose = (
-        hand_in(docker_platform, {"build": {"context": f"images/{name}"}})
+        submit_job(docker_platform, {"build": {"context": f"images/{name}"}})
         for name in ("one.tar.gz", "two")
     )
     for job, text in ((packed, "packed"), (loose, "loose")):
@@ -108,7 +108,7 @@ def test_a_context_that_lies_under_the_inputs_root(docker_platform: Platform) ->
 
 @pytest.mark.thorough
 def test_what_fails_leaves_its_logs_apart_from_results(docker_platform: Platform) -> None:
-    job = hand_in(docker_platform, shell("echo working; echo 'no such file: x' >&2; exit 3"))
+    job = submit_job(docker_platform, shell("echo working; echo 'no such file: x' >&2; exit 3"))
     message = failed(docker_platform, job)
     kept = docker_platform.results / "containers" / f"{job}.failed"
     assert message == f"exit code 3: no such file: x; its logs: {kept}"

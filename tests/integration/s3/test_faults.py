@@ -34,7 +34,7 @@ class Faulty:
     def ended(self, source: str, directory: str) -> tuple[UUID, dict[str, Any]]:
         """A job that reads `source`, and its flow run once it has ended."""
         payload = {"source": source, "format": "webp"}
-        job = self.platform.hand_in("convert-images/high", payload, directory)
+        job = self.platform.submit_job("convert-images/high", payload, directory)
         return job, self.platform.ended(job)
 
     def task_runs(self, job: UUID) -> list[dict[str, Any]]:

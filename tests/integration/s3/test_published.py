@@ -111,7 +111,7 @@ def test_a_job_publishes_in_s3(published: Published, tmp_path: Path) -> None:
     platform = published.platform
     payload = {"source": "trip", "format": "webp"}
     kept = {*published.keys(".prefect")}
-    job = platform.hand_in("convert-images/high", payload, "web")
+    job = platform.submit_job("convert-images/high", payload, "web")
     run = platform.ended(job)
     assert run["state_type"] == "COMPLETED", run["state"]["message"]
     manifest = published.manifest("web", job)
@@ -152,7 +152,7 @@ def test_a_job_publishes_in_s3(published: Published, tmp_path: Path) -> None:
 def test_several_workers_hand_their_sums_over_in_s3(published: Published) -> None:
     platform = published.platform
     payload = {"generate": {"files": 4, "numbers": 50_000}, "workers": 2, "partition": 1}
-    job = platform.hand_in("average-files/high", payload, "shared")
+    job = platform.submit_job("average-files/high", payload, "shared")
     run = platform.ended(job)
     assert run["state_type"] == "COMPLETED", run["state"]["message"]
     manifest = published.manifest("shared", job)
@@ -166,7 +166,7 @@ def test_a_job_killed_in_the_middle_is_tried_again_and_leaves_nothing(
     published: Published,
 ) -> None:
     platform = published.platform
-    job = platform.hand_in("find-primes/high", {"upper_bound": 3_000_000_000}, "killed")
+    job = platform.submit_job("find-primes/high", {"upper_bound": 3_000_000_000}, "killed")
 
     def at_work() -> bool:
         return any(published.scratch.glob(f"{job}.*"))
@@ -205,7 +205,7 @@ def test_a_job_outlasts_storage_that_fails_while_it_publishes(published: Publish
 def test_a_key_that_is_denied_fails_the_job_in_one_line(published: Published) -> None:
     published.faults.reset()
     published.faults.fail(f"PUT /{BUCKET}/{PREFIX}/denied", "refused", times=20)
-    job = published.platform.hand_in("find-primes/high", {"upper_bound": 1000}, "denied")
+    job = published.platform.submit_job("find-primes/high", {"upper_bound": 1000}, "denied")
     run = published.platform.ended(job)
     assert run["state_name"] == "Failed"
     assert "access is denied to that key" in run["state"]["message"]
@@ -219,7 +219,7 @@ def test_a_job_cancelled_in_the_middle_of_its_upload_leaves_nothing(published: P
     published.faults.reset()
     put = f"PUT /{BUCKET}/{PREFIX}/cancelled"
     published.faults.fail(put, "silent", times=100)
-    job = platform.hand_in("find-primes/high", {"upper_bound": 1000}, "cancelled")
+    job = platform.submit_job("find-primes/high", {"upper_bound": 1000}, "cancelled")
     wait_until(lambda: published.faults.count(put), what="the upload is under way")
     cancelled = platform.command("prefecture", "cancel", str(job))
     assert cancelled.returncode == 0, cancelled.stderr
@@ -280,7 +280,7 @@ def test_results_by_aws_credentials(published: Published) -> None:
     save_aws_block(published.platform, "store", published.faults.address)
     done = applied(published, PREFECTURE_S3_CREDENTIALS="aws-credentials/store")
     assert done.returncode == 0, done.stderr
-    job = published.platform.hand_in("find-primes/high", {"upper_bound": 1000}, "aws")
+    job = published.platform.submit_job("find-primes/high", {"upper_bound": 1000}, "aws")
     run = published.platform.ended(job)
     assert run["state_type"] == "COMPLETED", run["state"]["message"]
     folder = published.manifest("aws", job)["folder"]

@@ -14,7 +14,7 @@ from prefect_aws.client_parameters import AwsClientParameters
 from prefect_aws.credentials import AwsCredentials
 from pydantic import SecretStr
 
-from tests.integration.run_container.jobs import IMAGE, built_images, failed, hand_in, real
+from tests.integration.run_container.jobs import IMAGE, built_images, failed, real, submit_job
 from tests.support.images import make_album
 from tests.support.platform import Platform, platform_up
 from tests.support.storage import moto_server
@@ -77,7 +77,7 @@ def test_objects_a_prefix_and_a_glob(
     storage: Storage, album: None, source: str, published: list[str]
 ) -> None:
     platform = storage.platform
-    job = platform.hand_in("convert-images/high", {"source": source, "format": "webp"}, "s3")
+    job = platform.submit_job("convert-images/high", {"source": source, "format": "webp"}, "s3")
     folder = platform.completed(job, "s3")
     found = sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*.webp"))
     assert found == published
@@ -94,7 +94,7 @@ def test_objects_a_prefix_and_a_glob(
 )
 def test_what_is_not_there(storage: Storage, album: None, source: str, message: str) -> None:
     platform = storage.platform
-    job = platform.hand_in("compress-images/high", {"source": source, "ratio": 0.5}, "s3")
+    job = platform.submit_job("compress-images/high", {"source": source, "ratio": 0.5}, "s3")
     run = platform.ended(job)
     assert (run["state_type"], run["state_name"]) == ("FAILED", "Failed")
     assert message in run["state"]["message"]
@@ -123,7 +123,7 @@ def test_an_image_is_built_from_objects_and_from_a_tarball(storage: Storage, alb
     inputs = "s3://photos/trip/"
     logs: list[str] = []
     for source in ("s3://photos/image/", "s3://photos/image.tgz"):
-        job = hand_in(storage.platform, {"build": {"context": source}, "inputs": inputs})
+        job = submit_job(storage.platform, {"build": {"context": source}, "inputs": inputs})
         folder = storage.platform.completed(job, "containers")
         assert (folder / "output" / "data.txt").read_text() == "from S3"
         assert (folder / "output" / "input.txt").read_text().split() == ["a.jpg", "b.jpg", "sub"]
@@ -135,7 +135,7 @@ def test_an_image_is_built_from_objects_and_from_a_tarball(storage: Storage, alb
 
 def test_a_build_that_is_not_there_or_holds_no_dockerfile(storage: Storage, album: None) -> None:
     told = {"s3://photos/nothing/": "names no object", "s3://photos/trip/": "hold no Dockerfile"}
-    jobs = {s: hand_in(storage.platform, {"build": {"context": s}}) for s in told}
+    jobs = {s: submit_job(storage.platform, {"build": {"context": s}}) for s in told}
     for source, job in jobs.items():
         assert told[source] in failed(storage.platform, job)
 

@@ -4,8 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tasks.averages.copies import CopyRule
 from tasks.averages.partition import Cost, Part, partition, size_of_parts
+from tasks.averages.speculation import SpeculationRule
 
 SECONDS = st.floats(0.001, 1000)
 
@@ -55,4 +55,4 @@ def test_what_is_copied(
     parts: int, finished: int, running: dict[str, float], copies: int, slow: list[str]
 ) -> None:
     done = {str(number): 10.0 for number in range(finished)}
-    assert CopyRule().slow(parts, done, running, copies) == slow
+    assert SpeculationRule().slow(parts, done, running, copies) == slow

@@ -11,13 +11,13 @@ import pyarrow.parquet as pq
 import pytest
 from numpy.typing import NDArray
 
+from tasks.averages.accumulator import BYTES_PER_NUMBER
+from tasks.averages.progress import ReadProgress
 from tasks.averages.reading.exact import Floats
 from tasks.averages.reading.place import BLOCK, Rules
-from tasks.averages.stripe import BYTES_PER_NUMBER
 from tasks.averages.sums import stripes
-from tasks.averages.tally import Tally
 from tasks.errors import UnreadableInput
-from tasks.inputs import find_local
+from tasks.storage.inputs.local import find_local
 
 ONE_BLOCK = BLOCK * BYTES_PER_NUMBER  # bytes
 
@@ -50,20 +50,20 @@ WRITERS: dict[str, Callable[[Path, Floats], None]] = {
 
 def average(
     root: Path, source: str = "*", *, threads: int = 2, memory: int = 2**30, refuse: bool = True
-) -> tuple[Floats, Tally]:
+) -> tuple[Floats, ReadProgress]:
     files = find_local(source, root)
-    tally = Tally(len(files))
+    progress = ReadProgress(len(files))
 
     async def run() -> list[Floats]:
         parts: list[Floats] = []
         rules = Rules(refuse=refuse)
-        async for stripe, length in stripes(
-            files, root, threads=threads, memory=memory, rules=rules, tally=tally
+        async for accumulator, length in stripes(
+            files, root, threads=threads, memory=memory, rules=rules, progress=progress
         ):
-            parts += stripe.means(len(files), length, threads)
+            parts += accumulator.means(len(files), length, threads)
         return parts
 
-    return np.concatenate(asyncio.run(run())), tally
+    return np.concatenate(asyncio.run(run())), progress
 
 
 def refusal(root: Path, source: str = "*", **given: bool) -> str:
@@ -80,10 +80,10 @@ def test_every_format(tmp_path: Path, format: str, length: int) -> None:
     rows = [random.standard_normal(length) for _ in range(7)]
     for number, row in enumerate(rows):
         WRITERS[format](tmp_path / f"{number}.{format}", row)
-    means, tally = average(tmp_path)
+    means, progress = average(tmp_path)
     np.testing.assert_allclose(means, np.mean(rows, axis=0), rtol=1e-12, atol=1e-15)
-    assert (tally.files_done, tally.length, tally.fraction()) == (7, length, 1.0)
-    assert tally.bytes == sum(path.stat().st_size for path in tmp_path.iterdir())
+    assert (progress.files_done, progress.length, progress.fraction()) == (7, length, 1.0)
+    assert progress.bytes == sum(path.stat().st_size for path in tmp_path.iterdir())
     for threads, memory in [(1, 2**30), (3, ONE_BLOCK), (1, ONE_BLOCK)]:
         again, _ = average(tmp_path, threads=threads, memory=memory)
         assert again.tobytes() == means.tobytes()
@@ -327,8 +327,8 @@ def test_a_file_that_changes_or_goes(tmp_path: Path) -> None:
 
     def run() -> str:
         async def once() -> None:
-            tally, rules = Tally(2), Rules()
-            given = {"threads": 1, "memory": 2**30, "rules": rules, "tally": tally}
+            progress, rules = ReadProgress(2), Rules()
+            given = {"threads": 1, "memory": 2**30, "rules": rules, "progress": progress}
             async for _ in stripes(listed, tmp_path, **given):  # pyright: ignore[reportArgumentType]
                 pass
 

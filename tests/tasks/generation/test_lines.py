@@ -7,7 +7,7 @@ import pytest
 
 from tasks.containers.logs import Log
 from tasks.generation.lines import Counts, Lines, is_json
-from tasks.topics.folder import FolderTopic
+from tasks.generation.topics.folder import FolderTopic
 
 
 def taken(folder: Path, *printed: tuple[bytes | None, bytes | None]) -> Counts:

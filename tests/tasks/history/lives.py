@@ -67,38 +67,38 @@ def lives(seed: int, jobs: int, begin: datetime, span: timedelta) -> Iterator[li
         job = make_id(chance)
         at = instants(begin, round(chance.random() * span.total_seconds()))  # many at one time
         about = {"task": chance.choice(TASKS), "queue": chance.choice(["high", "normal", "low"])}
-        readings: list[Row] = []
+        reader: list[Row] = []
         for number in range(1, 5):
             id = job if number == 1 else make_id(chance)
             row = attempt(
                 job, id, number, at, **(about if number == 1 else {"task": about["task"]})
             )
-            readings.append(row)
+            reader.append(row)
             fate = chance.random()
             if fate < 0.08:  # cancelled before it started
-                readings.append(ended(row, "CANCELLED", chance.choice([0.0, 4.0])))
+                reader.append(ended(row, "CANCELLED", chance.choice([0.0, 4.0])))
                 break
             if fate < 0.12:  # not ended yet
-                readings.append(started(row, chance.choice([0.0, 0.5])))
+                reader.append(started(row, chance.choice([0.0, 0.5])))
                 break
             row = started(row, round(chance.expovariate(0.1), 6), chance.choice([1, 1, 1, 2]))
-            readings.append(row)
+            reader.append(row)
             if fate < 0.3:
                 row = ended(row, "CRASHED", round(chance.expovariate(0.01), 6))
-                readings.append(row)
+                reader.append(row)
                 at = instants(row["ended"], chance.choice([0.0, 7.5]))
                 continue
             state = chance.choice(["COMPLETED"] * 6 + ["FAILED", "CANCELLED"])
             size = chance.randrange(10**9) if state == "COMPLETED" else None
-            readings.append(ended(row, state, round(chance.expovariate(0.02), 6), size))
+            reader.append(ended(row, state, round(chance.expovariate(0.02), 6), size))
             break
-        yield readings
+        yield reader
 
 
-def last(readings: list[Row]) -> list[Row]:
+def last(reader: list[Row]) -> list[Row]:
     """Each attempt as it was at the end."""
     newest: dict[str, Row] = {}
-    for row in readings:
+    for row in reader:
         newest[row["flow_run"]] = row
     return list(newest.values())
 

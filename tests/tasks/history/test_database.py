@@ -12,8 +12,8 @@ from sqlalchemy import text
 
 from tasks.errors import OperatorError
 from tasks.history.database import History, open_history
+from tasks.history.schema import SCHEMAS, Attempt
 from tasks.history.store import put
-from tasks.history.tables import SCHEMAS, Attempt
 from tasks.settings import Settings
 from tests.tasks.history.lives import MOMENTS, Row, last, lives
 from tests.tasks.history.test_store import check, read, write
@@ -101,7 +101,7 @@ def test_the_queries_of_the_guide(history: History) -> None:
     questions = re.findall(r"```sql\n(.*?)```", page.read_text(), re.DOTALL)
     assert len(questions) == 5
     with history.reading() as connection:
-        answers = [connection.execute(text(question)).all() for question in questions]
+        answers = [connection.execute(text(query)).all() for query in questions]
     assert sum(row[2] for row in answers[0]) == sum(
         row["state"] == "COMPLETED" for row in rows_of(1)
     )
@@ -113,7 +113,7 @@ def test_the_tables_are_what_the_migrations_make(history: History) -> None:
     from alembic.autogenerate import compare_metadata
     from alembic.migration import MigrationContext
 
-    from tasks.history.tables import Table
+    from tasks.history.schema import Table
 
     with history.reading() as connection:
         context = MigrationContext.configure(connection)

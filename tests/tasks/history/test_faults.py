@@ -10,8 +10,8 @@ from sqlalchemy import text
 
 from tasks.errors import OperatorError
 from tasks.history.database import History, open_history
+from tasks.history.schema import Attempt
 from tasks.history.store import put
-from tasks.history.tables import Attempt
 from tasks.settings import Settings
 from tests.support.platform import free_port
 from tests.tasks.history.test_database import rows_of

@@ -8,7 +8,7 @@ import polars as pl
 import pytest
 
 from tasks.history.database import History, open_history
-from tasks.history.questions import Answer, Question, ask, read_attempts
+from tasks.history.queries import Answer, Query, ask, read_attempts
 from tasks.history.reports import shapes
 from tasks.history.reports.charts import png
 from tasks.history.reports.page import Report, make_report, percent, seconds, size
@@ -20,10 +20,10 @@ HOUR = timedelta(hours=1)
 
 
 def answered(history: History, since: datetime) -> tuple[Answer, Report]:
-    question = Question(since)
+    query = Query(since)
     with history.reading() as connection:
-        answer, attempts = ask(connection, question), read_attempts(connection, question)
-    return answer, make_report(answer, attempts, question.period, 4, (3 * 10**11, 10**12))
+        answer, attempts = ask(connection, query), read_attempts(connection, query)
+    return answer, make_report(answer, attempts, query.period, 4, (3 * 10**11, 10**12))
 
 
 @pytest.fixture

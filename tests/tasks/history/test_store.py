@@ -10,9 +10,9 @@ from hypothesis import strategies as st
 from sqlalchemy import select
 
 from tasks.history.database import History
-from tasks.history.settling import Row
+from tasks.history.outcomes import Row
+from tasks.history.schema import Attempt, AttemptsPerTask, Job, Throughput, columns
 from tasks.history.store import forget, mark_deleted, put, watermark
-from tasks.history.tables import Attempt, AttemptsPerTask, Job, Throughput, columns
 from tests.tasks.history import truth
 from tests.tasks.history.lives import MOMENTS, attempt, ended, last, lives, started
 
@@ -73,7 +73,7 @@ def check(history: History, rows: list[Row]) -> None:
 @pytest.mark.parametrize("moment", MOMENTS)
 def test_every_figure(history: History, moment: str) -> None:
     every = list(lives(7, 120, MOMENTS[moment], timedelta(hours=9)))
-    rows = [row for readings in every for row in last(readings)]
+    rows = [row for reader in every for row in last(reader)]
     assert write(history, rows) == len(rows)
     check(history, rows)
     assert write(history, rows) == 0, "nothing is new the second time"
@@ -89,12 +89,12 @@ def test_any_order_and_repetition_of_batches(history: History, data: st.DataObje
         for table in (Attempt, Job, Throughput, AttemptsPerTask):
             connection.execute(columns(table).delete())
     every = list(lives(data.draw(st.integers(0, 9)), 12, MOMENTS["new year"], timedelta(hours=6)))
-    readings = [row for life in every for row in life]
-    again = data.draw(st.lists(st.sampled_from(range(len(readings))), max_size=10))
-    order = data.draw(st.permutations([*range(len(readings)), *again]))
+    reader = [row for life in every for row in life]
+    again = data.draw(st.lists(st.sampled_from(range(len(reader))), max_size=10))
+    order = data.draw(st.permutations([*range(len(reader)), *again]))
     cuts = data.draw(st.lists(st.integers(1, len(order)), max_size=5))
     for start, end in pairwise([0, *sorted(cuts), len(order)]):
-        write(history, [readings[index] for index in order[start:end]])
+        write(history, [reader[index] for index in order[start:end]])
     check(history, [row for life in every for row in last(life)])
 
 

@@ -18,7 +18,7 @@ import psutil
 import pytest
 
 from tests.support.platform import wait_until
-from work_pools.ahead import NOBODY
+from work_pools.standby import NO_RUN
 
 # A fork does what its run's variable DO says.
 _SERVER = """
@@ -47,7 +47,7 @@ class Server:
                 cwd=_TREE,
                 env={
                     "PATH": os.environ["PATH"],
-                    "PREFECT__FLOW_RUN_ID": str(NOBODY),
+                    "PREFECT__FLOW_RUN_ID": str(NO_RUN),
                     "OPENBLAS_NUM_THREADS": "1",  # numpy's library would start one for each core
                 },
                 stdin=theirs.fileno(),
@@ -201,7 +201,8 @@ def test_it_ends_after_its_last_run_where_the_worker_is_gone(
 
 def test_what_is_imported_before_the_fork_starts_no_thread() -> None:
     look = (
-        "import os, sys; from work_pools.serving import import_before_fork; import_before_fork();"
+        "import os, sys; from work_pools.entrypoint.flow_engine import import_before_fork;"
+        " import_before_fork();"
         " assert {'prefect.flow_engine', 'numpy', 'pyarrow', 'pyvips'} <= {*sys.modules};"
         " print(len(os.listdir('/proc/self/task')), 'OPENBLAS_NUM_THREADS' in os.environ)"
     )

@@ -1,6 +1,6 @@
 """The fork server of a container: real containers, of a program in the place of Prefect's engine.
 
-With the engine it is tested in tests/work_pools/worker/test_standby.py.
+With the engine it is tested in tests/work_pools/worker/test_standby_container.py.
 """
 
 import signal
@@ -14,8 +14,8 @@ import pytest
 
 from tests.support.needs import need_docker
 from tests.support.platform import job_image
-from work_pools.ahead import NOBODY, run_of
-from work_pools.worker.standby import Standby
+from work_pools.standby import NO_RUN, run_of
+from work_pools.worker.standby_container import Standby
 
 # A fork does what its run's variable DO says; it ends well where nothing is raised.
 _SERVER = """
@@ -38,7 +38,7 @@ class Container:
             {
                 "image": job_image(),
                 "command": ["python", "-c", _SERVER],
-                "environment": {"PREFECT__FLOW_RUN_ID": str(NOBODY)},
+                "environment": {"PREFECT__FLOW_RUN_ID": str(NO_RUN)},
                 "labels": {},
                 "user": "10001:10001",
                 "read_only": True,

@@ -12,8 +12,8 @@ from prefect.workers.process import ProcessJobConfiguration
 
 from tests.support.platform import Platform, platform_up, wait_until
 from tests.support.processes import frozen, processes_of, worker
-from work_pools.ahead import NOBODY
-from work_pools.engine import FORK_SERVER
+from work_pools.entrypoint.run import FORK_SERVER
+from work_pools.standby import NO_RUN
 from work_pools.worker.fork_servers import ForkServers
 
 # More than asyncio has threads for what blocks: each job takes one of somebody's until it ends.
@@ -24,7 +24,7 @@ _LONG = {"upper_bound": 10**10}
 @pytest.fixture(scope="module")
 def platform(tmp_path_factory: pytest.TempPathFactory) -> Generator[Platform]:
     """A Prefecture of its own: what waits there waits for these tests alone."""
-    home = tmp_path_factory.mktemp("ahead")
+    home = tmp_path_factory.mktemp("standby")
     with platform_up(home, "process", slots=_SLOTS) as platform:
         yield platform
 
@@ -33,15 +33,15 @@ def fork_server(platform: Platform) -> psutil.Process:
     """The fork server, at rest."""
 
     def look() -> psutil.Process | None:
-        found = processes_of(platform, NOBODY)
+        found = processes_of(platform, NO_RUN)
         return found[0] if found and found[0].status() == psutil.STATUS_SLEEPING else None
 
     return wait_until(look, what="a fork server waits")
 
 
-def hand_in(platform: Platform, directory: str) -> tuple[UUID, psutil.Process]:
+def submit_job(platform: Platform, directory: str) -> tuple[UUID, psutil.Process]:
     """A job that goes on until it is cancelled, and its process."""
-    job = platform.hand_in("find-primes/high", _LONG, directory)
+    job = platform.submit_job("find-primes/high", _LONG, directory)
     (process,) = wait_until(lambda: processes_of(platform, job), what="its process")
     return job, process
 
@@ -58,11 +58,11 @@ def cancel(platform: Platform, *jobs: UUID) -> None:
 
 def test_jobs_are_forked_by_one_server(platform: Platform) -> None:
     there = fork_server(platform)
-    job, process = hand_in(platform, "waited")
+    job, process = submit_job(platform, "waited")
     assert process.ppid() == there.pid
     wait_until(lambda: platform.run(job)["state_type"] == "RUNNING", what="it runs")
     assert platform.run(job)["infrastructure_pid"] == str(process.pid)
-    other, beside = hand_in(platform, "beside")
+    other, beside = submit_job(platform, "beside")
     assert beside.ppid() == there.pid
     cancel(platform, job, other)
     assert fork_server(platform).pid == there.pid
@@ -74,7 +74,7 @@ def test_as_many_run_at_once_as_there_are_slots(platform: Platform) -> None:
         jobs: list[UUID] = []
         for number in range(_SLOTS):
             there = fork_server(platform)
-            job, process = hand_in(platform, f"slots-{number}")
+            job, process = submit_job(platform, f"slots-{number}")
             assert process.ppid() == there.pid
             standing.enter_context(frozen(process))  # it leaves the host to the next
             jobs.append(job)
@@ -85,7 +85,7 @@ def hand_in_cold(platform: Platform, directory: str) -> tuple[UUID, psutil.Proce
     """A job that finds the server dead, and no other in its place yet."""
     for _ in range(5):
         fork_server(platform).kill()
-        job, process = hand_in(platform, directory)
+        job, process = submit_job(platform, directory)
         if FORK_SERVER not in process.cmdline():
             return job, process
         cancel(platform, job)
@@ -107,24 +107,24 @@ def test_a_job_starts_cold_where_the_server_has_died_and_is_as_any_other(
     platform: Platform,
 ) -> None:
     fork_server(platform)
-    first, ahead = hand_in(platform, "ahead")
-    assert FORK_SERVER in ahead.cmdline()
+    first, standby = submit_job(platform, "standby")
+    assert FORK_SERVER in standby.cmdline()
     second, cold = hand_in_cold(platform, "died")
     for job in (first, second):
         wait_until(lambda job=job: platform.run(job)["state_type"] == "RUNNING", what="it runs")
         assert platform.run(job)["run_count"] == 1
     own = worker(platform).nice()
-    for process in (ahead, cold):
+    for process in (standby, cold):
         assert {os.getpriority(os.PRIO_PROCESS, one.id) for one in process.threads()} == {own}
         assert os.getpgid(process.pid) == process.pid  # Ctrl-C at a worker is not for its jobs
-    assert ahead.cwd() == cold.cwd()
-    assert own_environment(ahead) == own_environment(cold)
+    assert standby.cwd() == cold.cwd()
+    assert own_environment(standby) == own_environment(cold)
     cancel(platform, first, second)
 
 
 def test_a_job_whose_process_cannot_be_started_is_left_to_prefect() -> None:
     # Which says what is wrong with it.
-    command = "/nowhere/python -m work_pools.engine"
+    command = "/nowhere/python -m work_pools.entrypoint.run"
     configuration = ProcessJobConfiguration(command=command, env={})
     assert ForkServers(1).take(configuration, uuid4()) is None
 
@@ -141,11 +141,11 @@ def test_a_server_that_has_imported_code_that_has_changed_since_forks_no_more(
     platform: Platform,
 ) -> None:
     there = fork_server(platform)
-    path = Path(__file__).parents[3] / "work_pools" / "serving.py"
+    path = Path(__file__).parents[3] / "work_pools" / "entrypoint" / "flow_engine.py"
     stat = path.stat()
     try:
         os.utime(path)
-        job, process = hand_in(platform, "changed")
+        job, process = submit_job(platform, "changed")
         assert process.ppid() != there.pid
         cancel(platform, job)
         wait_until(lambda: not there.is_running(), what="it ends")

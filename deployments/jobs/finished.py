@@ -1,0 +1,64 @@
+"""What can be done with a job that has ended: hand the same in once more, or forget it."""
+
+from uuid import UUID, uuid4
+
+from prefect.client.orchestration import PrefectClient
+from prefect.client.schemas.objects import FlowRun, StateType
+from prefect.exceptions import ObjectNotFound
+
+from deployments.jobs.attempts import known_attempts, parse_job
+from deployments.jobs.submit import submit_job
+from tasks.contracts import job_id
+from tasks.errors import InvalidPayload, PrefectureError
+
+_ENDED = (StateType.COMPLETED, StateType.FAILED, StateType.CANCELLED)
+
+
+async def restart(client: PrefectClient, job: str) -> UUID:
+    """Submit the same as a new job: payload, directory, queue, limits, tags, name. Returns its id.
+
+    `job` is a job's id, or the id of any attempt at it. Raises PrefectureError where it has not
+    ended, and InvalidPayload where its deployment is gone.
+    """
+    runs = await _ended(client, job, "cancel it first, or submit the same again")
+    first = runs[0]
+    try:
+        if first.deployment_id is None:
+            raise ObjectNotFound(ValueError("no deployment"))
+        deployment = await client.read_deployment(first.deployment_id)
+    except ObjectNotFound:
+        raise InvalidPayload(
+            f"job {job} has no deployment any more: `prefecture apply` puts them on the server, "
+            "then submit it again"
+        ) from None
+    body = {
+        "name": first.name,
+        "parameters": first.parameters,
+        "tags": first.tags,
+        "job_variables": first.job_variables or {},
+        "idempotency_key": f"restart:{uuid4()}",
+    }
+    return (await submit_job(client, deployment, body)).id
+
+
+async def delete(client: PrefectClient, job: str) -> str:
+    """Have the server forget every attempt at a job, and say so. Its results stay.
+
+    Raises PrefectureError where it has not ended.
+    """
+    runs = await _ended(client, job, "cancel it first")
+    for run in reversed(
+        runs
+    ):  # the first is what a job is found by: last, should this be broken off
+        await client.delete_flow_run(run.id)
+    name = job_id(runs[-1].labels, runs[-1].id)
+    return f"job {name} is deleted; what it has published stays"
+
+
+async def _ended(client: PrefectClient, job: str, cure: str) -> list[FlowRun]:
+    runs = await known_attempts(client, parse_job(job))
+    last = runs[-1]
+    if last.state_type not in _ENDED:
+        state = last.state_name or "unknown"
+        raise PrefectureError(f"job {job_id(last.labels, last.id)} is {state}: {cure}")
+    return runs

@@ -1,0 +1,99 @@
+"""Jobs whose worker was stopped in the middle: put back in their queue, to run again."""
+
+import asyncio
+import logging
+import sys
+
+from prefect.client.orchestration import PrefectClient
+from prefect.client.schemas.filters import (
+    FlowRunFilter,
+    FlowRunFilterState,
+    FlowRunFilterStateType,
+    WorkPoolFilter,
+    WorkPoolFilterName,
+)
+from prefect.client.schemas.objects import FlowRun, State, StateType
+from prefect.client.schemas.sorting import FlowRunSort
+from prefect.exceptions import ObjectNotFound
+from prefect.states import Cancelled, Scheduled
+
+from deployments.status import RUNNING
+from tasks.contracts import WORKER_LABEL, Pool, job_id
+from tasks.errors import PrefectureError
+from tasks.storage.results.interface import ResultsRoot
+
+_PAGE = 200
+_log = logging.getLogger(__name__)
+
+
+async def put_back(client: PrefectClient, worker: str, results: ResultsRoot) -> int:
+    """Reschedule the runs that a worker held when it ended, and drop what they had staged.
+
+    Returns how many run again.
+
+    Only once the worker and everything it started are gone: a live one would run them twice.
+    """
+    held = await _held(client)
+    alone = await _no_other_host(client, worker)
+    ours = [
+        run
+        for run in held
+        # A run that was just taken carries no label yet: whose it is then, no one can tell but by
+        # there being no one else.
+        if run.labels.get(WORKER_LABEL, worker if alone else None) == worker
+    ]
+    again = 0
+    for run in ours:
+        try:
+            await asyncio.to_thread(results.discard_stages, job_id(run.labels, run.id))
+        except PrefectureError as error:
+            _log.warning("%s: what it staged is removed later: %s", run.id, error)
+        try:
+            await client.set_flow_run_state(run.id, _next(run), force=True)
+        except ObjectNotFound:
+            continue  # deleted meanwhile: nobody waits for it
+        again += not _was_cancelled(run)
+    return again
+
+
+async def _held(client: PrefectClient) -> list[FlowRun]:
+    """Every run that some worker of ours holds, page by page in an order that does not change."""
+    held: list[FlowRun] = []
+    for offset in range(0, sys.maxsize, _PAGE):
+        page = await client.read_flow_runs(
+            work_pool_filter=WorkPoolFilter(name=WorkPoolFilterName(any_=list(Pool))),
+            flow_run_filter=FlowRunFilter(
+                state=FlowRunFilterState(type=FlowRunFilterStateType(any_=RUNNING))
+            ),
+            sort=FlowRunSort.ID_DESC,
+            limit=_PAGE,
+            offset=offset,
+        )
+        held += page
+        if len(page) < _PAGE:
+            break
+    return held
+
+
+async def _no_other_host(client: PrefectClient, worker: str) -> bool:
+    """Whether every worker that the server believes to be there was started on this host."""
+    here = worker.rpartition("-")[0] + "-"  # workers are named after their host
+    for pool in Pool:
+        for other in await client.read_workers_for_work_pool(pool):
+            if other.status == "ONLINE" and not other.name.startswith(here):
+                return False
+    return True
+
+
+def _was_cancelled(run: FlowRun) -> bool:
+    return run.state_type == StateType.CANCELLING
+
+
+def _next(run: FlowRun) -> State:
+    if _was_cancelled(run):
+        return Cancelled(message="cancelled; its worker was stopped")
+    # The time it was due is its place in the queue.
+    return Scheduled(
+        scheduled_time=run.expected_start_time,
+        message="its worker was stopped: back in the queue",
+    )

@@ -1,0 +1,275 @@
+"""Everything one machine needs, in the foreground: server, worker and what stands beside them."""
+
+import asyncio
+import contextlib
+import fcntl
+import signal
+import socket
+import uuid
+from collections.abc import AsyncGenerator, Callable, Collection, Coroutine, Generator
+from contextlib import AsyncExitStack, aclosing, asynccontextmanager, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from uuid import UUID
+
+import httpx
+from prefect import get_client
+from prefect.settings import PREFECT_API_URL, temporary_settings
+
+from deployments.apply import apply
+from deployments.connection import known_in_home
+from deployments.local import docker_engine, programs
+from deployments.local.processes import (
+    Child,
+    adopt_orphans,
+    kill,
+    leftovers,
+    processes_with,
+    reap_orphans,
+)
+from deployments.local.programs import HOST, log
+from deployments.local.unsettled import end_what_a_kill_left, put_back, remember
+from deployments.notifications.inbox import follow_ends, line
+from deployments.pools import scale
+from tasks.contracts import Pool
+from tasks.errors import OperatorError
+from tasks.settings import Settings
+
+_SERVER_SLOW = 60.0  # seconds to start that are worth a word; a busy machine needs more
+_SERVER_START = 900.0  # seconds after which one that lives and does not answer is given up
+_LOOK = 0.2  # seconds between two questions whether it answers
+_AGAIN = 1.0  # seconds before a busy server is asked again
+_NO_ENGINE = "no Docker engine answers"
+
+Say = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class Running:
+    """What `up` has started."""
+
+    api_url: str
+    ui_url: str
+    pool: Pool
+    worker: str
+    deployments: int
+
+
+@asynccontextmanager
+async def running(
+    settings: Settings, pool: Pool | None, slots: int, port: int, say: Say, most: int | None = None
+) -> AsyncGenerator[Running]:
+    """Start everything, and end everything when the block ends; jobs that run go back in the queue.
+
+    `slots` is how many jobs run at once, until `scale` says otherwise, and `most` how many it can
+    raise that to. Raises OperatorError where something stands in the way.
+    """
+    adopt_orphans()
+    with lock(settings.home):
+        engine = await asyncio.to_thread(docker_engine.find_engine)
+        pool = _choose(pool, engine is not None, say)
+        image = None
+        if pool is Pool.DOCKER and engine is not None:
+            image = await asyncio.to_thread(docker_engine.ensure_image, engine, settings, say)
+        unsettled = await end_what_a_kill_left(settings, engine)
+        _refuse_busy_port(port)
+        api_url = f"http://{HOST}:{port}/api"
+        worker = f"prefecture-{socket.gethostname()}-{uuid.uuid4().hex[:8]}"
+        server = Child(
+            "server",
+            programs.server(port),
+            programs.server_env(settings, worker),
+            log(settings, "server"),
+            say,
+        )
+        runner = Child(
+            "worker",
+            programs.worker(pool, worker, most or slots, settings),
+            programs.worker_env(settings, worker, api_url),
+            log(settings, "worker"),
+            say,
+        )
+        supervisor = Child(
+            "supervisor",
+            programs.supervisor(pool, worker),
+            programs.supervisor_env(settings, worker, api_url),
+            log(settings, "supervisor"),
+            say,
+        )
+        notifier = Child(
+            "notifier",
+            programs.notifier(),
+            programs.notifier_env(settings, worker, api_url),
+            log(settings, "notifier"),
+            say,
+        )
+        platform = Child(
+            "platform worker",
+            programs.platform(),
+            programs.platform_env(settings, worker, api_url, slots),
+            log(settings, "platform"),
+            say,
+        )
+        remember(settings, [*unsettled, worker])
+        # Undone in reverse order, each step whatever becomes of the others.
+        async with AsyncExitStack() as undo:
+            if engine is not None:
+                undo.callback(engine.close)
+            undo.push_async_callback(_kill_leftovers)
+            undo.callback(asyncio.create_task(reap_orphans()).cancel)
+            undo.push_async_callback(server.stop)
+            await server.start()
+            await until_healthy(server, api_url, say)
+            undo.enter_context(known_in_home(settings.home, api_url))
+            undo.enter_context(temporary_settings({PREFECT_API_URL: api_url}))
+            count = await apply(pool, settings, image, say)
+            async with get_client() as client:
+                await scale(client, pool, slots if most else None)
+            if all([await put_back(settings, last, say) for last in unsettled]):
+                remember(settings, [worker])
+            undo.push_async_callback(notifier.stop)
+            await notifier.start()
+            if settings.analytics:
+                # Its run, where there is one, is cut short: the next pass does the same work.
+                undo.push_async_callback(platform.stop, at_once=True)
+                await platform.start()
+            undo.push_async_callback(put_back, settings, worker, say)
+            if engine is not None:
+                undo.push_async_callback(
+                    asyncio.to_thread, docker_engine.remove_containers, engine, worker
+                )
+            undo.push_async_callback(_end_worker, runner, worker)
+            await runner.start()
+            # Ended first: to one that lives, the jobs that we end would have crashed.
+            undo.push_async_callback(supervisor.stop)
+            await supervisor.start()
+            yield Running(api_url, f"http://{HOST}:{port}", pool, worker, count)
+
+
+async def up(
+    settings: Settings, pool: Pool | None, slots: int, port: int, say: Say, most: int | None
+) -> None:
+    """Run until Ctrl-C, SIGTERM or the end of the terminal."""
+    await until_stopped(_run(settings, pool, slots, port, say, most), say)
+
+
+async def show_ends(say: Say, jobs: Collection[UUID] = ()) -> None:
+    """Say of each job that it has ended, as it does; where `jobs` are given, until all have."""
+    left = set(jobs)
+    while True:
+        try:
+            async with get_client() as client, aclosing(follow_ends(client, 0)) as ends:
+                async for end in ends:
+                    say(line(end))
+                    left.discard(end.job)
+                    if jobs and not left:
+                        return
+        except httpx.HTTPError:
+            await asyncio.sleep(_AGAIN)
+
+
+async def until_stopped(work: Coroutine[Any, Any, None], say: Say) -> bool:
+    """Do the work, or cancel it at a signal and let it tidy up. Returns whether it was done."""
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        loop.add_signal_handler(number, stop.set)
+    working = asyncio.create_task(work)
+    stopped = asyncio.create_task(stop.wait())
+    await asyncio.wait({working, stopped}, return_when=asyncio.FIRST_COMPLETED)
+    done = working.done()
+    if not done:
+        say("stopping; jobs that run go back in their queue")
+        working.cancel()
+    stopped.cancel()
+    with contextlib.suppress(asyncio.CancelledError):
+        await working
+    return done
+
+
+async def _end_worker(runner: Child, worker: str) -> None:
+    # Given time, the worker would report the jobs that we end as crashed.
+    await runner.stop(at_once=True)
+    # Its jobs, where it was gone already; as processes, they do not end with it.
+    await kill(processes_with(programs.MARK, worker))
+
+
+async def _kill_leftovers() -> None:
+    await kill(leftovers())
+
+
+async def _run(
+    settings: Settings, pool: Pool | None, slots: int, port: int, say: Say, most: int | None
+) -> None:
+    async with running(settings, pool, slots, port, say, most) as here:
+        say(f"UI       {here.ui_url}")
+        say(f"API      {here.api_url}")
+        say(f"pool     {here.pool}, {slots} jobs at once, {here.deployments} deployments")
+        say(f"inputs   {settings.inputs}")
+        say(f"results  {settings.results}")
+        say("ready; Ctrl-C stops everything")
+        # Ended by cancellation alone, and once: the end must not be cut short in its turn.
+        await show_ends(say)
+
+
+def _choose(asked: Pool | None, engine: bool, say: Say) -> Pool:
+    if asked is Pool.DOCKER and not engine:
+        raise OperatorError(f"{_NO_ENGINE}: start it, or use --pool process, which needs none")
+    if asked is Pool.PROCESS or not engine:
+        say("jobs run as plain processes" if engine else f"{_NO_ENGINE}: jobs run as processes")
+        return Pool.PROCESS
+    say("a Docker engine answers: jobs run in containers")
+    return Pool.DOCKER
+
+
+@contextmanager
+def lock(home: Path) -> Generator[None]:
+    """Hold a home for as long as the block runs. Raises OperatorError where another `up` does."""
+    home.mkdir(parents=True, exist_ok=True)
+    with (home / "up.lock").open("w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise OperatorError(
+                f"prefecture is up already with the home {home}: stop that one, or set "
+                "PREFECTURE_HOME to another folder"
+            ) from None
+        yield
+
+
+def _refuse_busy_port(port: int) -> None:
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((HOST, port))
+        except OSError:
+            raise OperatorError(
+                f"{HOST}:{port} is in use, by another Prefect server perhaps: stop that, or "
+                "choose another port with --port"
+            ) from None
+
+
+async def until_healthy(server: Child, api_url: str, say: Say) -> None:
+    """Wait for a server for as long as it lives, however slow the machine is.
+
+    Raises OperatorError where it ends, and where it does not answer for a quarter of an hour.
+    """
+    clock = asyncio.get_running_loop().time
+    began, told = clock(), False
+    async with httpx.AsyncClient(trust_env=False) as client:
+        while server.running:
+            with contextlib.suppress(httpx.TransportError):  # not listening yet
+                if (await client.get(f"{api_url}/health")).is_success:
+                    return
+            waited = clock() - began
+            if waited > _SERVER_START:
+                raise OperatorError(
+                    f"the Prefect server has not answered for {_SERVER_START / 60:.0f} minutes: "
+                    f"see {server.log}, and start again"
+                )
+            if waited > _SERVER_SLOW and not told:
+                told = True
+                say(f"the Prefect server is slow to start; waiting for it (see {server.log})")
+            await asyncio.sleep(_LOOK)
+    raise OperatorError(f"the Prefect server does not start:\n{server.log_tail()}")

@@ -1,0 +1,68 @@
+"""What became of a job: its end, read off its attempts and its result."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from prefect.client.schemas.objects import FlowRun, StateType
+
+from deployments.jobs.results import standing_result
+from deployments.notifications.schema import JobEnd
+from tasks.contracts import Manifest, attempt_number
+from tasks.errors import CorruptResult
+from tasks.runtime.events import JobCancelled, JobCompleted, JobFailed, about
+from tasks.settings import Settings
+from tasks.storage.results.opening import open_results
+
+_LONGEST = 1000  # characters of a reason
+_NO_RESULT = "it was called completed, and no result of it stands: run the job again"
+
+
+def is_superseded(run: FlowRun, attempts: Sequence[FlowRun]) -> bool:
+    """Whether a job's fate is no longer this attempt's, since there is a later one."""
+    return attempt_number(run.labels) < attempt_number(attempts[-1].labels)
+
+
+async def standing(settings: Settings, run: FlowRun) -> tuple[Manifest, str] | None:
+    """The manifest of the result of a run's job, and where it stands; None where none does.
+
+    Raises CorruptResult, and StorageUnavailable while it cannot be known.
+    """
+    result = await standing_result(open_results(settings), run)
+    return None if result is None else (result.manifest, result.location)
+
+
+async def outcome(
+    settings: Settings, task: str, run: FlowRun, attempts: Sequence[FlowRun], *, waits: bool
+) -> JobEnd | None:
+    """The end of the job that `run`, one of its attempts, has decided.
+
+    None where a result is not to be seen yet, for as long as one `waits` for it.
+    """
+    assert run.state is not None
+    first = attempts[0]
+    due, begun = first.expected_start_time, first.start_time
+    known: dict[str, Any] = about(run, task) | {
+        "ended": run.state.timestamp,
+        "attempts": max(len(attempts), attempt_number(run.labels)),
+        "waited": max(0.0, (begun - due).total_seconds()) if due and begun else 0.0,
+        "ran": sum(attempt.total_run_time.total_seconds() for attempt in attempts),
+    }
+    reason = one_line(run.state.message or run.state.name or "")
+    if run.state.type == StateType.CANCELLED:
+        return JobCancelled(**known, reason=reason)
+    if run.state.type == StateType.FAILED:
+        return JobFailed(**known, reason=reason)
+    try:
+        result = await standing(settings, run)
+    except CorruptResult as error:
+        return JobFailed(**known, reason=one_line(str(error)))
+    if result is None:
+        return None if waits else JobFailed(**known, reason=_NO_RESULT)
+    manifest, location = result
+    return JobCompleted(**known, location=location, files=len(manifest.files), bytes=manifest.bytes)
+
+
+def one_line(text: str) -> str:
+    """A message, as long as a line may be."""
+    line = " ".join(text.split())
+    return line if len(line) <= _LONGEST else line[: _LONGEST - 1] + "…"

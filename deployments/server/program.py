@@ -1,0 +1,17 @@
+"""python -m deployments.server.program: `prefect`, whose server has one more endpoint."""
+
+from tasks.runtime.importing import importing
+
+with importing():
+    from importlib import import_module
+
+    from prefect.cli import app
+
+    import deployments.server.bulk_endpoint  # noqa: F401  # adds itself  # pyright: ignore[reportUnusedImport]
+
+    # What its command would import, only later.
+    for name in ("prefect.cli.server", "prefect.server.api.server"):
+        import_module(name)
+
+if __name__ == "__main__":
+    app()

@@ -1,0 +1,142 @@
+"""Parts of a job made, by whichever run, and put together by the run that has the job."""
+
+import asyncio
+import hashlib
+import shutil
+import time
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Protocol, TypeVar
+
+import numpy as np
+
+from tasks.averages import sums_files as sums
+from tasks.averages.accumulator import Accumulator, accumulator_size
+from tasks.averages.partition import Part
+from tasks.averages.progress import ReadProgress
+from tasks.averages.reading.exact import Floats
+from tasks.averages.reading.place import ERRORS, Rules
+from tasks.averages.sums import stripes
+from tasks.averages.sums_files import Done
+from tasks.errors import StorageUnavailable, UnreadableInput
+from tasks.storage.inputs.local import InputFile
+from tasks.storage.results.parts import Parts
+
+T = TypeVar("T")
+
+
+class WithRetries(Protocol):
+    """Does what blocks and asks a storage, and again where that was away."""
+
+    def __call__(self, doing: str, work: Callable[[], T], /) -> Awaitable[T]: ...
+
+
+@dataclass(frozen=True)
+class Exchange:
+    """What every run of a job does alike."""
+
+    files: Sequence[InputFile]
+    """All of the job's."""
+    store: Parts
+    scratch: Path
+    threads: int
+    memory: int
+    rules: Rules
+    with_retries: WithRetries
+
+    async def make(self, part: Part, progress: ReadProgress) -> None:
+        """Sum the files of a part, and hand the sums over. Raises as `stripes`."""
+        began, rounds, length = time.monotonic(), 0, 0
+        mine = self.files[part.first : part.end]
+        async for accumulator, count in stripes(
+            mine,
+            self.scratch,
+            threads=self.threads,
+            memory=self.memory,
+            rules=self.rules,
+            progress=progress,
+        ):
+            path = self.scratch / sums.name(str(part), rounds)
+            await asyncio.to_thread(sums.write, accumulator, count, path)
+            await self.with_retries("hand sums over", partial(self.store.put, path.name, path))
+            rounds, length = rounds + 1, length + count
+        done = Done(
+            first=mine[0].name,
+            files=len(mine),
+            bytes=progress.bytes,
+            length=length,
+            rounds=rounds,
+            seconds=time.monotonic() - began,
+        )
+        path = self.scratch / sums.name_of_done(str(part))
+        path.write_text(done.model_dump_json())
+        await self.with_retries("hand sums over", partial(self.store.put, path.name, path))
+
+    async def finished(self, known: Mapping[Part, Done]) -> Mapping[Part, Done]:
+        """The parts that are there, with what is said of each; `known` were looked at before."""
+        look = partial(self._finished, known)
+        try:
+            return await asyncio.to_thread(look)  # too often for a step of its own each time
+        except StorageUnavailable:
+            return await self.with_retries("look for sums", look)
+
+    async def together(self, done: Mapping[Part, Done]) -> AsyncGenerator[tuple[Accumulator, int]]:
+        """The sums of all files, an accumulator after the other, and how many indices each has.
+
+        Raises UnreadableInput where files of two parts differ in length.
+        """
+        _check_lengths(done)
+        size, first, error = accumulator_size(self.memory), 0, np.empty(ERRORS)
+        for number in range(next(iter(done.values())).rounds):
+            accumulator, length = Accumulator(first, size), 0
+            for part in sorted(done):
+                name = sums.name(str(part), number)
+                add = partial(self._add, accumulator, name, error)
+                length = await self.with_retries("fetch sums", add)
+            yield accumulator, length
+            first += length
+
+    async def keep(self, done: Mapping[Part, Done], folder: Path) -> None:
+        """Put the sums of all parts into a folder, to be published."""
+        folder.mkdir()
+        for part, one in done.items():
+            rounds = [sums.name(str(part), number) for number in range(one.rounds)]
+            for name in (*rounds, sums.name_of_done(str(part))):
+                await self.with_retries("fetch sums", partial(self._copy, name, folder / name))
+
+    def _copy(self, name: str, target: Path) -> None:
+        with self.store.get(name, self.scratch) as path:
+            shutil.copyfile(path, target)
+
+    def _finished(self, known: Mapping[Part, Done]) -> Mapping[Part, Done]:
+        found = dict(known)
+        for text in sums.done(self.store.names()):
+            if (part := Part.parse(text)) not in found:
+                with self.store.get(sums.name_of_done(text), self.scratch) as path:
+                    found[part] = Done.model_validate_json(path.read_bytes())
+        return found
+
+    def _add(self, accumulator: Accumulator, name: str, error: Floats) -> int:
+        with self.store.get(name, self.scratch) as path:
+            return sums.add(accumulator, path, error)
+
+
+def listing(files: Sequence[InputFile]) -> str:
+    """What tells one list of files from another: a digest of their names, in their order."""
+    digest = hashlib.sha256()
+    for file in files:
+        digest.update(file.name.encode() + b"\0")
+    return digest.hexdigest()
+
+
+def _check_lengths(done: Mapping[Part, Done]) -> None:
+    first = done[min(done)]
+    for part in sorted(done):
+        if done[part].length != first.length:
+            short, long = sorted((first, done[part]), key=lambda one: one.length)
+            raise UnreadableInput(
+                f"{short.first} holds {short.length:,} numbers, and {long.first} "
+                f"{long.length:,}: give every file as many"
+            )

@@ -1,0 +1,147 @@
+"""Flow runs that help a job of average-files: made in its queue, at its place, ended with it."""
+
+import asyncio
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from datetime import UTC, datetime
+from typing import Any
+from uuid import UUID
+
+import httpx
+from prefect.client.orchestration import PrefectClient
+from prefect.client.schemas.filters import (
+    ArtifactFilter,
+    ArtifactFilterFlowRunId,
+    ArtifactFilterType,
+    FlowRunFilter,
+    FlowRunFilterId,
+)
+from prefect.client.schemas.objects import FlowRun, State, StateType
+from prefect.exceptions import ObjectNotFound
+from prefect.logging import get_run_logger
+from prefect.states import Cancelled, Cancelling, Scheduled
+
+from tasks.averages.partition import Part
+from tasks.averages.scheduler import Helper, Stage
+from tasks.contracts import SumFiles
+
+TASK = "sum-files"
+_AT_ONCE = 20  # requests in flight
+_PAGE = 200  # the server's most
+_STAGES = {
+    StateType.SCHEDULED: Stage.WAITING,
+    StateType.PENDING: Stage.WAITING,
+    StateType.PAUSED: Stage.WAITING,
+    StateType.RUNNING: Stage.RUNNING,
+}
+
+
+class FlowRuns:
+    """The helpers of one attempt."""
+
+    def __init__(self, client: PrefectClient, run: FlowRun, wanted: SumFiles) -> None:
+        """`run`: the attempt's own; `wanted`: what each helper is given, but for its part."""
+        self._client = client
+        self._run = run
+        self._wanted = wanted
+        self._made: dict[Part, list[UUID]] = defaultdict(list)
+        self._seen: dict[UUID, FlowRun] = {}
+
+    async def start(self, parts: Sequence[Part]) -> None:
+        """One more run for each part, in the job's own queue and at the job's place there."""
+        name = f"{TASK}/{self._run.work_queue_name}"
+        deployment = await self._client.read_deployment_by_name(name)
+        for start in range(0, len(parts), _AT_ONCE):
+            some = parts[start : start + _AT_ONCE]
+            made = await asyncio.gather(*(self._make(deployment.id, part) for part in some))
+            for part, run in zip(some, made, strict=True):
+                self._made[part].append(run.id)
+                self._seen[run.id] = run
+
+    async def look(self) -> Mapping[Part, Sequence[Helper]]:
+        """How far they are; as they were before, where the server does not answer."""
+        try:
+            await self._read()
+            fractions = await self._fractions()
+        except httpx.HTTPError as error:
+            get_run_logger().warning("the helpers could not be asked after: %s", error)
+            fractions = {}
+        return {
+            part: [_helper(self._seen[id], fractions.get(id, 0.0)) for id in ids]
+            for part, ids in self._made.items()
+        }
+
+    async def withdraw(self, part: Part) -> None:
+        """Cancel the runs of a part that have not started."""
+        for id in self._made[part]:
+            if _stage(self._seen[id]) is Stage.WAITING:
+                await self._set(id, Cancelled(message="its job does this part itself"))
+
+    async def stop(self) -> None:
+        """Cancel every run that has not ended."""
+        try:
+            await self._read()
+            for id, run in self._seen.items():
+                stage = _stage(run)
+                if stage is Stage.WAITING:
+                    await self._set(id, Cancelled(message="its job does not need it any more"))
+                elif stage is Stage.RUNNING:
+                    await self._set(id, Cancelling(message="its job does not need it any more"))
+        except httpx.HTTPError as error:
+            # They find that nothing is wanted, and end.
+            get_run_logger().warning("the helpers could not be stopped: %s", error)
+
+    async def _make(self, deployment: UUID, part: Part) -> FlowRun:
+        wanted = self._wanted.model_copy(update={"first": part.first, "end": part.end})
+        run = self._run
+        return await self._client.create_flow_run_from_deployment(
+            deployment,
+            name=f"{run.name} {part}",
+            parameters={"part": wanted.model_dump(mode="json", exclude_unset=True)},
+            state=Scheduled(scheduled_time=run.expected_start_time or datetime.now(UTC)),
+            tags=run.tags,
+            job_variables=run.job_variables,
+            work_queue_name=run.work_queue_name,
+            idempotency_key=f"part:{self._wanted.stage}:{part}:{len(self._made[part])}",
+        )
+
+    async def _read(self) -> None:
+        ids = list(self._seen)
+        for start in range(0, len(ids), _PAGE):
+            wanted = FlowRunFilterId(any_=ids[start : start + _PAGE])
+            page = await self._client.read_flow_runs(
+                flow_run_filter=FlowRunFilter(id=wanted), limit=_PAGE
+            )
+            self._seen |= {run.id: run for run in page}
+
+    async def _fractions(self) -> dict[UUID, float]:
+        running = [id for id, run in self._seen.items() if _stage(run) is Stage.RUNNING]
+        if not running:
+            return {}
+        artifacts = await self._client.read_artifacts(
+            artifact_filter=ArtifactFilter(
+                flow_run_id=ArtifactFilterFlowRunId(any_=running),
+                type=ArtifactFilterType(any_=["progress"]),
+            )
+        )
+        return {
+            artifact.flow_run_id: float(str(artifact.data)) / 100
+            for artifact in artifacts
+            if artifact.flow_run_id is not None and artifact.data is not None
+        }
+
+    async def _set(self, id: UUID, state: State[Any]) -> None:
+        with suppress(ObjectNotFound):  # deleted: it is not there to be ended
+            await self._client.set_flow_run_state(id, state)
+
+
+def _stage(run: FlowRun) -> Stage:
+    return _STAGES.get(run.state_type or StateType.CRASHED, Stage.GONE)
+
+
+def _helper(run: FlowRun, fraction: float) -> Helper:
+    seconds = run.estimated_run_time.total_seconds()
+    failed = run.state is not None and run.state.is_failed()
+    reason = (run.state.message or "it failed") if failed and run.state else None
+    return Helper(_stage(run), seconds, fraction, reason)

@@ -1,0 +1,178 @@
+"""generate-data from its payload to its summary: image, topic, containers, counts."""
+
+import asyncio
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from prefect.client.orchestration import get_client
+from prefect.logging import get_run_logger
+
+from tasks.containers import user_container
+from tasks.containers.engine import connect
+from tasks.containers.images.provide import provide
+from tasks.containers.network import network
+from tasks.containers.user_container import ContainerSpec, Owner
+from tasks.contracts import UNTIL_LABEL, WORKER_LABEL, GenerateData, size_in_bytes
+from tasks.errors import ContainerFailed, InvalidPayload, TopicUnavailable
+from tasks.generation.containers import Keeper
+from tasks.generation.topics.topic import Topic, open_topic
+from tasks.runtime.compute_task import Job
+from tasks.runtime.progress import Progress, show_progress
+from tasks.settings import get_settings
+
+_TOPICS = "topics"  # the folder, beside the results, of all topics that are folders
+_CLOCKS = timedelta(seconds=5)  # by which the clock of who hands a job in may be late
+_LOOK = 1.0  # seconds between two looks at the rates
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What is said of data that was generated."""
+
+    summary: dict[str, Any]
+    notes: str
+
+
+async def generate(payload: GenerateData, job: Job) -> Outcome:
+    """Run the containers for their time; the lines that they print go to the topic.
+
+    Raises InvalidPayload, TopicUnavailable, ContainerFailed where none of them stays up,
+    EngineUnavailable.
+    """
+    _check_start(payload, job)
+    worker = job.labels.get(WORKER_LABEL)
+    owner = Owner(job.id, job.flow_run, worker and str(worker))
+    folder = get_settings().written / _TOPICS
+    topic = await asyncio.to_thread(open_topic, payload.topic, folder, f"{job.id}-{job.attempt}")
+    try:
+        with connect() as client:
+            await asyncio.to_thread(user_container.remove_all_of, client, job.id)
+            async with (
+                network(client, owner, payload.network) as way,
+                provide(client, payload, job, way) as image,
+            ):
+                # Now that there is an image, which may have taken its time.
+                start, until = await _times(payload, job)
+                spec = ContainerSpec(
+                    image=image,
+                    command=payload.command,
+                    environment=topic.environment | payload.environment,
+                    cpus=payload.cpus,
+                    memory=size_in_bytes(payload.memory),
+                    network=way,
+                )
+                show = get_run_logger().warning
+                keeper = Keeper(
+                    client, owner, spec, topic, job.stage.files, start, until,
+                    lambda line: show("%s", line), payload.containers,
+                )  # fmt: skip
+                async with _shown(keeper):
+                    await keeper.keep()
+    except BaseException:
+        await _close_as_far_as_possible(topic)
+        raise
+    await asyncio.to_thread(topic.close)
+    if all(counts.given_up for counts in keeper.counts):
+        last = " | ".join(keeper.last_lines)
+        raise ContainerFailed(f"every container ended early, again and again: {last}")
+    return _outcome(payload, keeper, image.reference)
+
+
+def _check_start(payload: GenerateData, job: Job) -> None:
+    start = payload.starts()
+    later = UNTIL_LABEL in job.labels  # an attempt that goes on where the first one was
+    if start is not None and not later and start < job.submitted - _CLOCKS:
+        raise InvalidPayload(
+            f"payload.start: {start.isoformat()} was in the past when the job was submitted: give "
+            "a later time, or leave it out"
+        )
+
+
+async def _times(payload: GenerateData, job: Job) -> tuple[datetime, datetime]:
+    """When the containers start and end; a later attempt goes on to the end of the first."""
+    now = datetime.now(UTC)
+    if (until := job.labels.get(UNTIL_LABEL)) is not None:
+        end = datetime.fromisoformat(str(until))
+        return max(now, end - timedelta(seconds=payload.duration)), end
+    start = max(now, payload.starts() or now)
+    end = start + timedelta(seconds=payload.duration)
+    async with get_client() as prefect:
+        await prefect.update_flow_run_labels(job.flow_run, {UNTIL_LABEL: end.isoformat()})
+    return start, end
+
+
+async def _close_as_far_as_possible(topic: Topic) -> None:
+    topic.hurry()
+    try:
+        await asyncio.to_thread(topic.close)
+    except TopicUnavailable as error:
+        get_run_logger().warning("%s", error)
+
+
+@asynccontextmanager
+async def _shown(keeper: Keeper) -> AsyncGenerator[None]:
+    """Elapsed time, containers up and rates, live in the UI."""
+    async with show_progress("waiting for the start") as progress:
+        ticker = asyncio.create_task(_tick(keeper, progress))
+        try:
+            yield
+        finally:
+            ticker.cancel()
+            await asyncio.gather(ticker, return_exceptions=True)
+
+
+async def _tick(keeper: Keeper, progress: Progress) -> None:
+    whole = (keeper.until - keeper.start).total_seconds()
+    before = (0, 0)
+    while True:
+        await asyncio.sleep(_LOOK)
+        elapsed = (datetime.now(UTC) - keeper.start).total_seconds()
+        if elapsed < 0:
+            continue
+        messages = sum(counts.messages for counts in keeper.counts)
+        size = sum(counts.bytes for counts in keeper.counts)
+        progress.set(min(1.0, elapsed / whole))
+        progress.text = (
+            f"{elapsed:,.0f} of {whole:,.0f} s, {keeper.up} of {keeper.number} containers up, "
+            f"{(messages - before[0]) / _LOOK:,.0f} messages/s, "
+            f"{(size - before[1]) / _LOOK / 1000:,.1f} kB/s, {keeper.topic.delivered:,} delivered"
+        )
+        before = (messages, size)
+
+
+def _outcome(payload: GenerateData, keeper: Keeper, image: str) -> Outcome:
+    containers = [
+        {
+            "messages": counts.messages,
+            "bytes": counts.bytes,
+            "aside": counts.aside,
+            "restarts": counts.restarts,
+            "given_up": counts.given_up,
+            "first": counts.first and counts.first.isoformat(),
+            "last": counts.last and counts.last.isoformat(),
+        }
+        for counts in keeper.counts
+    ]
+    summary = {
+        "topic": keeper.topic.place,
+        "image": image,
+        "description": payload.description,
+        "user": payload.user,
+        "start": keeper.start.isoformat(),
+        "end": keeper.until.isoformat(),
+        "delivered": keeper.topic.delivered,
+        "containers": containers,
+    }
+    rows = "\n".join(
+        f"| {n} | {c.messages:,} | {c.bytes:,} | {c.aside:,} | {c.restarts}"
+        f"{', given up' if c.given_up else ''} |"
+        for n, c in enumerate(keeper.counts, start=1)
+    )
+    return Outcome(
+        summary,
+        f"**{keeper.topic.delivered:,} messages** to `{keeper.topic.place}`.\n\n"
+        f"| container | messages | bytes | no JSON | restarts |\n|---|---:|---:|---:|---:|\n{rows}",
+    )

@@ -1,0 +1,241 @@
+"""How each format is made smaller: the encodings to try, best first, and the search in them."""
+
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+
+import pyvips
+
+from tasks.images import vips
+from tasks.images.vips import Format, Picture
+
+# Metadata of more than this share of the allowed bytes would be paid for in visible quality.
+METADATA_SHARE = 0.2
+# Where a search begins: near what a camera's JPEG needs to lose half its bytes.
+FIRST_QUALITY = 75
+# Guesses by interpolation, before plain bisection takes over. Four are normal.
+GUESSES = 6
+
+# libaom's and libwebp's own defaults. One step more doubles the time for some 2 % of the bytes.
+AVIF_EFFORT = 4
+WEBP_EFFORT = 4
+# Above 4, quantising 12 MP takes most of a minute.
+PALETTE_EFFORT = 4
+
+KEEP_ALL = 63
+KEEP_EXIF_AND_ICC = 1 | 8
+
+_ANY_QUALITY = range(1, 101)
+_METADATA = ("exif-", "iptc-", "xmp-", "photoshop-", "png-comment", "gif-comment", "jpeg-thumb")
+
+
+@dataclass(frozen=True)
+class Encoding:
+    """One way to write a file: the saver's options, and the quality to be reported."""
+
+    options: Mapping[str, object]
+    quality: int | None = None
+
+
+@dataclass(frozen=True)
+class Stage:
+    """Encodings of one kind, smallest first."""
+
+    encodings: Sequence[Encoding]
+    metadata: bool = True
+    # Places each encoding so that log(bytes) is nearly a straight line over it.
+    position: Callable[[int], float] = float
+    to_8_bit: bool = False
+
+
+def search(measure: Callable[[int], int], budget: int, stage: Stage) -> int | None:
+    """`highest_fitting` over a stage's encodings."""
+    count = len(stage.encodings)
+    start = FIRST_QUALITY - 1 if count == len(_ANY_QUALITY) else None
+    return highest_fitting(measure, budget, count, stage.position, start)
+
+
+def highest_fitting(
+    measure: Callable[[int], int],
+    budget: int,
+    count: int,
+    position: Callable[[int], float] = float,
+    start: int | None = None,
+) -> int | None:
+    """The highest of `count` rungs whose size is within `budget`, None when not even the lowest is.
+
+    `measure` gives the size of a rung in bytes; it is called once for a rung, and for few of them:
+    interpolation of log(size) over `position`, then bisection. The rung returned was measured and
+    fits, and the next one was measured and does not.
+    """
+    low, high = -1, count
+    sizes: dict[int, int] = {}
+    guess = (count - 1) // 2 if start is None else start
+    while True:
+        sizes[guess] = measure(guess)
+        if sizes[guess] <= budget:
+            low = guess
+        else:
+            high = guess
+        if high - low == 1:
+            return low if low >= 0 else None
+        guess = (low + high) // 2
+        if len(sizes) < GUESSES:
+            guess = _interpolate(sizes, budget, low, high, position) or guess
+
+
+def _interpolate(
+    sizes: Mapping[int, int], budget: int, low: int, high: int, position: Callable[[int], float]
+) -> int | None:
+    nearest = sorted(sizes, key=lambda rung: abs(math.log(sizes[rung] / budget)))[:2]
+    if len(nearest) < 2 or sizes[nearest[0]] == sizes[nearest[1]]:
+        return None
+    a, b = nearest
+    slope = (math.log(sizes[a] / sizes[b])) / (position(a) - position(b))
+    if slope <= 0:
+        return None
+    wanted = position(a) - math.log(sizes[a] / budget) / slope
+    # Strictly between the known bounds: a guess outside would teach nothing.
+    rungs = range(low + 1, high)
+    return next((rung for rung in reversed(rungs) if position(rung) <= wanted), rungs[0])
+
+
+def jpeg_position(rung: int) -> float:
+    """JPEG bytes follow a power of the quantiser's scale, as the IJG library defines it."""
+    quality = rung + 1
+    scale = 5000 / quality if quality < 50 else 200 - 2 * quality
+    return -math.log(max(scale, 1))
+
+
+def stages(picture: Picture, budget: int) -> Iterator[Stage]:
+    """The stages for a picture, best first: the first that holds a fitting encoding is taken."""
+    kinds = {
+        "jpeg": _jpeg,
+        "png": _png,
+        "webp": _webp,
+        "avif": _avif,
+        "tiff": _tiff,
+        "gif": _gif,
+    }[picture.format](picture)
+    size = metadata_bytes(picture.header)
+    for stage in kinds:
+        if size <= METADATA_SHARE * budget:
+            yield stage
+        if size:
+            yield replace(stage, metadata=False)
+
+
+def without_metadata(image: pyvips.Image) -> tuple[pyvips.Image, int]:
+    """The image with nothing but its orientation and ICC profile, and the savers' `keep` for it."""
+    image = image.copy()
+    for field in image.get_fields():
+        if field.startswith(_METADATA):
+            image.remove(field)
+    # With EXIF kept, libvips writes a minimal block that carries the orientation.
+    return image, KEEP_EXIF_AND_ICC if vips.number(image, "orientation", 1) != 1 else 8
+
+
+def metadata_bytes(image: pyvips.Image) -> int:
+    """Size of what `without_metadata` drops, in bytes."""
+    blobs = (f for f in image.get_fields() if f.startswith(_METADATA) and f.endswith("-data"))
+    return sum(len(value) for f in blobs if isinstance(value := vips.metadata(image, f), bytes))
+
+
+def default_encoding(format: Format, picture: Picture) -> Encoding:
+    """What a conversion writes: no visible loss at ordinary viewing, or none at all."""
+    return {
+        # The usual publishing values: JPEG 85 (libjpeg-turbo's and web.dev's "high"), WebP and
+        # AVIF at the qualities that look the same in SSIM comparisons.
+        "jpeg": Encoding(_jpeg_options(picture, 85), 85),
+        "webp": Encoding({"Q": 82, "effort": WEBP_EFFORT}, 82),
+        "avif": Encoding({"Q": 65, "effort": AVIF_EFFORT, "compression": "av1"}, 65),
+        "png": Encoding({"compression": 6, "filter": "all"}),
+        "tiff": Encoding({"compression": "deflate", "predictor": "horizontal", "bigtiff": True}),
+    }[format]
+
+
+def _qualities(options: Callable[[int], Mapping[str, object]]) -> list[Encoding]:
+    return [Encoding(options(quality), quality) for quality in _ANY_QUALITY]
+
+
+def _jpeg_options(picture: Picture, quality: int) -> Mapping[str, object]:
+    # Colour that the original does not resolve is not worth bytes now.
+    subsampled = vips.text(picture.header, "jpeg-chroma-subsample") == "4:2:0"
+    return {
+        "Q": quality,
+        "subsample_mode": "on" if subsampled else "auto",
+        # Best Huffman tables need all coefficients in memory: not for streams.
+        "optimize_coding": picture.decoded_bytes <= vips.DECODED_IN_MEMORY,
+    }
+
+
+def _jpeg(picture: Picture) -> list[Stage]:
+    return [Stage(_qualities(lambda q: _jpeg_options(picture, q)), position=jpeg_position)]
+
+
+def _webp(_: Picture) -> list[Stage]:
+    return [Stage(_qualities(lambda q: {"Q": q, "effort": WEBP_EFFORT}), True)]
+
+
+def _avif(picture: Picture) -> list[Stage]:
+    bits = vips.number(picture.header, "bits-per-sample", 8)
+    common = {"compression": "av1", "effort": AVIF_EFFORT, "bitdepth": bits}
+    return [Stage(_qualities(lambda q: {"Q": q, **common}), True)]
+
+
+def _png(picture: Picture) -> list[Stage]:
+    header = picture.header
+    bits = vips.number(header, "bits-per-sample", 8)
+    lossless: dict[str, object] = {"compression": 9}
+    if bits < 8 and header.bands == 1:
+        lossless["bitdepth"] = bits
+    exact = [
+        # Prediction suits photographs, none suits drawings, and there is no telling beforehand.
+        Stage([Encoding({**lossless, "filter": filter})])
+        for filter in ("all", "none")
+    ]
+    if bits == 16:
+        exact.append(Stage([Encoding({**lossless, "filter": "all"})], to_8_bit=True))
+    if picture.decoded_bytes > vips.DECODED_BY_WHOLE_CODER:
+        return exact  # the quantiser holds the whole picture
+    palettes = ((1, 0.0), (2, 0.0), (4, 0.0), (4, 0.5), (4, 1.0), (8, 0.0), (8, 0.5), (8, 1.0))
+    options = {"palette": True, "compression": 9, "effort": PALETTE_EFFORT}
+    rungs = [Encoding({**options, "bitdepth": b, "dither": d}) for b, d in palettes]
+    return [*exact, Stage(rungs, to_8_bit=bits == 16)]
+
+
+def _gif(_: Picture) -> list[Stage]:
+    # Bits per pixel, dither, and the change between frames (0 to 255) that is not worth storing.
+    rungs = (
+        (1, 0.0, 32),
+        (2, 0.0, 32),
+        (3, 0.0, 24),
+        (4, 0.0, 16),
+        (5, 0.0, 16),
+        (5, 0.5, 8),
+        (6, 0.5, 8),
+        (6, 1.0, 4),
+        (7, 1.0, 4),
+        (8, 1.0, 4),
+        (8, 1.0, 0),
+    )
+    options = [{"bitdepth": b, "dither": d, "interframe_maxerror": e} for b, d, e in rungs]
+    return [Stage([Encoding(each) for each in options])]
+
+
+def _tiff(picture: Picture) -> list[Stage]:
+    header = picture.header
+    whole = header.format in ("uchar", "ushort")
+    options: dict[str, object] = {
+        "compression": "deflate",
+        "predictor": "horizontal" if whole else "none",
+        "bigtiff": picture.decoded_bytes > 2**31,
+    }
+    result = [Stage([Encoding(options)])]
+    if vips.number(header, "bits-per-sample", 8) == 1 and header.bands == 1:
+        bilevel = {"compression": "ccittfax4", "bitdepth": 1}
+        return [Stage([Encoding(bilevel)])]
+    if header.format == "uchar" and header.bands in (1, 3):
+        jpeg = {"compression": "jpeg", "bigtiff": options["bigtiff"]}
+        result.append(Stage(_qualities(lambda q: {**jpeg, "Q": q}), position=jpeg_position))
+    return result

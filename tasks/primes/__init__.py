@@ -1,0 +1,1 @@
+"""find-primes: all primes up to a bound."""

@@ -1,0 +1,1 @@
+"""What makes a flow run an attempt at a job: its checks, its states, its events, its result."""

@@ -1,0 +1,259 @@
+"""A compute task as Prefect sees it: one flow run is one attempt at a job."""
+
+import asyncio
+import functools
+import inspect
+from collections.abc import AsyncGenerator, Callable, Coroutine, Mapping
+from contextlib import AbstractContextManager, asynccontextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, ParamSpec, TypeVar, cast, get_type_hints
+from uuid import UUID
+
+import httpx
+from prefect import Flow, State, flow
+from prefect.artifacts import acreate_markdown_artifact
+from prefect.client.schemas.objects import FlowRun
+from prefect.context import FlowRunContext
+from prefect.exceptions import Abort
+from prefect.logging import get_run_logger
+from pydantic import TypeAdapter, ValidationError
+
+from tasks.contracts import RESULT_BLOCK, Manifest, Receipt, attempt_number, job_id
+from tasks.errors import EngineUnavailable, InvalidPayload, PrefectureError, StageDiscarded
+from tasks.runtime.events import JobStarted, about, job_moved
+from tasks.runtime.final_state import STOPPED, ended
+from tasks.runtime.retries import with_retries
+from tasks.settings import Settings, get_settings, is_in_shared_container
+from tasks.storage.results import local_files
+from tasks.storage.results.interface import Result, ResultsRoot, Stage
+from tasks.storage.results.listing import listing
+from tasks.storage.results.opening import open_results
+
+P = ParamSpec("P")
+T = TypeVar("T")
+_Body = Callable[P, Coroutine[Any, Any, Receipt]]
+_NOT_SHARED = (
+    "the job variable `container`: this task needs a container of its own, submit it with `fresh`, "
+    "or without the variable"
+)
+_Returned = dict[str, Any]  # a Receipt as plain JSON, which anyone can read without our classes
+
+
+def compute_task(
+    name: str, *, fresh_container: bool = False
+) -> Callable[[_Body[P]], Flow[P, Coroutine[Any, Any, _Returned]]]:
+    """Make a flow of an async function that takes a payload and a results directory.
+
+    An error of ours ends the run Failed with its one line and no traceback. Where the job's result
+    stands already, its receipt is returned and the function not called.
+    Parameters are validated here and not by Prefect, whose message takes several lines.
+    `fresh_container`: the task decodes what users send with native code, or is given the Docker
+    engine. It runs in no container that serves another job; its deployments have the job variable
+    `container: fresh`, and without it the run fails before it reads anything.
+    """
+
+    def decorate(body: _Body[P]) -> Flow[P, Coroutine[Any, Any, _Returned]]:
+        @functools.wraps(body)
+        async def attempt(*args: P.args, **kwargs: P.kwargs) -> _Returned | State:
+            try:
+                if fresh_container and is_in_shared_container():
+                    raise InvalidPayload(_NOT_SHARED)
+                given = inspect.signature(body).bind(*args, **kwargs).arguments
+                parameters = validated(body, given)
+                _say_that_it_began()
+                receipt = await _standing(parameters["results_directory"])
+                if receipt is None:
+                    receipt = await body(**parameters)  # pyright: ignore[reportCallIssue]  # validated against body's own signature
+                return receipt.model_dump(mode="json")
+            except (StageDiscarded, EngineUnavailable) as error:
+                # Failed would be the job's last word, which another attempt has: a crash.
+                raise Abort(str(error)) from error
+            except (PrefectureError, OSError, *STOPPED) as error:
+                return await ended(error)
+
+        made = flow(
+            name=name,
+            validate_parameters=False,
+            persist_result=True,
+            result_storage=_result_storage(),
+            result_serializer="json",
+        )(attempt)
+        return cast(Flow[P, Coroutine[Any, Any, _Returned]], made)
+
+    return decorate
+
+
+def _result_storage() -> Path | str:
+    """The folder, or the block, that the flows' return values are kept in."""
+    # Not get_settings: this is asked when a flow is imported, which must decide nothing for others.
+    results = Settings().results
+    if isinstance(results, Path):
+        # No block: to load one by its name Prefect imports every collection that is installed, a
+        # third of the CPU time of a short job.
+        return results / local_files.RECORDS
+    import prefect_aws.s3  # noqa: F401  # makes the type of block known  # pyright: ignore[reportUnusedImport]
+
+    return f"s3-bucket/{RESULT_BLOCK}"
+
+
+def validated(body: Callable[..., Any], given: dict[str, Any]) -> dict[str, Any]:
+    """The parameters as the types that `body` names. Raises InvalidPayload with one line."""
+    hints = get_type_hints(body, include_extras=True)
+    parameters: dict[str, Any] = {}
+    for name, value in given.items():
+        try:
+            parameters[name] = TypeAdapter[Any](hints[name]).validate_python(value)
+        except ValidationError as error:
+            raise InvalidPayload.of(name, error) from error
+    return parameters
+
+
+@dataclass(frozen=True)
+class Job:
+    """The attempt that this process runs, and the stage it works on."""
+
+    id: UUID
+    attempt: int
+    flow_run: UUID
+    task: str
+    parameters: dict[str, Any]
+    submitted: datetime
+    results: ResultsRoot
+    stage: Stage
+    labels: Mapping[str, Any] = field(default_factory=dict[str, Any])
+    """Of its flow run: later attempts inherit them, Prefect's own aside."""
+    started: datetime = field(default_factory=lambda: datetime.now(UTC))
+
+    async def publish(
+        self, summary: dict[str, Any], notes: str = "", appendix: str = ""
+    ) -> Receipt:
+        """Publish what is staged and list it in the UI.
+
+        `summary` goes into the manifest, `notes` (markdown) above the list of files and `appendix`
+        below it. Of several attempts at one job only the first publishes; the others return its
+        receipt.
+        """
+        files = await off_the_loop(self.results, "store the files", self.stage.store)
+        manifest = Manifest(
+            job=self.id,
+            task=self.task,
+            attempt=self.attempt,
+            flow_run=self.flow_run,
+            parameters=self.parameters,
+            submitted=self.submitted,
+            started=self.started,
+            published=datetime.now(UTC),
+            summary=summary,
+            files=files,
+        )
+        publish = functools.partial(self.stage.publish, manifest)
+        result = await off_the_loop(self.results, "publish the result", publish)
+        get_run_logger().info(
+            "published %s files, %s bytes: %s",
+            f"{len(result.manifest.files):,}",
+            f"{result.manifest.bytes:,}",
+            result.location,
+        )
+        return await _hand_out(result, notes, appendix)
+
+    async def set_aside(self, folder: Path, notes: str) -> str:
+        """Keep what a job that fails has to show, beside where its result would stand, and list it
+        in the UI. Returns the place."""
+        names = sorted(path.name for path in folder.iterdir())
+        keep = functools.partial(self.stage.set_aside, folder)
+        location = await off_the_loop(self.results, "keep the logs", keep)
+        files = "\n".join(f"- `{name}`" for name in names)
+        await _show(f"## {self.task} failed\n\n{notes}\n\n`{location}`\n\n{files}\n", location)
+        return location
+
+
+@asynccontextmanager
+async def open_job(results_directory: str) -> AsyncGenerator[Job]:
+    """The job of the flow run that calls this, with a stage that is removed when the block ends."""
+    run, task = this_run()
+    job = job_id(run.labels, run.id)
+    root = open_results(get_settings())
+    async with in_threads(root.open_stage(results_directory, job, run.id)) as stage:
+        yield Job(
+            id=job,
+            attempt=attempt_number(run.labels),
+            flow_run=run.id,
+            task=task,
+            parameters=run.parameters,
+            submitted=run.created or datetime.now(UTC),
+            results=root,
+            stage=stage,
+            labels=run.labels,
+        )
+
+
+@asynccontextmanager
+async def in_threads(manager: AbstractContextManager[T]) -> AsyncGenerator[T]:
+    """A context manager whose beginning and end block."""
+    value = await asyncio.to_thread(manager.__enter__)
+    try:
+        yield value
+    except BaseException as error:
+        if not await asyncio.to_thread(manager.__exit__, type(error), error, error.__traceback__):
+            raise
+    else:
+        await asyncio.to_thread(manager.__exit__, None, None, None)
+
+
+async def off_the_loop(root: ResultsRoot, doing: str, work: Callable[[], T]) -> T:
+    """Blocking work in a thread, and where a storage may be away for a moment, as a step."""
+    if root.fails_transiently:
+        return await with_retries(doing, work)
+    return await asyncio.to_thread(work)
+
+
+def this_run() -> tuple[FlowRun, str]:
+    """The flow run that calls this, and the name of its compute task."""
+    context = FlowRunContext.get()
+    if context is None or context.flow_run is None:
+        raise RuntimeError("a job is known inside its flow run only")
+    return context.flow_run, context.flow.name if context.flow else "unknown"
+
+
+def _say_that_it_began() -> None:
+    run, task = this_run()
+    attempt = attempt_number(run.labels)
+    job_moved(JobStarted(**about(run, task), attempt=attempt, flow_run=run.id))
+
+
+async def _standing(results_directory: str) -> Receipt | None:
+    """The receipt of the job's result where an earlier attempt has published it.
+
+    It may have ended before it could say so. Raises CorruptResult where the manifest is no good.
+    """
+    run, _ = this_run()
+    job, root = job_id(run.labels, run.id), open_results(get_settings())
+    find = functools.partial(root.find, results_directory, job)
+    result = await off_the_loop(root, "look for an earlier result", find)
+    if result is None:
+        return None
+    attempt = result.manifest.attempt
+    get_run_logger().info("attempt %s has published already: %s", attempt, result.location)
+    return await _hand_out(result)
+
+
+async def _hand_out(result: Result, notes: str = "", appendix: str = "") -> Receipt:
+    """List a result in the UI, and make its receipt."""
+    manifest, location = result.manifest, result.location
+    await _show(
+        listing(result, notes, appendix),
+        f"{len(manifest.files):,} files, {manifest.bytes:,} bytes: {location}",
+    )
+    return Receipt(
+        job=manifest.job, location=location, files=len(manifest.files), bytes=manifest.bytes
+    )
+
+
+async def _show(markdown: str, description: str) -> None:
+    try:
+        await acreate_markdown_artifact(markdown, description=description)
+    except httpx.HTTPError as error:
+        # The files stand: a missing list in the UI must not make a failure of it.
+        get_run_logger().warning("the files could not be listed in the UI: %s", error)

@@ -1,0 +1,1 @@
+"""Inputs: what a source names, on a disk or in S3."""

@@ -1,0 +1,156 @@
+"""Sources kept in S3: listed first, fetched one at a time when their turn comes."""
+
+import asyncio
+import re
+import uuid
+from collections.abc import AsyncGenerator, Awaitable, Callable, Generator
+from contextlib import asynccontextmanager, contextmanager
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import TYPE_CHECKING
+
+from tasks.contracts import S3_SCHEME, stays_inside
+from tasks.errors import OperatorError, SourceNotFound, StorageUnavailable
+from tasks.storage.credentials import TRIES, s3_client
+from tasks.storage.inputs.local import Glob, split_glob
+from tasks.storage.s3_errors import is_transient, s3_errors, text
+
+if TYPE_CHECKING:
+    from mypy_boto3_s3.client import S3Client
+
+_WILDCARD = re.compile(r"[*?[]")
+_SUFFIX = 16  # characters of a key's suffix that its copy keeps: names of files are short
+
+
+def is_s3(source: str) -> bool:
+    """Whether the source is an s3:// address."""
+    return source.startswith(S3_SCHEME)
+
+
+@dataclass(frozen=True)
+class S3Object:
+    """One object of an s3:// source."""
+
+    name: str
+    client: "S3Client"
+    bucket: str
+    key: str
+    fetch: "Fetch"
+    """How `local` downloads: at once and once, or by a step that is retried."""
+    listed: str = ""
+    """Its ETag then."""
+
+    @asynccontextmanager
+    async def local(self, scratch: Path) -> AsyncGenerator[Path]:
+        """A copy in `scratch`, streamed to disk and removed afterwards. Raises as `download`."""
+        path = scratch / f"{uuid.uuid4().hex}{PurePosixPath(self.key).suffix[:_SUFFIX]}"
+        try:
+            await self.fetch(self, path)
+            yield path
+        finally:
+            path.unlink(missing_ok=True)
+
+    async def is_as_listed(self) -> bool:
+        """Always, for whoever reads the copy: `download` sees to it."""
+        return True
+
+    def download(self, path: Path) -> None:
+        """Write the object to `path`, or nothing. Blocking.
+
+        Raises SourceNotFound where the object is gone, refused or another than was listed,
+        StorageUnavailable where S3 is.
+        """
+        from boto3.s3.transfer import TransferConfig
+
+        address = f"{S3_SCHEME}{self.bucket}/{self.key}"
+        with _reading(address):
+            self.client.download_file(
+                self.bucket,
+                self.key,
+                str(path),
+                Config=TransferConfig(num_download_attempts=TRIES),
+            )
+            now = self.client.head_object(Bucket=self.bucket, Key=self.key)["ETag"]
+        if self.listed and now != self.listed:
+            path.unlink()
+            raise SourceNotFound(
+                f"{address} has changed since the job began: leave the objects alone until it has "
+                "ended, and submit it again"
+            )
+
+
+Fetch = Callable[[S3Object, Path], Awaitable[None]]
+
+
+async def download_once(found: S3Object, path: Path) -> None:
+    """`S3Object.download` in a thread, tried once."""
+    await asyncio.to_thread(found.download, path)
+
+
+async def connect(credentials: str | None) -> "S3Client":
+    """An S3 client from the credentials block that the setting names.
+
+    Raises SourceNotFound where no block is set, the server has none of that name, or AWS refuses
+    it; StorageUnavailable where AWS does not answer.
+    """
+    try:
+        return await s3_client(credentials)
+    except OperatorError as error:
+        raise SourceNotFound(str(error)) from error
+
+
+def find_objects(source: str, client: "S3Client", fetch: Fetch = download_once) -> list[S3Object]:
+    """The objects that an s3:// address names (an object, a prefix or a glob), sorted by name.
+
+    Blocking: one request per 1,000 keys. Raises SourceNotFound where there are none, a key cannot
+    be a path, or the bucket, key or credentials are refused; StorageUnavailable where S3 is.
+    """
+    bucket, _, pattern = source.removeprefix(S3_SCHEME).partition("/")
+    if not bucket:
+        raise SourceNotFound(f"source '{source}' names no bucket: write s3://bucket/prefix")
+    with _reading(source):
+        pages = client.get_paginator("list_objects_v2").paginate(
+            Bucket=bucket, Prefix=_WILDCARD.split(pattern, maxsplit=1)[0]
+        )
+        listed = [item for page in pages for item in page.get("Contents", [])]
+    etags = {item.get("Key", ""): item.get("ETag", "") for item in listed}
+    found = _select([key for key in etags if not key.endswith("/")], pattern)
+    if not found:
+        raise SourceNotFound(f"source '{source}' names no object: check the bucket and the prefix")
+    for name, key in found.items():
+        # The name is where the result will be written.
+        if not stays_inside(name):
+            raise SourceNotFound(
+                f"source '{source}': the key {key!r} cannot be a path, by an empty, '.' or '..' "
+                "segment: rename the object, or name a source without it"
+            )
+    return [
+        S3Object(name, client, bucket, found[name], fetch, etags[found[name]])
+        for name in sorted(found)
+    ]
+
+
+def _select(keys: list[str], pattern: str) -> dict[str, str]:
+    """The keys that are meant, by their name in the source: what is called so, before a glob."""
+    if pattern in keys:
+        return {pattern.rpartition("/")[2]: pattern}
+    prefix = f"{pattern.removesuffix('/')}/" if pattern else ""
+    if found := {key.removeprefix(prefix): key for key in keys if key.startswith(prefix)}:
+        return found
+    folder, rest = split_glob(pattern)
+    prefix, glob = f"{folder}/" if folder else "", Glob(rest)
+    names = {key.removeprefix(prefix): key for key in keys if key.startswith(prefix)}
+    return {name: key for name, key in names.items() if glob.matches(name)}
+
+
+@contextmanager
+def _reading(address: str) -> Generator[None]:
+    """Every failure of the S3 client as one line: the user's to mend, or no one's."""
+    try:
+        yield
+    except s3_errors() as error:
+        if is_transient(error):
+            raise StorageUnavailable(
+                f"{address} cannot be read for now: {text(error)}: try again later"
+            ) from error
+        raise SourceNotFound(f"{address} cannot be read: {text(error)}") from error

@@ -1,0 +1,170 @@
+"""A results root that is a folder: the interface over tasks.storage.results.local_files."""
+
+import os
+import secrets
+import tempfile
+from collections.abc import Generator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from uuid import UUID
+
+from tasks.contracts import Manifest, PublishedFile
+from tasks.errors import CorruptResult
+from tasks.storage.results import local_files
+from tasks.storage.results.parts import FOLDER, LocalParts
+
+
+@dataclass(frozen=True)
+class LocalResult:
+    """A result in a folder."""
+
+    folder: Path
+    manifest: Manifest
+
+    @property
+    def location(self) -> str:
+        """Its folder."""
+        return str(self.folder)
+
+    def __str__(self) -> str:
+        return self.location
+
+    def address(self, file: PublishedFile) -> None:
+        """None: who may see the folder, sees the file."""
+
+    def links(self) -> list[str]:
+        """None either."""
+        return []
+
+    def verify(self) -> None:
+        """Read every file again."""
+        local_files.verify(self.folder, self.manifest)
+
+    def copy(self, target: Path) -> None:
+        """Copy the files, then read the copies."""
+        local_files.copy(self.folder, self.manifest, target)
+
+
+@dataclass(frozen=True)
+class LocalStage:
+    """A stage beside the place of its result."""
+
+    stage: local_files.Stage
+
+    @property
+    def files(self) -> Path:
+        """What is published in the end."""
+        return self.stage.files
+
+    @property
+    def scratch(self) -> Path:
+        """What is not."""
+        return self.stage.scratch
+
+    @property
+    def name(self) -> str:
+        """Of its folder."""
+        return self.stage.files.parent.name
+
+    @property
+    def parts(self) -> LocalParts:
+        """In a folder beside the files."""
+        return LocalParts(self.stage.files.parent / FOLDER)
+
+    def store(self) -> list[PublishedFile]:
+        """Flush the files, which are where they stay already."""
+        return local_files.inventory(self.files)
+
+    def set_aside(self, folder: Path) -> str:
+        """Rename a folder to a place beside the result's."""
+        target = self.stage.target
+        with local_files.writing(self.stage.results):
+            local_files.check_place(self.stage.results, target)
+            target.parent.mkdir(parents=True, exist_ok=True)
+            to = target.with_name(f"{target.name}{local_files.FAILED}")
+            if os.path.lexists(to):  # of an attempt that did not come to say that it had failed
+                to = to.with_name(f"{to.name}.{secrets.token_hex(4)}")
+            folder.rename(to)
+        return str(to)
+
+    def publish(self, manifest: Manifest) -> LocalResult:
+        """Rename the folder to its place."""
+        return LocalResult(self.stage.target, local_files.publish(self.stage, manifest))
+
+
+@dataclass(frozen=True)
+class LocalRoot:
+    """A folder that results stand under."""
+
+    root: Path
+    fails_transiently: bool = False
+
+    @contextmanager
+    def open_stage(self, directory: str, job: UUID, attempt: UUID) -> Generator[LocalStage]:
+        """A stage for one attempt; see tasks.storage.results.local_files."""
+        with local_files.open_stage(self.root, directory, job, attempt) as stage:
+            yield LocalStage(stage)
+
+    def parts(self, directory: str, job: UUID, stage: str) -> LocalParts:
+        """In the folder of that stage."""
+        return LocalParts(self.root / local_files.STAGING / stage / FOLDER)
+
+    def staged(self) -> set[tuple[UUID, UUID]]:
+        """The job and the attempt of every stage there."""
+        return local_files.staged(self.root)
+
+    def discard_stages(self, job: UUID, attempt: UUID | None = None) -> None:
+        """Remove what one attempt at a job, or all, have staged."""
+        local_files.discard_stages(self.root, job, attempt)
+
+    def is_published(self, directory: str, job: UUID) -> bool:
+        """Whether a job's result stands."""
+        return local_files.is_published(self.root, directory, job)
+
+    def find(self, directory: str, job: UUID) -> LocalResult | None:
+        """The result of a job."""
+        if not self.is_published(directory, job):
+            return None
+        return _read(self.root / directory / str(job))
+
+    def search(self, job: UUID) -> LocalResult | None:
+        """The same in whichever directory."""
+        folder = local_files.find(self.root, job)
+        return None if folder is None else _read(folder)
+
+    def remove_old(self, directory: str, task: str, before: datetime) -> int:
+        """Each is gone at once, by a rename, and then emptied."""
+        gone = 0
+        with local_files.writing(self.root):
+            for path in (self.root / directory).glob(f"*/{local_files.MANIFEST}"):
+                with suppress(FileNotFoundError, CorruptResult):  # by another; no one knows whose
+                    gone += self._remove(path.parent, task, before)
+        return gone
+
+    def check(self) -> None:
+        """Write a file that is gone at once."""
+        folder = self.root / local_files.STAGING
+        try:
+            with tempfile.TemporaryFile(dir=folder) as file:
+                file.write(b"x")
+        except OSError as error:
+            raise local_files.unwritable(folder, error) from error
+
+    def _remove(self, folder: Path, task: str, before: datetime) -> bool:
+        # The manifest's own age first: to read every one, each time, would be slow.
+        age = (folder / local_files.MANIFEST).stat().st_mtime
+        if folder.is_symlink() or age >= before.timestamp():
+            return False
+        manifest = local_files.read_manifest(folder)
+        if manifest.task != task or manifest.published >= before:
+            return False
+        away = f"{manifest.job}.{manifest.flow_run}.{secrets.token_hex(4)}"
+        folder.rename(self.root / local_files.STAGING / away)
+        local_files.discard(self.root / local_files.STAGING / away)
+        return True
+
+
+def _read(folder: Path) -> LocalResult:
+    return LocalResult(folder, local_files.read_manifest(folder))

@@ -1,0 +1,28 @@
+"""The results root that the settings name."""
+
+import asyncio
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from tasks.settings import Settings
+from tasks.storage.credentials import s3_client
+from tasks.storage.results.interface import ResultsRoot
+from tasks.storage.results.local import LocalRoot
+from tasks.storage.results.s3 import S3Root
+
+if TYPE_CHECKING:
+    from mypy_boto3_s3.client import S3Client
+
+
+def open_results(settings: Settings) -> ResultsRoot:
+    """The results root. Neither Prefect nor S3 is asked before something is done with it."""
+    if isinstance(settings.results, Path):
+        return LocalRoot(settings.results)
+    connect = partial(_connect, settings.s3_credentials)
+    return S3Root(settings.results, settings.scratch, connect)
+
+
+def _connect(credentials: str | None) -> "S3Client":
+    # In a thread of the root's user, which has no event loop.
+    return asyncio.run(s3_client(credentials))

@@ -1,0 +1,228 @@
+"""Results in S3: files under keys of their attempt alone, published by one conditional write.
+
+    <prefix>/<directory>/<job id>/manifest.json              written last, once: the result
+    <prefix>/<directory>/<job id>/<attempt>.<token>/<path>   the files, wherever the manifest says
+    <scratch>/.staging/<job id>.<attempt>.<token>/           where one attempt works, on its host
+
+The manifest is written with `If-None-Match: *`: of two attempts the second is refused, and removes
+its own keys. Where a store ignores that header the attempt looks before it writes and reads back
+afterwards: whoever the manifest does not name has lost. What a dead attempt has left in S3 is
+found by its folder on its host, which is removed last: not while its manifest may be on its way.
+"""
+
+import logging
+import secrets
+import shutil
+from collections.abc import Callable, Generator, Iterable
+from contextlib import contextmanager, suppress
+from datetime import datetime
+from pathlib import Path
+from threading import Lock
+from typing import TYPE_CHECKING
+from uuid import UUID
+
+from tasks.contracts import S3Address
+from tasks.errors import CorruptResult, PrefectureError, StageDiscarded
+from tasks.storage.results import local_files
+from tasks.storage.results.parts import S3Parts
+from tasks.storage.results.s3_result import (
+    S3Result,
+    dated_keys,
+    keys,
+    read_manifest,
+    reading,
+    writing,
+)
+from tasks.storage.results.s3_stage import STORED, S3Stage, is_on_its_way, parts_of
+from tasks.storage.s3_errors import error_code, s3_errors
+
+if TYPE_CHECKING:
+    from mypy_boto3_s3.client import S3Client
+
+_MANIFEST = f"/{local_files.MANIFEST}"
+_PROBE = ".prefecture-can-write"
+_NO_UPLOADS = ("NoSuchUpload", "NotImplemented")  # of stores that have, or list, none
+_log = logging.getLogger(__name__)
+
+
+class S3Root:
+    """A prefix in a bucket that results stand under."""
+
+    fails_transiently = True
+
+    def __init__(
+        self, address: S3Address, scratch: Path, connect: "Callable[[], S3Client]"
+    ) -> None:
+        """`scratch`: a folder of this host; `connect` is called once, when S3 is needed first."""
+        self._address = address
+        self._scratch = scratch
+        self._connect = connect
+        self._lock = Lock()
+        self._connected: S3Client | None = None
+
+    @property
+    def client(self) -> "S3Client":
+        """The client of this root."""
+        with self._lock:
+            if self._connected is None:
+                self._connected = self._connect()
+            return self._connected
+
+    @contextmanager
+    def open_stage(self, directory: str, job: UUID, attempt: UUID) -> Generator[S3Stage]:
+        """A stage for one attempt; what it has in S3 is removed with it, unless it is published."""
+        # An attempt that was put back in its queue runs again under the same id: hence the token.
+        name = f"{attempt}.{secrets.token_hex(4)}"
+        folder = self._scratch / local_files.STAGING / f"{job}.{name}"
+        stage = S3Stage(lambda: self.client, self._place(directory, job), folder, name)
+        try:
+            with local_files.writing(self._scratch):
+                for path in (stage.files, stage.scratch):
+                    path.mkdir(parents=True)
+            try:
+                yield stage
+            except Exception as error:
+                if folder.exists():
+                    raise
+                raise StageDiscarded(
+                    f"attempt {attempt} was given up, and what it staged removed: another does "
+                    "the job"
+                ) from error
+        finally:
+            if stage.published:
+                local_files.discard(folder)
+            else:
+                self._leave(stage)
+
+    def parts(self, directory: str, job: UUID, stage: str) -> S3Parts:
+        """Under the keys of that attempt."""
+        return S3Parts(lambda: self.client, parts_of(self._place(directory, job), stage))
+
+    def staged(self) -> set[tuple[UUID, UUID]]:
+        """The job and the attempt of every stage on this host."""
+        return local_files.staged(self._scratch)
+
+    def discard_stages(self, job: UUID, attempt: UUID | None = None) -> None:
+        """Remove what attempts of this host at a job have left here and in S3."""
+        for folder in (self._scratch / local_files.STAGING).glob(f"{job}.{attempt or '*'}.*"):
+            self._discard(folder)
+
+    def is_published(self, directory: str, job: UUID) -> bool:
+        """Whether a job's manifest stands, whatever it says."""
+        place = self._place(directory, job)
+        return local_files.MANIFEST in self._names(place.key(local_files.MANIFEST), place)
+
+    def find(self, directory: str, job: UUID) -> S3Result | None:
+        """The result of a job."""
+        return self._read(self._place(directory, job))
+
+    def search(self, job: UUID) -> S3Result | None:
+        """The same in whichever directory."""
+        manifest = f"/{job}/{local_files.MANIFEST}"
+        with reading(str(self._address)):
+            for key in self._keys(self._address.key("")):
+                if f"/{key}".endswith(manifest):
+                    return self._read(
+                        S3Address(
+                            self._address.bucket, key.removesuffix(f"/{local_files.MANIFEST}")
+                        )
+                    )
+        return None
+
+    def remove_old(self, directory: str, task: str, before: datetime) -> int:
+        """Of each the manifest first: without it, nothing is a result."""
+        gone = 0
+        with reading(str(self._address)):
+            listed = dated_keys(self.client, self._address.bucket, self._address.key(directory, ""))
+            old = [key for key, at in listed if at < before and key.endswith(_MANIFEST)]
+        for key in old:
+            place = S3Address(self._address.bucket, key.removesuffix(_MANIFEST))
+            with suppress(CorruptResult):  # whose it is, nobody knows
+                manifest = read_manifest(self.client, place)
+                if manifest is None or manifest.task != task or manifest.published >= before:
+                    continue
+                with writing(str(place)):
+                    self.client.delete_object(Bucket=place.bucket, Key=key)
+                    self._delete(place.key(""))
+                gone += 1
+        return gone
+
+    def check(self) -> None:
+        """Write an empty object, always the same."""
+        try:
+            with writing(str(self._address)):
+                self.client.put_object(
+                    Bucket=self._address.bucket, Key=self._address.key(_PROBE), Body=b""
+                )
+        except PrefectureError:
+            self._connected = None  # the credentials may have been corrected by the next time
+            raise
+
+    def _place(self, directory: str, job: UUID) -> S3Address:
+        return S3Address(self._address.bucket, self._address.key(directory, str(job)))
+
+    def _read(self, place: S3Address) -> S3Result | None:
+        manifest = read_manifest(self.client, place)
+        return None if manifest is None else S3Result(self.client, place, manifest)
+
+    def _names(self, prefix: str, place: S3Address) -> set[str]:
+        with reading(str(place)):
+            return {key.rpartition("/")[2] for key in self._keys(prefix)}
+
+    def _keys(self, prefix: str) -> Iterable[str]:
+        return keys(self.client, self._address.bucket, prefix)
+
+    def _leave(self, stage: S3Stage) -> None:
+        """Discard one's own; what cannot be discarded now, the supervisor discards later."""
+        if not stage.at_work.acquire(blocking=False):
+            # Cancelled: what the thread has not uploaded yet would come after the removal.
+            _log.warning("%s is left behind: it is still at work", stage.folder.name)
+            return
+        try:
+            self._discard(stage.folder)
+        except PrefectureError as error:
+            _log.warning("%s is left behind: %s", stage.folder.name, error)
+        finally:
+            for path in (stage.files, stage.scratch):
+                shutil.rmtree(path, ignore_errors=True)
+            stage.at_work.release()
+
+    def _discard(self, folder: Path) -> None:
+        """Remove an attempt's folder, and before that its keys, unless a result is made of them.
+
+        Both are left, to be asked for again, while its manifest may be on its way.
+        """
+        stored = folder / STORED
+        if stored.is_file():
+            place = S3Address(self._address.bucket, stored.read_text())
+            _, _, name = folder.name.partition(".")
+            standing = read_manifest(self.client, place)
+            if standing is None or standing.folder != name:
+                if is_on_its_way(folder):
+                    return
+                with writing(str(place)):
+                    self._abort_uploads(place.key(name, ""))
+                    self._delete(place.key(name, ""))
+        local_files.discard(folder)
+
+    def _abort_uploads(self, prefix: str) -> None:
+        """What was broken off in the middle of a file, where the store can tell."""
+        pages = self.client.get_paginator("list_multipart_uploads").paginate(
+            Bucket=self._address.bucket, Prefix=prefix
+        )
+        try:
+            uploads = [upload for page in pages for upload in page.get("Uploads", [])]
+        except s3_errors() as error:
+            if error_code(error) not in _NO_UPLOADS:
+                raise
+            return
+        for upload in uploads:
+            self.client.abort_multipart_upload(
+                Bucket=self._address.bucket,
+                Key=upload.get("Key", ""),
+                UploadId=upload.get("UploadId", ""),
+            )
+
+    def _delete(self, prefix: str) -> None:
+        for key in list(self._keys(prefix)):
+            self.client.delete_object(Bucket=self._address.bucket, Key=key)

@@ -1,0 +1,78 @@
+"""What a failure of the S3 client means: someone's to mend, or passing. No Prefect in here."""
+
+from functools import cache
+from typing import Any
+
+_PASSING_STATUS = (408, 429)  # and 500 up, but for what is never done
+_NOT_IMPLEMENTED = 501
+_PASSING_CODES = ("RequestTimeout", "SlowDown", "Throttling")
+_REASONS = {
+    "NoSuchBucket": "the bucket does not exist",
+    "404": "the bucket does not exist",
+    "AccessDenied": "access is denied to that key",
+    "403": "access is denied to that key",
+    "InvalidAccessKeyId": "the access key is unknown there",
+    "SignatureDoesNotMatch": "the secret key is wrong",
+}
+
+
+@cache
+def s3_errors() -> tuple[type[Exception], ...]:
+    """Everything that the S3 client raises. Imported when asked for: it is heavy."""
+    from boto3.exceptions import Boto3Error
+    from botocore.exceptions import BotoCoreError, ClientError
+    from s3transfer.exceptions import S3DownloadFailedError
+
+    return (Boto3Error, BotoCoreError, ClientError, S3DownloadFailedError)
+
+
+def is_transient(error: Exception) -> bool:
+    """Whether it may go better the next time."""
+    from boto3.exceptions import Boto3Error
+    from botocore.exceptions import (
+        ClientError,
+        ConnectionError,
+        HTTPClientError,
+        IncompleteReadError,
+    )
+
+    error = _cause(error)
+    if isinstance(error, ClientError):
+        if status(error) >= 500:
+            return status(error) != _NOT_IMPLEMENTED
+        return status(error) in _PASSING_STATUS or error_code(error) in _PASSING_CODES
+    return isinstance(error, Boto3Error | ConnectionError | HTTPClientError | IncompleteReadError)
+
+
+def status(error: Exception) -> int:
+    """The HTTP status of S3's refusal; 0 where there was no answer."""
+    return _response(error).get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
+
+
+def error_code(error: Exception) -> str:
+    """S3's own word for its refusal."""
+    return str(_response(error).get("Error", {}).get("Code", ""))
+
+
+def reason(error: Exception) -> str:
+    """Why S3 refused what was asked of a bucket, in a few words."""
+    return _REASONS.get(error_code(error), text(error))
+
+
+def text(error: Exception) -> str:
+    """What the client says, in one line."""
+    error = _cause(error)
+    return " ".join(str(getattr(error, "last_exception", error)).split())
+
+
+def _cause(error: Exception) -> Exception:
+    """The refusal itself, where the client calls it a failed upload."""
+    from boto3.exceptions import S3UploadFailedError
+
+    cause = error.__cause__ or error.__context__
+    wrapped = isinstance(error, S3UploadFailedError) and isinstance(cause, s3_errors())
+    return cause if wrapped and isinstance(cause, Exception) else error
+
+
+def _response(error: Exception) -> dict[str, dict[str, Any]]:
+    return getattr(_cause(error), "response", None) or {}  # None where the connection was lost

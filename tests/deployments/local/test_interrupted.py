@@ -1,0 +1,49 @@
+"""Jobs put back while their runs are being deleted by someone else."""
+
+import asyncio
+from uuid import UUID
+
+from prefect import get_client
+from prefect.settings import PREFECT_API_URL, temporary_settings
+
+from deployments.local import interrupted
+from tasks.storage.results.local import LocalRoot
+from tests.support.platform import Platform, pause
+
+WORKER = "prefecture-gone-3"
+
+
+def test_a_run_that_was_deleted_meanwhile_keeps_no_other_back(process_platform: Platform) -> None:
+    def held() -> UUID:
+        response = process_platform.create(
+            "find-primes/low",
+            parameters={"payload": {"upper_bound": 10}, "results_directory": "deleted"},
+            state={"type": "RUNNING"},
+            labels={"prefect.worker.name": WORKER},
+        )
+        response.raise_for_status()
+        return UUID(response.json()["id"])
+
+    deleted: list[UUID] = []
+
+    class DeletesTheFirst(LocalRoot):
+        def discard_stages(self, job: UUID, attempt: UUID | None = None) -> None:
+            # Between the look at what is held and the word that puts it back.
+            if not deleted:
+                process_platform.rest("DELETE", f"/flow_runs/{job}").raise_for_status()
+                deleted.append(job)
+
+    async def settle() -> int:
+        with temporary_settings({PREFECT_API_URL: process_platform.api}):
+            async with get_client() as client:
+                return await interrupted.put_back(
+                    client, WORKER, DeletesTheFirst(process_platform.results)
+                )
+
+    with pause(process_platform):
+        jobs = [held() for _ in range(3)]
+        assert asyncio.run(settle()) == 2
+        left = [job for job in jobs if job not in deleted]
+        assert {process_platform.run(job)["state_type"] for job in left} == {"SCHEDULED"}
+    for job in left:
+        process_platform.completed(job, "deleted")

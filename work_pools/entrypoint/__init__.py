@@ -1,0 +1,1 @@
+"""What a job's process runs: Prefect's engine for one flow run."""

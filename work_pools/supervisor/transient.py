@@ -1,0 +1,38 @@
+"""What passes by itself, and what must not spread from one run to all others."""
+
+import logging
+from collections.abc import Generator
+from contextlib import contextmanager
+from uuid import UUID
+
+import httpx
+
+from tasks.errors import EngineUnavailable, StorageUnavailable, in_short
+
+_SERVER_ERROR = 500
+_log = logging.getLogger(__name__)
+
+
+def is_transient(error: BaseException) -> bool:
+    """Whether server or engine is away, rather than something wrong with one run.
+
+    Not storage: most that there is to do for other runs can be done without it.
+    """
+    if isinstance(error, httpx.HTTPStatusError):
+        return error.response.status_code >= _SERVER_ERROR
+    return isinstance(error, httpx.TransportError | EngineUnavailable)
+
+
+@contextmanager
+def apart(run: UUID) -> Generator[None]:
+    """What is done about one run: where it cannot be done, the others do not suffer.
+
+    It is tried again at the next look. Raises what is an outage.
+    """
+    try:
+        yield
+    except Exception as error:
+        if is_transient(error):
+            raise
+        passes = isinstance(error, StorageUnavailable)
+        _log.warning("%s: nothing can be done now: %s", run, in_short(error), exc_info=not passes)
