@@ -16,11 +16,14 @@ FOLDERS = ("flows", "tasks", "deployments", "work_pools", "benchmarks", "tests")
 OURS = frozenset(FOLDERS)
 # What the outside of `tasks` may know of it.
 KNOWN = {
-    "tasks.contracts",
-    "tasks.settings",
-    "tasks.runtime.events",
-    "tasks.errors",
-    "tasks.runtime.importing",
+    *(
+        "tasks.contracts",
+        "tasks.settings",
+        "tasks.runtime.events",
+        "tasks.errors",
+        "tasks.runtime.importing",
+    ),
+    "tasks.server_clock",
 }
 MAX_LINES, MAX_MODULES = 400, 15
 

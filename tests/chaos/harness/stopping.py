@@ -8,6 +8,7 @@ import docker
 import psutil
 
 from tests.support.platform import Platform, platform_up, wait_until
+from tests.support.schedules import add_schedule, planned, schedules
 
 LONG = {"upper_bound": 2 * 10**9}  # seconds of work: enough to be stopped in the middle
 FOUND = 98_222_287  # primes up to there
@@ -48,8 +49,22 @@ def start_a_long_job(platform: Platform) -> UUID:
 
 
 def survives(home: Path, pool: str, stop: signal.Signals) -> None:
-    """Stop it so, and assert that nothing is left behind, and the job done by the next `up`."""
+    """Stop it so, and assert that nothing is left behind, and the job done by the next `up`.
+
+    That one leaves a user's schedule alone, and the runs that it has planned.
+    """
+
+    def of_the_user() -> tuple[list[str], list[str]]:
+        deployment = platform.deployment("find-primes/low")
+        found = schedules(platform.api, deployment), planned(platform.api, deployment)
+        ids = [[str(each["id"]) for each in some] for some in found]
+        return ids[0], ids[1]
+
     with platform_up(home, pool) as platform:
+        parameters = {"payload": {"upper_bound": 10}, "results_directory": "later"}
+        add_schedule(platform.api, platform.deployment("find-primes/low"), parameters=parameters)
+        before = of_the_user()
+        assert [len(some) for some in before] == [1, 3]
         job = start_a_long_job(platform)
         code = platform.stop(stop)
         assert code == (-stop if stop is signal.SIGKILL else 0), platform.output
@@ -70,6 +85,7 @@ def survives(home: Path, pool: str, stop: signal.Signals) -> None:
         assert not (platform.results / "long").exists()
 
     with platform_up(home, pool) as platform:
+        assert of_the_user() == before
         folder = platform.completed(job, "long")
         assert platform.manifest(job, "long")["summary"]["count"] == FOUND
         assert [path.name for path in folder.parent.iterdir()] == [str(job)]

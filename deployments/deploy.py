@@ -1,0 +1,192 @@
+"""The deployments of prefect.yaml on a Prefect server: created, or brought up to date.
+
+What users add to a deployment stays: their schedules, the runs that these have planned, a pause.
+Prefect's own way to deploy again, which is to create the deployment once more, deletes all of a
+deployment's schedules. So one that is there already is updated, and only where it differs from
+what is declared: each update deletes the runs that are planned, and another is planned in the
+place of each.
+"""
+
+import re
+from collections.abc import Mapping, Sequence
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Any
+from uuid import UUID
+
+from prefect import Flow
+from prefect.client.orchestration import PrefectClient
+from prefect.client.schemas.actions import DeploymentScheduleCreate, DeploymentUpdate
+from prefect.client.schemas.filters import DeploymentFilter, FlowFilter
+from prefect.client.schemas.objects import DeploymentSchedule
+from prefect.client.schemas.responses import DeploymentResponse
+from prefect.client.schemas.schedules import CronSchedule
+from prefect.exceptions import PrefectHTTPStatusError
+
+from deployments.pools import engine_volume
+from tasks.contracts import PLATFORM_POOL, Pool
+from tasks.errors import OperatorError
+from tasks.server_clock import server_time
+
+_OURS = re.compile(r"prefecture-[0-9]+")
+"""The slugs of declared schedules. Users choose others, or none."""
+_RENAMED = {"aggregate-history": "every-minute", "report-usage": "hourly"}
+"""What deployments of earlier versions were called, by flow: their schedules must not go on."""
+_CLOCK = timedelta(seconds=2)  # that the server's time may be early: see server_time
+
+
+def is_platform(entry: Mapping[str, Any]) -> bool:
+    """Whether an entry of prefect.yaml is one of Prefecture's own flows."""
+    return entry["work_pool"]["name"] == PLATFORM_POOL
+
+
+async def deploy(
+    client: PrefectClient,
+    manifest: Mapping[str, Any],
+    flows: Mapping[str, Flow[..., Any]],
+    pool: Pool,
+    socket: Path | None,
+    *,
+    schedules: bool,
+) -> None:
+    """Do what `prefect deploy --all` does with prefect.yaml, jobs on the pool that was chosen.
+
+    `flows`: by entrypoint. `socket`: of the Docker engine, for the tasks that start containers.
+    `schedules`: whether the declared ones are active. Raises OperatorError where the server refuses
+    a deployment.
+
+    One request for each that is new: with the eight that `prefect deploy` makes, and its schema,
+    which leaves unknown parameters to the engine, that can only crash on them, this took most of
+    the time in which a server was set up (20 s of 34).
+    """
+    ids = {name: await client.create_flow_from_name(flow.name) for name, flow in flows.items()}
+    planned_from = await server_time(client) - _CLOCK
+    present = await _present(client, list(ids.values()), manifest["deployments"])
+    for entry in manifest["deployments"]:
+        flow, flow_id = flows[entry["entrypoint"]], ids[entry["entrypoint"]]
+        declared = _declared(entry, flow, pool, socket) | {"pull_steps": manifest["pull"]}
+        crons = _schedules(entry, active=schedules)
+        try:
+            known = present.get((flow_id, entry["name"]))
+            if known is None:
+                await client.create_deployment(flow_id, entry["name"], schedules=crons, **declared)
+            else:
+                await _update(client, known, declared, crons, planned_from)
+        except PrefectHTTPStatusError as error:
+            said = " ".join(error.response.text.split())
+            raise OperatorError(
+                f"the server refuses deployment {flow.name}/{entry['name']}: {said}"
+            ) from error
+    for entrypoint, flow in flows.items():
+        former = present.get((ids[entrypoint], _RENAMED.get(flow.name, "")))
+        if former is not None:
+            await client.delete_deployment(former.id)
+
+
+async def _present(
+    client: PrefectClient, flows: Sequence[UUID], entries: Sequence[Mapping[str, Any]]
+) -> dict[tuple[UUID, str], DeploymentResponse]:
+    """The deployments that the server has under a declared or former name, by flow and name."""
+    names = sorted({entry["name"] for entry in entries} | {*_RENAMED.values()})
+    found = await client.read_deployments(
+        flow_filter=FlowFilter.model_validate({"id": {"any_": flows}}),
+        deployment_filter=DeploymentFilter.model_validate({"name": {"any_": names}}),
+    )
+    return {(one.flow_id, one.name): one for one in found}
+
+
+def _declared(
+    entry: Mapping[str, Any], flow: Flow[..., Any], pool: Pool, socket: Path | None
+) -> dict[str, Any]:
+    """What prefect.yaml and its flow say of a deployment, as Prefect's client wants it."""
+    work_pool = entry["work_pool"]
+    variables = dict(work_pool.get("job_variables", {}))
+    if pool is not Pool.DOCKER:
+        variables.pop("container", None)  # there is none
+    if variables.pop("engine", None) and socket is not None:
+        variables["engine"] = engine_volume(socket)
+    schema = flow.parameters.model_dump_for_openapi() | {"additionalProperties": False}
+    return {
+        "version": flow.version,
+        "entrypoint": entry["entrypoint"],
+        "description": entry["description"],
+        "tags": entry["tags"],
+        "work_pool_name": work_pool["name"] if is_platform(entry) else str(pool),
+        "work_queue_name": work_pool.get("work_queue_name", "default"),
+        "job_variables": variables,
+        "parameter_openapi_schema": schema,
+        "enforce_parameter_schema": True,
+    }
+
+
+def _schedules(entry: Mapping[str, Any], *, active: bool) -> list[DeploymentScheduleCreate]:
+    return [
+        DeploymentScheduleCreate(
+            schedule=CronSchedule(cron=each["cron"], timezone=each["timezone"]),
+            active=active,
+            slug=f"prefecture-{number}",
+        )
+        for number, each in enumerate(entry.get("schedules", []), start=1)
+    ]
+
+
+async def _update(
+    client: PrefectClient,
+    known: DeploymentResponse,
+    declared: Mapping[str, Any],
+    schedules: Sequence[DeploymentScheduleCreate],
+    planned_from: datetime,
+) -> None:
+    """Write what differs, then have the runs planned again that this has deleted."""
+    differs = any(getattr(known, name) != value for name, value in declared.items())
+    if differs:
+        await client.update_deployment(known.id, DeploymentUpdate(**declared))
+    if await _update_schedules(client, known, schedules) or differs:
+        await _plan(client, known, planned_from)
+
+
+async def _update_schedules(
+    client: PrefectClient,
+    known: DeploymentResponse,
+    declared: Sequence[DeploymentScheduleCreate],
+) -> bool:
+    """Make our own schedules the declared ones, and leave users' alone. Whether any was written."""
+    wanted = {schedule.slug: schedule for schedule in declared}
+    changed = False
+    for present in known.schedules:
+        mine = wanted.pop(present.slug, None) if present.slug else None
+        if mine is not None:
+            if (present.schedule, present.active) != (mine.schedule, mine.active):
+                changed = True
+                await client.update_deployment_schedule(
+                    known.id, present.id, active=mine.active, schedule=mine.schedule
+                )
+        elif _is_ours(present, declared):
+            changed = True
+            await client.delete_deployment_schedule(known.id, present.id)
+    if wanted:
+        changed = True
+        await client.create_deployment_schedules(known.id, list(wanted.values()))
+    return changed
+
+
+def _is_ours(present: DeploymentSchedule, declared: Sequence[DeploymentScheduleCreate]) -> bool:
+    """Whether an earlier version has made this schedule: the first ones gave theirs no slug."""
+    if present.slug is None:
+        return not present.parameters and present.schedule in [one.schedule for one in declared]
+    return _OURS.fullmatch(present.slug) is not None
+
+
+async def _plan(client: PrefectClient, known: DeploymentResponse, since: datetime) -> None:
+    """Plan the runs of a deployment's schedules from a time on, as the server does by itself.
+
+    It would a few seconds later, from that moment on: a run that was due before would be lost. One
+    that is there already is not planned twice.
+    """
+    if not known.paused:
+        await client.request(
+            "POST",
+            "/deployments/{id}/schedule",
+            path_params={"id": known.id},
+            json={"start_time": since.isoformat()},
+        )
