@@ -5,15 +5,17 @@ import shlex
 import sys
 from pathlib import Path
 from typing import Any
+from uuid import UUID
 
 from prefect.client.orchestration import PrefectClient
 from prefect.client.schemas.actions import WorkPoolCreate, WorkPoolUpdate
 from prefect.client.schemas.objects import WorkQueue
 from prefect.exceptions import ObjectAlreadyExists, ObjectNotFound
 
+from deployments.result_block import result_block
 from tasks.contracts import ENGINE_SOCKET, PLATFORM_POOL, Pool, Queue
 from tasks.errors import OperatorError
-from tasks.settings import Settings
+from tasks.settings import RESULT_BLOCK_VARIABLE, Settings
 
 TREE = Path(__file__).resolve().parent.parent
 """The folder that holds this code: flows, tasks, work_pools and prefect.yaml."""
@@ -22,17 +24,23 @@ _BILLION = 1_000_000_000
 
 
 def job_template(
-    pool: Pool, settings: Settings, image: str | None, socket: Path | None = None
+    pool: Pool,
+    settings: Settings,
+    image: str | None,
+    socket: Path | None = None,
+    block: UUID | None = None,
 ) -> dict[str, Any]:
     """The base job template of a pool, with this host's folders, user and limits filled in.
 
     What is filled in here is part of the job configuration and not a variable: whoever submits a
     job cannot mount another folder or become another user. `socket`: of the engine, where it is on
-    this host.
+    this host. `block`: the saved block that keeps return values, where they are in a folder.
     """
     template: dict[str, Any] = json.loads((TREE / "work_pools" / f"{pool}.json").read_text())
     job: dict[str, Any] = template["job_configuration"]
     job["env"] = settings.job_environment()
+    if block is not None:
+        job["env"][RESULT_BLOCK_VARIABLE] = str(block)
     variables: dict[str, Any] = template["variables"]["properties"]
     variables["max_duration"]["default"] = settings.max_duration
     if pool is Pool.PROCESS:
@@ -87,9 +95,10 @@ async def apply_pools(
     """Both pools with their queues, high, normal and low in that order of priority; and the
     platform's."""
     await _put_pool(client, PLATFORM_POOL, Pool.PROCESS, platform_template())
+    block = await result_block(client, settings)
     for pool in Pool:
         known = image or await _image_of(client, pool)
-        template = job_template(pool, settings, known, socket)
+        template = job_template(pool, settings, known, socket, block)
         await _put_pool(client, pool, pool, template)
         present = {queue.name: queue for queue in await read_queues(client, pool)}
         for priority, queue in enumerate(Queue, start=1):

@@ -1,10 +1,15 @@
-"""The block that Prefect keeps the flows' small return values in, where results are in S3.
+"""The block that Prefect keeps the flows' small return values in: in a folder, or in S3.
 
-Where they are in a folder, the flows name that folder: see tasks/runtime/compute_task.py.
+Jobs use the one of a folder without asking the server for it: see tasks/storage/return_values.py.
 """
 
 import asyncio
 from pathlib import Path
+from uuid import UUID
+
+from prefect.client.orchestration import PrefectClient
+from prefect.exceptions import ObjectNotFound
+from prefect.filesystems import LocalFileSystem
 
 from tasks.contracts import RESULT_BLOCK
 from tasks.errors import PrefectureError
@@ -15,11 +20,14 @@ from tasks.storage.results.opening import open_results
 
 
 async def save_result_block(settings: Settings) -> str | None:
-    """Save it, and see that results can be written where they are kept in S3.
+    """Save the block, and check that results can be written where they are kept in S3.
 
     Returns what stands in the way, in one line; None where nothing does.
     """
     if isinstance(settings.results, Path):
+        await LocalFileSystem(basepath=str(settings.results / RECORDS)).asave(
+            RESULT_BLOCK, overwrite=True
+        )
         return None
     try:
         credentials = await load_credentials(settings.s3_credentials)
@@ -36,3 +44,16 @@ async def save_result_block(settings: Settings) -> str | None:
     except PrefectureError as error:
         return str(error)
     return None
+
+
+async def result_block(client: PrefectClient, settings: Settings) -> UUID | None:
+    """The id of the saved block of a folder; None where none is saved, or results are in S3."""
+    if not isinstance(settings.results, Path):
+        return None
+    try:
+        document = await client.read_block_document_by_name(
+            RESULT_BLOCK, LocalFileSystem.get_block_type_slug()
+        )
+    except ObjectNotFound:
+        return None
+    return document.id

@@ -20,16 +20,16 @@ from prefect.exceptions import Abort
 from prefect.logging import get_run_logger
 from pydantic import TypeAdapter, ValidationError
 
-from tasks.contracts import RESULT_BLOCK, Manifest, Receipt, attempt_number, job_id
+from tasks.contracts import Manifest, Receipt, attempt_number, job_id
 from tasks.errors import EngineUnavailable, InvalidPayload, PrefectureError, StageDiscarded
 from tasks.runtime.events import JobStarted, about, job_moved
 from tasks.runtime.final_state import STOPPED, ended
 from tasks.runtime.retries import with_retries
-from tasks.settings import Settings, get_settings, is_in_shared_container
-from tasks.storage.results import local_files
+from tasks.settings import get_settings, is_in_shared_container
 from tasks.storage.results.interface import Result, ResultsRoot, Stage
 from tasks.storage.results.listing import listing
 from tasks.storage.results.opening import open_results
+from tasks.storage.return_values import result_storage
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -77,25 +77,12 @@ def compute_task(
             name=name,
             validate_parameters=False,
             persist_result=True,
-            result_storage=_result_storage(),
+            result_storage=result_storage(),
             result_serializer="json",
         )(attempt)
         return cast(Flow[P, Coroutine[Any, Any, _Returned]], made)
 
     return decorate
-
-
-def _result_storage() -> Path | str:
-    """The folder, or the block, that the flows' return values are kept in."""
-    # Not get_settings: this is asked when a flow is imported, which must decide nothing for others.
-    results = Settings().results
-    if isinstance(results, Path):
-        # No block: to load one by its name Prefect imports every collection that is installed, a
-        # third of the CPU time of a short job.
-        return results / local_files.RECORDS
-    import prefect_aws.s3  # noqa: F401  # makes the type of block known  # pyright: ignore[reportUnusedImport]
-
-    return f"s3-bucket/{RESULT_BLOCK}"
 
 
 def validated(body: Callable[..., Any], given: dict[str, Any]) -> dict[str, Any]:

@@ -1,6 +1,7 @@
 """Settings, and the only reader of the environment."""
 
 from tasks.settings.environment import (
+    RESULT_BLOCK_VARIABLE,
     RUN_VARIABLE,
     SHARED_VARIABLE,
     adopt,
@@ -13,12 +14,14 @@ from tasks.settings.environment import (
     imports_start_no_thread,
     is_in_shared_container,
     own_environment,
+    result_block_id,
     server_environment,
     spare_the_client,
 )
 from tasks.settings.model import Settings, get_settings
 
 __all__ = [
+    "RESULT_BLOCK_VARIABLE",
     "RUN_VARIABLE",
     "SHARED_VARIABLE",
     "Settings",
@@ -33,6 +36,7 @@ __all__ = [
     "imports_start_no_thread",
     "is_in_shared_container",
     "own_environment",
+    "result_block_id",
     "server_environment",
     "spare_the_client",
 ]

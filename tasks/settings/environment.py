@@ -26,6 +26,8 @@ RUN_VARIABLE = "PREFECT__FLOW_RUN_ID"
 """In a job's environment, by Prefect's workers: which flow run it is of."""
 SHARED_VARIABLE = "PREFECTURE__SHARED_CONTAINER"
 """In a job's environment: its container serves other jobs before it, or after."""
+RESULT_BLOCK_VARIABLE = "PREFECTURE__RESULT_BLOCK"
+"""In a job's environment, by `prefecture apply`: the id of the block that keeps return values."""
 # A certificate of nobody: its key was never kept.
 _NO_ONE = Path(__file__).with_name("no_one.pem")
 
@@ -82,6 +84,12 @@ def has_process_of_its_own() -> bool:
 def is_in_shared_container() -> bool:
     """Whether the container that this process runs in serves other jobs before, or after."""
     return SHARED_VARIABLE in os.environ
+
+
+def result_block_id() -> UUID | None:
+    """The saved block of return values; None where no `prefecture apply` has named one."""
+    value = os.environ.get(RESULT_BLOCK_VARIABLE)
+    return UUID(value) if value else None
 
 
 def adopt(variables: Mapping[str, str]) -> None:
