@@ -1,15 +1,14 @@
 """What is going on: queues, workers, agents, the last jobs, queues that only a typo can make."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime
-from email.utils import parsedate_to_datetime
+from datetime import datetime, timedelta
+from typing import Any
 from uuid import UUID
 
 from prefect.client.orchestration import PrefectClient
 from prefect.client.schemas.filters import (
     FlowRunFilter,
-    FlowRunFilterState,
-    FlowRunFilterStateType,
     WorkPoolFilter,
     WorkPoolFilterName,
     WorkQueueFilter,
@@ -30,22 +29,25 @@ from tasks.contracts import (
     attempt_number,
     job_id,
 )
+from tasks.server_clock import server_time
 
-WAITING = [StateType.SCHEDULED]
+SCHEDULED = [StateType.SCHEDULED]
 RUNNING = [StateType.PENDING, StateType.RUNNING, StateType.CANCELLING]
 _SHOWN = 10
 _LOOKED_AT = 50  # the last attempts: those of ten jobs, if each was tried five times
 _MOST_AGENTS = 200  # that one request reads
+_LATER = timedelta(microseconds=1)  # the server's filters include the time that they name
 
 
 @dataclass(frozen=True)
 class QueueStatus:
-    """One queue: how many jobs wait in it and how many of its jobs run."""
+    """One queue: how many of its jobs are due and wait, run, or are scheduled for later."""
 
     pool: str
     name: str
     waiting: int
     running: int
+    scheduled: int
 
 
 @dataclass(frozen=True)
@@ -79,6 +81,8 @@ class JobStatus:
     message: str
     waited: float
     ran: float
+    due: datetime | None = None
+    """When it is, or was, to start."""
 
 
 @dataclass(frozen=True)
@@ -100,11 +104,16 @@ class Status:
     workers: list[WorkerStatus]
     agents: list[AgentStatus]
     jobs: list[JobStatus]
+    """The last that were due."""
+    scheduled: list[JobStatus]
+    """The next of those that are scheduled for later."""
     strays: list[StrayQueue]
 
 
 async def read_status(client: PrefectClient) -> Status:
     """Ask the server what is going on in our pools."""
+    now = await server_time(client)
+    waits, later = {"before_": now}, {"after_": now + _LATER}
     queues: list[QueueStatus] = []
     paused: list[str] = []
     workers: list[WorkerStatus] = []
@@ -118,10 +127,11 @@ async def read_status(client: PrefectClient) -> Status:
             paused.append(pool)
         names = {queue.name for queue in present}
         for queue in (queue for queue in Queue if queue in names):
-            waiting, running = [
-                await _count(client, pool, queue, states) for states in (WAITING, RUNNING)
+            waiting, running, scheduled = [
+                await _count(client, pool, queue, states, due)
+                for states, due in ((SCHEDULED, waits), (RUNNING, None), (SCHEDULED, later))
             ]
-            queues.append(QueueStatus(pool, queue, waiting, running))
+            queues.append(QueueStatus(pool, queue, waiting, running, scheduled))
         # Prefect gives every pool a queue named `default`; nothing of ours puts a run there.
         for name in sorted(names - set(Queue)):
             runs = await _runs_in(client, pool, name)
@@ -139,15 +149,27 @@ async def read_status(client: PrefectClient) -> Status:
         WorkerStatus(PLATFORM_POOL, w.name, w.status or "unknown", w.last_heartbeat_time)
         for w in own
     ]
-    agents = await _agents(client)
-    return Status(queues, paused, workers, agents, await _last_jobs(client), strays)
+    tasks = {flow.id: flow.name for flow in await client.read_flows()}
+    jobs = await _jobs(
+        client, tasks, {"expected_start_time": waits}, FlowRunSort.EXPECTED_START_TIME_DESC
+    )
+    scheduled = await _jobs(
+        client,
+        tasks,
+        {"expected_start_time": later, "state": {"type": {"any_": SCHEDULED}}},
+        FlowRunSort.EXPECTED_START_TIME_ASC,
+    )
+    return Status(queues, paused, workers, await _agents(client, now), jobs, scheduled, strays)
 
 
-async def _last_jobs(client: PrefectClient) -> list[JobStatus]:
-    """The latest attempt of each of the last jobs."""
+async def _jobs(
+    client: PrefectClient, tasks: Mapping[UUID, str], which: dict[str, Any], sort: FlowRunSort
+) -> list[JobStatus]:
+    """The latest attempt of each of the first jobs of an order."""
     runs = await client.read_flow_runs(
         work_pool_filter=WorkPoolFilter(name=WorkPoolFilterName(any_=list(Pool))),
-        sort=FlowRunSort.EXPECTED_START_TIME_DESC,
+        flow_run_filter=FlowRunFilter.model_validate(which),
+        sort=sort,
         limit=_LOOKED_AT,
     )
     latest: dict[UUID, FlowRun] = {}
@@ -155,22 +177,21 @@ async def _last_jobs(client: PrefectClient) -> list[JobStatus]:
         before = latest.setdefault(job_id(run.labels, run.id), run)
         if attempt_number(run.labels) > attempt_number(before.labels):
             latest[job_id(run.labels, run.id)] = run
-    tasks = {flow.id: flow.name for flow in await client.read_flows()}
     return [
         job_status(run, tasks.get(run.flow_id, "unknown")) for run in list(latest.values())[:_SHOWN]
     ]
 
 
-async def _agents(client: PrefectClient) -> list[AgentStatus]:
-    """All agents that report, by the names of their workers."""
+async def _agents(client: PrefectClient, now: datetime) -> list[AgentStatus]:
+    """All agents that report, by the names of their workers. `now`: by the server's clock.
+
+    That clock wrote `updated`: another one would only tell how far it is off.
+    """
     response = await client.request(
         "POST",
         "/variables/filter",
         json={"variables": {"name": {"like_": AGENT_VARIABLES}}, "limit": _MOST_AGENTS},
     )
-    # The server's clock wrote `updated`: another one would only tell how far it is off.
-    date = response.headers.get("date")
-    now = parsedate_to_datetime(date) if date else datetime.now(UTC)
     agents: list[AgentStatus] = []
     for variable in Variable.model_validate_list(response.json()):
         try:
@@ -196,6 +217,7 @@ def job_status(run: FlowRun, task: str) -> JobStatus:
         # Of one that still waits, by the server's clock: so far.
         waited=run.estimated_start_time_delta.total_seconds(),
         ran=run.estimated_run_time.total_seconds(),
+        due=run.expected_start_time,
     )
 
 
@@ -206,13 +228,21 @@ def _in_queue(pool: str, queue: str) -> tuple[WorkPoolFilter, WorkQueueFilter]:
     )
 
 
-async def _count(client: PrefectClient, pool: str, queue: str, states: list[StateType]) -> int:
+async def _count(
+    client: PrefectClient,
+    pool: str,
+    queue: str,
+    states: list[StateType],
+    due: Mapping[str, datetime] | None,
+) -> int:
+    """How many runs of a queue are in one of these states, and were first due at such a time."""
     in_pool, in_queue = _in_queue(pool, queue)
+    wanted: dict[str, Any] = {"state": {"type": {"any_": states}}}
     return await client.count_flow_runs(
         work_pool_filter=in_pool,
         work_queue_filter=in_queue,
-        flow_run_filter=FlowRunFilter(
-            state=FlowRunFilterState(type=FlowRunFilterStateType(any_=states))
+        flow_run_filter=FlowRunFilter.model_validate(
+            wanted | ({"expected_start_time": due} if due else {})
         ),
     )
 

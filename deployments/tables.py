@@ -2,6 +2,7 @@
 
 import shlex
 from collections.abc import Iterable
+from datetime import UTC
 
 from rich import box
 from rich.filesize import decimal
@@ -26,6 +27,8 @@ def status_tables(status: Status, agent_timeout: float) -> Iterable[Table | str]
     yield _workers(status.workers)
     yield _agents(status.agents, agent_timeout)
     yield _jobs(status.jobs)
+    if status.scheduled:
+        yield _scheduled(status.scheduled)
     for stray in status.strays:
         yield _stray(stray)
 
@@ -50,9 +53,10 @@ def plain_table(title: str, *columns: str) -> Table:
 
 
 def _queues(queues: list[QueueStatus]) -> Table:
-    table = _table("Queues", "pool", "queue", ">waiting", ">running")
+    table = _table("Queues", "pool", "queue", ">waiting", ">running", ">scheduled")
     for queue in queues:
-        table.add_row(queue.pool, queue.name, str(queue.waiting), str(queue.running))
+        counts = (queue.waiting, queue.running, queue.scheduled)
+        table.add_row(queue.pool, queue.name, *map(str, counts))
     return table
 
 
@@ -89,6 +93,14 @@ def _jobs(jobs: list[JobStatus]) -> Table:
         state = f"{job.state}: {job.message}" if job.message else job.state
         times = (seconds(job.waited), seconds(job.ran))
         table.add_row(str(job.job), job.task, job.queue, str(job.attempt), state, *times)
+    return table
+
+
+def _scheduled(jobs: list[JobStatus]) -> Table:
+    table = _table("Scheduled for later", "job", "task", "queue", "due")
+    for job in jobs:
+        due = f"{job.due.astimezone(UTC):%F %T} UTC" if job.due else ""
+        table.add_row(str(job.job), job.task, job.queue, due)
     return table
 
 

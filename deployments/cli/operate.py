@@ -128,7 +128,7 @@ def apply(*, pool: Pool | None = None) -> None:
 
 
 def status() -> None:
-    """Show queues, workers, agents and the last jobs."""
+    """Show queues, workers, agents, the last jobs and the next scheduled ones."""
     timeout = get_settings().agent_timeout
 
     async def show() -> None:

@@ -27,6 +27,7 @@ from deployments.jobs.attempts import known_attempts
 from deployments.transient import is_transient
 from tasks.contracts import Queue, attempt_number, job_id
 from tasks.errors import ServerUnavailable
+from tasks.server_clock import server_time
 
 Outcome = Literal["completed", "failed", "cancelled"]
 
@@ -51,7 +52,7 @@ class Progress:
     fraction: float
     """Share of the work that is done, 0 to 1; that of the attempt, if it is not the first."""
     text: str
-    """What is being done; or why the job, or this attempt, has ended."""
+    """What is being done; when it is due, if later; or why the job, or this attempt, has ended."""
     state: str
     """Prefect's name of it: Scheduled, Pending, Running …"""
     attempt: int
@@ -138,6 +139,11 @@ async def _progress(client: PrefectClient, run: FlowRun) -> Progress:
     state = run.state
     outcome = _OUTCOMES.get(run.state_type)
     text = (state.message or "") if state and state.is_final() and outcome != "completed" else ""
+    ahead = None
+    if run.state_type is StateType.SCHEDULED:
+        ahead = await _ahead(client, run, await server_time(client))
+        if ahead is None and run.expected_start_time:
+            text = f"due at {run.expected_start_time.astimezone(UTC):%F %T} UTC"
     fraction = 1.0 if outcome == "completed" else 0.0
     if run.state_type in (StateType.RUNNING, StateType.CANCELLING):
         fraction, text = await _bar(client, run)
@@ -147,7 +153,7 @@ async def _progress(client: PrefectClient, run: FlowRun) -> Progress:
         text=" ".join(text.split()),
         state=run.state_name or "unknown",
         attempt=attempt_number(run.labels),
-        ahead=await _ahead(client, run) if run.state_type is StateType.SCHEDULED else None,
+        ahead=ahead,
         outcome=outcome,
     )
 
@@ -167,15 +173,20 @@ async def _bar(client: PrefectClient, run: FlowRun) -> tuple[float, str]:
     return min(1.0, bars[0].data / 100), bars[0].description or ""
 
 
-async def _ahead(client: PrefectClient, run: FlowRun) -> int | None:
-    """How many jobs that wait are served before one that waits."""
+async def _ahead(client: PrefectClient, run: FlowRun, now: datetime) -> int | None:
+    """How many jobs that wait are served before one that waits.
+
+    None where it does not wait yet, since it is scheduled for later; or is in none of our queues.
+    """
     due, queues = run.next_scheduled_start_time, list(Queue)
     if due is None or run.work_pool_name is None or run.work_queue_name not in queues:
+        return None
+    if run.expected_start_time is not None and run.expected_start_time > now:
         return None
     more_urgent = queues[: queues.index(Queue(run.work_queue_name))]
     in_pool = WorkPoolFilter(name=WorkPoolFilterName(any_=[run.work_pool_name]))
     ahead = -1  # what is due by then includes the run itself
-    for names, until in ((more_urgent, max(due, datetime.now(UTC))), ([run.work_queue_name], due)):
+    for names, until in ((more_urgent, max(due, now)), ([run.work_queue_name], due)):
         ahead += await client.count_flow_runs(
             work_pool_filter=in_pool,
             work_queue_filter=WorkQueueFilter.model_validate({"name": {"any_": names}}),

@@ -15,28 +15,39 @@ from prefect.client.schemas.sorting import FlowRunSort
 
 from tasks.contracts import Pool, Queue
 from tasks.history.outcomes import Row
+from tasks.server_clock import server_time
 
 _RUNNING = [StateType.PENDING, StateType.RUNNING, StateType.CANCELLING]
 
 
 async def read_backlog(client: PrefectClient) -> list[Row]:
-    """A row for each queue, of all pools for jobs together."""
-    taken = datetime.now(UTC)
+    """A row for each queue, of all pools for jobs together.
+
+    A job that is scheduled for later is not pending before it is due.
+    """
+    taken, now = datetime.now(UTC), await server_time(client)
+    waits = FlowRunFilter.model_validate(
+        {
+            "state": {"type": {"any_": [StateType.SCHEDULED]}},
+            "expected_start_time": {"before_": now},
+        }
+    )
+    runs = FlowRunFilter.model_validate({"state": {"type": {"any_": _RUNNING}}})
     pools = WorkPoolFilter(name=WorkPoolFilterName(any_=list(Pool)))
     rows: list[Row] = []
     for name in Queue:
         queue = WorkQueueFilter(name=WorkQueueFilterName(any_=[name]))
 
-        async def count(states: list[StateType], queue: WorkQueueFilter = queue) -> int:
-            return await client.count_flow_runs(
-                work_pool_filter=pools, work_queue_filter=queue, flow_run_filter=_in(states)
+        pending, running = [
+            await client.count_flow_runs(
+                work_pool_filter=pools, work_queue_filter=queue, flow_run_filter=which
             )
-
-        pending = await count([StateType.SCHEDULED])
+            for which in (waits, runs)
+        ]
         oldest = await client.read_flow_runs(
             work_pool_filter=pools,
             work_queue_filter=queue,
-            flow_run_filter=_in([StateType.SCHEDULED]),
+            flow_run_filter=waits,
             sort=FlowRunSort.EXPECTED_START_TIME_ASC,
             limit=1,
         )
@@ -46,12 +57,8 @@ async def read_backlog(client: PrefectClient) -> list[Row]:
                 "taken": taken,
                 "queue": name.value,
                 "pending": pending,
-                "running": await count(_RUNNING),
-                "oldest_wait": max(0.0, (taken - due).total_seconds()) if due else 0.0,
+                "running": running,
+                "oldest_wait": max(0.0, (now - due).total_seconds()) if due else 0.0,
             }
         )
     return rows
-
-
-def _in(states: list[StateType]) -> FlowRunFilter:
-    return FlowRunFilter.model_validate({"state": {"type": {"any_": states}}})

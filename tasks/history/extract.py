@@ -26,6 +26,7 @@ from tasks.history import store
 from tasks.history.database import History
 from tasks.history.outcomes import Row
 from tasks.history.rows import RowReader, is_of_a_job
+from tasks.server_clock import server_time
 
 PAGE = 200  # the server's most
 ENDED = "ended"
@@ -120,7 +121,11 @@ class Extract:
         return plain(due) - _OVERLAP if due else None
 
     async def _open(self) -> None:
-        """What a worker holds; what waits and was due since the last pass."""
+        """What a worker holds; what waits and was due since the last pass.
+
+        Not what is due later: it does not wait, and the runs that a schedule plans are deleted, and
+        others planned, whenever the schedule or its deployment changes.
+        """
         at_work = {"state": {"type": {"any_": _AT_WORK}}}
         held: dict[UUID, FlowRun] = {}
         while True:
@@ -131,14 +136,14 @@ class Extract:
                 break
         await self._put(list(held.values()), {})
         since = await self._in_thread(store.watermark, DUE)
-        newest, before, known_ids = since, None, list[UUID]()
+        newest, before, known_ids = since, await server_time(self._client), list[UUID]()
         while True:
             page = await self._page(
                 *("expected_start_time", since - _OVERLAP, before),
                 *(FlowRunSort.EXPECTED_START_TIME_DESC, known_ids, _WAITING),
             )
             due = [plain(run.expected_start_time) for run in page if run.expected_start_time]
-            newest = max([newest, *(at for at in due if at <= datetime.now(UTC))])
+            newest = max([newest, *due])
             await self._put(page, {})
             if len(page) < PAGE or asyncio.get_running_loop().time() > self._until:
                 break

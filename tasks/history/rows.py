@@ -55,7 +55,8 @@ class RowReader:
             "host": _host(run),
             "state": state.value,
             "cause": None if state not in _CAUSED else " ".join(message.split())[:_CAUSE],
-            "submitted": created,
+            # A schedule plans its runs days before: it submits each when it is due.
+            "submitted": due if run.auto_scheduled else created,
             "due": due,
             "started": started,
             "ended": ended,

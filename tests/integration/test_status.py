@@ -3,10 +3,15 @@
 import subprocess
 from datetime import UTC, datetime, timedelta
 from typing import Any
+from uuid import UUID
 
 import pytest
+from prefect import get_client
+from prefect.settings import PREFECT_API_URL, temporary_settings
 
+from deployments.jobs.following import read_progress
 from tasks.contracts import ATTEMPT_LABEL, JOB_ID_LABEL, AgentReport, requeue_key
+from tasks.history.backlog import read_backlog
 from tests.support.platform import BIN, Platform, pause, wait_until
 
 # Of no pool of ours: no supervisor believes it and holds or resumes anything.
@@ -141,3 +146,31 @@ def test_each_job_once_with_its_latest_attempt(process_platform: Platform) -> No
     assert line_with(status(process_platform), str(job)).startswith(
         f"{job} find-primes high 2 Completed"
     )
+
+
+async def test_a_job_for_later_does_not_wait(process_platform: Platform) -> None:
+    def counts(shown: str) -> list[int]:
+        """Of the queue low: waiting, running, scheduled."""
+        return [int(word) for word in line_with(shown, "process ", " low ").split()[2:]]
+
+    due = (datetime.now(UTC) + timedelta(days=1)).replace(microsecond=0)
+    waiting, _, scheduled = counts(status(process_platform))
+    response = process_platform.create(
+        "find-primes/low",
+        parameters={"payload": {"upper_bound": 10}, "results_directory": "later"},
+        state={"type": "SCHEDULED", "state_details": {"scheduled_time": due.isoformat()}},
+    )
+    response.raise_for_status()
+    job = response.json()["id"]
+    try:
+        shown = status(process_platform)
+        with temporary_settings({PREFECT_API_URL: process_platform.api}):
+            async with get_client() as client:
+                (low,) = [row for row in await read_backlog(client) if row["queue"] == "low"]
+                progress = await read_progress(client, UUID(job))
+    finally:
+        process_platform.rest("DELETE", f"/flow_runs/{job}").raise_for_status()
+    assert counts(shown) == [waiting, 0, scheduled + 1]
+    assert line_with(shown, job) == f"{job} find-primes low {due:%F %T} UTC"
+    assert low["pending"] == waiting
+    assert (progress.ahead, progress.text) == (None, f"due at {due:%F %T} UTC")

@@ -3,7 +3,7 @@
 import asyncio
 import logging
 from collections.abc import Sequence
-from datetime import datetime
+from datetime import UTC, datetime
 from uuid import UUID
 
 from prefect.client.orchestration import PrefectClient
@@ -60,9 +60,14 @@ class Announcer:
     async def _tell_of_new(self) -> float:
         if self._window is None:
             self._window = await open_window(self._client, self._ledger, Time.DUE)
+        planned: list[FlowRun] = []
         async for page in self._window.unseen():
-            first = [run for run in page if is_of_a_job(run) and attempt_number(run.labels) == 1]
+            jobs = [run for run in page if is_of_a_job(run)]
+            planned += [run for run in jobs if _is_planned(run)]
+            first = [run for run in jobs if attempt_number(run.labels) == 1 and run not in planned]
             await self._tell([await self._received(run) for run in first])
+        for run in planned:
+            self._window.forget(run.id)  # until it is due
         await self._ledger.advance(Time.DUE.field, self._window.newest)
         return _SWEEP
 
@@ -112,3 +117,12 @@ class Announcer:
             _log.error("the server refuses %s of %s: %s", event.name_of_event, event.job, reason)
             return [event.job]
         return []
+
+
+def _is_planned(run: FlowRun) -> bool:
+    """Whether a schedule has planned a run that is not due yet.
+
+    It may never be: the server deletes it, and plans another, when the schedule changes.
+    """
+    due = run.expected_start_time
+    return run.auto_scheduled and due is not None and due > datetime.now(UTC)

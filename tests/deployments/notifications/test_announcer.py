@@ -20,6 +20,7 @@ from tasks.runtime.events import JobReceived, JobStarted
 from tasks.settings import Settings
 from tests.support.outcomes import completed
 from tests.support.platform import BIN, Platform, ends_with_us, wait_until
+from tests.support.schedules import add_schedule, planned
 
 
 @pytest.fixture
@@ -77,6 +78,25 @@ async def test_the_story_of_a_job(client: PrefectClient, server: Platform) -> No
     assert told[JobReceived.name_of_event]["queue"] == "high"
     assert told[JobStarted.name_of_event]["attempt"] == 1
     assert "'not-there'" in told["prefecture.job.failed"]["reason"]
+
+
+async def test_a_run_that_a_schedule_has_planned_is_received_when_it_is_due(
+    client: PrefectClient, server: Platform
+) -> None:
+    deployment = server.deployment("find-primes/low")
+    payload = {"upper_bound": 10}
+    parameters = {"payload": payload, "results_directory": "later"}
+    schedule = add_schedule(server.api, deployment, parameters=parameters)
+    try:
+        run, *_ = planned(server.api, deployment)
+        later = await asyncio.to_thread(server.submit_job, "find-primes/low", payload, "later")
+        async with asyncio.timeout(240):
+            while not await events_of(client, later, JobReceived.name_of_event):
+                pass
+        assert not await events_of(client, UUID(run["id"]), JobReceived.name_of_event)
+    finally:
+        path = f"/deployments/{deployment}/schedules/{schedule['id']}"
+        server.rest("DELETE", path).raise_for_status()
 
 
 def test_a_second_notifier_waits_for_the_first(server: Platform, tmp_path: Path) -> None:

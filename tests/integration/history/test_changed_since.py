@@ -2,6 +2,7 @@
 
 import sqlite3
 from contextlib import closing
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 from uuid import UUID
@@ -12,9 +13,12 @@ from prefect.settings import PREFECT_API_URL, PREFECT_CLIENT_MAX_RETRIES, tempor
 
 from tasks.errors import OperatorError, ServerUnavailable
 from tasks.history.database import open_history
+from tasks.history.rows import RowReader
 from tasks.history.update import update_history
+from tasks.storage.results.local import LocalRoot
 from tests.integration.history.test_history import reading, table
 from tests.support.platform import Platform, free_port
+from tests.support.schedules import add_schedule, planned
 
 
 @pytest.fixture
@@ -85,3 +89,25 @@ async def test_another_schema_and_a_server_that_is_away(
                     await update_history(nobody, settings)
         assert (await update_history(client, settings)).all
     assert str(job) in {row["job"] for row in table(tmp_path, "job")}
+
+
+async def test_a_job_for_later_is_read_when_it_is_due(
+    process_platform: Platform, tmp_path: Path
+) -> None:
+    deployment = process_platform.deployment("find-primes/low")
+    parameters = {"payload": {"upper_bound": 10}, "results_directory": "later"}
+    schedule = add_schedule(process_platform.api, deployment, parameters=parameters)
+    try:
+        run, *_ = planned(process_platform.api, deployment)
+        async with reading(process_platform, tmp_path) as (client, settings):
+            await update_history(client, settings)
+            assert run["id"] not in {row["job"] for row in table(tmp_path, "job")}
+            assert {row["pending"] for row in table(tmp_path, "backlog")} == {0}
+            # A schedule submits its runs when they are due.
+            row = await RowReader(client, LocalRoot(tmp_path)).row(
+                await client.read_flow_run(run["id"])
+            )
+        assert row["submitted"] == row["due"] > datetime.now(UTC)
+    finally:
+        path = f"/deployments/{deployment}/schedules/{schedule['id']}"
+        process_platform.rest("DELETE", path).raise_for_status()
