@@ -26,7 +26,7 @@ from tasks.averages.partition import Part
 from tasks.averages.scheduler import Helper, Stage
 from tasks.contracts import SumFiles
 
-TASK = "sum-files"
+DEPLOYMENT = "sum-files/parts"
 _AT_ONCE = 20  # requests in flight
 _PAGE = 200  # the server's most
 _STAGES = {
@@ -50,8 +50,7 @@ class FlowRuns:
 
     async def start(self, parts: Sequence[Part]) -> None:
         """One more run for each part, in the job's own queue and at the job's place there."""
-        name = f"{TASK}/{self._run.work_queue_name}"
-        deployment = await self._client.read_deployment_by_name(name)
+        deployment = await self._client.read_deployment_by_name(DEPLOYMENT)
         for start in range(0, len(parts), _AT_ONCE):
             some = parts[start : start + _AT_ONCE]
             made = await asyncio.gather(*(self._make(deployment.id, part) for part in some))

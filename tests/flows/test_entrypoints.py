@@ -133,6 +133,15 @@ def test_platform_flows_run_by_themselves() -> None:
     }
 
 
+def test_the_list_in_the_ui_has_internal_flows_last_and_apart() -> None:
+    """The UI sorts deployments by their own names, and filters them by tags."""
+    used = [d for d in deployments() if d["entrypoint"] in compute_entrypoints()]
+    internal = [d for d in deployments() if d not in used]
+    assert {d["tags"][0] for d in used} == {"compute"}
+    assert {d["tags"][0] for d in internal} == {"internal"}
+    assert max(d["name"] for d in used) < min(d["name"] for d in internal)
+
+
 def test_anchors_resolve_and_each_definition_is_used() -> None:
     definitions = program()["definitions"]
     assert "<<" not in str(program())

@@ -24,7 +24,7 @@ from tests.support.platform import Platform, pause, platform_up, wait_until
 
 pytestmark = pytest.mark.thorough
 
-AGGREGATE, REPORT = "aggregate-history/every-minute", "report-usage/hourly"
+AGGREGATE, REPORT = "aggregate-history/platform", "report-usage/platform"
 
 
 def run_now(platform: Platform, deployment: str, **parameters: Any) -> dict[str, Any]:
