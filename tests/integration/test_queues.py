@@ -95,7 +95,7 @@ def test_prefects_own_deploy_reads_the_same_file(one_slot: Platform) -> None:
     done = one_slot.command("prefect", "--no-prompt", "deploy", "--all", folder=tree)
     assert done.returncode == 0, done.stdout + done.stderr
     deployments = one_slot.rest("POST", "/deployments/filter", {}).json()
-    assert len(deployments) == 23
+    assert len(deployments) == 21
     assert {d["work_pool_name"] for d in deployments} == {"docker", "platform"}
     again = one_slot.command("prefecture", "apply", "--pool", one_slot.pool)
     assert again.returncode == 0, again.stderr
