@@ -9,7 +9,9 @@ from tasks.containers.logs import Live, Log
 from tasks.containers.user_container import Printed
 from tasks.generation.topics.topic import Topic
 
-_LONGEST = 2**20  # bytes of a line
+_LONGEST = 2**20  # bytes of a line: what brokers take of one message
+_NUMBERS = tuple(b"%c" % c for c in b"-0123456789")
+_KEPT = 2**10  # bytes of a longer one that are kept aside
 
 
 @dataclass
@@ -19,7 +21,9 @@ class Counts:
     messages: int = 0
     bytes: int = 0
     aside: int = 0
-    """Lines that are no JSON."""
+    """Lines that are no JSON, and those that are too long."""
+    too_long: int = 0
+    """Lines of more than 1 MiB."""
     restarts: int = 0
     given_up: bool = False
     first: datetime | None = None
@@ -57,6 +61,7 @@ class Lines:
         Raises TopicUnavailable, OSError.
         """
         rest = b""
+        too_long = False  # whether `rest` is the end of a line that was refused
         with closing(printed):
             for out, err in printed:
                 if err:
@@ -65,16 +70,27 @@ class Lines:
                 if out:
                     *lines, rest = (rest + out).split(b"\n")
                     for line in lines:
-                        self._take(line)
-                    if len(rest) > _LONGEST:
-                        self._put_aside(rest)
+                        if not too_long:
+                            self._take(line)
+                        too_long = False
+                    if len(rest) > _LONGEST and not too_long:
+                        self._refuse(rest)
+                        too_long = True
+                    if too_long:
                         rest = b""
-        self._take(rest)
+        # A number that was cut off where the container was ended would be another number.
+        if rest.strip()[:1] in _NUMBERS:
+            self._put_aside(rest)
+        elif not too_long:
+            self._take(rest)
         self.live.close()
 
     def _take(self, line: bytes) -> None:
         line = line.strip()
         if not line:
+            return
+        if len(line) > _LONGEST:
+            self._refuse(line)
             return
         if not is_json(line):
             self._put_aside(line + b"\n")
@@ -85,6 +101,11 @@ class Lines:
         counts.bytes += len(line)
         counts.last = datetime.now(UTC)
         counts.first = counts.first or counts.last
+
+    def _refuse(self, line: bytes) -> None:
+        self._counts.too_long += 1
+        mark = f"… [prefecture: a line of more than {_LONGEST:,} bytes]\n"
+        self._put_aside(line[:_KEPT] + mark.encode())
 
     def _put_aside(self, line: bytes) -> None:
         self._counts.aside += 1
