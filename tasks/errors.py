@@ -11,6 +11,9 @@ PrefectureError
 │   └── ResultsUnwritable the results root refuses to be written
 ├── StorageUnavailable    S3 does not answer, or breaks off: passes, no one's fault
 ├── EngineUnavailable     the Docker engine does not answer: passes, no one's fault
+│   ├── RegistryUnavailable   a registry of images does not answer, or asks to wait
+│   ├── DiskNearlyFull    the disk that a container writes to has less free than it must
+│   └── ContainerLost     a user's container was ended from outside
 ├── DeliveryFailed        a notification was not taken: passes, or the receiver must change
 ├── ServerUnavailable     the Prefect server does not answer, or not as it should
 ├── JobNotCompleted       a job that was waited for
@@ -73,6 +76,20 @@ class StorageUnavailable(PrefectureError):
 
 class EngineUnavailable(PrefectureError):
     """The Docker engine does not answer for now. Start it; jobs wait until it does."""
+
+
+class RegistryUnavailable(EngineUnavailable):
+    """A registry does not answer, or asks to wait, after a minute of retries. The job waits, and is
+    tried again: look whether the registry runs, and whether its limit on pulls is met."""
+
+
+class DiskNearlyFull(EngineUnavailable):
+    """The disk that a container writes to has less free than PREFECTURE_MIN_FREE_DISK. Free some;
+    the job is tried again."""
+
+
+class ContainerLost(EngineUnavailable):
+    """A user's container was ended by someone else's call to the engine. It is tried again."""
 
 
 class TopicUnavailable(JobError):

@@ -9,6 +9,7 @@ from types import TracebackType
 _SHOWN_AT_ONCE = 200  # lines
 _SHOWN_PER_SECOND = 50.0  # lines: what is printed faster would only burden the server
 _SHOWN = 1000  # characters of a line
+_RECENT = 50  # lines in which the reason of a failure is looked for
 _TAIL = 64 * 2**10  # bytes of the end, where a log is cut
 _LINE = 64 * 2**10  # bytes after which a line without an end is shown as it is
 
@@ -72,6 +73,8 @@ class Live:
         self._skipped = 0
         self.last = deque[str](maxlen=3)
         """The last lines that said anything."""
+        self.recent = deque[str](maxlen=_RECENT)
+        """The same, more of them."""
 
     def write(self, data: bytes) -> None:
         """Take what was printed."""
@@ -96,6 +99,7 @@ class Live:
         if len(text) > _SHOWN:
             text = f"{text[:_SHOWN]}… ({len(text):,} characters)"
         self.last.append(text)
+        self.recent.append(text)
         now = time.monotonic()
         self._may = min(_SHOWN_AT_ONCE, self._may + (now - self._at) * _SHOWN_PER_SECOND)
         self._at = now

@@ -16,6 +16,8 @@ from tasks.containers.images.pinned import Image
 from tasks.containers.images.provide import provide
 from tasks.containers.network import network
 from tasks.containers.output import Collected, clear, collect
+from tasks.containers.prepared import Prepared, prepare
+from tasks.containers.rules import Limits, stopped_by
 from tasks.containers.running import Bounds, ContainerOutcome, run
 from tasks.containers.user_container import ContainerSpec, Owner
 from tasks.contracts import WORKER_LABEL, RunContainer, size_in_bytes
@@ -55,7 +57,11 @@ async def run_once(payload: RunContainer, job: Job) -> Outcome:
                 provide(client, payload, job, way) as image,
                 _folders(job, payload) as folders,
             ):
-                spec = _spec(payload, image, folders, way)
+                prepared = await asyncio.to_thread(
+                    prepare, client, owner.labels, image, folders.prepared, folders.inputs,
+                    folders.output,
+                )  # fmt: skip
+                spec = _spec(payload, image, folders, prepared, way)
                 bounds = Bounds(payload.max_duration, size_in_bytes(payload.output), _LOG)
                 show = get_run_logger().info
                 ran = await run(
@@ -64,7 +70,10 @@ async def run_once(payload: RunContainer, job: Job) -> Outcome:
                 if reason := _failure(payload, ran):
                     raise ContainerFailed(reason)
                 to = job.stage.files / "output"
-                collected = await asyncio.to_thread(collect, folders.output, to)
+                seen_at = [path for path in ("/output", prepared.output) if path]
+                collected = await asyncio.to_thread(
+                    collect, folders.output, to, seen_at, bounds.output
+                )
         except JobError as error:
             raise await _with_logs(error, job) from error
     return _outcome(image, ran, collected)
@@ -73,18 +82,21 @@ async def run_once(payload: RunContainer, job: Job) -> Outcome:
 @dataclass(frozen=True)
 class _Folders:
     output: Path
+    prepared: Path
+    """What is read from the image."""
     inputs: dict[str, Path]
 
 
 @asynccontextmanager
 async def _folders(job: Job, payload: RunContainer) -> AsyncGenerator[_Folders]:
     """What the container reads and writes; removed at the end, whatever it left there."""
-    output = job.stage.scratch / "output"
+    output, prepared = job.stage.scratch / "output", job.stage.scratch / "prepared"
     output.mkdir()
     try:
-        yield _Folders(output, await _place_inputs(payload, job.stage.scratch / "input"))
+        yield _Folders(output, prepared, await _place_inputs(payload, job.stage.scratch / "input"))
     finally:
         await asyncio.to_thread(clear, output)
+        await asyncio.to_thread(clear, prepared)
 
 
 async def _place_inputs(payload: RunContainer, copies: Path) -> dict[str, Path]:
@@ -106,7 +118,9 @@ async def _place_inputs(payload: RunContainer, copies: Path) -> dict[str, Path]:
     return {"/input": copies}
 
 
-def _spec(payload: RunContainer, image: Image, folders: _Folders, way: str) -> ContainerSpec:
+def _spec(
+    payload: RunContainer, image: Image, folders: _Folders, prepared: Prepared, way: str
+) -> ContainerSpec:
     output = size_in_bytes(payload.output)
     return ContainerSpec(
         image=image,
@@ -118,6 +132,9 @@ def _spec(payload: RunContainer, image: Image, folders: _Folders, way: str) -> C
         output=folders.output,
         largest_file=output,
         inputs=folders.inputs,
+        entrypoint=payload.entrypoint,
+        shm=payload.shared_memory(),
+        prepared=prepared,
     )
 
 
@@ -146,7 +163,10 @@ def _failure(payload: RunContainer, ran: ContainerOutcome) -> str:
             f"out of memory: the limit is {payload.memory}: raise `memory` in the payload "
             f"(exit code {ran.code})"
         )
-    return f"exit code {ran.code}{said}" if ran.code else ""
+    if not ran.code:
+        return ""
+    rule = stopped_by(ran.code, ran.recent_lines, Limits(payload.network, payload.output))
+    return f"exit code {ran.code}{said}{f' ({rule})' if rule else ''}"
 
 
 async def _with_logs(error: JobError, job: Job) -> JobError:

@@ -14,10 +14,11 @@ from docker.types import LogConfig, Mount, Ulimit
 
 from tasks.containers.engine import api, asking, away, explained
 from tasks.containers.images.pinned import Image
+from tasks.containers.prepared import Prepared
 from tasks.contracts import JOB_ID_LABEL, SIBLING_LABEL
-from tasks.errors import EngineUnavailable, InvalidPayload
+from tasks.errors import ContainerLost, EngineUnavailable, InvalidPayload
 
-_TMP = 256 * 2**20  # bytes of /tmp, and of each volume that an image declares
+_TMP = 256 * 2**20  # bytes of /tmp and of each empty volume, or as much as its memory is
 _PIDS = 256  # processes and threads
 _RUN = "io.prefect.flow-run-id"  # the labels of Prefect's own worker on the flow's container
 _WORKER = "io.prefect.worker-name"
@@ -56,27 +57,41 @@ class ContainerSpec:
     """Bytes that one file may have."""
     inputs: Mapping[str, Path] = field(default_factory=dict[str, Path])
     """What it may read, by the path that it sees."""
+    entrypoint: list[str] = field(default_factory=list[str])
+    """In place of the image's own, and of its command; empty for the image's own."""
+    shm: int = 0
+    """Bytes of /dev/shm; 0 for as many as its memory has."""
+    prepared: Prepared = field(default_factory=Prepared)
 
 
-def create(client: docker.DockerClient, owner: Owner, spec: ContainerSpec, name: str) -> str:
-    """Make a container, not started yet. Returns its id.
+def create(
+    client: docker.DockerClient, owner: Owner, spec: ContainerSpec, name: str, number: int = 1
+) -> str:
+    """Make a container, not started yet: the `number`th of its job. Returns its id.
 
     Raises InvalidPayload where the engine refuses what was asked.
     """
-    mounts = [
-        # In the place of volumes of the image's own, which nothing would bound.
-        *(
-            Mount(path, None, type="tmpfs", tmpfs_size=_TMP, tmpfs_mode=0o1777)
-            for path in spec.image.volumes
-            if path.rstrip("/") not in {"/output", "/tmp", *spec.inputs}
-        ),
-        *(Mount(at, str(path), type="bind", read_only=True) for at, path in spec.inputs.items()),
-    ]
+    hostname = f"job-{str(owner.job)[:8]}-{number}"
+    prepared = spec.prepared
+    written = dict(prepared.filled)
     if spec.output is not None:
-        mounts.append(Mount("/output", str(spec.output), type="bind"))
+        written |= {at: spec.output for at in ("/output", prepared.output) if at}
+    read = {**spec.inputs, **prepared.accounts}
+    mounts = [
+        *(Mount(at, str(path), type="bind") for at, path in written.items()),
+        *(Mount(at, str(path), type="bind", read_only=True) for at, path in read.items()),
+    ]
+    # Each counts as memory, so none may be larger than that allows anyway.
+    room = max(_TMP, spec.memory)
+    tmpfs = f"rw,exec,nosuid,nodev,size={room},mode=1777"
+    # One that shares another's network has that one's name.
+    alone = spec.network == "none"
     limits = [Ulimit(name="core", soft=0, hard=0)]
     if spec.largest_file is not None:
-        limits.append(Ulimit(name="fsize", soft=spec.largest_file, hard=spec.largest_file))
+        # One byte more than what is allowed: a file that was cut off is then seen as too large.
+        # It binds files in /tmp and /dev/shm too, which may be larger than /output.
+        largest = max(spec.largest_file, room, spec.shm) + 1
+        limits.append(Ulimit(name="fsize", soft=largest, hard=largest))
     with asking("the container cannot be made"):
         host = api(client).create_host_config(
             mounts=mounts,
@@ -84,7 +99,11 @@ def create(client: docker.DockerClient, owner: Owner, spec: ContainerSpec, name:
             cap_drop=["ALL"],
             security_opt=["no-new-privileges"],
             read_only=True,
-            tmpfs={"/tmp": f"rw,nosuid,nodev,size={_TMP},mode=1777"},
+            # In the place of volumes of the image's own, which nothing would bound.
+            tmpfs=dict.fromkeys(("/tmp", *prepared.empty), tmpfs),
+            shm_size=spec.shm or spec.memory,
+            # A program that asks for the address of its own host's name is given one.
+            extra_hosts={hostname: "127.0.0.1"} if alone else None,
             mem_limit=spec.memory,
             memswap_limit=spec.memory,
             nano_cpus=round(spec.cpus * 1_000_000_000),
@@ -97,14 +116,15 @@ def create(client: docker.DockerClient, owner: Owner, spec: ContainerSpec, name:
         made = api(client).create_container(
             spec.image.id,
             command=spec.command or None,
-            environment={"HOME": "/tmp"} | dict(spec.environment),
+            entrypoint=spec.entrypoint or None,
+            # Python would keep what it prints for itself until it ends, or is killed.
+            environment={"HOME": "/tmp", "PYTHONUNBUFFERED": "1"} | dict(spec.environment),
             # The jobs' own user, whichever the image names: what it writes is then ours to count,
             # to move and to remove, without a root in sight.
             user=f"{os.getuid()}:{os.getgid()}",
             labels=owner.labels,
             name=name,
-            # One that shares another's network has that one's name.
-            hostname="container" if spec.network == "none" else None,
+            hostname=hostname if alone else None,
             host_config=host,
             healthcheck={"test": ["NONE"]},
             use_config_proxy=False,  # a proxy of the host's may hold a password
@@ -162,10 +182,18 @@ def start(client: docker.DockerClient, id: str) -> None:
 
 
 def wait(client: docker.DockerClient, id: str) -> End:
-    """Wait for the end of a container that was started. Raises EngineUnavailable."""
-    with asking("the container is gone"):
-        api(client).wait(id, timeout=None)
-        state: dict[str, Any] = api(client).inspect_container(id)["State"]
+    """Wait for the end of a container that was started.
+
+    Raises ContainerLost where it is removed meanwhile, EngineUnavailable.
+    """
+    try:
+        with away():
+            api(client).wait(id, timeout=None)
+            state: dict[str, Any] = api(client).inspect_container(id)["State"]
+    except APIError as error:
+        raise ContainerLost(
+            f"the container was removed from outside while it ran: {explained(error)}"
+        ) from error
     return End(int(state["ExitCode"]), bool(state["OOMKilled"]))
 
 

@@ -130,8 +130,32 @@ class Build(Payload):
             default_factory=nothing,
             title="Context",
             description="More files beside it: a folder or a tarball (.tar, .tar.gz, .tgz) under "
-            "the inputs root, or at an s3:// address.",
+            "the inputs root, or at an s3:// address, less what its .dockerignore names.",
             examples=["images/simulator", "images/simulator.tar.gz"],
+        ),
+    ]
+    args: Annotated[
+        dict[str, str],
+        Field(
+            default_factory=dict,
+            title="Build arguments",
+            description="Values for ARG in the Dockerfile, by name. No secrets: they stay in the "
+            "image and with the job.",
+            max_length=_MOST_VARIABLES,
+            json_schema_extra={"propertyNames": {"pattern": _VARIABLE}},
+            examples=[{"VERSION": "3"}],
+        ),
+        AfterValidator(_check_environment),
+    ]
+    target: Annotated[
+        str,
+        Field(
+            default_factory=nothing,
+            title="Target",
+            description="The stage to build, as FROM … AS names it; the last, if left out.",
+            min_length=1,
+            max_length=200,
+            examples=["runtime"],
         ),
     ]
 
@@ -165,7 +189,8 @@ class Container(Payload):
         Field(
             default_factory=nothing,
             title="Registry credentials",
-            description="The Prefect block that the image is pulled with.",
+            description="The Prefect block that the image, or those that a build starts from, are "
+            "pulled with.",
             json_schema_extra={"pattern": _BLOCK},
             examples=["docker-registry-credentials/team"],
         ),
@@ -178,6 +203,18 @@ class Container(Payload):
             description="Instead of an image: a Dockerfile, of which one is built for this job.",
             examples=[{"dockerfile": "FROM debian:12\nCMD echo hello"}],
         ),
+    ]
+    entrypoint: Annotated[
+        list[str],
+        Field(
+            default_factory=list,
+            title="Entry point",
+            description="What to run, word by word, in place of the image's own entry point. The "
+            "image's command is then left out, as with docker run.",
+            max_length=100,
+            examples=[["python3", "-m", "simulator"]],
+        ),
+        AfterValidator(_check_words),
     ]
     command: Annotated[
         list[str],
@@ -216,6 +253,16 @@ class Container(Payload):
         ),
         AfterValidator(_check_memory),
     ] = "512m"
+    shm: Annotated[
+        Size,
+        Field(
+            default_factory=nothing,
+            title="Shared memory",
+            description="How large /dev/shm may become, as part of the memory: a number and k, m "
+            "or g. As large as the memory, if left out.",
+            examples=["256m"],
+        ),
+    ]
     network: Annotated[
         Literal["none", "bridge"],
         Field(
@@ -228,7 +275,8 @@ class Container(Payload):
     @classmethod
     def _is_blank(cls, name: str, value: Any) -> bool:
         # A form sends a build of which nothing was filled in.
-        return (name == "build" and _is_empty(value)) or super()._is_blank(name, value)
+        blank = name == "build" and _is_empty(value)
+        return blank or (name == "shm" and value in (None, "")) or super()._is_blank(name, value)
 
     @model_validator(mode="after")
     def _has_one_image(self) -> "Container":
@@ -241,6 +289,10 @@ class Container(Payload):
                 "docker-registry-credentials/team"
             )
         return self
+
+    def shared_memory(self) -> int:
+        """Bytes of /dev/shm that were asked for; 0 for as many as the memory has."""
+        return size_in_bytes(self.shm) if "shm" in self.model_fields_set else 0
 
 
 class RunContainer(Container):

@@ -71,6 +71,8 @@ def requeue_key(job: UUID, attempt: int) -> str:
     return f"requeue:{job}:{attempt}"
 
 
+INFRASTRUCTURE = "infrastructure: "
+"""How the message of a state Crashed begins where the attempt itself names the reason."""
 AGENT_VARIABLES = "prefecture_agent_"
 """Agents report in Prefect variables whose names start like this."""
 

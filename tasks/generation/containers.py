@@ -1,10 +1,12 @@
 """Containers that run until a moment: started together, started again where one dies early."""
 
 import asyncio
+import signal
+import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
@@ -13,9 +15,13 @@ from typing import Any, TypeVar
 import docker
 
 from tasks.containers import user_container
+from tasks.containers.kills import signal_from_outside
 from tasks.containers.logs import Log
-from tasks.containers.running import GRACE
+from tasks.containers.output import clear
+from tasks.containers.prepared import Prepared
+from tasks.containers.running import GRACE, check_disk, check_volumes
 from tasks.containers.user_container import ContainerSpec, Owner
+from tasks.errors import ContainerFailed, ContainerLost
 from tasks.generation.lines import Counts, Lines
 from tasks.generation.topics.topic import Topic
 
@@ -26,6 +32,9 @@ _BACKOFF = 1.0  # seconds before the first of these; twice as long before each l
 _AHEAD = 5.0  # seconds before the start in which a container is made ready
 _LOG = 16 * 2**20  # bytes of what is kept of each container
 _CANCELLED_GRACE = 2  # seconds
+_VOLUMES = 2**30  # bytes in the volumes that the image has filled, of each container
+_CLOCKS = 5.0  # seconds by which the engine's clock may be behind this one's
+_LOOK = 0.5  # seconds between two looks at them
 
 
 @dataclass
@@ -47,9 +56,15 @@ class Keeper:
     """How many of them run now."""
     last_lines: tuple[str, ...] = ()
     """Of the standard error of one that was given up."""
+    scratch: Path | None = None
+    """A folder for copies of what the image has filled of its volumes."""
 
     async def keep(self) -> None:
-        """Run them to the end. Raises TopicUnavailable, InvalidPayload, EngineUnavailable."""
+        """Run them to the end.
+
+        Raises TopicUnavailable, InvalidPayload, ContainerFailed where a volume is too large,
+        EngineUnavailable.
+        """
         self.counts = [Counts() for _ in range(self.number)]
         # Each holds a thread that waits, one that reads, and for a moment one that ends it.
         self._threads = ThreadPoolExecutor(3 * self.number, thread_name_prefix="generator")
@@ -93,8 +108,10 @@ class Keeper:
     async def _once(self, n: int, lines: Lines) -> int:
         """Run a container once. Returns its exit code where it ended early, 0 where on time."""
         name = f"prefecture-{self.owner.run}-{n + 1}-{self.counts[n].restarts}"
-        id = await self._thread(user_container.create, self.client, self.owner, self.spec, name)
+        volumes, spec = await self._own_volumes(name)
+        id = await self._thread(user_container.create, self.client, self.owner, spec, name, n + 1)
         reading: asyncio.Future[None] | None = None
+        watching = asyncio.create_task(self._watch(spec))
         try:
             printed = await self._thread(user_container.attach, self.client, id)
             reading = asyncio.ensure_future(self._thread(lines.take_all, printed))
@@ -102,7 +119,7 @@ class Keeper:
             await self._thread(user_container.start, self.client, id)
             self.up += 1
             try:
-                return await self._to_its_end(id, reading, lines)
+                return await self._to_its_end(id, reading, watching, lines)
             finally:
                 self.up -= 1
         except asyncio.CancelledError:
@@ -110,13 +127,42 @@ class Keeper:
             await asyncio.to_thread(user_container.stop, self.client, id, _CANCELLED_GRACE)
             raise
         finally:
+            watching.cancel()
+            await asyncio.gather(watching, return_exceptions=True)
             await asyncio.to_thread(user_container.remove, self.client, id)
             if reading is not None:  # which ends with it; and before its logs are closed
                 await asyncio.wait({reading}, timeout=GRACE)
+            if volumes is not None:
+                await asyncio.to_thread(clear, volumes)
 
-    async def _to_its_end(self, id: str, reading: "asyncio.Future[None]", lines: Lines) -> int:
+    async def _own_volumes(self, name: str) -> tuple[Path | None, ContainerSpec]:
+        """Each container begins with what the image has in its volumes."""
+        if self.scratch is None or not self.spec.prepared.filled:
+            return None, self.spec
+        volumes = self.scratch / name
+        prepared: Prepared = await self._thread(self.spec.prepared.copied, volumes)
+        return volumes, replace(self.spec, prepared=prepared)
+
+    async def _watch(self, spec: ContainerSpec) -> None:
+        """Raise ContainerFailed or DiskNearlyFull once a container has written too much."""
+        places = list(spec.prepared.filled.values())
+        while places:
+            check_disk(places[0])
+            if fault := await check_volumes(spec, _VOLUMES):
+                raise ContainerFailed(fault)
+            await asyncio.sleep(_LOOK)
+        await asyncio.Event().wait()
+
+    async def _to_its_end(
+        self,
+        id: str,
+        reading: "asyncio.Future[None]",
+        watching: "asyncio.Task[None]",
+        lines: Lines,
+    ) -> int:
+        began = time.time() - _CLOCKS
         waiting = asyncio.ensure_future(self._thread(user_container.wait, self.client, id))
-        open_: set[asyncio.Future[Any]] = {waiting, reading}
+        open_: set[asyncio.Future[Any]] = {waiting, reading, watching}
         over = False
         while not waiting.done() and not over:
             left = (self.until - datetime.now(UTC)).total_seconds()
@@ -126,10 +172,19 @@ class Keeper:
             over = not done
             if reading in done:
                 reading.result()  # raises what the topic, or the disk, says
+            if watching in done:
+                watching.result()
         if over:
             await self._thread(user_container.stop, self.client, id, GRACE)
-        ended = await waiting
+        try:
+            ended = await waiting
+        except ContainerLost:  # it is started again, as one that dies is
+            return 0 if over else 128 + signal.SIGKILL
         await reading
+        if not over and not ended.code:
+            # One that ends well on a SIGTERM of somebody else's has not done all of its work.
+            sent = await self._thread(signal_from_outside, self.client, id, began, ended.code)
+            return 128 + signal.Signals[sent] if sent else 0
         if ended.code and not over:
             self.last_lines = tuple(lines.live.last)
         return 0 if over else ended.code

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncGenerator
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -14,6 +14,8 @@ from tasks.containers import user_container
 from tasks.containers.engine import connect
 from tasks.containers.images.provide import provide
 from tasks.containers.network import network
+from tasks.containers.output import clear
+from tasks.containers.prepared import prepare
 from tasks.containers.user_container import ContainerSpec, Owner
 from tasks.contracts import UNTIL_LABEL, WORKER_LABEL, GenerateData, size_in_bytes
 from tasks.errors import ContainerFailed, InvalidPayload, TopicUnavailable
@@ -53,7 +55,13 @@ async def generate(payload: GenerateData, job: Job) -> Outcome:
             async with (
                 network(client, owner, payload.network) as way,
                 provide(client, payload, job, way) as image,
+                AsyncExitStack() as stack,
             ):
+                scratch = job.stage.scratch / "volumes"
+                stack.push_async_callback(asyncio.to_thread, clear, scratch)
+                prepared = await asyncio.to_thread(
+                    prepare, client, owner.labels, image, scratch / "image"
+                )
                 # Now that there is an image, which may have taken its time.
                 start, until = await _times(payload, job)
                 spec = ContainerSpec(
@@ -63,11 +71,14 @@ async def generate(payload: GenerateData, job: Job) -> Outcome:
                     cpus=payload.cpus,
                     memory=size_in_bytes(payload.memory),
                     network=way,
+                    entrypoint=payload.entrypoint,
+                    shm=payload.shared_memory(),
+                    prepared=prepared,
                 )
                 show = get_run_logger().warning
                 keeper = Keeper(
                     client, owner, spec, topic, job.stage.files, start, until,
-                    lambda line: show("%s", line), payload.containers,
+                    lambda line: show("%s", line), payload.containers, scratch=scratch,
                 )  # fmt: skip
                 async with _shown(keeper):
                     await keeper.keep()
@@ -143,12 +154,30 @@ async def _tick(keeper: Keeper, progress: Progress) -> None:
         before = (messages, size)
 
 
+def _warning(keeper: Keeper) -> str:
+    """What must not be overlooked in a job that is Completed."""
+    found: list[str] = []
+    if not sum(counts.messages for counts in keeper.counts):
+        found.append(
+            "no container has printed a line of JSON: should it have, let it flush its output "
+            "after each line"
+        )
+    if too_long := sum(counts.too_long for counts in keeper.counts):
+        found.append(
+            f"{too_long:,} lines were longer than 1 MiB, and not delivered: print shorter ones"
+        )
+    for line in found:
+        get_run_logger().warning("%s", line)
+    return "".join(f"**Warning:** {line}.\n\n" for line in found)
+
+
 def _outcome(payload: GenerateData, keeper: Keeper, image: str) -> Outcome:
     containers = [
         {
             "messages": counts.messages,
             "bytes": counts.bytes,
             "aside": counts.aside,
+            "too_long": counts.too_long,
             "restarts": counts.restarts,
             "given_up": counts.given_up,
             "first": counts.first and counts.first.isoformat(),
@@ -173,6 +202,6 @@ def _outcome(payload: GenerateData, keeper: Keeper, image: str) -> Outcome:
     )
     return Outcome(
         summary,
-        f"**{keeper.topic.delivered:,} messages** to `{keeper.topic.place}`.\n\n"
+        f"{_warning(keeper)}**{keeper.topic.delivered:,} messages** to `{keeper.topic.place}`.\n\n"
         f"| container | messages | bytes | no JSON | restarts |\n|---|---:|---:|---:|---:|\n{rows}",
     )

@@ -18,9 +18,10 @@ from prefect.client.schemas.objects import FlowRun
 from prefect.context import FlowRunContext
 from prefect.exceptions import Abort
 from prefect.logging import get_run_logger
+from prefect.states import Crashed
 from pydantic import TypeAdapter, ValidationError
 
-from tasks.contracts import Manifest, Receipt, attempt_number, job_id
+from tasks.contracts import INFRASTRUCTURE, Manifest, Receipt, attempt_number, job_id
 from tasks.errors import EngineUnavailable, InvalidPayload, PrefectureError, StageDiscarded
 from tasks.runtime.events import JobStarted, about, job_moved
 from tasks.runtime.final_state import STOPPED, ended
@@ -67,9 +68,13 @@ def compute_task(
                 if receipt is None:
                     receipt = await body(**parameters)  # pyright: ignore[reportCallIssue]  # validated against body's own signature
                 return receipt.model_dump(mode="json")
-            except (StageDiscarded, EngineUnavailable) as error:
+            except StageDiscarded as error:
                 # Failed would be the job's last word, which another attempt has: a crash.
                 raise Abort(str(error)) from error
+            except EngineUnavailable as error:
+                # The job is tried again, and whoever asks is given this reason.
+                get_run_logger().error("%s", error)
+                return Crashed(message=f"{INFRASTRUCTURE}{error}")
             except (PrefectureError, OSError, *STOPPED) as error:
                 return await ended(error)
 

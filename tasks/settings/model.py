@@ -250,6 +250,7 @@ class Settings(BaseSettings):
             "PREFECTURE_COPY_MOST": str(self.copy_most),
             "PREFECTURE_COPY_SECONDS": str(self.copy_seconds),
             "PREFECTURE_CONTAINER_OUTPUT": str(int(self.container_output)),
+            "PREFECTURE_MIN_FREE_DISK": str(int(self.min_free_disk)),
             "VIPS_CONCURRENCY": str(self.cpus),  # libvips would take every CPU of the host
             # A job outlives its server for two minutes or so: 2 + 4 + … + 64 s. Past that it ends;
             # a result that it has published by then stands, and the next attempt finds it.

@@ -239,6 +239,7 @@ def test_job_environment_holds_what_a_job_needs_and_no_secret(
         "PREFECTURE_COPY_MOST": "0.1",
         "PREFECTURE_COPY_SECONDS": "30.0",
         "PREFECTURE_CONTAINER_OUTPUT": str(10 * 2**30),
+        "PREFECTURE_MIN_FREE_DISK": str(2**30),
         "VIPS_CONCURRENCY": "1",
         "PREFECT_CLIENT_MAX_RETRIES": "6",
     }

@@ -43,6 +43,10 @@ JOB = UUID("0d5c6c1e-52f6-4f2e-9d5a-4a3f5f0f9a01")
             f"crashed (exit code 1): {EXITED.format(1)}",
         ),
         (Crash(""), "crashed: "),
+        (
+            Crash("infrastructure: the container was ended by SIGKILL", Exit(code=0)),
+            "the container was ended by SIGKILL",
+        ),
     ],
 )
 def test_faults_of_the_infrastructure_are_tried_again(crash: Crash, reason: str) -> None:

@@ -8,6 +8,7 @@ from uuid import UUID
 
 from prefect.client.schemas.objects import State, StateType
 
+from tasks.contracts import INFRASTRUCTURE
 from work_pools.supervisor.infrastructure.instance import Exit
 
 _CODE = re.compile(r"status code:? (-?\d+)")
@@ -69,6 +70,12 @@ class Rule:
 
 
 RULES = (
+    # In the attempt's own words: it saw what happened, and its exit code says nothing.
+    Rule(
+        lambda c: c.message.startswith(INFRASTRUCTURE),
+        True,
+        lambda c: _short(c.message.removeprefix(INFRASTRUCTURE)),
+    ),
     # Of the job itself: the same would happen again.
     Rule(
         lambda c: c.code == 1 and bool(_PARAMETERS.search(c.text)),

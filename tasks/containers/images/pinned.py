@@ -1,5 +1,6 @@
 """The image that a job runs: the same one, by digest, at every attempt."""
 
+import re
 from dataclasses import dataclass
 from typing import Any
 
@@ -7,10 +8,19 @@ import docker
 from docker.errors import APIError, NotFound
 
 from tasks.containers.engine import api, away, explained
-from tasks.errors import EngineUnavailable, InvalidPayload
+from tasks.errors import EngineUnavailable, InvalidPayload, RegistryUnavailable
 
 _MOST_VOLUMES = 16
 _ID = "sha256:"
+# Of a registry, in the engine's words: what another try may not meet. A refused connection is not
+# among it: a wrong address meets that.
+_TRANSIENT = re.compile(
+    r"HTTP (status: )?(5\d\d|429|408)\b|\b(500 Internal Server Error|502 Bad Gateway|503 Service "
+    r"Unavailable|504 Gateway)|toomanyrequests|too many requests|rate limit|\btimeout\b|"
+    r"deadline exceeded|connection reset|broken pipe|unexpected EOF|: EOF\b|"
+    r"temporary failure|server misbehaving|network is unreachable|request canceled while",
+    re.IGNORECASE,
+)
 _CREDENTIALS = ("unauthorized", "authentication", "no basic auth", "denied", "docker login")
 
 
@@ -24,6 +34,8 @@ class Image:
     """What names the same image on every host, where there is such a name; else the id."""
     volumes: tuple[str, ...]
     """The folders that it declares as volumes."""
+    workdir: str = "/"
+    """Where its programs start."""
 
 
 @dataclass(frozen=True)
@@ -57,11 +69,15 @@ def find(client: docker.DockerClient, name: str) -> Image | None:
     digests: list[str] = attributes.get("RepoDigests") or []
     repository = name.partition("@")[0].rpartition(":")[0] or name
     own = [digest for digest in digests if digest.partition("@")[0] in (name, repository)]
-    return Image(id, (own or digests or [id])[0], volumes)
+    return Image(id, (own or digests or [id])[0], volumes, config.get("WorkingDir") or "/")
 
 
 def pull(client: docker.DockerClient, name: str, login: Login | None) -> Image:
-    """Pull an image. Raises InvalidPayload where the registry refuses or does not have it."""
+    """Pull an image.
+
+    Raises InvalidPayload where the registry refuses or does not have it, RegistryUnavailable where
+    it does not answer or asks to wait.
+    """
     if name.startswith(_ID):
         raise InvalidPayload(
             f"image '{name}' is not on this host, and an id cannot be pulled: give its name"
@@ -89,7 +105,41 @@ def pull(client: docker.DockerClient, name: str, login: Login | None) -> Image:
     return found
 
 
-def _unpulled(name: str, reason: str, login: Login | None) -> InvalidPayload:
+def is_transient(reason: str) -> bool:
+    """Whether what the engine says of a registry may be otherwise at another try."""
+    return _TRANSIENT.search(reason) is not None
+
+
+def log_in(client: docker.DockerClient, login: Login) -> None:
+    """Have this client's builds ask a registry with a user and a password.
+
+    Raises InvalidPayload where it refuses them, RegistryUnavailable.
+    """
+    try:
+        with away():
+            api(client).login(login.username, login.password, registry=login.registry, reauth=True)
+    except APIError as error:
+        raise _refused_login(explained(error), login) from error
+    except EngineUnavailable as error:
+        # As in `pull`: the registry's refusal.
+        if isinstance(error.__cause__, APIError):
+            raise _refused_login(explained(error.__cause__), login) from error
+        raise
+
+
+def _refused_login(reason: str, login: Login) -> InvalidPayload | RegistryUnavailable:
+    told = f"the registry {login.registry} refuses the login of {login.username}: {reason}"
+    if is_transient(reason):
+        return RegistryUnavailable(told)
+    return InvalidPayload(
+        f"{told}: check the user and password of the block that registry_credentials names"
+    )
+
+
+def _unpulled(name: str, reason: str, login: Login | None) -> InvalidPayload | RegistryUnavailable:
+    told = f"image '{name}' cannot be pulled: {' '.join(reason.split())}"
+    if is_transient(reason):
+        return RegistryUnavailable(told)
     if any(word in reason.lower() for word in _CREDENTIALS):
         cure = (
             "check the name, and the user and password of the block that registry_credentials names"
@@ -98,7 +148,7 @@ def _unpulled(name: str, reason: str, login: Login | None) -> InvalidPayload:
         )
     else:
         cure = "check the name, and that this host reaches the registry"
-    return InvalidPayload(f"image '{name}' cannot be pulled: {' '.join(reason.split())}: {cure}")
+    return InvalidPayload(f"{told}: {cure}")
 
 
 def remove(client: docker.DockerClient, name: str) -> None:

@@ -98,7 +98,7 @@ def cases() -> dict[str, tuple[dict[str, Any], list[str]]]:
         ),
         "one file that is too large": (
             python("open('/output/a', 'wb').write(bytes(9 * 2**20))", output="8m"),
-            ["exit code 1: ", "File too large"],
+            ["/output is larger than its limit of 8 MiB"],
         ),
         "files that are too much": (
             shell(

@@ -73,9 +73,17 @@ def test_the_time_limit_of_the_attempt(docker_platform: Platform) -> None:
 
 @pytest.mark.thorough
 def test_only_the_users_container_is_killed(docker_platform: Platform) -> None:
-    job = submit_job(docker_platform, shell("sleep 600"), "killed")
-    running_sibling(docker_platform, job).kill()
-    run = docker_platform.ended(job)
-    # Nobody can tell who sent the signal: the job's own end, and final.
-    assert run["state"]["message"].startswith("exit code 137")
+    gate = docker_platform.inputs / "killed"
+    gate.mkdir()
+    payload = shell("until [ -e /input/open ]; do sleep 0.2; done", inputs=gate.name)
+    job = submit_job(docker_platform, payload, "killed")
+    first = running_sibling(docker_platform, job)
+    first.kill()
+    # The engine's events say that it was no end of its own: the job is tried again.
+    running_sibling(docker_platform, job, not_that=first.id)
+    (gate / "open").touch()
+    (again,) = attempts(docker_platform, job)
+    assert docker_platform.ended(again["id"])["state_type"] == "COMPLETED"
+    reason = docker_platform.run(job)["state"]["message"]
+    assert "the container was ended by SIGKILL from outside" in reason
     assert siblings(docker_platform, job) == []

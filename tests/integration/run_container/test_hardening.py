@@ -99,10 +99,12 @@ def test_its_limits(docker_platform: Platform) -> None:
     assert host["NetworkMode"] == "none"
     assert container.attrs["Config"]["User"] == "10001:10001"
     mounts = {mount["Destination"]: mount["Type"] for mount in container.attrs["Mounts"]}
-    assert mounts == {"/output": "bind", "/data": "tmpfs"}
-    assert "size=268435456," in host["Tmpfs"]["/tmp"]
-    (volume,) = (mount for mount in host["Mounts"] if mount["Target"] == "/data")
-    assert (volume["Type"], volume["TmpfsOptions"]["SizeBytes"]) == ("tmpfs", 256 * 2**20)
+    accounts = {"/etc/passwd": "bind", "/etc/group": "bind"}
+    assert mounts == {"/output": "bind"} | accounts
+    assert not any(m["RW"] for m in container.attrs["Mounts"] if m["Destination"] in accounts)
+    assert host["Tmpfs"].keys() == {"/tmp", "/data"}
+    assert all("nosuid,nodev,size=268435456," in options for options in host["Tmpfs"].values())
+    assert host["ShmSize"] == 100 * 2**20
 
 
 @pytest.mark.parametrize("task", ["find-primes", "compress-images"])
