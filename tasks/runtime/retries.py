@@ -13,7 +13,7 @@ from prefect import Task, task
 from prefect.client.schemas.objects import State, TaskRun
 from prefect.tasks import exponential_backoff
 
-from tasks.errors import StorageUnavailable
+from tasks.errors import RegistryUnavailable, StorageUnavailable
 
 # A minute of waiting, in six waits of 1, 2, 4, 8, 16 and 32 s: long enough for a restart or a
 # fail-over of storage. What takes longer is an outage, and the job's end tells of it.
@@ -33,15 +33,15 @@ _Step = Callable[P, Coroutine[Any, Any, R]]
 def step(name: str, run_name: str) -> Callable[[_Step[P, R]], Task[P, Coroutine[Any, Any, R]]]:
     """Make a task of an async function; each run is called `run_name`, a template of parameters.
 
-    The task raises what the function raises: StorageUnavailable after its last try, all else at
-    once.
+    The task raises what the function raises: StorageUnavailable and RegistryUnavailable after its
+    last try, all else at once.
     """
     first_failures: dict[UUID, float] = {}
 
     def is_retryable(step: Task[..., Any], run: TaskRun, state: State[Any]) -> bool:
         failed = first_failures.setdefault(run.id, time.monotonic())
         return (
-            isinstance(state.data, StorageUnavailable)
+            isinstance(state.data, StorageUnavailable | RegistryUnavailable)
             # One short of Prefect's own count, because at its end Prefect logs a traceback: of
             # what the job is about to tell in one line.
             and run.run_count < step.retries
@@ -61,5 +61,5 @@ def step(name: str, run_name: str) -> Callable[[_Step[P, R]], Task[P, Coroutine[
 
 @step("use-storage", run_name="{doing}")
 async def with_retries(doing: str, work: Callable[[], Any]) -> Any:
-    """What `work` returns, which blocks, and asks a storage that may be away for a moment."""
+    """What `work` returns, which blocks, and asks something that may be away for a moment."""
     return await asyncio.to_thread(work)

@@ -1,22 +1,34 @@
 """What an image is built from: a tarball of texts, folders and tarballs, none of it trusted."""
 
 import io
+import lzma
 import posixpath
 import re
+import stat
 import tarfile
-from collections.abc import Sequence
+import zlib
+from collections.abc import Generator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
-from typing import IO
+from typing import IO, cast
 
+from tasks.containers.images import buildkit
+from tasks.containers.images.folder import Entry, unreadable
+from tasks.containers.images.ignored import IGNORE_FILE, Ignored
 from tasks.contracts import Build, stays_inside
 from tasks.errors import InvalidPayload, UnreadableInput
 
 _MOST_BYTES = 2 * 2**30  # of a context, uncompressed
 _MOST_FILES = 50_000
-_TARBALLS = (".tar", ".tar.gz", ".tgz")
+_TARBALLS = (".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tbz2", ".tar.xz", ".txz")
+_BLOCK = 512  # bytes: a tarball ends with one of zeros, at least
+# Of all files, since the cache looks at it; not 0, since zip files know no year before 1980.
+_TIME = 946_684_800
 _EXECUTABLE, _PLAIN = 0o755, 0o644
 _SCRIPT = b"#!"
+_MOST_TEXT = 2**20  # bytes of a .dockerignore
+_CHUNK = 2**20
 DOCKERFILE = "Dockerfile"
 
 
@@ -33,7 +45,12 @@ class Context:
         self._names: set[str] = set()
         self.dockerfile: str | None = None
         """The text of the Dockerfile, once one was added."""
+        self.ignored = Ignored()
+        """What is left out of folders and tarballs; not of the payload's own texts."""
         self._tar = tarfile.TarFile(path, "w")
+
+    # Docker itself reads these two, and hides them from COPY where they are to be left out.
+    always = frozenset({DOCKERFILE, IGNORE_FILE})
 
     def __enter__(self) -> "Context":
         return self
@@ -54,6 +71,8 @@ class Context:
 
     def add_file(self, name: str, path: Path) -> None:
         """Add a file of a folder, or of S3, which knows no rights: a script can be executed."""
+        if self._is_left_out(name):
+            return
         with path.open("rb") as file:
             status = path.stat()
             script = file.read(len(_SCRIPT)) == _SCRIPT
@@ -61,16 +80,31 @@ class Context:
             executable = script or bool(status.st_mode & 0o100)
             self._add(_member(name, status.st_size, executable), file)
 
+    def add_entry(self, entry: Entry) -> None:
+        """Add something of a folder on this disk, a link as a link. Raises UnreadableInput."""
+        mode = entry.status.st_mode
+        if stat.S_ISREG(mode):
+            try:
+                self.add_file(entry.name, entry.path)
+            except OSError as error:
+                raise unreadable(entry.path, error) from error
+        elif stat.S_ISDIR(mode):
+            self._add(_folder(entry.name), None)
+        elif stat.S_ISLNK(mode):
+            # Wherever it leads: the engine follows it inside the build only.
+            self._add(_link(entry.name, tarfile.SYMTYPE, str(entry.path.readlink())), None)
+        else:
+            raise InvalidPayload(
+                f"{entry.name} is neither file, folder nor link: name it in {IGNORE_FILE}"
+            )
+
     def add_tarball(self, name: str, path: Path) -> None:
-        """Add what is in a tarball. Raises InvalidPayload where it would leave its folder."""
-        try:
-            with tarfile.open(path) as tar:
-                for member in tar:
-                    self._add_member(name, tar, member)
-        except (tarfile.TarError, EOFError, OSError) as error:
-            raise UnreadableInput(
-                f"{name} is no tarball that can be read: {error}: make it again with tar"
-            ) from error
+        """Add what is in a tarball. Raises InvalidPayload where it would leave its folder,
+        UnreadableInput where it is damaged."""
+        with _opened(name, path) as tar:
+            for member in tar:
+                self._add_member(name, tar, member)
+            _check_end(name, tar)
 
     def _add_member(self, tarball: str, tar: tarfile.TarFile, member: tarfile.TarInfo) -> None:
         inside = posixpath.normpath(member.name)
@@ -78,18 +112,22 @@ class Context:
             return
         if member.name.startswith("/") or not stays_inside(inside):
             raise _outside(tarball, member.name)
+        if self._is_left_out(inside):
+            return
         if member.isdir():
-            folder = tarfile.TarInfo(inside)
-            folder.type, folder.mode = tarfile.DIRTYPE, _EXECUTABLE
-            self._add(folder, None)
+            self._add(_folder(inside), None)
         elif member.issym() or member.islnk():
             start = posixpath.dirname(inside) if member.issym() else ""
             target = posixpath.normpath(posixpath.join(start, member.linkname))
             if member.linkname.startswith("/") or not stays_inside(target):
                 raise _outside(tarball, f"{member.name} -> {member.linkname}")
-            link = tarfile.TarInfo(inside)
-            link.type, link.linkname = member.type, member.linkname
-            self._add(link, None)
+            # A link to another name of a file that is left out is the file itself.
+            file = tar.extractfile(member) if member.islnk() and self._is_left_out(target) else None
+            if file is not None:
+                data = file.read()
+                self._add(_member(inside, len(data), False), io.BytesIO(data))
+            else:
+                self._add(_link(inside, member.type, member.linkname), None)
         elif member.isreg():
             executable = bool(member.mode & 0o100)
             self._add(_member(inside, member.size, executable), tar.extractfile(member))
@@ -97,6 +135,9 @@ class Context:
             raise InvalidPayload(
                 f"{tarball}: {member.name} is neither file, folder nor link: leave it out"
             )
+
+    def _is_left_out(self, name: str) -> bool:
+        return name not in self.always and self.ignored.leaves_out(name)
 
     def _add(self, member: tarfile.TarInfo, data: IO[bytes] | None) -> None:
         if member.name in self._names:
@@ -123,8 +164,9 @@ def add_texts(context: Context, build: Build) -> None:
         context.add_text(posixpath.normpath(name), text)
 
 
-def check_dockerfile(text: str | None) -> None:
-    """Refuse a build without a Dockerfile, and one whose ADD the engine itself would fetch.
+def check_dockerfile(text: str | None) -> str:
+    """Refuse a build without a Dockerfile, one that only BuildKit builds, and one whose ADD the
+    engine itself would fetch. Returns the text.
 
     The engine fetches it from its own network, in which the API is.
     """
@@ -132,6 +174,7 @@ def check_dockerfile(text: str | None) -> None:
         raise InvalidPayload(
             "the build's files hold no Dockerfile: put one at their top, or give its text"
         )
+    buildkit.refuse(instructions(text))
     # Whichever escape is in force: to be refused by one reading is enough.
     for escape in "\\`":
         for words in _instructions(text, escape):
@@ -142,6 +185,13 @@ def check_dockerfile(text: str | None) -> None:
                     f"Dockerfile: {' '.join(words)[:100]}: ADD cannot fetch an address here, nor "
                     "take a name with a variable or an escape: put the file beside the Dockerfile"
                 )
+    return text
+
+
+def instructions(text: str) -> list[Sequence[str]]:
+    """The words of each instruction of a Dockerfile, lines that go on joined."""
+    declared = re.search(r"\A(?:#.*\n)*#\s*escape\s*=\s*`", text, re.IGNORECASE)
+    return _instructions(text, "`" if declared else "\\")
 
 
 def _is_remote(word: str) -> bool:
@@ -170,9 +220,57 @@ def _instructions(text: str, escape: str) -> list[Sequence[str]]:
 
 def _member(name: str, size: int, executable: bool) -> tarfile.TarInfo:
     member = tarfile.TarInfo(name)
-    # No time: the engine's cache would miss each time if it looked at that.
     member.size, member.mode = size, _EXECUTABLE if executable else _PLAIN
+    member.mtime = _TIME
     return member
+
+
+def _folder(name: str) -> tarfile.TarInfo:
+    folder = _member(name, 0, executable=True)
+    folder.type = tarfile.DIRTYPE
+    return folder
+
+
+def _link(name: str, kind: bytes, leads: str) -> tarfile.TarInfo:
+    link = _member(name, 0, executable=False)
+    link.type, link.linkname = kind, leads
+    return link
+
+
+def text_in_tarball(name: str, path: Path, wanted: str) -> bytes | None:
+    """A file at the top of a tarball; None where there is none. Raises UnreadableInput."""
+    with _opened(name, path) as tar:
+        for member in tar:
+            if posixpath.normpath(member.name) == wanted and member.isreg():
+                file = tar.extractfile(member)
+                assert file is not None
+                return file.read(_MOST_TEXT + 1)
+    return None
+
+
+@contextmanager
+def _opened(name: str, path: Path) -> Generator[tarfile.TarFile]:
+    try:
+        with tarfile.open(path) as tar:
+            yield tar
+    except (tarfile.TarError, EOFError, OSError, zlib.error, lzma.LZMAError) as error:
+        raise UnreadableInput(
+            f"{name} is no tarball that can be read: {error}: make it again with tar"
+        ) from error
+
+
+def _check_end(name: str, tar: tarfile.TarFile) -> None:
+    """Python's reader takes a header that is cut off, or damaged, for the end of a tarball."""
+    file = cast(IO[bytes], tar.fileobj)
+    file.seek(tar.offset)
+    last = file.read(_BLOCK)
+    if len(last) < _BLOCK or last.strip(b"\0"):
+        raise UnreadableInput(
+            f"{name} is no tarball that can be read: it ends, or is damaged, behind byte "
+            f"{tar.offset:,}: make it again with tar"
+        )
+    while file.read(_CHUNK):  # a checksum of what is compressed stands at its very end
+        pass
 
 
 def _outside(tarball: str, name: str) -> InvalidPayload:

@@ -1,9 +1,10 @@
 """The image for a job: found, pulled with the user's credentials, or built; then pinned."""
 
 import asyncio
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import TypeVar
 
 import docker
 from prefect.client.orchestration import get_client
@@ -11,16 +12,28 @@ from prefect.logging import get_run_logger
 
 from tasks.containers.engine import connect
 from tasks.containers.images import builds, pinned
-from tasks.containers.images.context import Context, add_texts, check_dockerfile, is_tarball
-from tasks.containers.images.pinned import Image
+from tasks.containers.images.context import (
+    Context,
+    add_texts,
+    check_dockerfile,
+    is_tarball,
+    text_in_tarball,
+)
+from tasks.containers.images.folder import entries, folder_of
+from tasks.containers.images.ignored import IGNORE_FILES, Ignored, read
+from tasks.containers.images.pinned import Image, Login
 from tasks.containers.images.registry import load_login
-from tasks.contracts import BUILT_REPOSITORY, IMAGE_LABEL, Container
-from tasks.errors import JobError
+from tasks.contracts import BUILT_REPOSITORY, IMAGE_LABEL, Build, Container
+from tasks.errors import JobError, RegistryUnavailable
 from tasks.runtime.compute_task import Job
 from tasks.runtime.inputs import find_inputs
+from tasks.runtime.retries import with_retries
+from tasks.settings import get_settings
+from tasks.storage.inputs.local import InputFile
 
 _BUILD_MEMORY = 2 * 2**30  # bytes that each step of a build may use, swap included
 _BUILD_SECONDS = 3600.0
+T = TypeVar("T")
 
 
 @asynccontextmanager
@@ -30,7 +43,8 @@ async def provide(
     """The image of a job, the same at every attempt.
 
     One that was built is removed at the end, unless the job is to be tried again; what is left of
-    others, the supervisor removes. Raises InvalidPayload, UnreadableInput, EngineUnavailable.
+    others, the supervisor removes. Raises InvalidPayload, UnreadableInput, RegistryUnavailable,
+    EngineUnavailable.
     """
     if "build" not in payload.model_fields_set:
         image = await _fetch(client, payload, job)
@@ -58,11 +72,24 @@ async def _fetch(client: docker.DockerClient, payload: Container, job: Job) -> I
     image = await asyncio.to_thread(pinned.find, client, name)
     if image is not None:
         return image
-    login = None
-    if "registry_credentials" in payload.model_fields_set:
-        login = await load_login(payload.registry_credentials)
+    login = await _login(payload)
     get_run_logger().info("pulling %s", name)
-    return await asyncio.to_thread(pinned.pull, client, name, login)
+    return await _with_retries(f"pull {name}", lambda: pinned.pull(client, name, login))
+
+
+async def _login(payload: Container) -> Login | None:
+    if "registry_credentials" not in payload.model_fields_set:
+        return None
+    return await load_login(payload.registry_credentials)
+
+
+async def _with_retries(doing: str, work: Callable[[], T]) -> T:
+    """What `work` returns, which blocks: tried again for a minute where a registry fails."""
+    try:
+        return await asyncio.to_thread(work)
+    except RegistryUnavailable as error:
+        get_run_logger().warning("%s: it is tried again", error)
+    return await with_retries(doing, work)
 
 
 async def _pin(image: Image, job: Job) -> None:
@@ -82,7 +109,8 @@ async def _pin(image: Image, job: Job) -> None:
 
 async def _build(payload: Container, job: Job, tag: str, network: str) -> None:
     path = job.stage.scratch / "context.tar"
-    await _write_context(payload, path, job.stage.scratch)
+    dockerfile = await write_context(payload.build, path, job.stage.scratch)
+    login = await _login(payload)
     show = get_run_logger().info
     with (job.stage.files / "build.log").open("w") as log:
 
@@ -101,20 +129,66 @@ async def _build(payload: Container, job: Job, tag: str, network: str) -> None:
                     network=network,
                     seconds=_BUILD_SECONDS,
                     say=say,
+                    dockerfile=dockerfile,
+                    args=payload.build.args,
+                    target=payload.build.target if "target" in given else "",
+                    login=login,
                 )
 
-        await asyncio.to_thread(build)
+        given = payload.build.model_fields_set
+        await _with_retries("build the image", build)
     path.unlink()
 
 
-async def _write_context(payload: Container, path: Path, scratch: Path) -> None:
+async def write_context(build: Build, path: Path, scratch: Path) -> str:
+    """Write what an image is built from. Returns the text of the Dockerfile."""
     with Context(path) as context:
-        add_texts(context, payload.build)
-        if "context" in payload.build.model_fields_set:
-            files = await find_inputs(payload.build.context)
-            apart = len(files) == 1 and is_tarball(files[0].name)
-            for file in files:
-                async with file.local(scratch) as here:
-                    add = context.add_tarball if apart else context.add_file
-                    await asyncio.to_thread(add, file.name, here)
-    check_dockerfile(context.dockerfile)
+        add_texts(context, build)
+        if "context" in build.model_fields_set:
+            folder = folder_of(build.context, get_settings().inputs)
+            if folder is not None:
+                await asyncio.to_thread(_add_folder, context, build, folder)
+            else:
+                await _add_files(context, build, scratch)
+    return check_dockerfile(context.dockerfile)
+
+
+def _add_folder(context: Context, build: Build, folder: Path) -> None:
+    texts = {name: folder / name for name in IGNORE_FILES if (folder / name).is_file()}
+    context.ignored = _ignored(build, {name: path.read_bytes() for name, path in texts.items()})
+    for entry in entries(folder, context.ignored):
+        context.add_entry(entry)
+
+
+async def _add_files(context: Context, build: Build, scratch: Path) -> None:
+    files = await find_inputs(build.context)
+    if len(files) == 1 and is_tarball(files[0].name):
+        async with files[0].local(scratch) as here:
+            await asyncio.to_thread(_add_tarball, context, build, files[0].name, here)
+        return
+    context.ignored = _ignored(build, await _texts(files, scratch))
+    for file in files:
+        if not context.ignored.leaves_out(file.name) or file.name in context.always:
+            async with file.local(scratch) as here:
+                await asyncio.to_thread(context.add_file, file.name, here)
+
+
+def _add_tarball(context: Context, build: Build, name: str, path: Path) -> None:
+    found = {wanted: text_in_tarball(name, path, wanted) for wanted in IGNORE_FILES}
+    context.ignored = _ignored(build, {k: data for k, data in pinned.items() if data is not None})
+    context.add_tarball(name, path)
+
+
+async def _texts(files: list[InputFile], scratch: Path) -> dict[str, bytes]:
+    found: dict[str, bytes] = {}
+    for file in files:
+        if file.name in IGNORE_FILES:
+            async with file.local(scratch) as here:
+                found[file.name] = await asyncio.to_thread(here.read_bytes)
+    return found
+
+
+def _ignored(build: Build, found: dict[str, bytes]) -> Ignored:
+    """By the first of the files that there is; one in the payload comes before one elsewhere."""
+    texts = {name: read(data) for name, data in pinned.items()} | build.files
+    return Ignored(next((texts[name] for name in IGNORE_FILES if name in texts), ""))

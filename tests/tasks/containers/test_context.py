@@ -1,15 +1,21 @@
 """What an image is built from, none of which is trusted."""
 
+import gzip
 import io
+import lzma
+import os
 import tarfile
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from tasks.containers.images import context as module
-from tasks.containers.images.context import Context, add_texts, check_dockerfile
+from tasks.containers.images.context import Context, add_texts, check_dockerfile, is_tarball
+from tasks.containers.images.provide import write_context
 from tasks.contracts import Build
-from tasks.errors import InvalidPayload, UnreadableInput
+from tasks.errors import InvalidPayload, SourceNotFound, UnreadableInput
+from tasks.settings import get_settings
 
 
 def tarball(path: Path, *members: tuple[str, str | bytes]) -> Path:
@@ -46,7 +52,8 @@ def test_texts_become_files_and_scripts_can_be_executed(tmp_path: Path) -> None:
         "run.sh": "0o755",
         "a/data.txt": "0o644",
     }
-    assert {member.mtime for member in found.values()} == {0}, "the cache looks at that"
+    # The cache looks at that; and zip files, such as wheels, know no time before 1980.
+    assert {member.mtime for member in found.values()} == {946_684_800}
 
 
 def test_a_script_of_a_folder_can_be_executed_wherever_it_lay(tmp_path: Path) -> None:
@@ -108,6 +115,179 @@ def test_what_is_no_tarball_is_told(tmp_path: Path) -> None:
     (tmp_path / "t.tar").write_bytes(b"nothing of the kind" * 100)
     with pytest.raises(UnreadableInput, match=r"t\.tar is no tarball that can be read"):
         made(tmp_path / "context", Build.model_validate({"dockerfile": "F"}), tmp_path / "t.tar")
+
+
+def whole_tarball(path: Path) -> bytes:
+    with tarfile.open(path, "w") as tar:
+        for number in range(4):
+            member = tarfile.TarInfo(f"file{number}")
+            member.size = 3000
+            tar.addfile(member, io.BytesIO(bytes(3000)))
+    return path.read_bytes()
+
+
+HEADER, DATA = 512, 3072  # bytes of each of the four files
+
+
+@pytest.mark.parametrize(
+    "end",
+    [
+        100,
+        HEADER + 100,
+        HEADER + DATA,
+        HEADER + DATA + 100,
+        2 * (HEADER + DATA),
+        3 * (HEADER + DATA) + 511,
+        4 * (HEADER + DATA),
+        4 * (HEADER + DATA) + 300,
+    ],
+)
+@pytest.mark.parametrize("suffix", [".tar", ".tar.gz", ".tar.xz"])
+def test_tarball_that_is_cut_off_anywhere_is_refused(tmp_path: Path, end: int, suffix: str) -> None:
+    whole = whole_tarball(tmp_path / "whole.tar")
+    pack = {".tar": bytes, ".tar.gz": gzip.compress, ".tar.xz": lzma.compress}[suffix]
+    path = tmp_path / f"cut{suffix}"
+    path.write_bytes(pack(whole[:end]))
+    assert is_tarball(path.name)
+    with pytest.raises(UnreadableInput, match="is no tarball that can be read"):
+        made(tmp_path / "context", Build.model_validate({"dockerfile": "FROM x"}), path)
+    path.write_bytes(pack(whole))
+    assert len(made(tmp_path / "c", Build.model_validate({"dockerfile": "FROM x"}), path)) == 5
+
+
+@pytest.mark.parametrize("cut", [-1, -5, -40])
+def test_compressed_tarball_whose_last_bytes_are_missing_is_refused(
+    tmp_path: Path, cut: int
+) -> None:
+    whole = gzip.compress(whole_tarball(tmp_path / "whole.tar"))
+    (tmp_path / "cut.tgz").write_bytes(whole[:cut])
+    with pytest.raises(UnreadableInput, match=r"cut\.tgz is no tarball that can be read"):
+        made(tmp_path / "context", Build.model_validate({"dockerfile": "F"}), tmp_path / "cut.tgz")
+
+
+def test_header_that_is_damaged_ends_no_tarball_early(tmp_path: Path) -> None:
+    whole = bytearray(whole_tarball(tmp_path / "whole.tar"))
+    whole[2 * (HEADER + DATA)] ^= 1
+    (tmp_path / "t.tar").write_bytes(whole)
+    with pytest.raises(UnreadableInput, match=r"t\.tar is no tarball that can be read"):
+        made(tmp_path / "context", Build.model_validate({"dockerfile": "F"}), tmp_path / "t.tar")
+
+
+def names(path: Path) -> dict[str, tarfile.TarInfo]:
+    with tarfile.open(path) as tar:
+        return {member.name: member for member in tar.getmembers()}
+
+
+async def context_of(folder: Path, source: str, **build: Any) -> dict[str, tarfile.TarInfo]:
+    """What the engine is sent for a context under an inputs root."""
+    given = Build.model_validate({"dockerfile": "FROM x", "context": source, **build})
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PREFECTURE_INPUTS_ROOT", str(folder))
+        get_settings.cache_clear()
+        try:
+            await write_context(given, folder.parent / "context.tar", folder.parent)
+        finally:
+            patch.undo()
+            get_settings.cache_clear()
+    return names(folder.parent / "context.tar")
+
+
+IGNORED = ".env\n**/*.key\nbuild\n!build/keep\n# a comment\n"
+
+
+@pytest.mark.parametrize("kind", ["folder", "tarball", "ignore file in the payload"])
+async def test_context_is_what_docker_build_takes(tmp_path: Path, kind: str) -> None:
+    root = tmp_path / "inputs"
+    app = root / "app"
+    for name in ("main.py", ".env", ".hidden", ".git/config", "a/id.key", "build/x", "build/keep"):
+        (app / name).parent.mkdir(parents=True, exist_ok=True)
+        (app / name).write_text(name)
+    (app / "empty").mkdir()
+    (app / "link").symlink_to("main.py")
+    more: dict[str, Any] = {"files": {"own.key": "of the payload"}}
+    if kind == "ignore file in the payload":
+        more["files"][".dockerignore"] = IGNORED
+        (app / ".dockerignore").write_text("*")
+    else:
+        (app / ".dockerignore").write_text(IGNORED)
+    source = "app"
+    if kind == "tarball":
+        source = "app.tar.gz"
+        with tarfile.open(root / source, "w:gz") as tar:
+            tar.add(app, ".")
+    found = await context_of(root, source, **more)
+    assert set(found) == {
+        *("Dockerfile", ".dockerignore", "main.py", ".hidden", ".git", ".git/config", "a"),
+        *("build/keep", "empty", "link", "own.key"),
+    }
+    assert found["link"].issym()
+    assert found["empty"].isdir()
+
+
+async def test_dockerfiles_own_ignore_file_comes_first(tmp_path: Path) -> None:
+    root = tmp_path / "inputs"
+    (root / "app").mkdir(parents=True)
+    for name in ("a", "b"):
+        (root / "app" / name).touch()
+    (root / "app" / ".dockerignore").write_text("a")
+    (root / "app" / "Dockerfile.dockerignore").write_text("b")
+    found = await context_of(root, "app")
+    assert "a" in found
+    assert "b" not in found
+
+
+async def test_folder_with_links_to_anywhere_and_pipes(tmp_path: Path) -> None:
+    root = tmp_path / "inputs"
+    (root / "app" / "bin").mkdir(parents=True)
+    (root / "app" / "bin" / "python").symlink_to("/usr/bin/python3")
+    (root / "app" / "here").symlink_to("bin")
+    found = await context_of(root, "app")
+    assert found["bin/python"].linkname == "/usr/bin/python3", "followed in the build only"
+    assert found["here"].issym()
+    (root / "out").symlink_to(tmp_path)
+    with pytest.raises(SourceNotFound, match="'out' is a symbolic link out of the inputs root"):
+        await context_of(root, "out")
+    os.mkfifo(root / "app" / "pipe")
+    with pytest.raises(InvalidPayload, match=r"pipe is neither file, folder nor link: name it in"):
+        await context_of(root, "app")
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("FROM x\nRUN <<EOF\necho hello\nEOF", "RUN <<EOF needs BuildKit"),
+        ("FROM x\nRUN python3 - <<'PY'\nprint()\nPY", "RUN <<'PY' needs BuildKit"),
+        ("FROM x\nCOPY <<-EOF /run.sh\n#!/bin/sh\nEOF", "put the text into `files`"),
+        ("FROM x\nRUN --mount=type=cache,target=/root/.cache pip install x", "RUN --mount="),
+        ("FROM x\nRUN --network=none \\\n --mount=type=bind,source=a true", "--network=none"),
+        ("FROM x\nCOPY --chmod=755 run.sh /", "COPY --chmod=755 needs BuildKit"),
+        ("FROM x\ncopy --chown=1 --link a /", "COPY --link needs BuildKit"),
+        ("FROM x\nADD --checksum=sha256:0 a.tar /", "ADD --checksum=sha256:0 needs BuildKit"),
+        ("FROM x\nCOPY --exclude=*.md . /", "name the files in .dockerignore"),
+        ("FROM x\nONBUILD RUN --mount=type=secret,id=a true", "RUN --mount=type=secret"),
+        ("FROM --platform=$BUILDPLATFORM x\nARG BUILDPLATFORM", "write ARG BUILDPLATFORM in front"),
+        ("# escape=`\nFROM x\nRUN `\n --mount=type=tmpfs,target=/x dir", "RUN --mount="),
+    ],
+)
+def test_what_only_buildkit_builds_is_named_before_the_build(text: str, told: str) -> None:
+    with pytest.raises(InvalidPayload) as refused:
+        check_dockerfile(text)
+    assert told in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "# syntax=docker/dockerfile:1\nFROM x\nRUN echo $((1<<2)) <<< a",
+        'FROM x\nCMD ["--mount=x"]\nRUN ["echo", "--mount=type=cache", "<<EOF"]',
+        "ARG BUILDPLATFORM\nFROM --platform=$BUILDPLATFORM x",
+        "FROM --platform=linux/amd64 x AS a\nCOPY --from=a --chown=1:1 /x /x",
+        "FROM x\n# RUN <<EOF\nRUN echo --mount=type=cache",
+        "FROM x\nRUN cat a; echo '<<EOF'",
+    ],
+)
+def test_what_the_first_builder_knows_passes(text: str) -> None:
+    assert check_dockerfile(text) == text
 
 
 def test_a_context_is_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,0 +1,123 @@
+"""`.dockerignore`: which files of a context are left out, by the patterns of Docker's own matcher.
+
+The rules are those of github.com/moby/patternmatcher, which docker-py's copy does not keep: it
+ignores case, and knows no backslash.
+"""
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from tasks.errors import InvalidPayload
+
+IGNORE_FILE = ".dockerignore"
+IGNORE_FILES = ("Dockerfile.dockerignore", IGNORE_FILE)
+"""Names of the file, of which the first that is there counts."""
+_MOST_BYTES = 2**20  # of the file
+
+
+@dataclass(frozen=True)
+class _Pattern:
+    matches: re.Pattern[str]
+    again: bool
+    """Whether it takes back in what others leave out: it began with `!`."""
+
+
+class Ignored:
+    """The patterns of one file, of which the last that matches decides."""
+
+    def __init__(self, text: str = "") -> None:
+        """Raises InvalidPayload where a pattern is none."""
+        self._patterns = list(_patterns(text))
+
+    @property
+    def is_final(self) -> bool:
+        """Whether nothing inside a folder that is left out is taken back in."""
+        return not any(pattern.again for pattern in self._patterns)
+
+    def leaves_out(self, path: str) -> bool:
+        """Whether a file, folder or link is left out: it matches, or a folder around it does."""
+        parts = path.split("/")
+        names = ["/".join(parts[:end]) for end in range(1, len(parts) + 1)]
+        out = False
+        for pattern in self._patterns:
+            if pattern.again == out and any(pattern.matches.fullmatch(name) for name in names):
+                out = not pattern.again
+        return out
+
+
+def read(data: bytes) -> str:
+    """The text of such a file. Raises InvalidPayload where it is none."""
+    try:
+        if len(data) > _MOST_BYTES:
+            raise ValueError("it is larger than 1 MiB")
+        return data.decode("utf-8-sig")
+    except ValueError as error:
+        raise InvalidPayload(f"{IGNORE_FILE} cannot be read: {error}: write it anew") from error
+
+
+def _patterns(text: str) -> Iterator[_Pattern]:
+    for number, line in enumerate(text.split("\n"), start=1):
+        words = line.strip()
+        if not words or line.startswith("#"):
+            continue
+        again = words.startswith("!")
+        cleaned = _cleaned(words.removeprefix("!").strip())
+        if again and not words[1:].strip():
+            raise _refused(number, line, "there is nothing behind the !")
+        if cleaned == ".":
+            continue  # Docker ignores it, for historical reasons
+        try:
+            yield _Pattern(re.compile(_translated(cleaned), re.DOTALL), again)
+        except (re.error, ValueError) as error:
+            raise _refused(number, line, str(error)) from error
+
+
+def _refused(number: int, line: str, why: str) -> InvalidPayload:
+    return InvalidPayload(f"{IGNORE_FILE}, line {number}: {line!r} is no pattern: {why}")
+
+
+def _cleaned(pattern: str) -> str:
+    """As Go's filepath.Clean, and without a slash in front."""
+    parts: list[str] = []
+    for part in pattern.split("/"):
+        if part == ".." and parts and parts[-1] != "..":
+            parts.pop()
+        elif part == ".." and pattern.startswith("/"):
+            continue
+        elif part not in ("", "."):
+            parts.append(part)
+    return "/".join(parts) or "."
+
+
+def _translated(pattern: str) -> str:
+    """A regular expression that the whole of a path must match."""
+    made = ""
+    at = 0
+    while at < len(pattern):
+        char = pattern[at]
+        at += 1
+        if pattern.startswith("*", at) and char == "*":
+            at += 1
+            if pattern.startswith("/", at):
+                at += 1
+            # Any number of folders, none of them too; at the end whatever follows.
+            made += "(.*/)?" if at < len(pattern) else ".*"
+        elif char == "*":
+            made += "[^/]*"
+        elif char == "?":
+            made += "[^/]"
+        elif char == "\\":
+            if at == len(pattern):
+                raise ValueError("there is nothing behind the \\")
+            made += re.escape(pattern[at])
+            at += 1
+        elif char == "[":
+            found = re.compile(r"\^?(?:\\.|[^\]\\])+\]").match(pattern, at)
+            if found is None:
+                raise ValueError("a [ without its ]")
+            made += "(?!/)[" + found[0].replace("[", "\\[")
+            at = found.end()
+        else:
+            made += re.escape(char)
+    return made

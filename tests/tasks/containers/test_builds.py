@@ -1,0 +1,160 @@
+"""Images that are built or pulled, by a real engine, from files and from a registry of ours."""
+
+import gc
+import threading
+from collections.abc import Generator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+import docker
+import pytest
+
+from tasks.containers.images import builds, pinned
+from tasks.containers.images.buildkit import platform_args
+from tasks.containers.images.context import Context, add_texts, check_dockerfile, instructions
+from tasks.containers.images.pinned import Login
+from tasks.contracts import Build
+from tasks.errors import InvalidPayload, RegistryUnavailable
+from tests.integration.run_container.jobs import some_image
+from tests.support.needs import need_docker
+
+pytestmark = pytest.mark.filterwarnings("ignore:unclosed <socket:ResourceWarning")
+
+
+@pytest.fixture(scope="module")
+def client() -> Generator[docker.DockerClient]:
+    need_docker()
+    client = docker.from_env(timeout=120)
+    yield client
+    client.close()
+    gc.collect()
+
+
+def build(client: docker.DockerClient, folder: Path, text: str, **more: Any) -> tuple[str, str]:
+    """Build a Dockerfile on our base image. Returns the image's id, and what the engine said."""
+    login = more.pop("login", None)
+    given = Build.model_validate({"dockerfile": text.replace("@image", some_image()), **more})
+    path = folder / "context"
+    with Context(path) as context:
+        add_texts(context, given)
+    tag, said = f"prefecture-test:{uuid4()}", list[str]()
+    builds.build(
+        client, path, tag, memory=2**28, network="none", seconds=300, say=said.append,
+        dockerfile=check_dockerfile(context.dockerfile), args=given.args,
+        target=more.get("target", ""), login=login,
+    )  # fmt: skip
+    image = pinned.find(client, tag)
+    assert image is not None
+    pinned.remove(client, tag)
+    return image.id, "".join(said)
+
+
+STAGES = """
+FROM @image AS first
+ARG WORD=default
+ARG TARGETARCH
+RUN echo "word $WORD on $TARGETARCH"
+FROM first AS second
+RUN exit 7
+"""
+
+
+def test_arguments_target_and_platform(client: docker.DockerClient, tmp_path: Path) -> None:
+    word = str(uuid4())
+    _, said = build(client, tmp_path, STAGES, args={"WORD": word}, target="first")
+    api: Any = client.api  # its stubs leave most of its methods untyped
+    assert f"word {word} on {api.version()['Arch']}" in said
+
+
+def test_build_that_wants_a_network_is_told_how_to_get_one(
+    client: docker.DockerClient, tmp_path: Path
+) -> None:
+    program = "import socket; socket.getaddrinfo('example.org', 80)"
+    with pytest.raises(InvalidPayload, match='"network": "bridge" in the payload gives it the in'):
+        build(client, tmp_path, f'FROM @image\nRUN python3 -c "{program}" # {uuid4()}')
+
+
+class Registry(BaseHTTPRequestHandler):
+    """Answers every request with one status, after any number of others."""
+
+    status = 503
+
+    def do_GET(self) -> None:
+        self.send_response(self.status)
+        self.send_header("Content-Length", "0")
+        self.end_headers()
+
+    do_HEAD = do_GET
+
+    def log_message(self, format: str, *args: Any) -> None:
+        pass
+
+
+@contextmanager
+def registry(status: int) -> Generator[str]:
+    """The address of a registry that fails in one way."""
+    handler = type("Failing", (Registry,), {"status": status})
+    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield f"127.0.0.1:{server.server_port}"
+        server.shutdown()
+
+
+@pytest.mark.parametrize("status", [429, 503])
+def test_registry_that_fails_for_now_is_asked_again(
+    client: docker.DockerClient, tmp_path: Path, status: int
+) -> None:
+    with registry(status) as address:
+        name = f"{address}/team/image:1"
+        with pytest.raises(RegistryUnavailable, match="cannot be pulled"):
+            pinned.pull(client, name, None)
+        with pytest.raises(RegistryUnavailable, match="does not build: Step 1/1"):
+            build(client, tmp_path, f"FROM {name}")
+        with pytest.raises(RegistryUnavailable, match="refuses the login of anna"):
+            login = Login("anna", "secret", address)
+            build(client, tmp_path, f"FROM {name}", login=login)
+
+
+@pytest.mark.parametrize("status", [401, 403, 404])
+def test_registry_that_refuses_is_final(client: docker.DockerClient, status: int) -> None:
+    with registry(status) as address, pytest.raises(InvalidPayload, match="check the name"):
+        pinned.pull(client, f"{address}/team/image:1", None)
+
+
+def test_registry_at_which_nothing_listens_is_final(client: docker.DockerClient) -> None:
+    with pytest.raises(InvalidPayload, match="that this host reaches the registry"):
+        pinned.pull(client, "127.0.0.1:9/nothing:1", None)
+
+
+@pytest.mark.parametrize(
+    ("said", "transient"),
+    [
+        ("toomanyrequests: You have reached your pull rate limit", True),
+        ("Get https://r/v2/: net/http: TLS handshake timeout", True),
+        ("Get https://r/v2/: dial tcp 1.2.3.4:443: i/o timeout", True),
+        ("Get https://r/v2/: context deadline exceeded (Client.Timeout exceeded)", True),
+        ("read tcp 1.2.3.4:5->6.7.8.9:443: read: connection reset by peer", True),
+        ("error pulling image configuration: unexpected EOF", True),
+        ("Get https://r/v2/: dial tcp: lookup r: Temporary failure in name resolution", True),
+        ("received unexpected HTTP status: 503 Service Unavailable", True),
+        ("dial tcp 127.0.0.1:9: connect: connection refused", False),
+        ("dial tcp: lookup nowhere.example: no such host", False),
+        ("manifest for x:1 not found: manifest unknown", False),
+        ("pull access denied for x, repository does not exist", False),
+        ("x509: certificate signed by unknown authority", False),
+    ],
+)
+def test_what_the_engine_says_of_a_registry(said: str, transient: bool) -> None:
+    assert pinned.is_transient(said) is transient
+
+
+def test_platform_arguments_are_those_that_are_declared() -> None:
+    text = "ARG TARGETPLATFORM\nFROM x\nARG BUILDOS TARGETARCH=arm\nARG OWN\n"
+    assert platform_args(instructions(text), "linux", "amd64") == {
+        "TARGETPLATFORM": "linux/amd64",
+        "BUILDOS": "linux",
+        "TARGETARCH": "amd64",
+    }
