@@ -10,11 +10,11 @@ from pathlib import Path, PurePosixPath
 from tempfile import TemporaryFile
 
 import docker
-from docker.errors import NotFound
+from docker.errors import APIError, NotFound
 
 from tasks.containers.engine import api, asking, away
 from tasks.containers.images.pinned import Image
-from tasks.errors import InvalidPayload
+from tasks.errors import EngineUnavailable, InvalidPayload
 
 USER_NAME = "prefecture"
 """The name of the jobs' uid inside a container whose image has none for it."""
@@ -138,7 +138,11 @@ def _archive(
                             "image with less there"
                         )
         except NotFound:
-            packed.truncate(0)
+            pass
+        except EngineUnavailable as error:
+            if not isinstance(error.__cause__, APIError):
+                raise
+            # It is not what it is taken for, a folder: whoever mounts something there is told so.
         if not packed.tell():
             yield None
             return
@@ -153,7 +157,8 @@ def _copy_out(client: docker.DockerClient, probe: str, path: str, to: Path) -> b
     Devices and pipes are left, and all of it is ours.
     """
     found = False
-    with _archive(client, probe, path, _MOST_BYTES) as tar:
+    # With a dot behind it a link is followed, as the engine does where it mounts a volume.
+    with _archive(client, probe, f"{path}/.", _MOST_BYTES) as tar:
         for member in tar or ():
             inside = _inside(member.name)
             if not inside or member.isdev():

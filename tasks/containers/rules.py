@@ -64,7 +64,11 @@ def _rules() -> Iterable[tuple[re.Pattern[str], str]]:
             f"{user}: make the file readable for all in the image, or write to /output or /tmp",
         ),
         (
-            re.compile(r"Operation not permitted|\bEPERM\b|must be (run as )?root|not root\b"),
+            re.compile(
+                r"Operation not permitted|\bEPERM\b|must be (run as )?root|not root\b|"
+                r"must be superuser|root privileges",
+                re.IGNORECASE,
+            ),
             f"{user}, and has no capabilities: it cannot be root, mount or chown",
         ),
         (

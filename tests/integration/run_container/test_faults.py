@@ -75,6 +75,7 @@ def test_the_time_limit_of_the_attempt(docker_platform: Platform) -> None:
 def test_only_the_users_container_is_killed(docker_platform: Platform) -> None:
     gate = docker_platform.inputs / "killed"
     gate.mkdir()
+    (gate / "closed").touch()
     payload = shell("until [ -e /input/open ]; do sleep 0.2; done", inputs=gate.name)
     job = submit_job(docker_platform, payload, "killed")
     first = running_sibling(docker_platform, job)

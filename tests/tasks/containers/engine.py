@@ -24,8 +24,8 @@ DOCKERFILE = """
 FROM {base}
 RUN mkdir -p /data/sub /app /empty /kept/output && echo seed > /data/seed \\
     && echo deep > /data/sub/deep && ln -s seed /data/link && chmod 700 /data \\
-    && chmod 600 /data/seed && echo image > /kept/output/own
-VOLUME /data /empty /data/sub /output/cache
+    && chmod 600 /data/seed && echo image > /kept/output/own && ln -s /kept /linked
+VOLUME /data /empty /data/sub /output/cache /linked
 WORKDIR /app
 ENTRYPOINT ["sh", "-c"]
 CMD ["echo default"]

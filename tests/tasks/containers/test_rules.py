@@ -1,0 +1,43 @@
+"""The rule that a container has met, by what programs print when they meet it."""
+
+import pytest
+
+from tasks.containers.rules import Limits, is_offline, stopped_by
+
+
+@pytest.mark.parametrize(
+    ("code", "line", "rule"),
+    [
+        (1, "OSError: [Errno 30] Read-only file system: '/etc/x'", "only /output, /tmp, /dev/shm"),
+        (1, "Error: EROFS: read-only file system, open '/x'", "only /output, /tmp, /dev/shm"),
+        (1, "cat: secret: Permission denied", "not as the image's"),
+        (1, "java.nio.file.AccessDeniedException: /app", "not as the image's"),
+        (1, "chown: changing ownership of 'x': Operation not permitted", "no capabilities"),
+        (32, "mount: /mnt: must be superuser to use mount.", "no capabilities"),
+        (100, "E: This must be run as root", "no capabilities"),
+        (1, "OSError: [Errno 28] No space left on device", "raise `memory` (or `shm`)"),
+        (135, "", "/dev/shm or a mapped file was full"),
+        (1, "RuntimeError: can't start new thread", "256 processes and threads"),
+        (1, "OutOfMemoryError: unable to create native thread", "256 processes and threads"),
+        (1, "OSError: [Errno 27] File too large", "raise `output`"),
+        (153, "", "raise `output` (1g)"),
+        (1, "socket.gaierror: [Errno -3] Temporary failure in name resolution", "no network"),
+        (6, "curl: (6) Could not resolve host: example.org", "no network"),
+        (1, "java.net.UnknownHostException: example.org", "no network"),
+        (1, "Error: getaddrinfo EAI_AGAIN example.org", "no network"),
+        (1, "wget: bad address 'example.org'", "no network"),
+        (137, "", "killed by SIGKILL from inside the container, or by the host's kernel"),
+        (3, "ValueError: no such column", ""),
+        (255, "", ""),
+    ],
+)
+def test_rule_is_named(code: int, line: str, rule: str) -> None:
+    told = stopped_by(code, [line, "the end"], Limits("none", "1g"))
+    assert rule in told
+    assert bool(told) == bool(rule)
+
+
+def test_network_is_no_reason_where_there_is_one() -> None:
+    line = "Temporary failure in name resolution"
+    assert is_offline([line])
+    assert stopped_by(1, [line], Limits("bridge")) == ""
