@@ -159,6 +159,10 @@ class Build(Payload):
         ),
     ]
 
+    @classmethod
+    def _is_blank(cls, name: str, value: Any) -> bool:
+        return value in (None, "") or super()._is_blank(name, value)
+
     @model_validator(mode="after")
     def _has_a_dockerfile(self) -> "Build":
         given = self.model_fields_set

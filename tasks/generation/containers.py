@@ -19,6 +19,7 @@ from tasks.containers.kills import signal_from_outside
 from tasks.containers.logs import Log
 from tasks.containers.output import clear
 from tasks.containers.prepared import Prepared
+from tasks.containers.rules import Limits, stopped_by
 from tasks.containers.running import GRACE, check_disk, check_volumes
 from tasks.containers.user_container import ContainerSpec, Owner
 from tasks.errors import ContainerFailed, ContainerLost
@@ -56,6 +57,8 @@ class Keeper:
     """How many of them run now."""
     last_lines: tuple[str, ...] = ()
     """Of the standard error of one that was given up."""
+    last_reason: str = ""
+    """The rule that it has probably met; empty where none is known."""
     scratch: Path | None = None
     """A folder for copies of what the image has filled of its volumes."""
 
@@ -187,6 +190,12 @@ class Keeper:
             return 128 + signal.Signals[sent] if sent else 0
         if ended.code and not over:
             self.last_lines = tuple(lines.live.last)
+            limits = Limits(self.spec.network)
+            self.last_reason = (
+                "out of memory: raise `memory` in the payload"
+                if ended.out_of_memory
+                else stopped_by(ended.code, lines.live.recent, limits)
+            )
         return 0 if over else ended.code
 
 

@@ -88,7 +88,8 @@ async def generate(payload: GenerateData, job: Job) -> Outcome:
     await asyncio.to_thread(topic.close)
     if all(counts.given_up for counts in keeper.counts):
         last = " | ".join(keeper.last_lines)
-        raise ContainerFailed(f"every container ended early, again and again: {last}")
+        reason = f" ({keeper.last_reason})" if keeper.last_reason else ""
+        raise ContainerFailed(f"every container ended early, again and again: {last}{reason}")
     return _outcome(payload, keeper, image.reference)
 
 

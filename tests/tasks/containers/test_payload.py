@@ -39,6 +39,10 @@ def test_objects_left_blank_in_a_form_are_not_there() -> None:
     )
     assert payload.build.files == payload.environment == {}
     assert payload.command == []
+    blank_too = {"dockerfile": "FROM x", "context": None, "target": "", "args": blank}
+    filled = RunContainer.model_validate({"build": blank_too, "shm": "", "entrypoint": []})
+    assert filled.build.model_fields_set == {"dockerfile"}
+    assert (filled.shared_memory(), filled.entrypoint) == (0, [])
     kept = RunContainer.model_validate(
         {"image": "x", "environment": {"__prefect_kind": "a", "A": "b"}}
     )
@@ -66,6 +70,12 @@ def test_sizes(size: str, bytes: int) -> None:
         ({"build": {"dockerfile": "FROM x", "files": {"/a": ""}}}, "'/a' is no name of a file"),
         ({"image": "x", "memory": "5m"}, "5m is less than the 6m"),
         ({"image": "x", "memory": "1.5g"}, "'1.5g' is not a number and k, m or g"),
+        ({"image": "x", "shm": "64"}, "'64' is not a number and k, m or g"),
+        ({"image": "x", "entrypoint": ["a\0b"]}, "a command cannot hold a NUL"),
+        (
+            {"build": {"dockerfile": "FROM x", "args": {"A-B": "1"}}},
+            "'A-B' is no name of a variable",
+        ),
         ({"image": "x", "memory": "64m\n"}, "is not a number and k, m or g"),
         ({"image": "x", "environment": {"": "x"}}, "'' is no name of a variable"),
         ({"image": "x", "environment": {"A=B": "x"}}, "'A=B' is no name of a variable"),

@@ -55,7 +55,7 @@ async def test_one_that_ends_early_every_time_is_given_up(
 ) -> None:
     monkeypatch.setattr(containers, "_BACKOFF", 0.1)
     topic = FolderTopic(tmp_path / "topic", "writer")
-    kept = keeper(client, topic, tmp_path, "echo '{}'; echo cannot >&2; exit 3")
+    kept = keeper(client, topic, tmp_path, "echo '{}'; echo cannot >&2; touch /x; exit 3")
     said: list[str] = []
     kept.show = said.append
     await kept.keep()  # not for an hour
@@ -63,7 +63,8 @@ async def test_one_that_ends_early_every_time_is_given_up(
     (counts,) = kept.counts
     assert (counts.restarts, counts.given_up, counts.messages) == (RESTARTS, True, 1 + RESTARTS)
     assert topic.delivered == counts.messages
-    assert kept.last_lines == ("cannot",)
+    assert kept.last_lines == ("cannot", "touch: cannot touch '/x': Read-only file system")
+    assert kept.last_reason.startswith("only /output, /tmp, /dev/shm and the image's volumes")
     waits = [line.removeprefix("container 1 ended with 3: started again in ") for line in said]
     assert waits == ["0 s", "0 s", "0 s", "1 s", "2 s", said[-1]], "twice as long each time"
     assert said[-1] == "container 1 ended with 3 again, and is given up"
