@@ -166,7 +166,8 @@ class Settings(BaseSettings):
     min_free_disk: ByteSize = Field(
         default=ByteSize(2**30),
         description="Space that must be free under the results root (the scratch folder, where "
-        "results go to S3) and the engine's own folder.",
+        "results go to S3) and the engine's own folder. A user's container that writes where there "
+        "is less is ended, and run again.",
     )
     min_free_memory: ByteSize = Field(
         default=ByteSize(256 * 2**20), description="Memory that must be available on the host."

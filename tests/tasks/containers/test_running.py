@@ -170,6 +170,7 @@ def remove(container: object) -> None:
     getattr(container, "remove")(force=True)  # noqa: B009  # untyped
 
 
+@thorough
 def test_kill_from_inside_is_the_containers_own(bench: Bench) -> None:
     ran = bench.ran("kill -9 $$")
     assert ran.code == 137
