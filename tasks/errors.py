@@ -5,6 +5,7 @@ PrefectureError
 │   ├── InvalidPayload    a value that the schema could not refuse
 │   │   └── KeyTaken      a key that another job was submitted with
 │   ├── SourceNotFound    nothing there, or outside the inputs root
+│   │   └── FileUnreadable one file of a source that cannot be read
 │   ├── UnreadableInput   something is there, and it is not what the task works on
 │   ├── ContainerFailed   the user's own container did not do its work
 │   ├── TopicUnavailable  a topic does not take what is generated
@@ -53,6 +54,17 @@ class KeyTaken(InvalidPayload):
 
 class SourceNotFound(JobError):
     """The source names nothing under the inputs root. Put files there, or correct the source."""
+
+
+class FileUnreadable(SourceNotFound):
+    """One file of a source cannot be read; a task that works on each alone reports it.
+
+    `reason` is the message without the name of the source.
+    """
+
+    def __init__(self, message: str, reason: str) -> None:
+        super().__init__(message)
+        self.reason = reason
 
 
 class UnreadableInput(JobError):

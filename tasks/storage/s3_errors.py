@@ -16,6 +16,22 @@ _REASONS = {
 }
 
 
+_REASONS_OF_OBJECTS = {
+    "AccessDenied": "access is denied: let the credentials read it",
+    "403": "access is denied: let the credentials read it",
+    "AllAccessDisabled": "access is disabled by its owner",
+    "NoSuchKey": "it does not exist any more",
+    "404": "it does not exist any more",
+    "NoSuchVersion": "it does not exist any more",
+    "InvalidObjectState": "it is archived (Glacier): restore it first",
+    "KMS.DisabledException": "its encryption key is disabled",
+    "KMS.NotFoundException": "its encryption key does not exist any more",
+    "KMS.KMSInvalidStateException": "its encryption key cannot be used",
+    "InvalidRequest": "S3 refuses the request, as of an object encrypted with a customer's key",
+    "400": "S3 refuses the request, as of an object encrypted with a customer's key",
+}
+
+
 @cache
 def s3_errors() -> tuple[type[Exception], ...]:
     """Everything that the S3 client raises. Imported when asked for: it is heavy."""
@@ -57,6 +73,13 @@ def error_code(error: Exception) -> str:
 def reason(error: Exception) -> str:
     """Why S3 refused what was asked of a bucket, in a few words."""
     return _REASONS.get(error_code(error), text(error))
+
+
+def reason_of_object(error: Exception) -> str:
+    """Why S3 refused to give an object, in a few words and with its own code."""
+    code = error_code(error)
+    known = _REASONS_OF_OBJECTS.get(code)
+    return f"{known} ({code})" if known else text(error)
 
 
 def text(error: Exception) -> str:

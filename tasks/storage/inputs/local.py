@@ -5,14 +5,20 @@ import os
 import stat
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
 from pathlib import Path, PurePosixPath
 from typing import Protocol
 
-from tasks.errors import SourceNotFound
+from tasks.errors import FileUnreadable, SourceNotFound
 
 _MAGIC = frozenset("*?[")
+_SPECIAL = {
+    stat.S_IFIFO: "a named pipe",
+    stat.S_IFSOCK: "a socket",
+    stat.S_IFBLK: "a device",
+    stat.S_IFCHR: "a device",
+}
 
 
 class InputFile(Protocol):
@@ -54,6 +60,27 @@ class LocalFile:
         return _version(self.path) == self.listed
 
 
+@dataclass(frozen=True)
+class Unreadable:
+    """A member of a source that cannot be read, and why."""
+
+    name: str
+    """As it can be written in a manifest; a byte that is not UTF-8 as \\xe9."""
+    reason: str
+    message: str
+    """The reason for one who has not the name before them, and knows the source."""
+
+    @asynccontextmanager
+    async def local(self, scratch: Path) -> AsyncGenerator[Path]:
+        """Raises FileUnreadable."""
+        raise FileUnreadable(self.message, self.reason)
+        yield scratch
+
+    async def is_as_listed(self) -> bool:
+        """Always: nobody reads it."""
+        return True
+
+
 def _version(path: Path) -> tuple[int, int] | None:
     try:
         status = path.stat()
@@ -68,6 +95,25 @@ def find_local(source: str, root: Path) -> list[LocalFile]:
     A folder means every file below it that is not hidden. Raises SourceNotFound where the source
     leaves the root, by '..' or by a symbolic link, cannot be read, or names no file.
     """
+    found, bad = _find(source, root)
+    if bad:
+        raise FileUnreadable(bad[0].message, bad[0].reason)
+    return found
+
+
+def find_each(source: str, root: Path) -> list[LocalFile | Unreadable]:
+    """As `find_local`, with what it refuses below the source as members that cannot be read.
+
+    Named pipes, sockets and devices are among these. Raises SourceNotFound where the source itself
+    leaves the root, cannot be read, or names nothing.
+    """
+    found, bad = _find(source, root, special=True)
+    return sorted([*found, *bad], key=lambda file: file.name)
+
+
+def _find(
+    source: str, root: Path, special: bool = False
+) -> tuple[list[LocalFile], list[Unreadable]]:
     if ".." in PurePosixPath(source).parts:
         raise SourceNotFound(
             f"source '{source}' leaves the inputs root: name a path inside it, without '..'"
@@ -80,22 +126,23 @@ def find_local(source: str, root: Path) -> list[LocalFile]:
     kind = _kind(start, source)
     fixed, pattern = split_glob(PurePosixPath(source).as_posix())
     named = fixed if kind is None and is_glob(source) else source
-    _refuse_outsiders({named: root / named}, source, root)
-    found: dict[str, Path] = {}
+    _refuse_outsider(named, root / named, source, root)
+    below = _Below(source, root, special)
     if kind == stat.S_IFREG:
-        found = {start.name: start}
+        below.found = {start.name: start}
     elif kind == stat.S_IFDIR:
-        found = _below(start, Glob("**"), source)
-    elif is_glob(source.rstrip("/")) and _kind(root / fixed, source) == stat.S_IFDIR:
-        # A slash at the end asks for folders, which are no files.
-        found = {} if source.endswith("/") else _below(root / fixed, Glob(pattern), source)
-    _refuse_outsiders(found, source, root)
-    if not found:
+        below.walk(start, Glob("**"))
+    # A slash at the end asks for folders, which are no files.
+    elif is_glob(source) and source[-1] != "/" and _kind(root / fixed, source) == stat.S_IFDIR:
+        below.walk(root / fixed, Glob(pattern))
+    found = below.found
+    if not found and not below.bad:
         raise SourceNotFound(
             f"source '{source}' names no file under the inputs root {root}: check the spelling, "
             "or put the files there"
         )
-    return [LocalFile(name, found[name], _version(found[name])) for name in sorted(found)]
+    files = [LocalFile(name, found[name], _version(found[name])) for name in sorted(found)]
+    return files, below.bad
 
 
 def is_glob(source: str) -> bool:
@@ -161,51 +208,108 @@ class Glob:
         return frozenset(places)
 
 
-def _below(start: Path, glob: Glob, source: str) -> dict[str, Path]:
+class _Below:
     """The files below a folder that match, by their path relative to it.
 
     A link that leads nowhere counts as one: whoever opens it can say what is wrong with it.
     """
-    found: dict[str, Path] = {}
-    waiting = [(start, glob.start)]
-    while waiting:
-        folder, state = waiting.pop()
-        for path in _listed(folder, source):
-            reached = glob.step(state, path.name)
-            if not reached:
+
+    def __init__(self, source: str, root: Path, special: bool) -> None:
+        self.found: dict[str, Path] = {}
+        self.bad: list[Unreadable] = []
+        self._source = source
+        # Not Path.resolve, which raises at a link to itself before Python 3.13.
+        self._inside = Path(os.path.realpath(root))
+        self._special = special
+
+    def walk(self, start: Path, glob: Glob) -> None:
+        """Look at everything below `start`. Raises SourceNotFound where that cannot be read."""
+        waiting = [(start, glob.start)]
+        while waiting:
+            folder, state = waiting.pop()
+            try:
+                paths = list(folder.iterdir())
+            except OSError as error:
+                if folder == start:
+                    raise _unreadable(error, self._source) from error
+                self._refuse_for(folder.relative_to(start).as_posix(), error)
                 continue
-            name = path.relative_to(start).as_posix()
-            _refuse_unspeakable(name, source)
-            kind = _kind(path, source)
-            if kind == stat.S_IFDIR:
-                if not glob.leads_on(reached):
+            for path in paths:
+                if not (reached := glob.step(state, path.name)):
                     continue
-                if path.is_symlink():
-                    raise SourceNotFound(
-                        f"source '{source}': {name} is a symbolic link to a folder: "
-                        "put the folder itself there, or name it as the source"
-                    )
-                waiting.append((path, reached))
-            elif glob.is_match(reached) and kind in (stat.S_IFREG, None):
-                found[name] = path
-    return found
+                deeper = self._take(path, path.relative_to(start).as_posix(), glob, reached)
+                if deeper:
+                    waiting.append((path, reached))
+
+    def _take(self, path: Path, name: str, glob: Glob, reached: frozenset[int]) -> bool:
+        """Keep or refuse what is at a path; whether it is a folder to look into."""
+        try:
+            kind = _kind_of(path)
+        except OSError as error:
+            self._refuse_for(name, error)
+            return False
+        folder = kind == stat.S_IFDIR
+        if not (glob.leads_on(reached) if folder else glob.is_match(reached)):
+            return False
+        if not _is_utf8(name):
+            reason = "is not UTF-8: rename the file"
+            self._refuse(name, reason, f"the file name {name!r} {reason}")
+        elif folder and path.is_symlink():
+            self._refuse(
+                name,
+                "is a symbolic link to a folder: put the folder itself there, or name it as the "
+                "source",
+            )
+        elif folder:
+            return True
+        elif not self._is_inside(path):
+            self._refuse(
+                name, "is a symbolic link out of the inputs root: put the file itself there"
+            )
+        elif kind in (stat.S_IFREG, None):
+            self.found[name] = path
+        elif self._special:
+            self._refuse(name, f"is {_SPECIAL.get(kind, 'no file')}: remove it")
+        return False
+
+    def _is_inside(self, path: Path) -> bool:
+        return Path(os.path.realpath(path)).is_relative_to(self._inside)
+
+    def _refuse(self, name: str, reason: str, message: str = "") -> None:
+        shown = os.fsencode(name).decode(errors="backslashreplace")
+        message = f"source '{self._source}': {message or f'{shown} {reason}'}"
+        self.bad.append(Unreadable(shown, reason, message))
+
+    def _refuse_for(self, name: str, error: OSError) -> None:
+        reason = f"cannot be read: {error.strerror}: give the worker's user read access"
+        self._refuse(name, reason)
+        self.bad[-1] = replace(self.bad[-1], message=str(_unreadable(error, self._source)))
 
 
-def _listed(folder: Path, source: str) -> list[Path]:
+def _kind(path: Path, source: str) -> int | None:
+    """As `_kind_of`. Raises SourceNotFound where it cannot be known."""
     try:
-        return list(folder.iterdir())
+        return _kind_of(path)
     except OSError as error:
         raise _unreadable(error, source) from error
 
 
-def _kind(path: Path, source: str) -> int | None:
+def _kind_of(path: Path) -> int | None:
     """What a path leads to (stat.S_IFREG, stat.S_IFDIR and so on), None where that is nothing."""
     try:
         return stat.S_IFMT(path.stat().st_mode)
     except OSError as error:
         if error.errno in (errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.ENAMETOOLONG):
             return None
-        raise _unreadable(error, source) from error
+        raise
+
+
+def _is_utf8(name: str) -> bool:
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _unreadable(error: OSError, source: str) -> SourceNotFound:
@@ -215,22 +319,10 @@ def _unreadable(error: OSError, source: str) -> SourceNotFound:
     )
 
 
-def _refuse_unspeakable(name: str, source: str) -> None:
-    try:
-        name.encode()
-    except UnicodeEncodeError as error:
+def _refuse_outsider(name: str, path: Path, source: str, root: Path) -> None:
+    # Where the target is not mounted into the container this still tells where it would be.
+    if not Path(os.path.realpath(path)).is_relative_to(os.path.realpath(root)):
         raise SourceNotFound(
-            f"source '{source}': the file name {name!r} is not UTF-8: rename the file"
-        ) from error
-
-
-def _refuse_outsiders(found: dict[str, Path], source: str, root: Path) -> None:
-    # Not Path.resolve, which raises at a link to itself before Python 3.13.
-    inside = Path(os.path.realpath(root))
-    for name, path in found.items():
-        # Where the target is not mounted into the container this still tells where it would be.
-        if not Path(os.path.realpath(path)).is_relative_to(inside):
-            raise SourceNotFound(
-                f"source '{source}': {name} is a symbolic link out of the inputs root: "
-                "put the file itself there"
-            )
+            f"source '{source}': {name} is a symbolic link out of the inputs root: "
+            "put the file itself there"
+        )

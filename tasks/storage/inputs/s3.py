@@ -10,10 +10,10 @@ from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
 
 from tasks.contracts import S3_SCHEME, stays_inside
-from tasks.errors import OperatorError, SourceNotFound, StorageUnavailable
+from tasks.errors import FileUnreadable, OperatorError, SourceNotFound, StorageUnavailable
 from tasks.storage.credentials import TRIES, s3_client
-from tasks.storage.inputs.local import Glob, split_glob
-from tasks.storage.s3_errors import is_transient, s3_errors, text
+from tasks.storage.inputs.local import Glob, Unreadable, split_glob
+from tasks.storage.s3_errors import is_transient, reason_of_object, s3_errors, text
 
 if TYPE_CHECKING:
     from mypy_boto3_s3.client import S3Client
@@ -57,13 +57,13 @@ class S3Object:
     def download(self, path: Path) -> None:
         """Write the object to `path`, or nothing. Blocking.
 
-        Raises SourceNotFound where the object is gone, refused or another than was listed,
-        StorageUnavailable where S3 is.
+        Raises FileUnreadable where the object is gone, refused, archived or another than was
+        listed, StorageUnavailable where S3 is.
         """
         from boto3.s3.transfer import TransferConfig
 
         address = f"{S3_SCHEME}{self.bucket}/{self.key}"
-        with _reading(address):
+        with _reading(address, of_object=True):
             self.client.download_file(
                 self.bucket,
                 self.key,
@@ -73,10 +73,11 @@ class S3Object:
             now = self.client.head_object(Bucket=self.bucket, Key=self.key)["ETag"]
         if self.listed and now != self.listed:
             path.unlink()
-            raise SourceNotFound(
-                f"{address} has changed since the job began: leave the objects alone until it has "
-                "ended, and submit it again"
+            reason = (
+                "has changed since the job began: leave the objects alone until it has ended, and "
+                "submit it again"
             )
+            raise FileUnreadable(f"{address} {reason}", reason)
 
 
 Fetch = Callable[[S3Object, Path], Awaitable[None]]
@@ -105,6 +106,18 @@ def find_objects(source: str, client: "S3Client", fetch: Fetch = download_once) 
     Blocking: one request per 1,000 keys. Raises SourceNotFound where there are none, a key cannot
     be a path, or the bucket, key or credentials are refused; StorageUnavailable where S3 is.
     """
+    found: list[S3Object] = []
+    for member in find_each_object(source, client, fetch):
+        if isinstance(member, Unreadable):
+            raise FileUnreadable(member.message, member.reason)
+        found.append(member)
+    return found
+
+
+def find_each_object(
+    source: str, client: "S3Client", fetch: Fetch = download_once
+) -> list[S3Object | Unreadable]:
+    """As `find_objects`, with keys that cannot be paths as members that cannot be read."""
     bucket, _, pattern = source.removeprefix(S3_SCHEME).partition("/")
     if not bucket:
         raise SourceNotFound(f"source '{source}' names no bucket: write s3://bucket/prefix")
@@ -117,17 +130,19 @@ def find_objects(source: str, client: "S3Client", fetch: Fetch = download_once) 
     found = _select([key for key in etags if not key.endswith("/")], pattern)
     if not found:
         raise SourceNotFound(f"source '{source}' names no object: check the bucket and the prefix")
-    for name, key in found.items():
+    members: list[S3Object | Unreadable] = []
+    for name in sorted(found):
+        key = found[name]
         # The name is where the result will be written.
-        if not stays_inside(name):
-            raise SourceNotFound(
-                f"source '{source}': the key {key!r} cannot be a path, by an empty, '.' or '..' "
-                "segment: rename the object, or name a source without it"
-            )
-    return [
-        S3Object(name, client, bucket, found[name], fetch, etags[found[name]])
-        for name in sorted(found)
-    ]
+        if stays_inside(name):
+            members.append(S3Object(name, client, bucket, key, fetch, etags[key]))
+            continue
+        reason = (
+            "cannot be a path, by an empty, '.' or '..' segment: rename the object, or name a "
+            "source without it"
+        )
+        members.append(Unreadable(name, reason, f"source '{source}': the key {key!r} {reason}"))
+    return members
 
 
 def _select(keys: list[str], pattern: str) -> dict[str, str]:
@@ -144,7 +159,7 @@ def _select(keys: list[str], pattern: str) -> dict[str, str]:
 
 
 @contextmanager
-def _reading(address: str) -> Generator[None]:
+def _reading(address: str, of_object: bool = False) -> Generator[None]:
     """Every failure of the S3 client as one line: the user's to mend, or no one's."""
     try:
         yield
@@ -153,4 +168,7 @@ def _reading(address: str) -> Generator[None]:
             raise StorageUnavailable(
                 f"{address} cannot be read for now: {text(error)}: try again later"
             ) from error
+        if of_object:
+            reason = f"cannot be read: {reason_of_object(error)}"
+            raise FileUnreadable(f"{address} {reason}", reason) from error
         raise SourceNotFound(f"{address} cannot be read: {text(error)}") from error

@@ -5,13 +5,14 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from socket import AF_UNIX, socket
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tasks.errors import SourceNotFound
-from tasks.storage.inputs.local import LocalFile, find_local
+from tasks.errors import FileUnreadable, SourceNotFound
+from tasks.storage.inputs.local import LocalFile, Unreadable, find_each, find_local
 from tests.support.needs import need_namespaces
 
 
@@ -224,8 +225,8 @@ NO_ONE = ["unshare", "--user", sys.executable, "-c"]
 TELL = """
 import sys
 from pathlib import Path
-from tasks.errors import SourceNotFound
-from tasks.storage.inputs.local import LocalFile, find_local
+from tasks.errors import FileUnreadable, SourceNotFound
+from tasks.storage.inputs.local import LocalFile, Unreadable, find_each, find_local
 try:
     print(find_local(sys.argv[1], Path(sys.argv[2])))
 except SourceNotFound as error:
@@ -260,6 +261,54 @@ def test_named_pipe_is_no_file(root: Path) -> None:
     assert "pipe.jpg" not in names_of("photos/*", root)
     with pytest.raises(SourceNotFound):
         find_local("photos/pipe.jpg", root)
+
+
+def reasons_of(source: str, root: Path) -> dict[str, str | None]:
+    found = find_each(source, root)
+    assert [file.name for file in found] == sorted(file.name for file in found)
+    return {file.name: file.reason if isinstance(file, Unreadable) else None for file in found}
+
+
+@pytest.mark.parametrize("source", ["photos", "photos/*", "photos/**"])
+def test_each_member_that_cannot_be_read_says_why(root: Path, source: str) -> None:
+    photos = root / "photos"
+    put(root, "photos/bad\udce9.jpg")
+    os.mkfifo(photos / "pipe.jpg")
+    with socket(AF_UNIX) as listener:
+        listener.bind(str(photos / "live.sock"))
+    (photos / "out.jpg").symlink_to(root.parent / "secret" / "key.jpg")
+    (photos / "gone.jpg").symlink_to("nowhere")
+    (photos / "latest").symlink_to("2026")
+    reasons = reasons_of(source, root)
+    assert reasons["a.png"] is None
+    assert reasons["gone.jpg"] is None, "whoever opens it says so"
+    bad = {name: reason for name, reason in reasons.items() if reason}
+    assert bad.pop("bad\\xe9.jpg") == "is not UTF-8: rename the file"
+    assert bad.pop("pipe.jpg") == "is a named pipe: remove it"
+    assert bad.pop("live.sock") == "is a socket: remove it"
+    assert "is a symbolic link out of the inputs root" in (bad.pop("out.jpg") or "")
+    if source != "photos/*":  # which asks for nothing in folders
+        assert "is a symbolic link to a folder" in (bad.pop("latest") or "")
+    assert bad == {}
+    assert "key.jpg" not in str(reasons), "what a link leads to stays unsaid"
+
+
+def test_member_that_cannot_be_read_is_refused_when_opened(root: Path) -> None:
+    os.mkfifo(root / "photos" / "pipe.jpg")
+    (pipe,) = (file for file in find_each("photos", root) if isinstance(file, Unreadable))
+
+    async def opened() -> None:
+        async with pipe.local(root / "scratch"):
+            pytest.fail("nothing is there to read")
+
+    with pytest.raises(FileUnreadable, match=r"'photos': pipe\.jpg is a named pipe"):
+        asyncio.run(opened())
+
+
+def test_source_of_nothing_readable_is_not_empty(root: Path) -> None:
+    (root / "pipes").mkdir()
+    os.mkfifo(root / "pipes" / "pipe.jpg")
+    assert reasons_of("pipes", root) == {"pipe.jpg": "is a named pipe: remove it"}
 
 
 @given(source=st.text(alphabet="ab./*?[]!-~\n\\é", min_size=1, max_size=12))

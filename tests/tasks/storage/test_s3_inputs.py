@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tasks.errors import SourceNotFound
-from tasks.storage.inputs.s3 import connect, find_objects, is_s3
+from tasks.errors import FileUnreadable, SourceNotFound
+from tasks.storage.inputs.local import Unreadable
+from tasks.storage.inputs.s3 import connect, find_each_object, find_objects, is_s3
 from tests.support.storage import moto_server
 from tests.tasks.s3 import BUCKET, check_message, client_of
 
@@ -217,3 +218,26 @@ async def test_object_that_vanishes_between_listing_and_fetching(
 async def test_source_without_credentials_names_the_setting() -> None:
     with pytest.raises(SourceNotFound, match="PREFECTURE_S3_CREDENTIALS"):
         await connect(None)
+
+
+def test_each_key_that_cannot_be_a_path_says_why(s3: "S3Client") -> None:
+    put(s3, "odd/a.jpg", "odd//b.jpg", "odd/../c.jpg")
+    found = find_each_object(f"s3://{BUCKET}/odd/", s3)
+    bad = {each.name: each.reason for each in found if isinstance(each, Unreadable)}
+    assert [each.name for each in found if each.name not in bad] == ["a.jpg"]
+    assert set(bad) == {"/b.jpg", "../c.jpg"}
+    assert all("cannot be a path" in reason for reason in bad.values())
+
+
+def test_archived_or_vanished_object_says_so(s3: "S3Client", tmp_path: Path) -> None:
+    put(s3, "trip/gone.jpg")
+    s3.put_object(Bucket=BUCKET, Key="trip/cold.jpg", Body=b"x", StorageClass="GLACIER")
+    cold, gone = find_objects(f"s3://{BUCKET}/trip/", s3)
+    s3.delete_object(Bucket=BUCKET, Key="trip/gone.jpg")
+    with pytest.raises(FileUnreadable) as refused:
+        cold.download(tmp_path / "cold.jpg")
+    assert refused.value.reason == (
+        "cannot be read: it is archived (Glacier): restore it first (InvalidObjectState)"
+    )
+    with pytest.raises(FileUnreadable, match=r"gone\.jpg cannot be read: it does not exist any"):
+        gone.download(tmp_path / "gone.jpg")
