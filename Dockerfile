@@ -45,7 +45,7 @@ RUN set -eu; \
     /opt/venv/bin/python -m compileall -q -j 0 -x '/whenever/_typing_312\.py$' .
 # What was removed is not missed.
 RUN /opt/venv/bin/python -B -c "import prefect.engine, prefect.flow_engine, prefect.flows, \
-prefect.artifacts, prefect.filesystems, prefect_aws, prefect_docker.credentials, confluent_kafka, pyvips, numpy, numba, pyarrow.compute, pyarrow.csv, \
+prefect.artifacts, prefect.filesystems, prefect_aws, prefect_docker.credentials, confluent_kafka, pyvips, pi_heif, numpy, numba, pyarrow.compute, pyarrow.csv, \
 pyarrow.dataset, pyarrow.fs, pyarrow.parquet, boto3; boto3.client('s3', region_name='us-east-1')"
 
 # --- The image itself.

@@ -8,6 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from tasks.contracts.names import ResultsDirectory, Source
 
 ImageFormat = Literal["jpeg", "png", "webp", "avif", "tiff"]
+Metadata = Literal["keep", "strip"]
 
 
 class Payload(BaseModel):
@@ -32,6 +33,44 @@ class Payload(BaseModel):
         return cast("dict[str, Any]", value).keys() == {"__prefect_kind"}
 
 
+def _nothing() -> Any:
+    # Not `| None`: the schema would then tell a wrong value as "not valid under any of …".
+    return None
+
+
+MaxWidth = Annotated[
+    int,
+    Field(
+        default_factory=_nothing,
+        title="Max width",
+        description="The most pixels across; a wider picture is shrunk, and none is enlarged.",
+        ge=1,
+        le=1_000_000,
+        examples=[1920],
+    ),
+]
+MaxHeight = Annotated[
+    int,
+    Field(
+        default_factory=_nothing,
+        title="Max height",
+        description="The most pixels down; a taller picture is shrunk, and none is enlarged.",
+        ge=1,
+        le=1_000_000,
+        examples=[1080],
+    ),
+]
+KeptMetadata = Annotated[
+    Metadata,
+    Field(
+        title="Metadata",
+        description="keep, or strip: no EXIF (with the place where a photo was taken), IPTC, XMP, "
+        "comment or thumbnail. Orientation and colour profile always stay.",
+        examples=["strip"],
+    ),
+]
+
+
 class CompressImages(Payload):
     """Pictures, and the share of their bytes that each may keep."""
 
@@ -47,6 +86,9 @@ class CompressImages(Payload):
             examples=[0.4],
         ),
     ]
+    max_width: MaxWidth
+    max_height: MaxHeight
+    metadata: KeptMetadata = "keep"
 
 
 class ConvertImages(Payload):
@@ -56,6 +98,9 @@ class ConvertImages(Payload):
     format: Annotated[
         ImageFormat, Field(title="Format", description="The format to write.", examples=["webp"])
     ]
+    max_width: MaxWidth
+    max_height: MaxHeight
+    metadata: KeptMetadata = "keep"
 
 
 class FindPrimes(Payload):
@@ -114,11 +159,6 @@ class GenerateNumbers(Payload):
             examples=["csv"],
         ),
     ]
-
-
-def _nothing() -> Any:
-    # Not `| None`: the schema would then tell a wrong value as "not valid under any of …".
-    return None
 
 
 class AverageFiles(Payload):

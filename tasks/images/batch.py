@@ -2,6 +2,7 @@
 
 import asyncio
 import base64
+import logging
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
@@ -9,12 +10,12 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from tasks.contracts import MAX_NAME_BYTES, ImageFormat, stays_inside
-from tasks.errors import InvalidPayload, UnreadableInput
+from tasks.errors import FileUnreadable, InvalidPayload, UnreadableInput
 from tasks.images import transform
 from tasks.images.transform import ImageReport
 from tasks.runtime.progress import Progress, show_progress
 from tasks.settings import get_settings
-from tasks.storage.inputs.local import InputFile
+from tasks.storage.inputs.local import InputFile, Unreadable
 from tasks.storage.results.interface import Workplace
 from tasks.storage.results.local_files import MANIFEST, name_taken
 
@@ -22,6 +23,9 @@ Work = Callable[[Path, str, Path], ImageReport]
 """Takes a picture on disk, its name and the path to write; blocks; reports, also what is broken."""
 
 _PREVIEWS = 3
+# A library's own text is of no use to a user; it is logged where developers look.
+_UNEXPECTED = "could not be processed, by a fault in Prefecture: please report it, with the file"
+_logger = logging.getLogger(__name__)
 _LISTED = 50  # of the missed and of the broken, in the artifact; all are in the manifest
 _SUFFIXES: dict[ImageFormat, str] = {
     "jpeg": ".jpg",
@@ -54,11 +58,12 @@ def name_for_format(
     Where two would meet (`a.png` and `a.jpg`), both keep their old suffix: `a.png.webp`.
     """
     suffix = _SUFFIXES[format]
-    names = {p.name: PurePosixPath(p.name).with_suffix(suffix).as_posix() for p in pictures}
+    readable = [p.name for p in pictures if not isinstance(p, Unreadable)]
+    names = {name: PurePosixPath(name).with_suffix(suffix).as_posix() for name in readable}
     # Again and again, because `a.png.webp` may be what an `a.png.tif` was to become.
     while met := {name for name, count in Counter(names.values()).items() if count > 1}:
         names |= {old: old + suffix for old, new in names.items() if new in met}
-    return lambda picture: names[picture.name]
+    return lambda picture: names.get(picture.name, picture.name)
 
 
 async def rework(
@@ -66,19 +71,28 @@ async def rework(
 ) -> Outcome:
     """Do `work` on every picture, as many at once as the job has CPUs.
 
-    Raises UnreadableInput where not one of them is a readable image, InvalidPayload where their
-    names cannot stand in one result.
+    Raises UnreadableInput where not one of them is a readable image, FileUnreadable where not one
+    can be opened, InvalidPayload where their names cannot stand in one result.
     """
-    _check_names(map(rename, pictures))
+    _check_names(rename(picture) for picture in pictures if not isinstance(picture, Unreadable))
     # Most manifest.json are no pictures, and only reported. One that is stops the job at once.
     queue = deque(sorted(pictures, key=lambda picture: rename(picture) != MANIFEST))
     reports: list[ImageReport] = []
+    refusals: list[FileUnreadable] = []
     previews: dict[str, bytes] = {}
 
     def one(picture: InputFile, source: Path) -> ImageReport:
         target = stage.files / rename(picture)
         target.parent.mkdir(parents=True, exist_ok=True)
-        report = work(source, picture.name, target)
+        try:
+            report = work(source, picture.name, target)
+        except (OSError, MemoryError):
+            raise  # of the machine, not of the picture
+        except Exception:
+            # One bad file must not end the others' job, in whatever way a library fails on it.
+            target.unlink(missing_ok=True)
+            _logger.warning("%s could not be processed", picture.name, exc_info=True)
+            report = transform.not_readable(picture.name, _UNEXPECTED)
         if target == stage.files / MANIFEST and report.outcome != "broken":
             raise name_taken()
         if report.outcome != "broken" and len(previews) < _PREVIEWS:
@@ -93,6 +107,9 @@ async def rework(
             try:
                 async with picture.local(stage.scratch) as source:
                     reports.append(await asyncio.to_thread(one, picture, source))
+            except FileUnreadable as refusal:
+                refusals.append(refusal)
+                reports.append(transform.not_readable(picture.name, refusal.reason))
             except Exception:
                 queue.clear()  # the others end with the picture they are at
                 raise
@@ -106,6 +123,8 @@ async def rework(
             if error is not None:
                 raise error
 
+    if len(refusals) == len(pictures):
+        raise min(refusals, key=str)  # nothing could so much as be opened
     reports.sort(key=lambda report: report.source)
     if all(report.outcome == "broken" for report in reports):
         first = reports[0]
@@ -142,6 +161,7 @@ def _summary(reports: list[ImageReport]) -> dict[str, Any]:
         "pictures": len(reports),
         "done": outcomes["done"],
         "missed": [_brief(report) for report in reports if report.outcome == "missed"],
+        "reduced": [_brief(report) for report in reports if report.outcome == "reduced"],
         "broken": [_brief(report) for report in reports if report.outcome == "broken"],
         "bytes_in": sum(report.bytes_in for report in kept),
         "bytes_out": sum(report.bytes_out or 0 for report in kept),
@@ -158,6 +178,7 @@ def _notes(summary: dict[str, Any]) -> str:
     lines = [f"**{before:,} bytes became {after:,}** ({after / max(before, 1):.0%})."]
     for heading, entries in (
         ("Could not be read", summary["broken"]),
+        ("Hold less than the original", summary["reduced"]),
         ("Could not be made that small", summary["missed"]),
     ):
         if entries:

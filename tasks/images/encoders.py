@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 import pyvips
 
 from tasks.images import vips
+from tasks.images.indexed import Palette, palette_of
 from tasks.images.vips import Format, Picture
 
 # Metadata of more than this share of the allowed bytes would be paid for in visible quality.
@@ -35,6 +36,8 @@ class Encoding:
 
     options: Mapping[str, object]
     quality: int | None = None
+    shades_bits: int | None = None
+    """Of a grey picture that is to have fewer shades."""
 
 
 @dataclass(frozen=True)
@@ -46,6 +49,8 @@ class Stage:
     # Places each encoding so that log(bytes) is nearly a straight line over it.
     position: Callable[[int], float] = float
     to_8_bit: bool = False
+    palette: Palette | None = None
+    """The colours of a picture that has few, to be written as they are."""
 
 
 def search(measure: Callable[[int], int], budget: int, stage: Stage) -> int | None:
@@ -107,7 +112,7 @@ def jpeg_position(rung: int) -> float:
     return -math.log(max(scale, 1))
 
 
-def stages(picture: Picture, budget: int) -> Iterator[Stage]:
+def stages(picture: Picture, budget: int, keep_metadata: bool = True) -> Iterator[Stage]:
     """The stages for a picture, best first: the first that holds a fitting encoding is taken."""
     kinds = {
         "jpeg": _jpeg,
@@ -119,9 +124,9 @@ def stages(picture: Picture, budget: int) -> Iterator[Stage]:
     }[picture.format](picture)
     size = metadata_bytes(picture.header)
     for stage in kinds:
-        if size <= METADATA_SHARE * budget:
+        if keep_metadata and size <= METADATA_SHARE * budget:
             yield stage
-        if size:
+        if size or not keep_metadata:
             yield replace(stage, metadata=False)
 
 
@@ -148,10 +153,20 @@ def default_encoding(format: Format, picture: Picture) -> Encoding:
         # AVIF at the qualities that look the same in SSIM comparisons.
         "jpeg": Encoding(_jpeg_options(picture, 85), 85),
         "webp": Encoding({"Q": 82, "effort": WEBP_EFFORT}, 82),
-        "avif": Encoding({"Q": 65, "effort": AVIF_EFFORT, "compression": "av1"}, 65),
+        "avif": Encoding(
+            {"Q": 65, "effort": AVIF_EFFORT, "compression": "av1", "bitdepth": _avif_bits(picture)},
+            65,
+        ),
         "png": Encoding({"compression": 6, "filter": "all"}),
         "tiff": Encoding({"compression": "deflate", "predictor": "horizontal", "bigtiff": True}),
     }[format]
+
+
+def _avif_bits(picture: Picture) -> int:
+    """12 are the most that AVIF holds."""
+    if picture.header.format == "uchar":
+        return 8
+    return min(12, vips.number(picture.header, "bits-per-sample", 12))
 
 
 def _qualities(options: Callable[[int], Mapping[str, object]]) -> list[Encoding]:
@@ -178,8 +193,7 @@ def _webp(_: Picture) -> list[Stage]:
 
 
 def _avif(picture: Picture) -> list[Stage]:
-    bits = vips.number(picture.header, "bits-per-sample", 8)
-    common = {"compression": "av1", "effort": AVIF_EFFORT, "bitdepth": bits}
+    common = {"compression": "av1", "effort": AVIF_EFFORT, "bitdepth": _avif_bits(picture)}
     return [Stage(_qualities(lambda q: {"Q": q, **common}), True)]
 
 
@@ -196,8 +210,15 @@ def _png(picture: Picture) -> list[Stage]:
     ]
     if bits == 16:
         exact.append(Stage([Encoding({**lossless, "filter": "all"})], to_8_bit=True))
+    if picture.pixels is not None and (palette := palette_of(picture.pixels)):
+        exact.insert(0, Stage([Encoding(palette.options)], palette=palette))
     if picture.decoded_bytes > vips.DECODED_BY_WHOLE_CODER:
         return exact  # the quantiser holds the whole picture
+    if header.bands == 1 and vips.metadata(header, "icc-profile-data"):
+        # A palette is of colours, which a profile of grey does not describe.
+        options = {**lossless, "filter": "none"}
+        shades = [Encoding({**options, "bitdepth": b}, shades_bits=b) for b in (1, 2, 4)]
+        return [*exact, Stage(shades, to_8_bit=bits == 16)]
     palettes = ((1, 0.0), (2, 0.0), (4, 0.0), (4, 0.5), (4, 1.0), (8, 0.0), (8, 0.5), (8, 1.0))
     options = {"palette": True, "compression": 9, "effort": PALETTE_EFFORT}
     rungs = [Encoding({**options, "bitdepth": b, "dither": d}) for b, d in palettes]

@@ -8,16 +8,20 @@ import tempfile
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import IO, Any, Literal
+from typing import IO, Any, cast
 
 import pyvips
+
+from tasks.images import foreign, tiff
+from tasks.images.beside import beside
+from tasks.images.heic import open_heic
+from tasks.images.signatures import Format, Unreadable, recognise
 
 # Submitted files are hostile until shown otherwise: only the loaders that libvips' authors fuzz.
 pyvips.block_untrusted_set(True)
 # The operation cache would hold on to files and pixels of pictures that are done.
 pyvips.cache_set_max(0)
 
-Format = Literal["jpeg", "png", "webp", "avif", "tiff", "gif"]
 VipsError = pyvips.Error
 
 # A picture up to this size, in decoded bytes, is decoded once and encoded from memory (32 MP of
@@ -28,29 +32,11 @@ DECODED_BY_WHOLE_CODER = 256 * 2**20
 # Encoded bytes kept in memory, before they go to an unnamed file beside the target.
 ENCODED_IN_MEMORY = 16 * 2**20
 
+# One frame after the other is decoded and encoded.
+_FRAME_CODERS = ("webp", "gif")
 _LARGEST_SIDE: dict[Format, int] = {"jpeg": 65500, "webp": 16383, "avif": 16384, "gif": 65535}
-_WHOLE_CODERS = {"webp", "avif", "gif"}
+_WHOLE_CODERS = {"webp", "avif", "gif", "heic"}
 _ITEM_BYTES = {"uchar": 1, "char": 1, "ushort": 2, "short": 2, "double": 8, "complex": 8}
-_UNSUPPORTED = {
-    b"BM": "BMP",
-    b"%PDF": "PDF",
-    b"8BPS": "PSD",
-    b"\x00\x00\x01\x00": "ICO",
-    b"\x00\x00\x00\x0cjP  ": "JPEG 2000",
-    b"\x00\x00\x00\x0cJXL ": "JPEG XL",
-    b"\xff\x0a": "JPEG XL",
-    **{b"P%d%c" % (kind, end): "PNM" for kind in range(1, 8) for end in (10, 13, 32)},
-}
-_SIGNATURES: dict[bytes, Format] = {
-    b"\xff\xd8\xff": "jpeg",
-    b"\x89PNG\r\n\x1a\n": "png",
-    b"GIF87a": "gif",
-    b"GIF89a": "gif",
-    b"II*\x00": "tiff",
-    b"MM\x00*": "tiff",
-    b"II+\x00": "tiff",
-    b"MM\x00+": "tiff",
-}
 _LOADERS: dict[Format, Callable[..., pyvips.Image]] = {
     "jpeg": pyvips.Image.jpegload_source,
     "png": pyvips.Image.pngload_source,
@@ -69,10 +55,6 @@ _SAVERS: dict[Format, Callable[..., None]] = {
 }
 
 
-class Unreadable(Exception):
-    """The file is not a picture that can be worked on; the message is the reason, in one line."""
-
-
 @dataclass(frozen=True)
 class Picture:
     """A picture file: what its content says it is, and its pixels when they are in memory."""
@@ -81,27 +63,49 @@ class Picture:
     format: Format
     header: pyvips.Image
     pages: int
+    """Those that are worked on."""
     pixels: pyvips.Image | None = None
+    pages_in_file: int = 1
+    beside: tuple[str, ...] = ()
+    """What the file holds beside its pages and no new file will hold."""
+    metadata_unread: str | None = None
+    """Metadata of the file that is not read."""
+    writable: bool = True
+    """Whether the picture can be written in its own format."""
+    edit: Callable[[pyvips.Image], pyvips.Image] | None = None
+    """What is still to be done to pixels from the file."""
 
     @property
     def decoded_bytes(self) -> int:
         """Size of all pages in memory, uncompressed."""
-        header = self.header
-        item = _ITEM_BYTES.get(str(header.format), 4)
-        return header.width * header.height * header.bands * item
+        return decoded_bytes(self.header)
 
     def image(self) -> pyvips.Image:
         """The pixels for one pass from top to bottom, from memory or streamed from the file."""
         if self.pixels is not None:
             return self.pixels
-        return load(self.source, self.format, self.pages)
+        if self.edit is None:
+            return load(self.source, self.format, self.pages)
+        # Pages are cut apart to be edited, so that their lines are not asked for in order.
+        access = "random" if self.pages > 1 else "sequential"
+        return self.edit(load(self.source, self.format, self.pages, access))
 
     def decode(self) -> "Picture":
         """The same picture, in memory when it is small enough. Raises Unreadable when damaged."""
-        if self.decoded_bytes > DECODED_IN_MEMORY:
+        if self.pixels is not None or self.decoded_bytes > DECODED_IN_MEMORY:
             return self
         try:
             return replace(self, pixels=self.image().copy_memory())
+        except VipsError:
+            raise damaged(self.format) from None
+
+    def edited(self, edit: Callable[[pyvips.Image], pyvips.Image]) -> "Picture":
+        """The picture with pixels that `edit` makes of those in the file."""
+        try:
+            if self.pixels is not None:
+                pixels = edit(self.pixels).copy_memory()
+                return replace(self, header=pixels, pixels=pixels)
+            return replace(self, header=edit(self.header), edit=edit)
         except VipsError:
             raise damaged(self.format) from None
 
@@ -124,25 +128,66 @@ class Picture:
 
 def open_picture(source: Path, all_pages: bool = True) -> Picture:
     """Recognise `source` by its content and read its header. Raises Unreadable."""
-    format = _recognise(source)
+    format = recognise(source)
+    extra = beside(source, format)
+    if format == "heic":
+        return _in_memory(source, format, open_heic(source, DECODED_BY_WHOLE_CODER), extra)
+    directories = tiff.read_directories(source) if format == "tiff" else []
+    if directories:
+        tiff.check(directories)
+        extra += tiff.beside(directories)
+        if pixels := foreign.open_tiff(source, directories[0], DECODED_BY_WHOLE_CODER):
+            pages = len(directories)
+            return replace(_in_memory(source, format, pixels, extra), pages_in_file=pages)
     try:
         header = load(source, format)
     except VipsError:
+        unsupported = directories[0].explanation() if directories else None
+        if unsupported:
+            raise Unreadable(f"TIFF with {unsupported} is not supported") from None
         raise damaged(format) from None
-    if format == "avif" and text(header, "heif-compression") != "av1":
-        raise Unreadable("format HEIC is not supported")
-    pages = number(header, "n-pages", 1) if format != "avif" else 1
+    in_file = max(number(header, "n-pages", 1), len(directories))
+    if len(directories) > 1 and all(each.is_reduced for each in directories[1:]):
+        # A pyramid, or a scanner's thumbnail: copies of the first page.
+        extra += [f"a smaller copy of {each.size}" for each in directories[1:]]
+        in_file = 1
+    pages = in_file if all_pages and format != "avif" else 1
     if format == "gif" and not _is_complete_gif(source):
         raise damaged(format)
-    if all_pages and pages > 1:
+    if pages > 1:
         try:
             header = load(source, format, pages)
         except VipsError:
             raise _uneven(source, format) from None
-    picture = Picture(source, format, header, pages if all_pages else 1)
-    if picture.decoded_bytes > DECODED_BY_WHOLE_CODER and _is_whole(picture):
+    unread = "EXIF metadata" if tiff.has_exif(directories) else None
+    picture = Picture(
+        source,
+        format,
+        header,
+        pages,
+        pages_in_file=in_file,
+        beside=tuple(extra),
+        metadata_unread=unread,
+    )
+    held = picture.decoded_bytes // (pages if format in _FRAME_CODERS else 1)
+    if held > DECODED_BY_WHOLE_CODER and _is_whole(picture):
         raise too_large(picture, format)
     return picture
+
+
+def _in_memory(source: Path, format: Format, pixels: pyvips.Image, extra: list[str]) -> Picture:
+    """A picture that another library has decoded."""
+    return Picture(
+        source,
+        format,
+        pixels,
+        pages=1,
+        pixels=pixels,
+        pages_in_file=number(pixels, "n-pages", 1),
+        beside=tuple(extra),
+        metadata_unread="EXIF metadata" if number(pixels, "exif-left-out", 0) else None,
+        writable=False,
+    )
 
 
 def load(source: Path, format: Format, pages: int = 1, access: str = "sequential") -> pyvips.Image:
@@ -151,9 +196,22 @@ def load(source: Path, format: Format, pages: int = 1, access: str = "sequential
     if format in ("webp", "tiff", "gif"):
         options["n"] = pages
     # By descriptor: a name would be searched for options ("a[page=2].tif") and must be UTF-8.
+    with opened(source) as file:
+        return _LOADERS[format](pyvips.Source.new_from_descriptor(file.fileno()), **options)
+
+
+def opened(source: Path) -> IO[bytes]:
+    """The file, open to read. Raises Unreadable."""
     try:
-        with source.open("rb") as file:
-            return _LOADERS[format](pyvips.Source.new_from_descriptor(file.fileno()), **options)
+        return source.open("rb")
+    except OSError as error:
+        raise Unreadable(f"cannot be read: {error.strerror}") from None
+
+
+def read(file: IO[bytes], size: int) -> bytes:
+    """Up to `size` bytes of a picture's file. Raises Unreadable, as of a disk that fails."""
+    try:
+        return file.read(size)
     except OSError as error:
         raise Unreadable(f"cannot be read: {error.strerror}") from None
 
@@ -193,9 +251,25 @@ def encode(
     return file
 
 
+def decoded_bytes(image: pyvips.Image) -> int:
+    """Size of an image in memory, uncompressed."""
+    item = _ITEM_BYTES.get(str(image.format), 4)
+    return image.width * image.height * image.bands * item
+
+
 def metadata(image: pyvips.Image, field: str) -> object:
     """The value of a metadata field, None where there is none."""
     return image.get(field) if image.get_typeof(field) else None
+
+
+def lowest(image: pyvips.Image) -> float:
+    """The least of all samples. Reads them all."""
+    return cast("float", image.min())
+
+
+def set_blob(image: pyvips.Image, field: str, value: bytes) -> None:
+    """Set a binary metadata field of an image that nobody else holds."""
+    image.set_type(pyvips.GValue.blob_type, field, cast("Any", value))
 
 
 def number(image: pyvips.Image, field: str, default: int) -> int:
@@ -249,36 +323,6 @@ def _is_whole(picture: Picture) -> bool:
     )
 
 
-def _recognise(source: Path) -> Format:
-    try:
-        with source.open("rb") as file:
-            head = file.read(64 * 1024)
-    except OSError as error:
-        raise Unreadable(f"cannot be read: {error.strerror}") from None
-    if not head:
-        raise Unreadable("empty file")
-    for signature, format in _SIGNATURES.items():
-        if head.startswith(signature):
-            if format == "png" and b"acTL" in head:
-                # libvips reads the first frame only: the others would be lost without a word.
-                raise Unreadable("format animated PNG is not supported")
-            return format
-    if head.startswith(b"RIFF") and head[8:12] == b"WEBP":
-        return "webp"
-    if head[4:8] == b"ftyp":
-        brands = head[8 : min(int.from_bytes(head[:4]), 256)]
-        if b"avif" in brands:
-            return "avif"
-        if any(brand in brands for brand in (b"hei", b"hev", b"mif1", b"msf1")):
-            raise Unreadable("format HEIC is not supported")
-    for signature, unsupported in _UNSUPPORTED.items():
-        if head.startswith(signature):
-            raise Unreadable(f"format {unsupported} is not supported")
-    if b"<svg" in head[:1024]:
-        raise Unreadable("format SVG is not supported")
-    raise Unreadable("not an image")
-
-
 def _is_complete_gif(source: Path) -> bool:
     """Whether the blocks reach the trailer: libvips takes the frames it finds and asks no more."""
 
@@ -286,7 +330,7 @@ def _is_complete_gif(source: Path) -> bool:
         if flags & 0x80:
             file.seek(3 * 2 ** ((flags & 7) + 1), 1)
 
-    with source.open("rb") as file:
+    with opened(source) as file:
         skip_table((file.read(13) + bytes(13))[10])
         while (kind := file.read(1)) in (b"!", b","):
             if kind == b"!":

@@ -7,21 +7,22 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
+from typing import Any
 from uuid import uuid4
 
 import pytest
 
-from tasks.errors import InvalidPayload, StorageUnavailable, UnreadableInput
+from tasks.errors import FileUnreadable, InvalidPayload, StorageUnavailable, UnreadableInput
 from tasks.images import batch, transform
 from tasks.images.batch import Outcome, keep_name, name_for_format, rework
 from tasks.images.transform import ImageReport
 from tasks.runtime.progress import Progress
 from tasks.settings import get_settings
-from tasks.storage.inputs.local import InputFile, LocalFile
+from tasks.storage.inputs.local import InputFile, LocalFile, Unreadable
 from tasks.storage.inputs.s3 import S3Object, download_once, find_objects
 from tasks.storage.results.local_files import open_stage
 from tests.support.storage import client_of, moto_server
-from tests.tasks.images.drawings import save
+from tests.tasks.images.drawings import photo, save
 
 
 @pytest.fixture(autouse=True)
@@ -190,3 +191,64 @@ def test_objects_are_fetched_when_their_turn_comes_and_not_kept(album: Album) ->
     assert max(kept for kept, _ in seen) <= at_once
     # Each picture but the first few was fetched after an earlier one was worked on.
     assert all(done > turn - at_once for turn, (_, done) in enumerate(seen))
+
+
+def test_object_that_is_refused_is_reported_and_the_rest_done(album: Album) -> None:
+    async def fetch(found: S3Object, path: Path) -> None:
+        if "b" in found.name:
+            raise FileUnreadable(f"{found.key} cannot be read: denied", "cannot be read: denied")
+        path.write_bytes(picture)
+
+    picture = save(album.folder / "a.jpg").read_bytes()
+    client: Any = None
+    objects = [S3Object(name, client, "photos", name, fetch) for name in ("a.jpg", "b.jpg")]
+    outcome, files = album.rework(objects)
+    assert files == {"a.jpg"}
+    assert outcome.summary["broken"] == [{"source": "b.jpg", "reason": "cannot be read: denied"}]
+
+
+def test_members_that_cannot_be_read_are_reported_and_the_rest_done(album: Album) -> None:
+    bad = Unreadable("latest.jpg", "is a named pipe: remove it", "source: latest.jpg is a pipe")
+    pictures = [*album.named("a.jpg"), bad]
+    outcome, files = album.rework(pictures)
+    assert files == {"a.jpg"}
+    assert outcome.summary["broken"] == [{"source": bad.name, "reason": bad.reason}]
+    # It takes no name from another.
+    assert name_for_format([*album.named("latest.png"), bad], "jpeg")(bad) == "latest.jpg"
+
+
+def test_set_of_which_nothing_can_be_opened_is_refused(album: Album) -> None:
+    pictures = [Unreadable(f"{n}.jpg", "is a pipe", f"source 'a': {n}.jpg is a pipe") for n in "ba"]
+    with pytest.raises(FileUnreadable, match=r"source 'a': a\.jpg is a pipe"):
+        album.rework(pictures)
+
+
+def test_fault_of_a_library_spoils_one_picture_only(album: Album) -> None:
+    compress = album.compress
+
+    def stumble(source: Path, name: str, target: Path) -> ImageReport:
+        if name == "b.jpg":
+            target.write_bytes(b"half")
+            raise ZeroDivisionError("division by zero")
+        return compress(source, name, target)
+
+    album.compress = stumble
+    outcome, files = album.rework(album.named("a.jpg", "b.jpg", "c.jpg"))
+    assert files == {"a.jpg", "c.jpg"}
+    (broken,) = outcome.summary["broken"]
+    assert broken["reason"].startswith("could not be processed, by a fault in Prefecture")
+    assert "ZeroDivisionError" not in outcome.notes
+
+
+def test_picture_with_less_than_the_original_is_listed_apart(album: Album) -> None:
+    frames = [photo(64, 48), photo(64, 48, shift=9)]
+    save(album.folder / "a.gif", frames[0], save_all=True, append_images=frames[1:])
+    write = partial(transform.convert, format="jpeg")
+    with open_stage(album.folder / "results", "holiday", uuid4(), uuid4()) as stage:
+        pictures = [LocalFile("a.gif", album.folder / "a.gif")]
+        outcome = asyncio.run(rework(pictures, name_for_format(pictures, "jpeg"), write, stage))
+    assert outcome.summary["done"] == 0
+    (reduced,) = outcome.summary["reduced"]
+    assert reduced["reason"] == "left out: frame 2 of 2"
+    assert outcome.summary["reports"][0]["left_out"] == ["frame 2 of 2"]
+    assert "Hold less than the original (1)" in outcome.notes

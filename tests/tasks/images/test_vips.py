@@ -48,7 +48,7 @@ def test_a_truncated_file_is_broken(tmp_path: Path, share: float, ratio: float) 
         (b"BM" + bytes(60), "format BMP is not supported"),
         (b'<?xml version="1.0"?><svg xmlns="x"/>', "format SVG is not supported"),
         (b"%PDF-1.7\n", "format PDF is not supported"),
-        (b"\0\0\0\x18ftypheic\0\0\0\0mif1heic", "format HEIC is not supported"),
+        (b"\0\0\0\x18ftypheic\0\0\0\0mif1heic", "truncated or damaged HEIC"),
     ],
 )
 def test_what_is_no_picture_of_ours_is_broken(tmp_path: Path, content: bytes, reason: str) -> None:
