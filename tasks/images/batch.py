@@ -96,7 +96,7 @@ async def rework(
         if target == stage.files / MANIFEST and report.outcome != "broken":
             raise name_taken()
         if report.outcome != "broken" and len(previews) < _PREVIEWS:
-            pair = transform.before_and_after(source, target)
+            pair = _preview(picture.name, source, target)
             if pair is not None and len(previews) < _PREVIEWS:
                 previews[picture.name] = pair
         return report
@@ -134,6 +134,15 @@ async def rework(
         )
     summary = _summary(reports)
     return Outcome(summary, _notes(summary), _pictures(previews))
+
+
+def _preview(name: str, source: Path, target: Path) -> bytes | None:
+    try:
+        return transform.before_and_after(source, target)
+    except Exception:
+        # What is published stands without it.
+        _logger.warning("%s has no preview", name, exc_info=True)
+        return None
 
 
 def _check_names(names: Iterable[str]) -> None:
