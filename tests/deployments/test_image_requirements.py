@@ -106,7 +106,7 @@ def installed_closure(roots: list[Requirement]) -> set[str]:
 def test_core_holds_what_jobs_import_and_no_tool(core: str) -> None:
     names = requirements(core).keys()
     assert {"prefect", "pyvips", "pyvips-binary", "pyarrow", "numpy", "pydantic"} <= names
-    unwanted = {"pytest", "pyright", "ruff", "playwright", "moto", "pillow"}
+    unwanted = {"pytest", "pyright", "ruff", "playwright", "moto", "pillow-heif"}
     assert not unwanted & names
 
 
