@@ -124,7 +124,8 @@ def test_pure_work_knows_no_prefect() -> None:
     pure = ["errors", "storage/inputs/local", "primes/sieve"]
     pure += [f"history/{name}" for name in ("aggregate", "outcomes", "queries")]
     pure += [f"history/reports/{name}" for name in ("charts", "shapes", "page")]
-    pure += [f"images/{name}" for name in ("transform", "encoders", "vips")]
+    pictures = "transform encoders vips beside colours foreign heic indexed shaping signatures tiff"
+    pure += [f"images/{name}" for name in pictures.split()]
     files = [ROOT / "tasks" / f"{name}.py" for name in pure]
     pure_of_averages = ["exchange", "means", "partition", "progress", "scheduler", "speculation"]
     pure_of_averages += ["accumulator", "sums"]
