@@ -7,7 +7,6 @@ what is declared: each update deletes the runs that are planned, and another is 
 place of each.
 """
 
-import re
 from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -28,8 +27,8 @@ from tasks.contracts import PLATFORM_POOL, Pool
 from tasks.errors import OperatorError
 from tasks.server_clock import server_time
 
-_OURS = re.compile(r"prefecture-[0-9]+")
-"""The slugs of declared schedules. Users choose others, or none."""
+_OURS = "prefecture-"
+"""What the slugs of declared schedules begin with. Users choose others, or none."""
 _RENAMED = {"aggregate-history": "every-minute", "report-usage": "hourly"}
 """What deployments of earlier versions were called, by flow: their schedules must not go on."""
 _CLOCK = timedelta(seconds=2)  # that the server's time may be early: see server_time
@@ -124,9 +123,9 @@ def _schedules(entry: Mapping[str, Any], *, active: bool) -> list[DeploymentSche
         DeploymentScheduleCreate(
             schedule=CronSchedule(cron=each["cron"], timezone=each["timezone"]),
             active=active,
-            slug=f"prefecture-{number}",
+            slug=each["slug"],
         )
-        for number, each in enumerate(entry.get("schedules", []), start=1)
+        for each in entry.get("schedules", [])
     ]
 
 
@@ -138,7 +137,9 @@ async def _update(
     planned_from: datetime,
 ) -> None:
     """Write what differs, then have the runs planned again that this has deleted."""
-    differs = any(getattr(known, name) != value for name, value in declared.items())
+    # The order of tags says nothing, and Prefect does not keep it.
+    there = {name: getattr(known, name) for name in declared} | {"tags": sorted(known.tags)}
+    differs = there != {**declared, "tags": sorted(declared["tags"])}
     if differs:
         await client.update_deployment(known.id, DeploymentUpdate(**declared))
     if await _update_schedules(client, known, schedules) or differs:
@@ -174,7 +175,7 @@ def _is_ours(present: DeploymentSchedule, declared: Sequence[DeploymentScheduleC
     """Whether an earlier version has made this schedule: the first ones gave theirs no slug."""
     if present.slug is None:
         return not present.parameters and present.schedule in [one.schedule for one in declared]
-    return _OURS.fullmatch(present.slug) is not None
+    return present.slug.startswith(_OURS)
 
 
 async def _plan(client: PrefectClient, known: DeploymentResponse, since: datetime) -> None:

@@ -15,8 +15,8 @@ from tests.support.platform import Platform
 from tests.support.schedules import add_schedule, planned, schedules
 
 PULL = [{"prefect.deployments.steps.set_working_directory": {"directory": "."}}]
-HOURLY = {"cron": "3 * * * *", "timezone": "UTC"}
-DAILY = {"cron": "4 5 * * *", "timezone": "UTC"}
+HOURLY = {"cron": "3 * * * *", "timezone": "UTC", "slug": "prefecture-hour"}
+DAILY = {"cron": "4 5 * * *", "timezone": "UTC", "slug": "prefecture-day"}
 
 
 @flow
@@ -61,9 +61,10 @@ def tree(process_platform: Platform) -> Generator[Tree]:
 
 
 async def test_what_is_the_same_is_not_written(tree: Tree) -> None:
-    first = await tree.declare(schedules=[HOURLY])
+    first = await tree.declare(schedules=[HOURLY], tags=["numbers", "exact"])
     before = schedules(tree.api, tree.id), planned(tree.api, tree.id)
     assert (await tree.declare())["updated"] == first["updated"]
+    assert (await tree.declare(tags=["exact", "numbers"]))["updated"] == first["updated"]
     assert (schedules(tree.api, tree.id), planned(tree.api, tree.id)) == before
 
 
@@ -112,8 +113,8 @@ async def test_our_own_schedules_are_as_declared(tree: Tree) -> None:
         return sorted((each["schedule"]["cron"], each["active"]) for each in own)
 
     assert crons() == [(HOURLY["cron"], True), (DAILY["cron"], True)]
-    await tree.declare(schedules=[DAILY], active=False)
-    assert crons() == [(DAILY["cron"], False)]
+    await tree.declare(schedules=[DAILY | {"cron": "6 7 * * *"}], active=False)
+    assert crons() == [("6 7 * * *", False)]
     await tree.declare(schedules=[])
     assert crons() == []
     assert [run["parameters"] for run in planned(tree.api, tree.id)] == [{"payload": 7}] * 3
@@ -121,11 +122,12 @@ async def test_our_own_schedules_are_as_declared(tree: Tree) -> None:
 
 async def test_schedules_of_earlier_versions_are_replaced(tree: Tree) -> None:
     await tree.declare()
-    add_schedule(tree.api, tree.id, schedule=HOURLY)
-    add_schedule(tree.api, tree.id, schedule=HOURLY, parameters={"payload": 7})
+    former = {"cron": HOURLY["cron"], "timezone": "UTC"}  # without a slug
+    add_schedule(tree.api, tree.id, schedule=former)
+    add_schedule(tree.api, tree.id, schedule=former, parameters={"payload": 7})
     await tree.declare(schedules=[HOURLY])
     found = [(each["slug"], each["parameters"]) for each in schedules(tree.api, tree.id)]
-    assert sorted(found, key=str) == [("prefecture-1", {}), (None, {"payload": 7})]
+    assert sorted(found, key=str) == [("prefecture-hour", {}), (None, {"payload": 7})]
 
 
 async def test_a_deployment_under_its_former_name_is_removed(

@@ -128,8 +128,10 @@ def test_platform_flows_run_by_themselves() -> None:
     assert {d["work_pool"]["name"] for d in own} == {PLATFORM_POOL}
     schedules = {load(d["entrypoint"]).name: d["schedules"] for d in own}
     assert schedules == {
-        "aggregate-history": [{"cron": "* * * * *", "timezone": "UTC"}],
-        "report-usage": [{"cron": "3 * * * *", "timezone": "UTC"}],
+        "aggregate-history": [
+            {"cron": "* * * * *", "timezone": "UTC", "slug": "prefecture-minute"}
+        ],
+        "report-usage": [{"cron": "3 * * * *", "timezone": "UTC", "slug": "prefecture-hour"}],
     }
 
 

@@ -48,8 +48,8 @@ def test_status_counts_and_names_a_queue_that_a_typo_made(one_slot: Platform) ->
         ).json()["id"]
         shown = one_slot.command("prefecture", "status").stdout
     lines = [line.split() for line in shown.splitlines()]
-    assert [one_slot.pool, "low", "1", "0"] in lines
-    assert [one_slot.pool, "high", "0", "0"] in lines
+    assert [one_slot.pool, "low", "1", "0", "0"] in lines
+    assert [one_slot.pool, "high", "0", "0", "0"] in lines
     assert f"Queue 'hihg' of pool {one_slot.pool} is none of ours" in shown
     assert stray in shown
     assert str(waiting) in shown
@@ -76,7 +76,7 @@ def test_apply_twice_changes_nothing(one_slot: Platform, tmp_path: Path) -> None
         blocks = one_slot.rest("POST", "/block_documents/filter", {}).json()
         return (
             sorted((queue["name"], queue["priority"]) for queue in queues),
-            sorted((d["id"], d["name"], d["work_queue_name"]) for d in deployments),
+            sorted((d["id"], d["name"], d["work_queue_name"], d["updated"]) for d in deployments),
             sorted(block["id"] for block in blocks),
         )
 
