@@ -175,7 +175,7 @@ async def _add_files(context: Context, build: Build, scratch: Path) -> None:
 
 def _add_tarball(context: Context, build: Build, name: str, path: Path) -> None:
     found = {wanted: text_in_tarball(name, path, wanted) for wanted in IGNORE_FILES}
-    context.ignored = _ignored(build, {k: data for k, data in pinned.items() if data is not None})
+    context.ignored = _ignored(build, {k: data for k, data in found.items() if data is not None})
     context.add_tarball(name, path)
 
 
@@ -190,5 +190,5 @@ async def _texts(files: list[InputFile], scratch: Path) -> dict[str, bytes]:
 
 def _ignored(build: Build, found: dict[str, bytes]) -> Ignored:
     """By the first of the files that there is; one in the payload comes before one elsewhere."""
-    texts = {name: read(data) for name, data in pinned.items()} | build.files
+    texts = {name: read(data) for name, data in found.items()} | build.files
     return Ignored(next((texts[name] for name in IGNORE_FILES if name in texts), ""))
