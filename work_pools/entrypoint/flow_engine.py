@@ -3,9 +3,9 @@
 Runs `python -m prefect.engine` in this interpreter and changes five things.
 
 Where the engine cannot even start the flow because of what was asked or deployed (an unknown or
-missing parameter, a flow that does not import), it exits with 1, which the worker can only report
-as Crashed, as it would a lost container. Such a run ends Failed here, with one line, so that a
-crash always means that the infrastructure failed.
+missing parameter, a pull step that fails, a flow that does not load), it exits with 1, which the
+worker can only report as Crashed, as it would a lost container. Such a run ends Failed here, with
+one line, so that a crash always means that the infrastructure failed.
 
 A run that was given the Docker engine's socket by a job variable, and is of no task that starts
 containers, ends Failed before anything of the user's is read.
@@ -25,6 +25,7 @@ import importlib.util
 import runpy
 import sys
 import time
+import traceback
 import warnings
 from collections.abc import Callable
 from pathlib import Path
@@ -32,7 +33,9 @@ from uuid import UUID
 
 import httpx
 from prefect.client.orchestration import SyncPrefectClient, get_client
+from prefect.deployments.steps.core import StepExecutionError
 from prefect.exceptions import ParameterBindError, ScriptError, SignatureMismatchError
+from prefect.flows import load_flow_from_entrypoint, load_function_and_convert_to_flow
 from prefect.settings import PREFECT_FLOWS_HEARTBEAT_FREQUENCY, temporary_settings
 from prefect.states import Failed
 
@@ -52,6 +55,7 @@ _TASKS = (
     *("numpy", "pyarrow.parquet", "pyarrow.compute", "pyvips"),
 )
 _PANDAS = "pandas"  # pyarrow imports it at its first conversion, where it is installed
+_NOT_LOADED = "the flow cannot be loaded"
 _WAITS = (1, 2, 4, 8, 16, 32, 64)  # seconds
 
 
@@ -60,12 +64,28 @@ def reason_of(error: BaseException | None) -> str | None:
     match error:
         case SignatureMismatchError() | ParameterBindError():
             return f"parameters do not fit this task: {' '.join(str(error).split())}"
+        case StepExecutionError(__cause__=httpx.TransportError()):
+            return None  # the server is away, which has a block of the step's: transient
+        case StepExecutionError():
+            step = str(error).removeprefix("Encountered error while running ")
+            return f"{_NOT_LOADED}: pull step {step}: {_one_line(error.__cause__ or error)}"
         case ScriptError():
-            return f"the flow cannot be loaded: {_one_line(error.user_exc)}"
+            return f"{_NOT_LOADED}: {_one_line(error.user_exc)}"
         case ImportError() | SyntaxError():
-            return f"the flow cannot be loaded: {_one_line(error)}"
+            return f"{_NOT_LOADED}: {_one_line(error)}"
+        case Exception() | SystemExit() if _is_of_loading(error):
+            return f"{_NOT_LOADED}: {_one_line(error)}"
         case _:
             return None
+
+
+def _is_of_loading(error: BaseException) -> bool:
+    """Whether an error, of whatever kind, was raised while the flow's module was imported."""
+    if isinstance(error, MemoryError):
+        return False
+    loading = (load_flow_from_entrypoint.__code__, load_function_and_convert_to_flow.__code__)
+    frames = (frame for frame, _ in traceback.walk_tb(error.__traceback__))
+    return any(frame.f_code in loading for frame in frames)
 
 
 def is_over(run: UUID) -> bool:
@@ -141,13 +161,20 @@ def serve() -> None:
         # once, and each is a kilobyte in its database.
         with temporary_settings({PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None}):
             runpy.run_module("prefect.engine", run_name="__main__", alter_sys=True)
-    except SystemExit as end:
-        # The engine exits from inside its `except` block, so its context is the cause.
-        reason = reason_of(end.__context__) if end.code else None
+    except BaseException as end:
+        reason = reason_of(_cause(end))
         if reason is None:
             raise
         _fail(reason)
         sys.exit(0)
+
+
+def _cause(end: BaseException) -> BaseException | None:
+    """What an end of the engine comes from: it exits from inside its `except` block, so that its
+    context is the cause, unless the flow's module itself exits."""
+    if not isinstance(end, SystemExit) or _is_of_loading(end):
+        return end
+    return end.__context__ if end.code else None
 
 
 def _one_line(error: BaseException) -> str:
