@@ -26,6 +26,7 @@ from tasks.averages.sums import stripes
 from tasks.averages.sums_files import Done
 from tasks.contracts import AverageFiles, SumFiles
 from tasks.errors import UnreadableInput
+from tasks.reporting import reports_to_server
 from tasks.runtime.compute_task import Job, in_threads, off_the_loop, this_run
 from tasks.runtime.inputs import find_inputs
 from tasks.settings import Settings, get_settings
@@ -62,7 +63,9 @@ async def average(payload: AverageFiles, job: Job) -> AverageSummary:
     files = await _find(payload)
     began = time.monotonic()
     async with show(len(files)) as live:
-        if payload.workers > 1 and (parts := await _parts(files, payload, job)):
+        # Others that exchange the work are flow runs of the same server.
+        several = payload.workers > 1 and reports_to_server()
+        if several and (parts := await _parts(files, payload, job)):
             numbers, size = await _shared(files, parts, payload, job, live)
         else:
             parts = [Part(0, len(files))]

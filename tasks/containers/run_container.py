@@ -24,7 +24,7 @@ from tasks.contracts import WORKER_LABEL, RunContainer, size_in_bytes
 from tasks.errors import ContainerFailed, InvalidPayload, JobError
 from tasks.runtime.compute_task import Job
 from tasks.runtime.inputs import find_inputs
-from tasks.settings import get_settings
+from tasks.settings import get_settings, run_settings
 from tasks.storage.inputs import local, s3
 
 _LOG = 64 * 2**20  # bytes of each log
@@ -105,7 +105,7 @@ async def _place_inputs(payload: RunContainer, copies: Path) -> dict[str, Path]:
         return {}
     source = payload.inputs
     found = await find_inputs(source)
-    place = get_settings().inputs / source
+    place = run_settings().inputs / source
     if not s3.is_s3(source) and place.is_dir():
         return {"/input": place}
     if not s3.is_s3(source) and not local.is_glob(source):

@@ -59,6 +59,7 @@ from tasks.contracts.payloads import (
     SumFiles,
 )
 from tasks.contracts.published import RESULT_BLOCK, Manifest, PublishedFile, Receipt
+from tasks.contracts.task_options import TaskOptions, declare, declared
 from tasks.contracts.times import plain
 
 __all__ = [
@@ -107,7 +108,10 @@ __all__ = [
     "S3Address",
     "Source",
     "SumFiles",
+    "TaskOptions",
     "attempt_number",
+    "declare",
+    "declared",
     "job_id",
     "plain",
     "requeue_key",

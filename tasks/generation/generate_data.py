@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from prefect.client.orchestration import get_client
 from prefect.logging import get_run_logger
 
 from tasks.containers import user_container
@@ -23,7 +22,7 @@ from tasks.generation.containers import Keeper
 from tasks.generation.topics.topic import Topic, open_topic
 from tasks.runtime.compute_task import Job
 from tasks.runtime.progress import Progress, show_progress
-from tasks.settings import get_settings
+from tasks.settings import run_settings
 
 _TOPICS = "topics"  # the folder, beside the results, of all topics that are folders
 _CLOCKS = timedelta(seconds=5)  # by which the clock of who hands a job in may be late
@@ -47,7 +46,7 @@ async def generate(payload: GenerateData, job: Job) -> Outcome:
     _check_start(payload, job)
     worker = job.labels.get(WORKER_LABEL)
     owner = Owner(job.id, job.flow_run, worker and str(worker))
-    folder = get_settings().written / _TOPICS
+    folder = run_settings().written / _TOPICS
     topic = await asyncio.to_thread(open_topic, payload.topic, folder, f"{job.id}-{job.attempt}")
     try:
         with connect() as client:
@@ -111,8 +110,7 @@ async def _times(payload: GenerateData, job: Job) -> tuple[datetime, datetime]:
         return max(now, end - timedelta(seconds=payload.duration)), end
     start = max(now, payload.starts() or now)
     end = start + timedelta(seconds=payload.duration)
-    async with get_client() as prefect:
-        await prefect.update_flow_run_labels(job.flow_run, {UNTIL_LABEL: end.isoformat()})
+    await job.label(UNTIL_LABEL, end.isoformat())
     return start, end
 
 

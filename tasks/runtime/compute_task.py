@@ -12,7 +12,7 @@ from typing import Any, ParamSpec, TypeVar, cast, get_type_hints
 from uuid import UUID
 
 import httpx
-from prefect import Flow, State, flow
+from prefect import Flow, State, flow, get_client
 from prefect.artifacts import acreate_markdown_artifact
 from prefect.client.schemas.objects import FlowRun
 from prefect.context import FlowRunContext
@@ -21,12 +21,21 @@ from prefect.logging import get_run_logger
 from prefect.states import Crashed
 from pydantic import TypeAdapter, ValidationError
 
-from tasks.contracts import INFRASTRUCTURE, Manifest, Receipt, attempt_number, job_id
+from tasks.contracts import (
+    INFRASTRUCTURE,
+    Manifest,
+    Receipt,
+    TaskOptions,
+    attempt_number,
+    declare,
+    job_id,
+)
 from tasks.errors import EngineUnavailable, InvalidPayload, PrefectureError, StageDiscarded
+from tasks.reporting import reports_to_server
 from tasks.runtime.events import JobStarted, about, job_moved
 from tasks.runtime.final_state import STOPPED, ended
-from tasks.runtime.retries import with_retries
-from tasks.settings import get_settings, is_in_shared_container
+from tasks.runtime.retries import here, with_retries
+from tasks.settings import is_in_shared_container, run_settings
 from tasks.storage.results.interface import Result, ResultsRoot, Stage
 from tasks.storage.results.listing import listing
 from tasks.storage.results.opening import open_results
@@ -43,7 +52,7 @@ _Returned = dict[str, Any]  # a Receipt as plain JSON, which anyone can read wit
 
 
 def compute_task(
-    name: str, *, fresh_container: bool = False
+    name: str, *, fresh_container: bool = False, max_duration: int | None = None
 ) -> Callable[[_Body[P]], Flow[P, Coroutine[Any, Any, _Returned]]]:
     """Make a flow of an async function that takes a payload and a results directory.
 
@@ -53,6 +62,7 @@ def compute_task(
     `fresh_container`: the task decodes what users send with native code, or is given the Docker
     engine. It runs in no container that serves another job; its deployments have the job variable
     `container: fresh`, and without it the run fails before it reads anything.
+    `max_duration`: seconds one attempt may run, where neither the job nor its deployment says.
     """
 
     def decorate(body: _Body[P]) -> Flow[P, Coroutine[Any, Any, _Returned]]:
@@ -62,12 +72,7 @@ def compute_task(
                 if fresh_container and is_in_shared_container():
                     raise InvalidPayload(_NOT_SHARED)
                 given = inspect.signature(body).bind(*args, **kwargs).arguments
-                parameters = validated(body, given)
-                _say_that_it_began()
-                receipt = await _standing(parameters["results_directory"])
-                if receipt is None:
-                    receipt = await body(**parameters)  # pyright: ignore[reportCallIssue]  # validated against body's own signature
-                return receipt.model_dump(mode="json")
+                return (await perform(body, given)).model_dump(mode="json")
             except StageDiscarded as error:
                 # Failed would be the job's last word, which another attempt has: a crash.
                 raise Abort(str(error)) from error
@@ -78,6 +83,8 @@ def compute_task(
             except (PrefectureError, OSError, *STOPPED) as error:
                 return await ended(error)
 
+        options = TaskOptions(fresh_container=fresh_container, max_duration=max_duration)
+        declare(attempt, options)
         made = flow(
             name=name,
             validate_parameters=False,
@@ -88,6 +95,19 @@ def compute_task(
         return cast(Flow[P, Coroutine[Any, Any, _Returned]], made)
 
     return decorate
+
+
+async def perform(
+    body: Callable[..., Coroutine[Any, Any, Receipt]], given: dict[str, Any]
+) -> Receipt:
+    """Check the parameters and do the work of a compute task, unless its result stands already.
+
+    Raises PrefectureError, and whatever the task itself does.
+    """
+    parameters = validated(body, given)
+    _say_that_it_began()
+    receipt = await _standing(parameters["results_directory"])
+    return await body(**parameters) if receipt is None else receipt
 
 
 def validated(body: Callable[..., Any], given: dict[str, Any]) -> dict[str, Any]:
@@ -160,13 +180,19 @@ class Job:
         await _show(f"## {self.task} failed\n\n{notes}\n\n`{location}`\n\n{files}\n", location)
         return location
 
+    async def label(self, name: str, value: str) -> None:
+        """Note something on the flow run: later attempts at the job find it in `labels`."""
+        if reports_to_server():
+            async with get_client() as client:
+                await client.update_flow_run_labels(self.flow_run, {name: value})
+
 
 @asynccontextmanager
 async def open_job(results_directory: str) -> AsyncGenerator[Job]:
     """The job of the flow run that calls this, with a stage that is removed when the block ends."""
     run, task = this_run()
     job = job_id(run.labels, run.id)
-    root = open_results(get_settings())
+    root = open_results(run_settings())
     async with in_threads(root.open_stage(results_directory, job, run.id)) as stage:
         yield Job(
             id=job,
@@ -197,7 +223,7 @@ async def in_threads(manager: AbstractContextManager[T]) -> AsyncGenerator[T]:
 async def off_the_loop(root: ResultsRoot, doing: str, work: Callable[[], T]) -> T:
     """Blocking work in a thread, and where a storage may be away for a moment, as a step."""
     if root.fails_transiently:
-        return await with_retries(doing, work)
+        return await here(with_retries)(doing, work)
     return await asyncio.to_thread(work)
 
 
@@ -221,7 +247,7 @@ async def _standing(results_directory: str) -> Receipt | None:
     It may have ended before it could say so. Raises CorruptResult where the manifest is no good.
     """
     run, _ = this_run()
-    job, root = job_id(run.labels, run.id), open_results(get_settings())
+    job, root = job_id(run.labels, run.id), open_results(run_settings())
     find = functools.partial(root.find, results_directory, job)
     result = await off_the_loop(root, "look for an earlier result", find)
     if result is None:
@@ -244,6 +270,8 @@ async def _hand_out(result: Result, notes: str = "", appendix: str = "") -> Rece
 
 
 async def _show(markdown: str, description: str) -> None:
+    if not reports_to_server():
+        return
     try:
         await acreate_markdown_artifact(markdown, description=description)
     except httpx.HTTPError as error:

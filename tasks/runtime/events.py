@@ -22,6 +22,7 @@ from prefect.events import Event, emit_event
 from pydantic import BaseModel, ConfigDict, Field
 
 from tasks.contracts import AgentReport, job_id
+from tasks.reporting import reports_to_server
 
 AGENT_HEALTHY = "prefecture.agent.healthy"
 AGENT_UNHEALTHY = "prefecture.agent.unhealthy"
@@ -183,6 +184,8 @@ def about(run: FlowRun, task: str) -> dict[str, Any]:
 
 def job_moved(event: JobEvent) -> None:
     """Tell of a job from within its flow run, which Prefect names beside it. Does not wait."""
+    if not reports_to_server():
+        return
     emit_event(
         event.name_of_event,
         resource=_resource(event),

@@ -4,8 +4,8 @@ import asyncio
 from pathlib import Path
 
 from tasks.errors import FileUnreadable
-from tasks.runtime.retries import step
-from tasks.settings import get_settings
+from tasks.runtime.retries import here, step
+from tasks.settings import run_settings
 from tasks.storage.inputs import s3
 from tasks.storage.inputs.local import InputFile, Unreadable, find_each, find_local
 from tasks.storage.inputs.s3 import S3Object
@@ -18,27 +18,27 @@ async def find_inputs(source: str, *, each: bool = False) -> list[InputFile]:
     it is refused here. Raises SourceNotFound where there are none, StorageUnavailable where S3
     stays away.
     """
-    settings = get_settings()
+    settings = run_settings()
     if not s3.is_s3(source):
         find = find_each if each else find_local
         return list(await asyncio.to_thread(find, source, settings.inputs))
     if each:
-        return list(await list_each_object(source, settings.s3_credentials))
-    return list(await list_objects(source, settings.s3_credentials))
+        return list(await here(list_each_object)(source, settings.s3_credentials))
+    return list(await here(list_objects)(source, settings.s3_credentials))
 
 
 @step("list-objects", run_name="list {source}")
 async def list_objects(source: str, credentials: str | None) -> list[S3Object]:
     """`connect` and `find_objects`, as a step."""
     client = await s3.connect(credentials)
-    return await asyncio.to_thread(s3.find_objects, source, client, fetch_object)
+    return await asyncio.to_thread(s3.find_objects, source, client, here(fetch_object))
 
 
 @step("list-objects", run_name="list {source}")
 async def list_each_object(source: str, credentials: str | None) -> list[S3Object | Unreadable]:
     """`connect` and `find_each_object`, as a step."""
     client = await s3.connect(credentials)
-    return await asyncio.to_thread(s3.find_each_object, source, client, fetch_each)
+    return await asyncio.to_thread(s3.find_each_object, source, client, here(fetch_each))
 
 
 @step("fetch-object", run_name="fetch {found.name}")

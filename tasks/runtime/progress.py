@@ -12,6 +12,7 @@ from prefect.context import FlowRunContext
 from prefect.logging import get_run_logger
 
 from tasks.contracts import attempt_number
+from tasks.reporting import reports_to_server
 from tasks.runtime.events import JobProgress, about, job_moved
 
 _INTERVAL = 1.0  # seconds between updates: often enough to watch, rare enough to cost nothing
@@ -61,7 +62,7 @@ class _Bar:
     def __init__(self, progress: Progress) -> None:
         self._progress = progress
         self._artifact: UUID | None = None
-        self._given_up = False
+        self._given_up = not reports_to_server()
 
     @property
     def shown(self) -> bool:

@@ -14,6 +14,7 @@ from prefect.client.schemas.objects import State, TaskRun
 from prefect.tasks import exponential_backoff
 
 from tasks.errors import RegistryUnavailable, StorageUnavailable
+from tasks.reporting import reports_to_server
 
 # A minute of waiting, in six waits of 1, 2, 4, 8, 16 and 32 s: long enough for a restart or a
 # fail-over of storage. What takes longer is an outage, and the job's end tells of it.
@@ -57,6 +58,11 @@ def step(name: str, run_name: str) -> Callable[[_Step[P, R]], Task[P, Coroutine[
         retry_condition_fn=is_retryable,
         persist_result=False,  # it would be a pickle
     )
+
+
+def here(made: Task[P, Coroutine[Any, Any, R]]) -> _Step[P, R]:
+    """The step, or where there is no server that runs tasks, its function, which is tried once."""
+    return made if reports_to_server() else made.fn
 
 
 @step("use-storage", run_name="{doing}")

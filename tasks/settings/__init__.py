@@ -18,7 +18,7 @@ from tasks.settings.environment import (
     server_environment,
     spare_the_client,
 )
-from tasks.settings.model import Settings, get_settings
+from tasks.settings.model import Settings, get_settings, run_settings, settings_in_force
 
 __all__ = [
     "RESULT_BLOCK_VARIABLE",
@@ -37,6 +37,8 @@ __all__ = [
     "is_in_shared_container",
     "own_environment",
     "result_block_id",
+    "run_settings",
     "server_environment",
+    "settings_in_force",
     "spare_the_client",
 ]

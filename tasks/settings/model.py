@@ -1,6 +1,9 @@
 """Settings: environment variables with the prefix `PREFECTURE_`, read when first asked for."""
 
 import os
+from collections.abc import Generator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from functools import cache
 from pathlib import Path
 
@@ -265,3 +268,21 @@ class Settings(BaseSettings):
 def get_settings() -> Settings:
     """The settings of this process, read once. Raises pydantic.ValidationError on a bad value."""
     return Settings()
+
+
+_OF_THE_RUN = ContextVar[Settings | None]("settings", default=None)
+
+
+def run_settings() -> Settings:
+    """The settings of the run that calls this: those of the process, unless others are in force."""
+    return _OF_THE_RUN.get() or get_settings()
+
+
+@contextmanager
+def settings_in_force(settings: Settings) -> Generator[None]:
+    """While the block runs, these are the settings of the run, and not those of the process."""
+    token = _OF_THE_RUN.set(settings)
+    try:
+        yield
+    finally:
+        _OF_THE_RUN.reset(token)

@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import TypeVar
 
 import docker
-from prefect.client.orchestration import get_client
 from prefect.logging import get_run_logger
 
 from tasks.containers.engine import connect
@@ -96,8 +95,7 @@ async def _pin(image: Image, job: Job) -> None:
     pinned = job.labels.get(IMAGE_LABEL)
     if pinned is None:
         # Later attempts inherit the labels of this one.
-        async with get_client() as prefect:
-            await prefect.update_flow_run_labels(job.flow_run, {IMAGE_LABEL: image.reference})
+        await job.label(IMAGE_LABEL, image.reference)
     elif pinned not in (image.reference, image.id):
         get_run_logger().warning(
             "another host has built the image again: %s, where the first attempt had %s",
