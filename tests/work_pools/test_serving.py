@@ -76,6 +76,7 @@ def test_faults_of_the_machine_are_crashes(module: Path) -> None:
     for kind in ("MemoryError", "KeyboardInterrupt"):
         module.write_text(f"raise {kind}")
         assert reason_of(raised(f"{NAME}.work")) is None
+        assert reason_of(raised(f"{module}:work")) is None
     assert reason_of(ValueError("of the flow itself")) is None
     assert reason_of(None) is None
 

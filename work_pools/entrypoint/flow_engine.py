@@ -19,6 +19,7 @@ It does not listen for a request to suspend it: see prefect_internals.
 It sends no heartbeats.
 """
 
+import asyncio
 import gc
 import importlib
 import importlib.util
@@ -29,12 +30,14 @@ import traceback
 import warnings
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 from uuid import UUID
 
 import httpx
 from prefect.client.orchestration import SyncPrefectClient, get_client
 from prefect.deployments.steps.core import StepExecutionError
 from prefect.exceptions import ParameterBindError, ScriptError, SignatureMismatchError
+from prefect.flow_engine import load_flow
 from prefect.flows import load_flow_from_entrypoint, load_function_and_convert_to_flow
 from prefect.settings import PREFECT_FLOWS_HEARTBEAT_FREQUENCY, temporary_settings
 from prefect.states import Failed
@@ -69,12 +72,17 @@ def reason_of(error: BaseException | None) -> str | None:
         case StepExecutionError():
             step = str(error).removeprefix("Encountered error while running ")
             return f"{_NOT_LOADED}: pull step {step}: {_one_line(error.__cause__ or error)}"
+        case ScriptError(user_exc=MemoryError()):
+            return None
         case ScriptError():
             return f"{_NOT_LOADED}: {_one_line(error.user_exc)}"
         case ImportError() | SyntaxError():
             return f"{_NOT_LOADED}: {_one_line(error)}"
         case Exception() | SystemExit() if _is_of_loading(error):
             return f"{_NOT_LOADED}: {_one_line(error)}"
+        case asyncio.CancelledError() if _passed(error, load_flow):
+            # All that Prefect's threads leave of a SystemExit; nothing cancels the loading itself.
+            return f"{_NOT_LOADED}: its module ends the process, by sys.exit perhaps"
         case _:
             return None
 
@@ -83,9 +91,13 @@ def _is_of_loading(error: BaseException) -> bool:
     """Whether an error, of whatever kind, was raised while the flow's module was imported."""
     if isinstance(error, MemoryError):
         return False
-    loading = (load_flow_from_entrypoint.__code__, load_function_and_convert_to_flow.__code__)
-    frames = (frame for frame, _ in traceback.walk_tb(error.__traceback__))
-    return any(frame.f_code in loading for frame in frames)
+    return _passed(error, load_flow_from_entrypoint, load_function_and_convert_to_flow)
+
+
+def _passed(error: BaseException, *functions: Callable[..., Any]) -> bool:
+    """Whether one of these functions has raised it, or let it through."""
+    codes = [function.__code__ for function in functions]
+    return any(frame.f_code in codes for frame, _ in traceback.walk_tb(error.__traceback__))
 
 
 def is_over(run: UUID) -> bool:
