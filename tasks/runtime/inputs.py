@@ -38,7 +38,7 @@ async def list_objects(source: str, credentials: str | None) -> list[S3Object]:
 async def list_each_object(source: str, credentials: str | None) -> list[S3Object | Unreadable]:
     """`connect` and `find_each_object`, as a step."""
     client = await s3.connect(credentials)
-    return await asyncio.to_thread(s3.find_each_object, source, client, here(fetch_each))
+    return await asyncio.to_thread(s3.find_each_object, source, client, fetch_each)
 
 
 @step("fetch-object", run_name="fetch {found.name}")
@@ -62,5 +62,5 @@ async def fetch_or_say(found: S3Object, path: Path) -> FileUnreadable | None:
 
 async def fetch_each(found: S3Object, path: Path) -> None:
     """Download an object by a step. Raises FileUnreadable, StorageUnavailable."""
-    if (refusal := await fetch_or_say(found, path)) is not None:
+    if (refusal := await here(fetch_or_say)(found, path)) is not None:
         raise refusal
