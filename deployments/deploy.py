@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Any
 from uuid import UUID
 
-from prefect import Flow
 from prefect.client.orchestration import PrefectClient
 from prefect.client.schemas.actions import DeploymentScheduleCreate, DeploymentUpdate
 from prefect.client.schemas.filters import DeploymentFilter, FlowFilter
@@ -23,6 +22,7 @@ from prefect.client.schemas.schedules import CronSchedule
 from prefect.exceptions import PrefectHTTPStatusError
 
 from deployments.pools import engine_volume
+from deployments.program import Deployment
 from tasks.contracts import PLATFORM_POOL, Pool
 from tasks.errors import OperatorError
 from tasks.server_clock import server_time
@@ -34,15 +34,9 @@ _RENAMED = {"aggregate-history": "every-minute", "report-usage": "hourly"}
 _CLOCK = timedelta(seconds=2)  # that the server's time may be early: see server_time
 
 
-def is_platform(entry: Mapping[str, Any]) -> bool:
-    """Whether an entry of prefect.yaml is one of Prefecture's own flows."""
-    return entry["work_pool"]["name"] == PLATFORM_POOL
-
-
 async def deploy(
     client: PrefectClient,
-    manifest: Mapping[str, Any],
-    flows: Mapping[str, Flow[..., Any]],
+    program: Sequence[Deployment],
     pool: Pool,
     socket: Path | None,
     *,
@@ -50,7 +44,7 @@ async def deploy(
 ) -> None:
     """Do what `prefect deploy --all` does with prefect.yaml, jobs on the pool that was chosen.
 
-    `flows`: by entrypoint. `socket`: of the Docker engine, for the tasks that start containers.
+    `socket`: of the Docker engine, for the tasks that start containers.
     `schedules`: whether the declared ones are active. Raises OperatorError where the server refuses
     a deployment.
 
@@ -58,35 +52,35 @@ async def deploy(
     which leaves unknown parameters to the engine, that can only crash on them, this took most of
     the time in which a server was set up (20 s of 34).
     """
-    ids = {name: await client.create_flow_from_name(flow.name) for name, flow in flows.items()}
+    names = dict.fromkeys(deployment.flow.name for deployment in program)
+    ids = {name: await client.create_flow_from_name(name) for name in names}
     planned_from = await server_time(client) - _CLOCK
-    present = await _present(client, list(ids.values()), manifest["deployments"])
-    for entry in manifest["deployments"]:
-        flow, flow_id = flows[entry["entrypoint"]], ids[entry["entrypoint"]]
-        declared = _declared(entry, flow, pool, socket) | {"pull_steps": manifest["pull"]}
-        crons = _schedules(entry, active=schedules)
+    present = await _present(client, list(ids.values()), program)
+    for one in program:
+        flow_id, declared = ids[one.flow.name], _declared(one, pool, socket)
+        crons = _schedules(one, active=schedules)
         try:
-            known = present.get((flow_id, entry["name"]))
+            known = present.get((flow_id, one.name))
             if known is None:
-                await client.create_deployment(flow_id, entry["name"], schedules=crons, **declared)
+                await client.create_deployment(flow_id, one.name, schedules=crons, **declared)
             else:
                 await _update(client, known, declared, crons, planned_from)
         except PrefectHTTPStatusError as error:
             said = " ".join(error.response.text.split())
             raise OperatorError(
-                f"the server refuses deployment {flow.name}/{entry['name']}: {said}"
+                f"the server refuses deployment {one.flow.name}/{one.name}: {said}"
             ) from error
-    for entrypoint, flow in flows.items():
-        former = present.get((ids[entrypoint], _RENAMED.get(flow.name, "")))
+    for name, flow_id in ids.items():
+        former = present.get((flow_id, _RENAMED.get(name, "")))
         if former is not None:
             await client.delete_deployment(former.id)
 
 
 async def _present(
-    client: PrefectClient, flows: Sequence[UUID], entries: Sequence[Mapping[str, Any]]
+    client: PrefectClient, flows: Sequence[UUID], program: Sequence[Deployment]
 ) -> dict[tuple[UUID, str], DeploymentResponse]:
     """The deployments that the server has under a declared or former name, by flow and name."""
-    names = sorted({entry["name"] for entry in entries} | {*_RENAMED.values()})
+    names = sorted({one.name for one in program} | {*_RENAMED.values()})
     found = await client.read_deployments(
         flow_filter=FlowFilter.model_validate({"id": {"any_": flows}}),
         deployment_filter=DeploymentFilter.model_validate({"name": {"any_": names}}),
@@ -94,38 +88,36 @@ async def _present(
     return {(one.flow_id, one.name): one for one in found}
 
 
-def _declared(
-    entry: Mapping[str, Any], flow: Flow[..., Any], pool: Pool, socket: Path | None
-) -> dict[str, Any]:
-    """What prefect.yaml and its flow say of a deployment, as Prefect's client wants it."""
-    work_pool = entry["work_pool"]
-    variables = dict(work_pool.get("job_variables", {}))
+def _declared(deployment: Deployment, pool: Pool, socket: Path | None) -> dict[str, Any]:
+    """What is declared of a deployment, as Prefect's client wants it."""
+    variables = dict(deployment.job_variables)
     if pool is not Pool.DOCKER:
         variables.pop("container", None)  # there is none
     if variables.pop("engine", None) and socket is not None:
         variables["engine"] = engine_volume(socket)
-    schema = flow.parameters.model_dump_for_openapi() | {"additionalProperties": False}
+    schema = deployment.flow.parameters.model_dump_for_openapi() | {"additionalProperties": False}
     return {
-        "version": flow.version,
-        "entrypoint": entry["entrypoint"],
-        "description": entry["description"],
-        "tags": entry["tags"],
-        "work_pool_name": work_pool["name"] if is_platform(entry) else str(pool),
-        "work_queue_name": work_pool.get("work_queue_name", "default"),
+        "version": deployment.flow.version,
+        "entrypoint": deployment.entrypoint,
+        "description": deployment.description,
+        "tags": deployment.tags,
+        "work_pool_name": PLATFORM_POOL if deployment.of_platform else str(pool),
+        "work_queue_name": deployment.queue or "default",
         "job_variables": variables,
+        "pull_steps": deployment.pull_steps,
         "parameter_openapi_schema": schema,
         "enforce_parameter_schema": True,
     }
 
 
-def _schedules(entry: Mapping[str, Any], *, active: bool) -> list[DeploymentScheduleCreate]:
+def _schedules(deployment: Deployment, *, active: bool) -> list[DeploymentScheduleCreate]:
     return [
         DeploymentScheduleCreate(
             schedule=CronSchedule(cron=each["cron"], timezone=each["timezone"]),
             active=active,
             slug=each["slug"],
         )
-        for each in entry.get("schedules", [])
+        for each in deployment.schedules
     ]
 
 

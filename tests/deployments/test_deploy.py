@@ -1,6 +1,7 @@
 """Deployments brought up to date on a real server: what users have added to them stays."""
 
 from collections.abc import Generator
+from dataclasses import replace
 from typing import Any
 from uuid import uuid4
 
@@ -9,6 +10,7 @@ from prefect import Flow, flow, get_client
 from prefect.settings import PREFECT_API_URL, temporary_settings
 
 from deployments.deploy import deploy
+from deployments.program import Deployment
 from tasks.contracts import Pool
 from tasks.errors import OperatorError
 from tests.support.platform import Platform
@@ -29,25 +31,25 @@ class Tree:
     def __init__(self, platform: Platform) -> None:
         self.api = platform.api
         self.flow: Flow[..., Any] = sums.with_options(name=f"sums-{uuid4().hex[:8]}")
-        self._entry: dict[str, Any] = {
-            "name": "normal",
-            "entrypoint": "flows/sums.py:sums",
-            "description": "Sums.",
-            "tags": ["numbers"],
-            "work_pool": {"name": "docker", "work_queue_name": "normal", "job_variables": {}},
-        }
+        self._declared = Deployment(
+            flow=self.flow,
+            name="normal",
+            entrypoint="flows/sums.py:sums",
+            description="Sums.",
+            tags=["numbers"],
+            queue="normal",
+            pull_steps=PULL,
+        )
         self.id = ""
 
     async def declare(self, *, active: bool = True, **changes: Any) -> dict[str, Any]:
-        """Deploy the entry, as it is now. Returns what the server has."""
-        self._entry |= changes
-        manifest = {"pull": PULL, "deployments": [self._entry]}
-        flows = {self._entry["entrypoint"]: self.flow}
+        """Deploy it, as it is declared now. Returns what the server has."""
+        self._declared = replace(self._declared, **changes)
         with temporary_settings({PREFECT_API_URL: self.api}):
             async with get_client() as client:
-                await deploy(client, manifest, flows, Pool.PROCESS, None, schedules=active)
+                await deploy(client, [self._declared], Pool.PROCESS, None, schedules=active)
                 found = await client.read_deployment_by_name(
-                    f"{self.flow.name}/{self._entry['name']}"
+                    f"{self.flow.name}/{self._declared.name}"
                 )
         self.id = str(found.id)
         return found.model_dump()

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from deployments.program import read_program
 from tests.support.platform import Platform, pause, platform_up
 
 QUEUES = ["high", "normal", "low"]
@@ -95,7 +96,7 @@ def test_prefects_own_deploy_reads_the_same_file(one_slot: Platform) -> None:
     done = one_slot.command("prefect", "--no-prompt", "deploy", "--all", folder=tree)
     assert done.returncode == 0, done.stdout + done.stderr
     deployments = one_slot.rest("POST", "/deployments/filter", {}).json()
-    assert len(deployments) == 21
+    assert len(deployments) == len(read_program()) == 21
     assert {d["work_pool_name"] for d in deployments} == {"docker", "platform"}
     again = one_slot.command("prefecture", "apply", "--pool", one_slot.pool)
     assert again.returncode == 0, again.stderr
