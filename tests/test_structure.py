@@ -26,6 +26,8 @@ KNOWN = {
     "tasks.server_clock",
 }
 MAX_LINES, MAX_MODULES = 400, 15
+# One file a task: they grow with what can be computed, and nobody reads them as one thing.
+ONE_A_TASK = {"flows", "tests/flows"}
 
 
 @cache
@@ -169,7 +171,8 @@ def test_no_module_is_too_long() -> None:
 
 def test_no_folder_is_too_full() -> None:
     counts = Counter(label(path.parent) for path in modules() if path.name != "__init__.py")
-    assert {folder: count for folder, count in counts.items() if count > MAX_MODULES} == {}
+    full = {folder: count for folder, count in counts.items() if count > MAX_MODULES}
+    assert {folder: count for folder, count in full.items() if folder not in ONE_A_TASK} == {}
 
 
 def test_tests_have_no_packages() -> None:

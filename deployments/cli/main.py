@@ -21,6 +21,7 @@ _COMMANDS = {
     "jobs": ("submit", "submit_many", "watch", "logs", "cancel", "restart", "delete", "results"),
     "notifications": ("inbox", "notify"),
     "analytics": ("stats", "platform"),
+    "authoring": ("new_task",),
 }
 
 

@@ -1,0 +1,19 @@
+"""Commands for those who write compute tasks."""
+
+from deployments.cli.console import say
+from deployments.pools import TREE
+from deployments.scaffold.new_task import new_task as write_task
+
+
+def new_task(name: str) -> None:
+    """Write a new compute task: its flow, its entry in prefect.yaml and its test.
+
+    They work as they are; docs/guides/add-a-task.md says what to change.
+
+    Parameters
+    ----------
+    name
+        Of the task: small letters, digits and hyphens, such as count-words.
+    """
+    for path in write_task(name, TREE):
+        say(str(path.relative_to(TREE)))
