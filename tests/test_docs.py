@@ -48,6 +48,9 @@ PAGES = (
     "docs/reference/settings.md",
 )
 TEXT = "\n".join((TREE / page).read_text() for page in PAGES)
+# Its examples change a tree: tests/test_add_a_task.py runs them in one of its own.
+ELSEWHERE_PAGE = "docs/guides/add-a-task.md"
+EXAMPLES = "\n".join((TREE / page).read_text() for page in PAGES if page != ELSEWHERE_PAGE)
 README_LINES = 150  # at most: the rest has a page in docs/
 # Run elsewhere: `make test` is what runs this, the others have tests of their own.
 ELSEWHERE = ("make demo\n", "make demo\nmake test\n", "prefecture up\n")
@@ -59,7 +62,7 @@ MORE_HOSTS = (
 
 
 def blocks(language: str) -> list[str]:
-    return re.findall(rf"```{language}\n(.*?)```", TEXT, re.DOTALL)
+    return re.findall(rf"```{language}\n(.*?)```", EXAMPLES, re.DOTALL)
 
 
 @pytest.fixture(scope="module")
@@ -209,9 +212,12 @@ def test_the_table_lists_every_compute_task() -> None:
     listed = re.findall(r"^\| `([a-z-]+)` \|", table, re.MULTILINE)
     declared = yaml.safe_load((TREE / "prefect.yaml").read_text())["deployments"]
     of_jobs = [entry for entry in declared if entry["work_pool"]["name"] != "platform"]
-    flows = {Path(entry["entrypoint"].split(":")[0]).stem.replace("_", "-") for entry in of_jobs}
+    flows = [Path(entry["entrypoint"].split(":")[0]).stem.replace("_", "-") for entry in of_jobs]
+    # A task of somebody's own has an entry for one queue, and a row only where that is wanted.
+    ours = {flow for flow in flows if flows.count(flow) > 1}
+    assert len(listed) == len(set(listed))
     # What jobs start by themselves is nothing to ask for.
-    assert sorted(listed) == sorted(flows - {"sum-files"})
+    assert ours - {"sum-files"} <= set(listed) <= set(flows) - {"sum-files"}
 
 
 def test_every_command_is_documented() -> None:
