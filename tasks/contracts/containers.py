@@ -1,12 +1,13 @@
 """What the compute tasks are given that run the users' own images."""
 
 import re
-from typing import Annotated, Any, Literal, cast
+from typing import Annotated, Any, ClassVar, Literal, cast
 
-from pydantic import AfterValidator, Field, model_validator
+from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field, model_validator
 
 from tasks.contracts.names import Source, stays_inside
-from tasks.contracts.payloads import Payload
+from tasks.contracts.payloads import Payload, nothing
+from tasks.contracts.schema import BLANK, blank_object, expect, matches, one_of_two
 
 ENGINE_TASKS = frozenset({"run-container", "generate-data"})
 """Compute tasks whose flow starts containers, and so needs the Docker engine."""
@@ -30,8 +31,22 @@ _UNITS = {"k": 2**10, "m": 2**20, "g": 2**30}
 _LEAST_MEMORY = 6 * 2**20  # bytes: the engine refuses less
 _MOST_TEXT = 200_000  # characters: the server takes 512 KiB of parameters in all
 _SIZE = r"^[1-9][0-9]{0,11}[kmg](?![\s\S])"
+_SIZE_EXPECTED = "a number and k, m or g, such as 512m"
+# From 6m, _LEAST_MEMORY, on.
+_MEMORY = (
+    r"^((614[4-9]|61[5-9][0-9]|6[2-9][0-9]{2}|[7-9][0-9]{3}|[1-9][0-9]{4,11})k"
+    r"|([6-9]|[1-9][0-9]{1,11})m|[1-9][0-9]{0,11}g)(?![\s\S])"
+)
+_MEMORY_EXPECTED = "a number and k, m or g, such as 512m, and 6m at least"
 _VARIABLE = r"^[A-Za-z_][A-Za-z0-9_]*(?![\s\S])"
+_VARIABLE_EXPECTED = "a name of a variable, such as COLOR, of letters, digits and _"
+_ASSIGNMENT = r"^[A-Za-z_][A-Za-z0-9_]*="
+_ASSIGNMENT_EXPECTED = "a variable and its value, such as COLOR=red"
 _BLOCK = r"^docker-registry-credentials/[a-z0-9-]+(?![\s\S])"
+_BLOCK_EXPECTED = "the name of a block, such as docker-registry-credentials/team"
+_BESIDE = r"(?!\.{1,2}(/|(?![\s\S])))[^/\0]+"
+_FILE = rf"^{_BESIDE}(/{_BESIDE})*(?![\s\S])"
+_FILE_EXPECTED = "a relative path without .., such as run.sh"
 _MOST_VARIABLES = 200
 
 
@@ -50,6 +65,36 @@ def _check_memory(value: str) -> str:
     if size_in_bytes(value) < _LEAST_MEMORY:
         raise ValueError(f"{value} is less than the 6m that the Docker engine needs: ask for more")
     return value
+
+
+def _by_name(value: Any) -> Any:
+    """Variables given as `["COLOR=red"]`, the way `docker run --env` takes them, by name."""
+    if not isinstance(value, list):
+        return value
+    found: dict[str, str] = {}
+    for item in cast("list[Any]", value):
+        name, equals, text = str(item).partition("=")
+        if not equals:
+            raise ValueError(f"{item!r} is no variable: write NAME=value, such as COLOR=red")
+        if name in found:
+            raise ValueError(f"{name} is there twice: leave one out")
+        found[name] = text
+    return found
+
+
+def _list_or_object(schema: dict[str, Any]) -> None:
+    """In a form, a list of lines as the first choice, and JSON as the second."""
+    by_name = {name: schema.pop(name) for name in ("type", "additionalProperties")}
+    lines = {"title": "List", "type": "array", "items": {"type": "string"}}
+    words = 'a list such as ["COLOR=red"], or an object such as {"COLOR": "red"}'
+    schema |= {
+        "anyOf": [lines, {"title": "JSON", **by_name}],
+        # Here, since of what does not fit in `anyOf` the forms only say that it does not.
+        "items": matches(_ASSIGNMENT, _ASSIGNMENT_EXPECTED),
+        "maxItems": _MOST_VARIABLES,
+        "propertyNames": matches(_VARIABLE, _VARIABLE_EXPECTED),
+        **expect(words, type=["array", "object"]),
+    }
 
 
 def _check_environment(value: dict[str, str]) -> dict[str, str]:
@@ -79,25 +124,25 @@ def _check_files(value: dict[str, str]) -> dict[str, str]:
     return value
 
 
-def _is_empty(value: Any) -> bool:
-    """Whether a form's object holds nothing that was filled in: nothing, or a mark of its kind."""
-    if not isinstance(value, dict):
-        return value is None or value == ""
-    fields = cast("dict[str, Any]", value)
-    return all(name == "__prefect_kind" or _is_empty(inner) for name, inner in fields.items())
-
-
-def nothing() -> Any:
-    """The default of what may be left out."""
-    # Not `| None`: the schema would then tell a wrong value as "not valid under any of …".
-    return None
-
-
-Size = Annotated[str, Field(json_schema_extra={"pattern": _SIZE}), AfterValidator(_check_size)]
+Size = Annotated[str, AfterValidator(_check_size)]
+_BLANK_FILES: dict[str, Any] = {"enum": [None, {}, {"__prefect_kind": "json"}]}
+_BLANK_BUILD = blank_object(
+    dockerfile=BLANK, files=_BLANK_FILES, context=BLANK, args=_BLANK_FILES, target=BLANK
+)
+_NO_DOCKERFILE = blank_object(
+    dockerfile=BLANK, files={"properties": {"Dockerfile": False}}, context=BLANK
+)
 
 
 class Build(Payload):
     """A Dockerfile with the files it needs."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "if": {"not": _BLANK_BUILD, **_NO_DOCKERFILE},
+            "then": {"required": ["dockerfile or context"]},
+        }
+    )
 
     # No defaults in the schema: the UI's form would fill them in, and submit a build unasked.
     dockerfile: Annotated[
@@ -109,7 +154,11 @@ class Build(Payload):
             "It builds without a network, unless Network says so; ADD of an address is refused.",
             min_length=1,
             max_length=_MOST_TEXT,
-            examples=['FROM debian:12\nCOPY run.sh /\nENTRYPOINT ["/run.sh"]'],
+            json_schema_extra=expect("the text of a Dockerfile", type="string"),
+            examples=[
+                "FROM debian:12",
+                'FROM debian:12\nCOPY run.sh /\nENTRYPOINT ["/run.sh"]',
+            ],
         ),
     ]
     files: Annotated[
@@ -120,6 +169,10 @@ class Build(Payload):
             description="Files beside it, each by its path and its text. One that begins with #! "
             "can be executed.",
             max_length=1000,
+            json_schema_extra={
+                "propertyNames": matches(_FILE, _FILE_EXPECTED),
+                **expect('texts by path, such as {"run.sh": "#!/bin/sh"}', type="object"),
+            },
             examples=[{"run.sh": "#!/bin/sh\necho hello > /output/hello.txt\n"}],
         ),
         AfterValidator(_check_files),
@@ -142,7 +195,10 @@ class Build(Payload):
             description="Values for ARG in the Dockerfile, by name. No secrets: they stay in the "
             "image and with the job.",
             max_length=_MOST_VARIABLES,
-            json_schema_extra={"propertyNames": {"pattern": _VARIABLE}},
+            json_schema_extra={
+                "propertyNames": matches(_VARIABLE, _VARIABLE_EXPECTED),
+                **expect('values by name, such as {"VERSION": "3"}', type="object"),
+            },
             examples=[{"VERSION": "3"}],
         ),
         AfterValidator(_check_environment),
@@ -155,6 +211,7 @@ class Build(Payload):
             description="The stage to build, as FROM … AS names it; the last, if left out.",
             min_length=1,
             max_length=200,
+            json_schema_extra=expect("the name of a stage, such as runtime", type="string"),
             examples=["runtime"],
         ),
     ]
@@ -176,6 +233,8 @@ class Build(Payload):
 class Container(Payload):
     """An image of the user's own, and what its container may have."""
 
+    model_config = ConfigDict(json_schema_extra=one_of_two("image", "build", _BLANK_BUILD))
+
     image: Annotated[
         str,
         Field(
@@ -185,6 +244,7 @@ class Container(Payload):
             "none of that name.",
             min_length=1,
             max_length=400,
+            json_schema_extra=expect("the name of an image, such as debian:12", type="string"),
             examples=["debian:12", "registry.example.org/team/simulator:3"],
         ),
     ]
@@ -195,7 +255,7 @@ class Container(Payload):
             title="Registry credentials",
             description="The Prefect block that the image, or those that a build starts from, are "
             "pulled with.",
-            json_schema_extra={"pattern": _BLOCK},
+            json_schema_extra=matches(_BLOCK, _BLOCK_EXPECTED),
             examples=["docker-registry-credentials/team"],
         ),
     ]
@@ -216,6 +276,7 @@ class Container(Payload):
             description="What to run, word by word, in place of the image's own entry point. The "
             "image's command is then left out, as with docker run.",
             max_length=100,
+            json_schema_extra=expect('a list of words, such as ["python3", "-m"]', type="array"),
             examples=[["python3", "-m", "simulator"]],
         ),
         AfterValidator(_check_words),
@@ -227,6 +288,7 @@ class Container(Payload):
             title="Command",
             description="What to run, word by word, in place of the image's own command.",
             max_length=1000,
+            json_schema_extra=expect('a list of words, such as ["ls", "-l"]', type="array"),
             examples=[["python3", "simulate.py", "--steps", "100"]],
         ),
         AfterValidator(_check_words),
@@ -236,11 +298,13 @@ class Container(Payload):
         Field(
             default_factory=dict,
             title="Environment",
-            description="Variables by name. No secrets: whoever sees the job sees them.",
+            description="Variables, each as NAME=value such as COLOR=red, or all of them as JSON "
+            'such as {"COLOR": "red"}. No secrets: whoever sees the job sees them.',
             max_length=_MOST_VARIABLES,
-            json_schema_extra={"propertyNames": {"pattern": _VARIABLE}},
-            examples=[{"SEED": "7"}],
+            json_schema_extra=_list_or_object,
+            examples=[["COLOR=red"], {"COLOR": "red"}],
         ),
+        BeforeValidator(_by_name),
         AfterValidator(_check_environment),
     ]
     cpus: Annotated[
@@ -253,6 +317,7 @@ class Container(Payload):
             title="Memory",
             description="Memory it may use, swap and /tmp included: a number and k, m or g, 6m at "
             "least.",
+            json_schema_extra=matches(_MEMORY, _MEMORY_EXPECTED),
             examples=["512m"],
         ),
         AfterValidator(_check_memory),
@@ -264,6 +329,7 @@ class Container(Payload):
             title="Shared memory",
             description="How large /dev/shm may become, as part of the memory: a number and k, m "
             "or g. As large as the memory, if left out.",
+            json_schema_extra=matches(_SIZE, _SIZE_EXPECTED),
             examples=["256m"],
         ),
     ]
@@ -278,9 +344,7 @@ class Container(Payload):
 
     @classmethod
     def _is_blank(cls, name: str, value: Any) -> bool:
-        # A form sends a build of which nothing was filled in.
-        blank = name == "build" and _is_empty(value)
-        return blank or (name == "shm" and value in (None, "")) or super()._is_blank(name, value)
+        return (name == "shm" and value == "") or super()._is_blank(name, value)
 
     @model_validator(mode="after")
     def _has_one_image(self) -> "Container":
@@ -302,6 +366,11 @@ class Container(Payload):
 class RunContainer(Container):
     """An image to run once, and what to give it."""
 
+    form_order: ClassVar = (
+        *("image", "build", "command", "inputs", "environment", "network", "cpus", "memory"),
+        *("output", "max_duration"),
+    )
+
     inputs: Annotated[
         Source,
         Field(
@@ -317,6 +386,7 @@ class RunContainer(Container):
         Field(
             title="Output",
             description="How large /output may become: a number and k, m or g.",
+            json_schema_extra=matches(_SIZE, _SIZE_EXPECTED),
             examples=["1g"],
         ),
     ] = "1g"

@@ -2,13 +2,25 @@
 
 import re
 from datetime import datetime
-from typing import Annotated
+from typing import Annotated, ClassVar
 
 from pydantic import AfterValidator, AwareDatetime, Field
 
-from tasks.contracts.containers import Container, nothing
+from tasks.contracts.containers import Container
+from tasks.contracts.payloads import nothing
+from tasks.contracts.schema import matches
 
 _TOPIC = r"^(kafka://[A-Za-z0-9._:,\[\]-]+/)?[A-Za-z0-9_-][A-Za-z0-9._-]{0,199}(?![\s\S])"
+
+_TOPIC_EXPECTED = (
+    "a name such as clicks, of letters, digits, _, - and ., or an address such as "
+    "kafka://host:port/clicks"
+)
+_TIME = (
+    r"^\d{4}-(0[1-9]|1[0-2])-(0[1-9]|[12]\d|3[01])[Tt ]([01]\d|2[0-3]):[0-5]\d(:[0-5]\d(\.\d+)?)?"
+    r"([Zz]|[+-]([01]\d|2[0-3]):?[0-5]\d)(?![\s\S])"
+)
+_TIME_EXPECTED = "a time with its zone, such as 2030-01-31T08:00:00+00:00 or 2030-01-31T08:00:00Z"
 
 
 def _check_topic(value: str) -> str:
@@ -23,6 +35,11 @@ def _check_topic(value: str) -> str:
 class GenerateData(Container):
     """Containers that generate data for a while, and the topic that it goes to."""
 
+    form_order: ClassVar = (
+        *("topic", "duration", "image", "build", "command", "environment", "containers"),
+        *("start", "description", "user", "network", "cpus", "memory"),
+    )
+
     topic: Annotated[
         str,
         Field(
@@ -30,7 +47,7 @@ class GenerateData(Container):
             description="Where each line of JSON goes that a container prints: "
             "kafka://host:port/topic, or a name, for a folder under the results root.",
             max_length=400,
-            json_schema_extra={"pattern": _TOPIC},
+            json_schema_extra=matches(_TOPIC, _TOPIC_EXPECTED),
             examples=["clicks", "kafka://127.0.0.1:9092/clicks"],
         ),
         AfterValidator(_check_topic),
@@ -62,6 +79,7 @@ class GenerateData(Container):
             default_factory=nothing,
             title="Start",
             description="When they start; at once, if left out. The job holds its slot until then.",
+            json_schema_extra=matches(_TIME, _TIME_EXPECTED),
             examples=["2030-01-31T08:00:00+00:00"],
         ),
     ]

@@ -6,15 +6,23 @@ from typing import Annotated
 
 from pydantic import AfterValidator, Field
 
+from tasks.contracts.schema import matches
+
 # One path segment: no control character, no slash or backslash, no dot in front (which keeps
 # `.`, `..` and our own staging folder out). The lookahead is the one end anchor that both Python's
 # `re` (the server) and JavaScript (the UI form) read as the very end: `$` admits a newline.
 _SEGMENT = r"[^./\\\x00-\x1f\x7f-\x9f\u2028\u2029][^/\\\x00-\x1f\x7f-\x9f\u2028\u2029]*"
 DIRECTORY_PATTERN = rf"^{_SEGMENT}(/{_SEGMENT})*(?![\s\S])"
-# A result published under a job's id would stand in the place of that job's own. Not in the schema:
-# a refusal there quotes the whole pattern, and this one would make it unreadable.
+_DIRECTORY_EXPECTED = (
+    "a name such as holiday or trips/2026, without .., a / or . in front, or a control character"
+)
+# A result published under a job's id would stand in the place of that job's own.
 _JOB_ID = re.compile(r"(^|/)[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}(/|$)")
 _SOURCE_PATTERN = r"^[^/\\\x00-\x1f\x7f-\x9f][^\\\x00-\x1f\x7f-\x9f]*(?![\s\S])"
+_SOURCE_EXPECTED = (
+    "a path or glob under the inputs root, such as photos or photos/*.jpg, without a / in front, "
+    "or an s3:// address"
+)
 MAX_NAME_BYTES = 255
 S3_SCHEME = "s3://"
 KAFKA_SCHEME = "kafka://"
@@ -84,7 +92,7 @@ ResultsDirectory = Annotated[
         max_length=128,
         examples=["holiday"],
         json_schema_extra={
-            "pattern": DIRECTORY_PATTERN,
+            **matches(DIRECTORY_PATTERN, _DIRECTORY_EXPECTED),
             # Here, because Prefect overwrites both of a top-level parameter by its docstring's.
             "title": "Results directory",
             "description": "A name such as holiday or trips/2026, without '..' and with no '/' or "
@@ -103,7 +111,7 @@ Source = Annotated[
         min_length=1,
         max_length=1024,
         examples=["photos/*.jpg", "s3://bucket/photos/"],
-        json_schema_extra={"pattern": _SOURCE_PATTERN},
+        json_schema_extra=matches(_SOURCE_PATTERN, _SOURCE_EXPECTED),
     ),
     AfterValidator(_check_source),
 ]

@@ -1,11 +1,14 @@
 """What each compute task is given to work on."""
 
-from typing import Annotated, Any, Literal, cast
+from typing import Annotated, Any, ClassVar, Literal, cast
 from uuid import UUID
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, GetJsonSchemaHandler, model_validator
+from pydantic.json_schema import JsonSchemaValue
+from pydantic_core import CoreSchema
 
 from tasks.contracts.names import ResultsDirectory, Source
+from tasks.contracts.schema import BLANK, arrange, blank_object, expect, one_of_two
 
 ImageFormat = Literal["jpeg", "png", "webp", "avif", "tiff"]
 Metadata = Literal["keep", "strip"]
@@ -15,11 +18,21 @@ class Payload(BaseModel):
     """What a compute task works on. An unknown key is refused, not ignored."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
+    form_order: ClassVar[tuple[str, ...]] = ()
+    """Fields in the order of use, where it is not that of their definition."""
+
+    @classmethod
+    def __get_pydantic_json_schema__(
+        cls, core_schema: CoreSchema, handler: GetJsonSchemaHandler
+    ) -> JsonSchemaValue:
+        schema: Any = handler(core_schema)
+        arrange(handler.resolve_ref_schema(schema), cls.form_order)
+        return schema
 
     @model_validator(mode="before")
     @classmethod
     def _without_fields_left_blank(cls, given: Any) -> Any:
-        """Prefect's form sends an object that was left blank as a mark of its kind alone."""
+        """Prefect's forms send what was left blank as null, or an object with nothing filled in."""
         if not isinstance(given, dict):
             return given
         fields = cast("dict[str, Any]", given)
@@ -27,21 +40,28 @@ class Payload(BaseModel):
 
     @classmethod
     def _is_blank(cls, name: str, value: Any) -> bool:
-        """Whether a field was left blank, and so is none."""
+        """Whether a field was left blank: null, or an object that holds nothing."""
         if not isinstance(value, dict):
-            return False
-        return cast("dict[str, Any]", value).keys() == {"__prefect_kind"}
+            return value is None
+        inner = {
+            key: of for key, of in cast("dict[str, Any]", value).items() if key != "__prefect_kind"
+        }
+        kind = cls.model_fields[name].annotation if name in cls.model_fields else None
+        if isinstance(kind, type) and issubclass(kind, Payload):
+            return all(of == "" or kind._is_blank(key, of) for key, of in inner.items())
+        return not inner
 
 
-def _nothing() -> Any:
-    # Not `| None`: the schema would then tell a wrong value as "not valid under any of …".
+def nothing() -> Any:
+    """The default of a field that may be left out."""
+    # Not `| None`: the schema would then refuse a wrong value as "not valid under any of …".
     return None
 
 
 MaxWidth = Annotated[
     int,
     Field(
-        default_factory=_nothing,
+        default_factory=nothing,
         title="Max width",
         description="The most pixels across; a wider picture is shrunk, and none is enlarged.",
         ge=1,
@@ -52,7 +72,7 @@ MaxWidth = Annotated[
 MaxHeight = Annotated[
     int,
     Field(
-        default_factory=_nothing,
+        default_factory=nothing,
         title="Max height",
         description="The most pixels down; a taller picture is shrunk, and none is enlarged.",
         ge=1,
@@ -147,6 +167,7 @@ class GenerateNumbers(Payload):
             description="The same seed makes the same numbers; 0 if left out.",
             ge=0,
             le=2**53,  # what JSON can say of an integer in every language
+            json_schema_extra=expect("a whole number, such as 7", type="integer"),
             examples=[7],
         ),
     ]
@@ -161,13 +182,18 @@ class GenerateNumbers(Payload):
     ]
 
 
+_BLANK_GENERATE = blank_object(files=BLANK, numbers=BLANK, seed=BLANK, format=BLANK)
+
+
 class AverageFiles(Payload):
     """Files of numbers, of which the mean at every index is wanted."""
+
+    model_config = ConfigDict(json_schema_extra=one_of_two("source", "generate", _BLANK_GENERATE))
 
     source: Annotated[
         Source,
         Field(
-            default_factory=_nothing,
+            default_factory=nothing,
             title="Source",
             description="Files of as many numbers each, .csv or .txt, .npy, .parquet: a file, "
             "folder or glob under the inputs root, such as data/*.csv, or an s3:// address.",
@@ -177,7 +203,7 @@ class AverageFiles(Payload):
     generate: Annotated[
         GenerateNumbers,
         Field(
-            default_factory=_nothing,
+            default_factory=nothing,
             title="Generate",
             description="Instead of a source: files of random numbers to make and average.",
             examples=[{"files": 40, "numbers": 1_000_000}],
@@ -215,11 +241,12 @@ class AverageFiles(Payload):
     partition: Annotated[
         int,
         Field(
-            default_factory=_nothing,
+            default_factory=nothing,
             title="Partition",
             description="Files that each of those runs is given; chosen by cost if left out.",
             ge=1,
             le=100_000,
+            json_schema_extra=expect("a number of files, such as 100", type="integer"),
             examples=[100],
         ),
     ]
