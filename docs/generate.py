@@ -1,4 +1,4 @@
-"""Generate docs/reference/cli.md and settings.md: `python docs/generate.py [--check]`."""
+"""Generate pages of docs/reference: `python docs/generate.py [--check]`."""
 
 import sys
 from pathlib import Path
@@ -10,6 +10,9 @@ from pydantic import AliasChoices, ByteSize
 from pydantic.fields import FieldInfo
 
 from deployments.cli.main import make_app
+from docs.history_schema import history_schema_page
+from docs.python_api import python_api_page
+from docs.rest_api import rest_api_page
 from tasks.settings import Settings
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -49,7 +52,13 @@ _DEFAULT = "Default: "  # in a description: a default in words, where the field 
 def pages() -> dict[Path, str]:
     """The text of every generated page, by its path."""
     folder = ROOT / "docs" / "reference"
-    return {folder / "cli.md": cli_page(), folder / "settings.md": settings_page()}
+    return {
+        folder / "cli.md": cli_page(),
+        folder / "settings.md": settings_page(),
+        folder / "rest-api.md": rest_api_page(),
+        folder / "python-api.md": python_api_page(),
+        folder / "history-schema.md": history_schema_page(),
+    }
 
 
 def stale() -> list[Path]:

@@ -46,6 +46,10 @@ PAGES = (
     "docs/guides/add-a-task.md",
     "docs/reference/cli.md",
     "docs/reference/settings.md",
+    "docs/reference/rest-api.md",
+    "docs/reference/python-api.md",
+    "docs/reference/history-schema.md",
+    "docs/reference/security.md",
 )
 TEXT = "\n".join((TREE / page).read_text() for page in PAGES)
 # Its examples change a tree: tests/test_add_a_task.py runs them in one of its own.

@@ -4,7 +4,10 @@ import subprocess
 import sys
 from pathlib import Path
 
+from prefect.utilities.schema_tools.validation import validate
+
 from docs.generate import ROOT, cli_page, settings_page, stale, variables
+from docs.rest_api import example, parameter_schemas, rest_api_page
 from tasks.settings import Settings
 
 
@@ -21,8 +24,16 @@ def test_every_setting_has_a_row() -> None:
         assert row.count(" | ") == 2, "a cell holds the mark between cells"
 
 
+def test_every_compute_task_has_an_example_over_rest() -> None:
+    text = rest_api_page()
+    for task, schema in parameter_schemas().items():
+        assert f"\n### {task}\n" in text
+        validate(example(schema), schema, raise_on_error=True)
+    assert "sum-files" not in text, "nobody submits it"
+
+
 def test_pages_are_the_same_on_every_machine() -> None:
-    text = cli_page() + settings_page()
+    text = cli_page() + settings_page() + rest_api_page()
     assert str(Path.home()) + "/" not in text
     assert str(ROOT) not in text
 
