@@ -169,7 +169,7 @@ def test_the_form_refuses_a_ratio_over_the_maximum(
     ("ratio", "directory", "message"),
     [
         ("0", "refused", "0 is less than or equal to the minimum of 0"),
-        ("0.5", "../elsewhere", "a name such as holiday or trips/2026"),
+        ("0.5", "../elsewhere", "'a name such as holiday or trips/2026"),
     ],
     ids=["ratio", "directory"],
 )
