@@ -31,6 +31,7 @@ def test_cancel(prefecture: Platform) -> None:
     assert not (prefecture.results / "cancelled").exists()
 
 
+@pytest.mark.thorough
 def test_crash_is_tried_again(prefecture: Platform) -> None:
     job = submit("find-primes", {"upper_bound": 10**9}, "crashed", queue="high")
     wait_until(lambda: processes_of(prefecture, job.id), what="it runs")[0].kill()
