@@ -1,13 +1,15 @@
 """What the compute tasks are given that run the users' own images."""
 
 import re
-from typing import Annotated, Any, ClassVar, Literal, cast
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field, model_validator
 
-from tasks.contracts.names import Source, stays_inside
+from tasks.contracts.builds import BLANK_BUILD, Build
+from tasks.contracts.names import Source
 from tasks.contracts.payloads import Payload, nothing
-from tasks.contracts.schema import BLANK, blank_object, expect, matches, one_of_two
+from tasks.contracts.schema import expect, matches, one_of_two
+from tasks.contracts.variables import MOST_VARIABLES, by_name, check_environment, list_or_object
 
 ENGINE_TASKS = frozenset({"run-container", "generate-data"})
 """Compute tasks whose flow starts containers, and so needs the Docker engine."""
@@ -29,7 +31,6 @@ NO_ENGINE = (
 
 _UNITS = {"k": 2**10, "m": 2**20, "g": 2**30}
 _LEAST_MEMORY = 6 * 2**20  # bytes: the engine refuses less
-_MOST_TEXT = 200_000  # characters: the server takes 512 KiB of parameters in all
 _SIZE = r"^[1-9][0-9]{0,11}[kmg](?![\s\S])"
 _SIZE_EXPECTED = "a number and k, m or g, such as 512m"
 # From 6m, _LEAST_MEMORY, on.
@@ -38,16 +39,8 @@ _MEMORY = (
     r"|([6-9]|[1-9][0-9]{1,11})m|[1-9][0-9]{0,11}g)(?![\s\S])"
 )
 _MEMORY_EXPECTED = "a number and k, m or g, such as 512m, and 6m at least"
-_VARIABLE = r"^[A-Za-z_][A-Za-z0-9_]*(?![\s\S])"
-_VARIABLE_EXPECTED = "a name of a variable, such as COLOR, of letters, digits and _"
-_ASSIGNMENT = r"^[A-Za-z_][A-Za-z0-9_]*="
-_ASSIGNMENT_EXPECTED = "a variable and its value, such as COLOR=red"
 _BLOCK = r"^docker-registry-credentials/[a-z0-9-]+(?![\s\S])"
 _BLOCK_EXPECTED = "the name of a block, such as docker-registry-credentials/team"
-_BESIDE = r"(?!\.{1,2}(/|(?![\s\S])))[^/\0]+"
-_FILE = rf"^{_BESIDE}(/{_BESIDE})*(?![\s\S])"
-_FILE_EXPECTED = "a relative path without .., such as run.sh"
-_MOST_VARIABLES = 200
 
 
 def size_in_bytes(size: str) -> int:
@@ -67,173 +60,19 @@ def _check_memory(value: str) -> str:
     return value
 
 
-def _by_name(value: Any) -> Any:
-    """Variables given as `["COLOR=red"]`, the way `docker run --env` takes them, by name."""
-    if not isinstance(value, list):
-        return value
-    found: dict[str, str] = {}
-    for item in cast("list[Any]", value):
-        name, equals, text = str(item).partition("=")
-        if not equals:
-            raise ValueError(f"{item!r} is no variable: write NAME=value, such as COLOR=red")
-        if name in found:
-            raise ValueError(f"{name} is there twice: leave one out")
-        found[name] = text
-    return found
-
-
-def _list_or_object(schema: dict[str, Any]) -> None:
-    """In a form, a list of lines as the first choice, and JSON as the second."""
-    by_name = {name: schema.pop(name) for name in ("type", "additionalProperties")}
-    lines = {"title": "List", "type": "array", "items": {"type": "string"}}
-    words = 'a list such as ["COLOR=red"], or an object such as {"COLOR": "red"}'
-    schema |= {
-        "anyOf": [lines, {"title": "JSON", **by_name}],
-        # Here, since of what does not fit in `anyOf` the forms only say that it does not.
-        "items": matches(_ASSIGNMENT, _ASSIGNMENT_EXPECTED),
-        "maxItems": _MOST_VARIABLES,
-        "propertyNames": matches(_VARIABLE, _VARIABLE_EXPECTED),
-        **expect(words, type=["array", "object"]),
-    }
-
-
-def _check_environment(value: dict[str, str]) -> dict[str, str]:
-    for name, text in value.items():
-        if not re.match(_VARIABLE, name):
-            raise ValueError(
-                f"{name!r} is no name of a variable: use letters, digits and _, no digit in front"
-            )
-        if "\0" in text:
-            raise ValueError(f"{name}: a value cannot hold a NUL character: leave it out")
-    return value
-
-
 def _check_words(value: list[str]) -> list[str]:
     if any("\0" in word for word in value):
         raise ValueError("a command cannot hold a NUL character: leave it out")
     return value
 
 
-def _check_files(value: dict[str, str]) -> dict[str, str]:
-    for name in value:
-        if not stays_inside(name) or name.startswith("/"):
-            raise ValueError(
-                f"{name!r} is no name of a file beside the Dockerfile: use a relative path "
-                "without '..', such as entrypoint.sh"
-            )
-    return value
-
-
 Size = Annotated[str, AfterValidator(_check_size)]
-_BLANK_FILES: dict[str, Any] = {"enum": [None, {}, {"__prefect_kind": "json"}]}
-_BLANK_BUILD = blank_object(
-    dockerfile=BLANK, files=_BLANK_FILES, context=BLANK, args=_BLANK_FILES, target=BLANK
-)
-_NO_DOCKERFILE = blank_object(
-    dockerfile=BLANK, files={"properties": {"Dockerfile": False}}, context=BLANK
-)
-
-
-class Build(Payload):
-    """A Dockerfile with the files it needs."""
-
-    model_config = ConfigDict(
-        json_schema_extra={
-            "if": {"not": _BLANK_BUILD, **_NO_DOCKERFILE},
-            "then": {"required": ["dockerfile or context"]},
-        }
-    )
-
-    # No defaults in the schema: the UI's form would fill them in, and submit a build unasked.
-    dockerfile: Annotated[
-        str,
-        Field(
-            default_factory=nothing,
-            title="Dockerfile",
-            description="Its text. Left out, it is the file called Dockerfile among the others. "
-            "It builds without a network, unless Network says so; ADD of an address is refused.",
-            min_length=1,
-            max_length=_MOST_TEXT,
-            json_schema_extra=expect("the text of a Dockerfile", type="string"),
-            examples=[
-                "FROM debian:12",
-                'FROM debian:12\nCOPY run.sh /\nENTRYPOINT ["/run.sh"]',
-            ],
-        ),
-    ]
-    files: Annotated[
-        dict[str, Annotated[str, Field(max_length=_MOST_TEXT)]],
-        Field(
-            default_factory=dict,
-            title="Files",
-            description="Files beside it, each by its path and its text. One that begins with #! "
-            "can be executed.",
-            max_length=1000,
-            json_schema_extra={
-                "propertyNames": matches(_FILE, _FILE_EXPECTED),
-                **expect('texts by path, such as {"run.sh": "#!/bin/sh"}', type="object"),
-            },
-            examples=[{"run.sh": "#!/bin/sh\necho hello > /output/hello.txt\n"}],
-        ),
-        AfterValidator(_check_files),
-    ]
-    context: Annotated[
-        Source,
-        Field(
-            default_factory=nothing,
-            title="Context",
-            description="More files beside it: a folder or a tarball (.tar, .tar.gz, .tgz) under "
-            "the inputs root, or at an s3:// address, less what its .dockerignore names.",
-            examples=["images/simulator", "images/simulator.tar.gz"],
-        ),
-    ]
-    args: Annotated[
-        dict[str, str],
-        Field(
-            default_factory=dict,
-            title="Build arguments",
-            description="Values for ARG in the Dockerfile, by name. No secrets: they stay in the "
-            "image and with the job.",
-            max_length=_MOST_VARIABLES,
-            json_schema_extra={
-                "propertyNames": matches(_VARIABLE, _VARIABLE_EXPECTED),
-                **expect('values by name, such as {"VERSION": "3"}', type="object"),
-            },
-            examples=[{"VERSION": "3"}],
-        ),
-        AfterValidator(_check_environment),
-    ]
-    target: Annotated[
-        str,
-        Field(
-            default_factory=nothing,
-            title="Target",
-            description="The stage to build, as FROM … AS names it; the last, if left out.",
-            min_length=1,
-            max_length=200,
-            json_schema_extra=expect("the name of a stage, such as runtime", type="string"),
-            examples=["runtime"],
-        ),
-    ]
-
-    @classmethod
-    def _is_blank(cls, name: str, value: Any) -> bool:
-        return value in (None, "") or super()._is_blank(name, value)
-
-    @model_validator(mode="after")
-    def _has_a_dockerfile(self) -> "Build":
-        given = self.model_fields_set
-        if "dockerfile" in given and "Dockerfile" in self.files:
-            raise ValueError("the Dockerfile is there twice: leave out one of dockerfile and files")
-        if not {"dockerfile", "context"} & given and "Dockerfile" not in self.files:
-            raise ValueError("there is no Dockerfile: give its text, or a context that holds one")
-        return self
 
 
 class Container(Payload):
     """An image of the user's own, and what its container may have."""
 
-    model_config = ConfigDict(json_schema_extra=one_of_two("image", "build", _BLANK_BUILD))
+    model_config = ConfigDict(json_schema_extra=one_of_two("image", "build", BLANK_BUILD))
 
     image: Annotated[
         str,
@@ -300,12 +139,12 @@ class Container(Payload):
             title="Environment",
             description="Variables, each as NAME=value such as COLOR=red, or all of them as JSON "
             'such as {"COLOR": "red"}. No secrets: whoever sees the job sees them.',
-            max_length=_MOST_VARIABLES,
-            json_schema_extra=_list_or_object,
+            max_length=MOST_VARIABLES,
+            json_schema_extra=list_or_object,
             examples=[["COLOR=red"], {"COLOR": "red"}],
         ),
-        BeforeValidator(_by_name),
-        AfterValidator(_check_environment),
+        BeforeValidator(by_name),
+        AfterValidator(check_environment),
     ]
     cpus: Annotated[
         float,
