@@ -8,12 +8,18 @@ from typing import Any
 import httpx
 from prefect import get_client
 from prefect.client.orchestration import PrefectClient
-from prefect.settings import PREFECT_API_URL, PREFECT_CLIENT_MAX_RETRIES, temporary_settings
+from prefect.settings import (
+    PREFECT_API_AUTH_STRING,
+    PREFECT_API_URL,
+    PREFECT_CLIENT_MAX_RETRIES,
+    temporary_settings,
+)
 
 from tasks.errors import ServerUnavailable
 from tasks.settings import api_url, get_settings
 
 _DEFAULT_API = "http://127.0.0.1:4200/api"  # where `prefecture up` listens
+_NOT_ADMITTED = (401, 403)
 _NOTE = "api_url"  # in a home: the address of the server that its `up` has started
 
 
@@ -63,6 +69,12 @@ def unavailable(error: httpx.HTTPError) -> ServerUnavailable:
         return ServerUnavailable(
             f"no Prefect server answers at {server_api()}: start one with `prefecture up`, or set "
             "PREFECT_API_URL"
+        )
+    if isinstance(error, httpx.HTTPStatusError) and error.response.status_code in _NOT_ADMITTED:
+        given = "another one than" if PREFECT_API_AUTH_STRING.value() else "and there is none in"
+        return ServerUnavailable(
+            f"the Prefect server at {server_api()} wants a password, {given} "
+            "PREFECT_API_AUTH_STRING: set that to the user:password that the server has"
         )
     first_line = str(error).partition("\n")[0] or type(error).__name__
     return ServerUnavailable(
