@@ -38,7 +38,8 @@ def results_table(place: object, manifest: Manifest) -> Table:
     table = _table(f"{manifest.task} · job {manifest.job} · {place}", "file", ">bytes", "sha256")
     for file in manifest.files:
         table.add_row(file.path, f"{file.bytes:,}", file.sha256[:16])
-    table.caption = f"{len(manifest.files):,} files, {decimal(manifest.bytes)}, all checked"
+    files = f"{len(manifest.files):,} file{'' if len(manifest.files) == 1 else 's'}"
+    table.caption = f"{files}, {decimal(manifest.bytes)}, all checked"
     return table
 
 

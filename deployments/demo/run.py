@@ -70,6 +70,13 @@ def _own_container(base: str) -> dict[str, Any]:
     return {"build": {"dockerfile": dockerfile, "files": {"entrypoint.sh": script}}}
 
 
+def _own_generator(base: str) -> dict[str, Any]:
+    """Two containers that print lines of JSON for a few seconds; the topic is a folder."""
+    line = "while sleep 0.1; do echo '{\"clicks\": 1}'; done"
+    container = {"image": base, "command": ["sh", "-c", line], "memory": "64m", "cpus": 0.1}
+    return container | {"topic": "clicks", "duration": 5, "containers": 2}
+
+
 async def demo(pool: Pool | None, inputs: Path | None, out: Console) -> None:
     """Run it. Raises PrefectureError where a job does not complete."""
     home = TREE / "build" / "demo"
@@ -87,8 +94,11 @@ async def demo(pool: Pool | None, inputs: Path | None, out: Console) -> None:
             requests = _requests("photos" if inputs is None else ".")
             engine = find_engine() if here.pool is Pool.DOCKER else None
             if engine is not None:
-                payload = _own_container(base_image(engine, settings))
-                requests.append(_Request("run-container", Queue.NORMAL, payload))
+                base = base_image(engine, settings)
+                requests += [
+                    _Request("run-container", Queue.NORMAL, _own_container(base)),
+                    _Request("generate-data", Queue.HIGH, _own_generator(base)),
+                ]
                 engine.close()
             jobs: dict[UUID, _Request] = {}
             for request in requests:

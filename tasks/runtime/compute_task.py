@@ -162,9 +162,10 @@ class Job:
         )
         publish = functools.partial(self.stage.publish, manifest)
         result = await off_the_loop(self.results, "publish the result", publish)
+        number = len(result.manifest.files)
         get_run_logger().info(
-            "published %s files, %s bytes: %s",
-            f"{len(result.manifest.files):,}",
+            "published %s, %s bytes: %s",
+            f"{number:,} file{'' if number == 1 else 's'}",
             f"{result.manifest.bytes:,}",
             result.location,
         )

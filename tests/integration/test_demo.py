@@ -38,7 +38,7 @@ def test_demo(pool: str, tmp_path: Path) -> None:
         ("convert-images", "low"),
         ("compress-images", "high"),
         ("compress-images", "normal"),
-        *([("run-container", "normal")] if pool == "docker" else []),
+        *([("run-container", "normal"), ("generate-data", "high")] if pool == "docker" else []),
     }
     for _, _, where in rows:
         assert (TREE / where / "manifest.json").is_file()

@@ -20,7 +20,7 @@ def test_the_log_of_a_job(process_platform: Platform) -> None:
         return done.stdout
 
     # The last of it comes into sight after the job has ended.
-    wait_until(lambda: "published 1 files" in shown(), what="its log is whole")
+    wait_until(lambda: "published 1 file, " in shown(), what="its log is whole")
     times = [line[:8] for line in shown().splitlines()]
     assert times == sorted(times)
 
@@ -32,7 +32,7 @@ def test_a_log_is_followed_to_the_end(process_platform: Platform) -> None:
         assert (waiting.returncode, waiting.stdout) == (0, "")
     followed = logs(process_platform, str(job), "--follow")
     assert followed.returncode == 0, followed.stderr
-    assert followed.stdout.count("published 1 files") == 1
+    assert followed.stdout.count("published 1 file, ") == 1
     assert process_platform.run(job)["state_type"] == "COMPLETED"
 
 
