@@ -4,14 +4,41 @@ from collections.abc import Iterable
 from datetime import datetime
 from typing import Any
 
+import yaml
 from rich.filesize import decimal
 from rich.table import Table
 
+from deployments.pools import TREE
 from deployments.tables import plain_table, seconds
+from tasks.contracts import PLATFORM_POOL
+from tasks.errors import InvalidPayload
 from tasks.history.queries import Answer
 
 _COUNTS = ("received", "started", "completed", "failed", "crashed", "cancelled")
 _TIMES = ("waited_p50", "waited_p95", "ran_p50", "ran_p95")
+
+
+def check_task(task: str, counted: Iterable[str]) -> None:
+    """Refuse a task that is neither in the history, which has `counted`, nor declared.
+
+    Raises InvalidPayload.
+    """
+    known = {*counted, *declared_tasks()}
+    if task not in known:
+        raise InvalidPayload(
+            f"there is no compute task '{task[:80]}': the run history may have "
+            f"{', '.join(sorted(known))}"
+        )
+
+
+def declared_tasks() -> set[str]:
+    """The compute tasks that prefect.yaml declares."""
+    manifest: dict[str, Any] = yaml.safe_load((TREE / "prefect.yaml").read_text())
+    return {
+        str(entry["entrypoint"]).rpartition(":")[2].replace("_", "-")
+        for entry in manifest["deployments"]
+        if entry["work_pool"]["name"] != PLATFORM_POOL
+    }
 
 
 def stats_tables(answer: Answer) -> Iterable[Table | str]:

@@ -1,7 +1,7 @@
 """What is going on: queues, workers, agents, the last jobs, queues that only a typo can make."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
@@ -17,7 +17,7 @@ from prefect.client.schemas.filters import (
 from prefect.client.schemas.objects import FlowRun, StateType, Variable
 from prefect.client.schemas.sorting import FlowRunSort
 from prefect.exceptions import ObjectNotFound
-from pydantic import ValidationError
+from pydantic import TypeAdapter, ValidationError
 
 from deployments.pools import read_queues
 from tasks.contracts import (
@@ -110,6 +110,18 @@ class Status:
     strays: list[StrayQueue]
 
 
+def as_json(status: Status) -> dict[str, Any]:
+    """The same as JSON."""
+    return TypeAdapter(Status).dump_python(
+        replace(status, strays=[]), mode="json", exclude={"strays"}
+    ) | {
+        "strays": [
+            {"pool": stray.pool, "name": stray.name, "runs": [str(run.id) for run in stray.runs]}
+            for stray in status.strays
+        ]
+    }
+
+
 async def read_status(client: PrefectClient) -> Status:
     """Ask the server what is going on in our pools."""
     now = await server_time(client)
@@ -159,7 +171,8 @@ async def read_status(client: PrefectClient) -> Status:
         {"expected_start_time": later, "state": {"type": {"any_": SCHEDULED}}},
         FlowRunSort.EXPECTED_START_TIME_ASC,
     )
-    return Status(queues, paused, workers, await _agents(client, now), jobs, scheduled, strays)
+    agents = await read_agents(client, now)
+    return Status(queues, paused, workers, agents, jobs, scheduled, strays)
 
 
 async def _jobs(
@@ -182,11 +195,12 @@ async def _jobs(
     ]
 
 
-async def _agents(client: PrefectClient, now: datetime) -> list[AgentStatus]:
+async def read_agents(client: PrefectClient, now: datetime | None = None) -> list[AgentStatus]:
     """All agents that report, by the names of their workers. `now`: by the server's clock.
 
     That clock wrote `updated`: another one would only tell how far it is off.
     """
+    now = now or await server_time(client)
     response = await client.request(
         "POST",
         "/variables/filter",

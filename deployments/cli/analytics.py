@@ -1,23 +1,15 @@
 """Commands for whoever wants to know how it has been going."""
 
-import json
 import os
-import re
 import socket
-from datetime import UTC, datetime, timedelta
-from typing import Annotated, Any
+from typing import Any
 
-from cyclopts import Parameter
-
-from deployments.cli.console import out, say
+from deployments.cli.console import AsJson, out, say_json
+from deployments.cli.where import moment
 from deployments.connection import server_api
 from deployments.local import programs
 from tasks.contracts import PLATFORM_POOL, Queue
-from tasks.errors import InvalidPayload
 from tasks.settings import get_settings
-
-_UNITS = {"m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
-_Flag = Annotated[bool, Parameter(negative="")]
 
 
 def stats(
@@ -25,11 +17,13 @@ def stats(
     since: str = "24h",
     task: str | None = None,
     queue: Queue | None = None,
-    json_: Annotated[_Flag, Parameter(name="--json")] = False,
+    json: AsJson = False,
 ) -> None:
     """Show what became of jobs, how long they waited and ran, and what waits now.
 
     Reads the history's database alone: the server may be away.
+
+    Example: `prefecture stats --since 7d --task find-primes`
 
     Parameters
     ----------
@@ -39,19 +33,21 @@ def stats(
         One compute task alone.
     queue
         One queue alone.
-    json_
+    json
         As JSON, for machines: times in UTC, durations in seconds.
     """
     # Here, since polars would slow down every other command.
-    from deployments.stats import as_json, stats_tables
+    from deployments.stats import as_json, check_task, stats_tables
     from tasks.history.database import open_history
-    from tasks.history.queries import Query, ask
+    from tasks.history.queries import Query, ask, known_tasks
 
-    query = Query(_moment(since), task, queue)
+    query = Query(moment(since, "--since"), task, queue)
     with open_history(get_settings()) as history, history.reading() as connection:
+        if task is not None:
+            check_task(task, known_tasks(connection))
         answer = ask(connection, query)
-    if json_:
-        say(json.dumps(as_json(answer)))
+    if json:
+        say_json(as_json(answer))
         return
     for part in stats_tables(answer):
         out.print(part)
@@ -61,22 +57,11 @@ def platform() -> None:
     """Run the platform's own flows, which keep the history; `prefecture up` does so by itself.
 
     Runs their worker alone, in the foreground, for a server that `up` does not run.
+
+    Example: `prefecture platform`
     """
     argv = programs.platform()
     environment: dict[str, Any] = programs.platform_env(
         get_settings(), f"{socket.gethostname()}/{PLATFORM_POOL}", server_api(), None
     )
     os.execve(argv[0], argv, environment)
-
-
-def _moment(text: str) -> datetime:
-    span = re.fullmatch(r"([1-9][0-9]{0,5})([mhdw])", text)
-    if span:
-        return datetime.now(UTC) - timedelta(**{_UNITS[span[2]]: int(span[1])})
-    try:
-        at = datetime.fromisoformat(text)
-    except ValueError:
-        raise InvalidPayload(
-            f"--since {text!r}: use a span such as 90m, 24h, 7d or 4w, or a date such as 2026-11-01"
-        ) from None
-    return at.replace(tzinfo=at.tzinfo or UTC).astimezone(UTC)

@@ -12,14 +12,12 @@ from uuid import UUID, uuid4
 from cyclopts import Parameter
 
 from deployments import tables
-from deployments.cli.console import err, out, say
+from deployments.cli.console import AsJson, Flag, err, out, say, say_json
 from deployments.cli.watching import watch_to_end
 from deployments.connection import connect
-from deployments.jobs import finished
-from deployments.jobs.attempts import parse_job
 from deployments.jobs.bulk import submit_many as submit_jobs
-from deployments.jobs.cancel import cancel as cancel_job
 from deployments.jobs.logs import read_logs
+from deployments.jobs.queries.short_ids import resolve_job
 from deployments.jobs.request import Terms, parse_payload
 from deployments.jobs.results import find_result, read_result
 from deployments.jobs.submit import submit as submit_job
@@ -27,11 +25,9 @@ from tasks.contracts import Queue
 from tasks.errors import InvalidPayload
 from tasks.settings import get_settings
 
-_CANCEL_MARGIN = 60.0  # seconds a cancelled job may take to be gone, beside its grace
 _INTERRUPTED = 130
 
-_Tags = Annotated[tuple[str, ...], Parameter(negative="")]
-_Flag = Annotated[bool, Parameter(negative="")]
+_Tags = Annotated[tuple[str, ...], Parameter(negative="", show_default=False)]
 
 
 def submit(
@@ -45,9 +41,13 @@ def submit(
     name: str | None = None,
     max_duration: int | None = None,
     memory: str | None = None,
-    watch: _Flag = False,
+    watch: Flag = False,
 ) -> None:
     """Submit a job and print its id.
+
+    `prefecture tasks` has the tasks, and an example of each.
+
+    Example: `prefecture submit find-primes '{"upper_bound": 1000}' numbers --watch`
 
     Parameters
     ----------
@@ -98,6 +98,8 @@ def submit_many(
 ) -> None:
     """Submit a job for each line of a file and print their ids, in that order.
 
+    Example: `prefecture submit-many find-primes payloads.jsonl numbers --key sweep-7`
+
     Parameters
     ----------
     task
@@ -140,129 +142,110 @@ def submit_many(
         out.print(str(job))
 
 
-def watch(job: str) -> None:
+def watch(job: str, *, json: AsJson = False) -> None:
     """Follow a job to its end: exit code 0 if it completes, 1 if it fails, 2 if it is cancelled.
 
     Ctrl-C stops watching, and not the job.
 
+    Example: `prefecture watch 019ad2c4`
+
     Parameters
     ----------
     job
-        The id of the job, or of any attempt at it.
+        Its id or the first digits of it, or the id of any attempt at it.
+    json
+        A line of JSON for each change.
     """
-    _watch(parse_job(job))
+    _watch(_resolved(job), json=json)
 
 
-def logs(job: str, *, follow: _Flag = False) -> None:
+def logs(job: str, *, follow: Flag = False, json: AsJson = False) -> None:
     """Print what a job has logged, in all of its attempts.
 
+    Example: `prefecture logs 019ad2c4 --follow`
+
     Parameters
     ----------
     job
-        Its id, or that of any attempt at it.
+        Its id or the first digits of it, or the id of any attempt at it.
     follow
         Go on until the job has ended.
+    json
+        A line of JSON for each line, its time in UTC.
     """
-    asyncio.run(_print_logs(parse_job(job), follow=follow))
+    asyncio.run(_print_logs(_resolved(job), follow=follow, as_json=json))
 
 
-async def _print_logs(job: UUID, *, follow: bool) -> None:
+async def _print_logs(job: UUID, *, follow: bool, as_json: bool) -> None:
     async with aclosing(read_logs(job, follow=follow)) as lines:
         async for line in lines:
-            attempt = f"attempt {line.attempt} " if line.attempt > 1 else ""
             level = logging.getLevelName(line.level)
+            if as_json:
+                named = {"level": level, "attempt": line.attempt, "message": line.message}
+                say_json({"at": line.at.isoformat()} | named)
+                continue
+            attempt = f"attempt {line.attempt} " if line.attempt > 1 else ""
             say(f"{line.at.astimezone():%H:%M:%S} {level:<7} {attempt}{line.message}")
 
 
-def cancel(job: str, *, wait: Annotated[bool, Parameter(negative="--no-wait")] = True) -> None:
-    """Cancel a job, whether it waits, runs or is to be run again.
-
-    Parameters
-    ----------
-    job
-        The id of the job, or of any attempt at it.
-    wait
-        Wait until nothing of it runs any more.
-    """
-    limit = get_settings().cancel_grace + _CANCEL_MARGIN
-
-    async def end() -> str:
-        async with connect() as client:
-            return await cancel_job(client, job, limit, wait=wait)
-
-    say(asyncio.run(end()))
-
-
-def restart(job: str) -> None:
-    """Submit a job that has ended again, as a new job, and print its id.
-
-    Parameters
-    ----------
-    job
-        The id of the job, or of any attempt at it.
-    """
-
-    async def submit_now() -> UUID:
-        async with connect() as client:
-            return await finished.restart(client, job)
-
-    out.print(str(asyncio.run(submit_now())))
-
-
-def delete(job: str) -> None:
-    """Delete a job that has ended from the server, all its attempts. What it has published stays.
-
-    Parameters
-    ----------
-    job
-        The id of the job, or of any attempt at it.
-    """
-
-    async def forget() -> str:
-        async with connect() as client:
-            return await finished.delete(client, job)
-
-    say(asyncio.run(forget()))
-
-
-def results(job: str, *, to: Path | None = None) -> None:
+def results(job: str, *, to: Path | None = None, json: AsJson = False) -> None:
     """List a job's results, or copy them, after checking every file.
 
     Where they are kept in S3, the list has a link to each file that is valid for an hour: anyone
     who has the link can read the file.
 
+    Example: `prefecture results 019ad2c4 --to holiday-photos`
+
     Parameters
     ----------
     job
-        The id of the job.
+        Its id or the first digits of it, or the id of any attempt at it.
     to
         A new folder to copy them to.
+    json
+        As JSON: where they are, and their manifest.
     """
 
     async def show() -> None:
         async with connect() as client:
             result = await find_result(client, get_settings(), job)
         await read_result(result, to)
+        links = list(result.links()) if to is None else []
+        if json:
+            manifest = result.manifest.model_dump(mode="json")
+            say_json({"location": str(to or result), "manifest": manifest, "links": links})
+            return
         out.print(tables.results_table(to or result, result.manifest))
-        if to is None:
-            for link in result.links():
-                out.print(link, soft_wrap=True, markup=False, highlight=False)
+        for link in links:
+            out.print(link, soft_wrap=True, markup=False, highlight=False)
 
     asyncio.run(show())
 
 
-def _watch(job: UUID) -> None:
+def _resolved(job: str) -> UUID:
+    async def resolve() -> UUID:
+        async with connect() as client:
+            return await resolve_job(client, job)
+
+    return asyncio.run(resolve())
+
+
+def _watch(job: UUID, *, json: bool = False) -> None:
     try:
-        sys.exit(asyncio.run(watch_to_end(job, out)))
+        sys.exit(asyncio.run(watch_to_end(job, out, as_json=json)))
     except KeyboardInterrupt:
         err.print(f"job {job} goes on: `prefecture watch {job}` follows it again", soft_wrap=True)
         sys.exit(_INTERRUPTED)
 
 
 def _lines(file: Path) -> list[tuple[int, str]]:
-    """The lines of a file that hold anything, each with its number."""
+    """The lines of a file that hold anything, each with its number. Refuses a file without any."""
     try:
         text = sys.stdin.read() if file == Path("-") else file.read_text()
     except (OSError, UnicodeDecodeError) as error:
         raise InvalidPayload(f"{file} cannot be read: {error}") from error
-    return [(n, line) for n, line in enumerate(text.split("\n"), start=1) if line.strip()]
+    lines = [(n, line) for n, line in enumerate(text.split("\n"), start=1) if line.strip()]
+    if not lines:
+        named = "standard input" if file == Path("-") else str(file)
+        raise InvalidPayload(f"{named} holds no payload: write one as JSON on each line")
+    return lines

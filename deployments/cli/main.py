@@ -9,19 +9,35 @@ with importing():
     from importlib.metadata import version
 
     import httpx
-    from cyclopts import App
+    from cyclopts import App, Group
     from pydantic import ValidationError
 
     from deployments.cli.console import err
     from deployments.connection import unavailable
     from tasks.errors import PrefectureError
 
+_USERS = Group(
+    "Users", help="Submit jobs, see what becomes of them, fetch their results.", sort_key=1
+)
+_OPERATORS = Group("Operators", help="Run Prefecture, and see how it is.", sort_key=2)
+_HELP = Group("Help", sort_key=3)
 _COMMANDS = {
-    "operate": ("up", "apply", "work", "supervise", "status", "scale", "samples", "image", "demo"),
-    "jobs": ("submit", "submit_many", "watch", "logs", "cancel", "restart", "delete", "results"),
-    "notifications": ("inbox", "notify"),
-    "analytics": ("stats", "platform"),
-    "authoring": ("new_task",),
+    _USERS: {
+        "jobs": ("submit", "submit_many", "watch", "logs", "results"),
+        "queries": ("tasks", "jobs", "explain"),
+        "selected": ("cancel", "restart", "delete"),
+        "schedules": ("schedule",),
+        "notifications": ("inbox",),
+        "analytics": ("stats",),
+        "operate": ("samples",),
+        "authoring": ("new_task",),
+        "completion": ("completion",),
+    },
+    _OPERATORS: {
+        "operate": ("up", "apply", "status", "scale", "work", "supervise", "image", "demo"),
+        "notifications": ("notify",),
+        "analytics": ("platform",),
+    },
 }
 
 
@@ -29,23 +45,33 @@ def make_app(words: Sequence[str]) -> App:
     """The command line, for the words that were given.
 
     A command loads its own module alone: to load them all takes a third of the time of most. Where
-    the words name none, all are loaded, for the help shows what each is for.
+    the words name none, all are loaded, for the help shows what each is for; so does completion.
     """
-    names = {name.replace("_", "-") for names in _COMMANDS.values() for name in names}
-    named = bool(words) and words[0] in names
+    places = {
+        name.replace("_", "-"): (f"deployments.cli.{module}", name, group)
+        for group, modules in _COMMANDS.items()
+        for module, names in modules.items()
+        for name in names
+    }
+    named = bool(words) and words[0] in places and words[0] != "completion"
     app = App(
         name="prefecture",
-        help="Compute infrastructure on Prefect.",
+        help="Compute infrastructure on Prefect. `prefecture COMMAND --help` has an example.",
         version=lambda: version("prefecture"),
         version_flags=["--version"],
     )
+    app["--help"].group = app["--version"].group = _HELP
     with importing():
-        for module, commands in _COMMANDS.items():
-            path = f"deployments.cli.{module}"
-            if not named or words[0].replace("-", "_") in commands:
-                import_module(path)
-            for name in commands:
-                app.command(f"{path}:{name}" if named else getattr(import_module(path), name))
+        for order, (command, (module, name, group)) in enumerate(places.items()):
+            if named and command != words[0]:
+                app.command(f"{module}:{name}", name=command, group=group)
+            else:
+                found = getattr(import_module(module), name)
+                if isinstance(found, App):  # with commands of its own
+                    found.group, found.sort_key = group, order
+                    app.command(found)
+                else:
+                    app.command(found, name=command, group=group, sort_key=order)
     return app
 
 

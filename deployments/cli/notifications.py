@@ -3,18 +3,24 @@
 import asyncio
 import os
 import socket
+from collections.abc import Callable
 from contextlib import aclosing, suppress
 
-from deployments.cli.console import say
+from deployments.cli.console import AsJson, say, say_json
 from deployments.connection import connect, server_api
 from deployments.local import programs
 from deployments.notifications.inbox import follow_ends, line, read_ends
+from deployments.notifications.schema import JobEnd
 from tasks.errors import InvalidPayload
 from tasks.settings import get_settings
 
+_Show = Callable[[JobEnd], None]
 
-def inbox(*, follow: bool = False, limit: int = 20) -> None:
+
+def inbox(*, follow: bool = False, limit: int = 20, json: AsJson = False) -> None:
     """Show the jobs that have ended, newest last.
+
+    Example: `prefecture inbox --limit 50`
 
     Parameters
     ----------
@@ -22,17 +28,22 @@ def inbox(*, follow: bool = False, limit: int = 20) -> None:
         Go on, and show each job as it ends, until Ctrl-C.
     limit
         How many of the last jobs to show.
+    json
+        A line of JSON for each job: the event of its end.
     """
     if limit < 0:
         raise InvalidPayload(f"--limit {limit}: use 0 or more")
+    show = _show_json if json else _show_line
     with suppress(KeyboardInterrupt):  # which is how following ends
-        asyncio.run(_follow(limit) if follow else _list(limit))
+        asyncio.run(_follow(limit, show) if follow else _list(limit, show))
 
 
 def notify() -> None:
     """Notify subscribers of each job that ends; `prefecture up` does so by itself.
 
     Runs the notifier alone, in the foreground, for a server that `up` does not run.
+
+    Example: `prefecture notify`
     """
     argv = programs.notifier()
     os.execve(
@@ -40,13 +51,21 @@ def notify() -> None:
     )
 
 
-async def _list(limit: int) -> None:
+def _show_line(end: JobEnd) -> None:
+    say(line(end))
+
+
+def _show_json(end: JobEnd) -> None:
+    say_json(end.model_dump(mode="json"))
+
+
+async def _list(limit: int, show: _Show) -> None:
     async with connect() as client:
         for end in await read_ends(client, limit):
-            say(line(end))
+            show(end)
 
 
-async def _follow(limit: int) -> None:
+async def _follow(limit: int, show: _Show) -> None:
     async with connect() as client, aclosing(follow_ends(client, limit)) as ends:
         async for end in ends:
-            say(line(end))
+            show(end)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from deployments import tables
 from deployments.apply import apply as apply_all
-from deployments.cli.console import out, say
+from deployments.cli.console import AsJson, out, say, say_json
 from deployments.connection import connect, server_api
 from deployments.demo.photos import make_photos
 from deployments.demo.run import demo as run_demo
@@ -15,7 +15,8 @@ from deployments.local import docker_engine, programs
 from deployments.local.up import until_stopped
 from deployments.local.up import up as run_up
 from deployments.pools import scale as scale_pool
-from deployments.status import read_status
+from deployments.status import Status, read_status
+from deployments.status import as_json as status_as_json
 from tasks.contracts import Pool
 from tasks.errors import OperatorError
 from tasks.settings import get_settings
@@ -31,6 +32,8 @@ def up(
     Runs in the foreground, with the notifier, the worker of the platform's own flows and the
     deployments too, and prints each job that ends. Ctrl-C or SIGTERM stops everything and puts
     running jobs back in their queue.
+
+    Example: `prefecture up --workers 4 --most 8`
 
     Parameters
     ----------
@@ -56,6 +59,8 @@ def samples(folder: str = "photos") -> None:
 
     A folder that is there already is left as it is.
 
+    Example: `prefecture samples`
+
     Parameters
     ----------
     folder
@@ -77,6 +82,8 @@ def scale(jobs: int, *, pool: Pool | None = None) -> None:
 
     Running jobs are left alone; where they are more, the next starts when enough have ended. A
     host takes no more jobs than its worker was started for (`prefecture up --most`).
+
+    Example: `prefecture scale 4`
 
     Parameters
     ----------
@@ -101,6 +108,8 @@ def apply(*, pool: Pool | None = None) -> None:
     """Put pools, queues, blocks and deployments on the server that PREFECT_API_URL names.
 
     Subscribers to notifications too. Idempotent.
+
+    Example: `prefecture apply --pool process`
 
     Parameters
     ----------
@@ -127,22 +136,36 @@ def apply(*, pool: Pool | None = None) -> None:
     say(f"{asyncio.run(put())} deployments on pool {chosen} at {server_api()}")
 
 
-def status() -> None:
-    """Show queues, workers, agents, the last jobs and the next scheduled ones."""
+def status(*, json: AsJson = False) -> None:
+    """Show queues, workers, agents, the last jobs and the next scheduled ones.
+
+    Example: `prefecture status`
+
+    Parameters
+    ----------
+    json
+        As JSON: times in UTC, durations in seconds.
+    """
     timeout = get_settings().agent_timeout
 
-    async def show() -> None:
+    async def read() -> Status:
         async with connect() as client:
-            for part in tables.status_tables(await read_status(client), timeout):
-                out.print(part)
+            return await read_status(client)
 
-    asyncio.run(show())
+    found = asyncio.run(read())
+    if json:
+        say_json(status_as_json(found))
+        return
+    for part in tables.status_tables(found, timeout):
+        out.print(part)
 
 
 def work(*, pool: Pool | None = None, name: str | None = None, limit: int = 2) -> None:
     """Run jobs on this host, for a server elsewhere.
 
     Runs a worker alone, in the foreground.
+
+    Example: `prefecture work --limit 4`
 
     Parameters
     ----------
@@ -167,6 +190,8 @@ def supervise(*, pool: Pool | None = None, worker: str | None = None) -> None:
 
     Runs a supervisor alone, in the foreground.
 
+    Example: `prefecture supervise`
+
     Parameters
     ----------
     pool
@@ -181,7 +206,10 @@ def supervise(*, pool: Pool | None = None, worker: str | None = None) -> None:
 
 
 def image() -> None:
-    """Build the image of jobs, where this host's engine does not have it, and print its tag."""
+    """Build the image of jobs, where this host's engine does not have it, and print its tag.
+
+    Example: `prefecture image`
+    """
     engine = docker_engine.find_engine()
     if engine is None:
         raise OperatorError("no Docker engine answers: start it, or use the process pool")
@@ -191,7 +219,10 @@ def image() -> None:
 def demo(*, pool: Pool | None = None, inputs: Path | None = None) -> None:
     """Run real jobs of every compute task on all three queues, watch them, and stop everything.
 
-    This is what `make demo` runs.
+    This is what `make demo` runs. Tasks that start containers are left out where no Docker engine
+    runs the jobs.
+
+    Example: `prefecture demo --pool process`
 
     Parameters
     ----------

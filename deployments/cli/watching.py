@@ -1,12 +1,14 @@
 """What `prefecture watch` shows: a bar on a terminal, a line for each change in a pipe."""
 
 from contextlib import aclosing
+from dataclasses import asdict
 from uuid import UUID
 
 from rich.console import Console
 from rich.progress import BarColumn, TextColumn, TimeElapsedColumn
 from rich.progress import Progress as Bars
 
+from deployments.cli.console import say_json
 from deployments.connection import connect
 from deployments.jobs.following import Progress, follow
 from deployments.jobs.results import find_result
@@ -16,11 +18,14 @@ from tasks.settings import get_settings
 _EXIT_CODES = {"completed": 0, "failed": 1, "cancelled": 2}
 
 
-async def watch_to_end(job: UUID, out: Console) -> int:
+async def watch_to_end(job: UUID, out: Console, *, as_json: bool = False) -> int:
     """Show how far a job is until it has ended, then where its results are, or why there are none.
 
-    Returns the exit code: 0 if it completed, 1 if it failed, 2 if it was cancelled.
+    Returns the exit code: 0 if it completed, 1 if it failed, 2 if it was cancelled. As JSON: a line
+    for each change.
     """
+    if as_json:
+        return await _watch_as_json(job)
     columns = (
         TextColumn("{task.description}", markup=False),  # names of files may hold brackets
         BarColumn(),
@@ -40,6 +45,17 @@ async def watch_to_end(job: UUID, out: Console) -> int:
                     shown = line
     assert last is not None and last.outcome is not None
     out.print(await last_line(last), soft_wrap=True)
+    return _EXIT_CODES[last.outcome]
+
+
+async def _watch_as_json(job: UUID) -> int:
+    last: Progress | None = None
+    async with aclosing(follow(job)) as looks:
+        async for progress in looks:
+            if progress != last:
+                say_json(asdict(progress) | {"job": str(progress.job)})
+            last = progress
+    assert last is not None and last.outcome is not None
     return _EXIT_CODES[last.outcome]
 
 

@@ -7,7 +7,8 @@ from prefect.client.orchestration import PrefectClient
 from prefect.client.schemas.objects import FlowRun, StateType
 from prefect.states import Cancelled, Cancelling
 
-from deployments.jobs.attempts import known_attempts, parse_job
+from deployments.jobs.attempts import known_attempts
+from deployments.jobs.queries.short_ids import resolve_job
 from tasks.contracts import attempt_number, job_id
 from tasks.errors import PrefectureError
 
@@ -18,13 +19,15 @@ _ENDED = (StateType.COMPLETED, StateType.FAILED)
 
 
 async def cancel(client: PrefectClient, job: str, limit: float, *, wait: bool = True) -> str:
-    """Cancel a job and say what became of it. `job` is its id, or the id of any attempt at it.
+    """Cancel a job and say what became of it.
+
+    `job` is its id, that of any attempt at it, or an unambiguous prefix.
 
     Waits until nothing of it runs, for `limit` seconds at most; without `wait`, only until it is
     known to all that it is to end. Raises PrefectureError where it has ended otherwise, or does
     not end.
     """
-    wanted = parse_job(job)
+    wanted = await resolve_job(client, job)
     latest = await _latest(client, wanted)
     wanted = job_id(latest.labels, latest.id)
     if latest.state_type is StateType.CANCELLED:

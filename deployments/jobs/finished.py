@@ -3,22 +3,21 @@
 from uuid import UUID, uuid4
 
 from prefect.client.orchestration import PrefectClient
-from prefect.client.schemas.objects import FlowRun, StateType
+from prefect.client.schemas.objects import FlowRun
 from prefect.exceptions import ObjectNotFound
 
-from deployments.jobs.attempts import known_attempts, parse_job
+from deployments.jobs.attempts import OUTCOMES, known_attempts
+from deployments.jobs.queries.short_ids import resolve_job
 from deployments.jobs.submit import submit_job
 from tasks.contracts import job_id
 from tasks.errors import InvalidPayload, PrefectureError
-
-_ENDED = (StateType.COMPLETED, StateType.FAILED, StateType.CANCELLED)
 
 
 async def restart(client: PrefectClient, job: str) -> UUID:
     """Submit the same as a new job: payload, directory, queue, limits, tags, name. Returns its id.
 
-    `job` is a job's id, or the id of any attempt at it. Raises PrefectureError where it has not
-    ended, and InvalidPayload where its deployment is gone.
+    `job` is a job's id, that of any attempt at it, or an unambiguous prefix. Raises PrefectureError
+    where it has not ended, and InvalidPayload where its deployment is gone.
     """
     runs = await _ended(client, job, "cancel it first, or submit the same again")
     first = runs[0]
@@ -56,9 +55,9 @@ async def delete(client: PrefectClient, job: str) -> str:
 
 
 async def _ended(client: PrefectClient, job: str, cure: str) -> list[FlowRun]:
-    runs = await known_attempts(client, parse_job(job))
+    runs = await known_attempts(client, await resolve_job(client, job))
     last = runs[-1]
-    if last.state_type not in _ENDED:
+    if last.state_type not in OUTCOMES:
         state = last.state_name or "unknown"
         raise PrefectureError(f"job {job_id(last.labels, last.id)} is {state}: {cure}")
     return runs

@@ -4,7 +4,6 @@ import asyncio
 from collections.abc import AsyncGenerator
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from typing import Literal
 from uuid import UUID
 
 import httpx
@@ -23,22 +22,22 @@ from prefect.client.schemas.sorting import ArtifactSort
 from prefect.exceptions import ObjectNotFound
 
 from deployments.connection import connect
-from deployments.jobs.attempts import known_attempts
+from deployments.jobs.attempts import (
+    OUTCOMES,
+    SETTLED,
+    Outcome,
+    decisive_attempt,
+    is_settled,
+    known_attempts,
+)
 from deployments.transient import is_transient
 from tasks.contracts import Queue, attempt_number, job_id
 from tasks.errors import ServerUnavailable
 from tasks.server_clock import server_time
 
-Outcome = Literal["completed", "failed", "cancelled"]
-
-_OUTCOMES: dict[StateType | None, Outcome] = {
-    StateType.COMPLETED: "completed",
-    StateType.FAILED: "failed",
-    StateType.CANCELLED: "cancelled",
-}
 _LOOK = 0.5  # seconds between two looks
-_SETTLED = 3.0  # seconds in which Failed may still turn Completed: the result may stand after all
-_PATIENCE = 600.0  # seconds that a server may be away
+PATIENCE = 600.0
+"""Seconds that a server may be away while a job is followed."""
 AWAY = "server away"
 """The state of a job while its server does not answer."""
 
@@ -91,7 +90,7 @@ async def follow(job: UUID) -> AsyncGenerator[Progress]:
                 yield progress
             else:
                 ended = ended or now()
-                if _is_settled(run) or now() - ended > _SETTLED:
+                if is_settled(run) or now() - ended > SETTLED:
                     break
             await asyncio.sleep(_LOOK)
             try:
@@ -101,14 +100,19 @@ async def follow(job: UUID) -> AsyncGenerator[Progress]:
             except httpx.HTTPError as error:
                 if not is_transient(error):
                     raise
-                if now() - answered > _PATIENCE:
-                    raise ServerUnavailable(
-                        f"the Prefect server has not answered for {_PATIENCE / 60:.0f} minutes: "
-                        f"start it again, then ask for job {progress.job} once more"
-                    ) from error
+                if now() - answered > PATIENCE:
+                    raise gone(progress.job) from error
                 if progress.outcome is None:
                     progress = replace(progress, state=AWAY, text="", ahead=None)
     yield progress
+
+
+def gone(job: UUID) -> ServerUnavailable:
+    """What is said where the server has not answered for as long as it may be away."""
+    return ServerUnavailable(
+        f"the Prefect server has not answered for {PATIENCE / 60:.0f} minutes: start it again, "
+        f"then ask for job {job} once more"
+    )
 
 
 async def _again(client: PrefectClient, run: FlowRun) -> FlowRun:
@@ -123,21 +127,12 @@ async def _again(client: PrefectClient, run: FlowRun) -> FlowRun:
 
 
 async def _decisive(client: PrefectClient, job: UUID) -> FlowRun:
-    """The attempt that says how a job stands: the one that completed, or else the latest."""
-    found = await known_attempts(client, job)
-    completed = [run for run in found if run.state_type is StateType.COMPLETED]
-    return [*found, *completed[:1]][-1]
-
-
-def _is_settled(run: FlowRun) -> bool:
-    if run.state is None or run.state.is_completed():
-        return True
-    return (datetime.now(UTC) - run.state.timestamp).total_seconds() > _SETTLED
+    return decisive_attempt(await known_attempts(client, job))
 
 
 async def _progress(client: PrefectClient, run: FlowRun) -> Progress:
     state = run.state
-    outcome = _OUTCOMES.get(run.state_type)
+    outcome = OUTCOMES.get(run.state_type)
     text = (state.message or "") if state and state.is_final() and outcome != "completed" else ""
     ahead = None
     if run.state_type is StateType.SCHEDULED:

@@ -16,8 +16,8 @@ from prefect.utilities.asyncutils import run_coro_as_sync
 from deployments.connection import connect
 from deployments.jobs import bulk, cancel, results
 from deployments.jobs import submit as single
-from deployments.jobs.attempts import parse_job
 from deployments.jobs.following import Progress, follow, read_progress
+from deployments.jobs.queries.short_ids import resolve_job
 from deployments.jobs.request import Terms
 from tasks.contracts import Manifest, Queue
 from tasks.errors import JobCancelledError, JobFailedError, JobNotEnded
@@ -150,12 +150,14 @@ def submit_many(
 
 
 def find_job(job: UUID | str) -> Job:
-    """The job of that id, or of an attempt of that id. Raises InvalidPayload where none is."""
-    wanted = parse_job(str(job))
+    """The job of that id, of an attempt of that id, or of an id that begins like that.
+
+    Raises InvalidPayload where there is none, or several.
+    """
 
     async def look() -> Progress:
         async with connect() as client:
-            return await read_progress(client, wanted)
+            return await read_progress(client, await resolve_job(client, str(job)))
 
     return Job(run_coro_as_sync(look()).job)
 

@@ -1,19 +1,22 @@
 """What a job has logged, in all of its attempts."""
 
 import asyncio
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from itertools import count
 from uuid import UUID
 
+import httpx
 from prefect.client.orchestration import PrefectClient
 from prefect.client.schemas.filters import LogFilter
-from prefect.client.schemas.objects import FlowRun, Log
+from prefect.client.schemas.objects import Log
 from prefect.client.schemas.sorting import LogSort
 
 from deployments.connection import connect
-from deployments.jobs.attempts import known_attempts
+from deployments.jobs.attempts import OUTCOMES, decisive_attempt, known_attempts
+from deployments.jobs.following import PATIENCE, gone
+from deployments.transient import is_transient
 from tasks.contracts import attempt_number
 
 _PAGE = 200  # the most the API gives
@@ -37,33 +40,41 @@ class Line:
 async def read_logs(job: UUID, *, follow: bool = False) -> AsyncGenerator[Line]:
     """What a job has logged, oldest first; with `follow`, until it has ended.
 
-    `job` is its id, or the id of any attempt at it. Raises InvalidPayload where the server knows
-    none such.
+    `job` is its id, or the id of any attempt at it. Followed, a server that is away is waited for,
+    ten minutes at most. Raises InvalidPayload where the server knows none such, and
+    ServerUnavailable.
     """
     seen: set[UUID] = set()
     since: datetime | None = None
     clock = asyncio.get_running_loop().time
+    answered: float | None = None
     ended_at: float | None = None
-    async with connect() as client:
+    # To follow, without Prefect's own patience: see `following`, which bears with the same.
+    async with connect(retries=0 if follow else None) as client:
         while True:
-            runs = await known_attempts(client, job)
-            ended_at = (ended_at or clock()) if _has_ended(runs) else None
+            try:
+                runs = await known_attempts(client, job)
+                logs = await _logs(client, [run.id for run in runs], since and since - _LATE)
+                answered = clock()
+            except httpx.HTTPError as error:
+                if answered is None or not is_transient(error):
+                    raise
+                if clock() - answered > PATIENCE:
+                    raise gone(job) from error
+                await asyncio.sleep(_LOOK)
+                continue
             attempts = {run.id: attempt_number(run.labels) for run in runs}
-            for log in await _logs(client, list(attempts), since and since - _LATE):
+            for log in logs:
                 if log.id in seen or log.flow_run_id is None:
                     continue
                 seen.add(log.id)
                 since = log.timestamp
                 yield Line(log.timestamp, attempts[log.flow_run_id], log.level, log.message)
+            ended = decisive_attempt(runs).state_type in OUTCOMES
+            ended_at = (ended_at or clock()) if ended else None
             if not follow or (ended_at is not None and clock() - ended_at > _SETTLED):
                 return
             await asyncio.sleep(_LOOK)
-
-
-def _has_ended(runs: Sequence[FlowRun]) -> bool:
-    """Whether the latest attempt is over, and is not tried again."""
-    state = runs[-1].state
-    return state is not None and state.is_final() and not state.is_crashed()
 
 
 async def _logs(client: PrefectClient, runs: list[UUID], since: datetime | None) -> list[Log]:

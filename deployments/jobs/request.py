@@ -18,6 +18,7 @@ from tasks.errors import InvalidPayload, KeyTaken
 _RENDERED = "__prefect_kind"  # Prefect's API renders a value that holds this key as a template
 _LONGEST = 31_536_000  # seconds, a year: the maximum in both pools' templates
 _SHOWN = 80  # characters of a value in a message
+_MOST_SAID = 400  # characters of a refusal, which may quote what was refused
 _MOST_KEY = 200  # characters
 
 
@@ -45,11 +46,12 @@ class Terms:
         check_queue(self.queue)
         if "/" in self.task:
             raise InvalidPayload(
-                f"task: {self.task!r} has a '/': name the task alone, such as "
-                f"{self.task.partition('/')[0]!r}, and its queue beside it"
+                f"task: {cut(self.task)!r} has a '/': name the task alone, such as "
+                f"{cut(self.task.partition('/')[0])!r}, and its queue beside it"
             )
         if isinstance(self.tags, str):
-            raise InvalidPayload(f"tags: {self.tags!r} is one text: give a list, [{self.tags!r}]")
+            text = cut(self.tags)
+            raise InvalidPayload(f"tags: {text!r} is one text: give a list, [{text!r}]")
         object.__setattr__(self, "tags", tuple(self.tags))
         for field, text in (
             ("task", self.task),
@@ -58,8 +60,10 @@ class Terms:
         ):
             if text is not None and not text.isprintable():
                 raise InvalidPayload(
-                    f"{field}: {text!r} holds what cannot be printed: leave it out"
+                    f"{field}: {cut(text)!r} holds what cannot be printed: leave it out"
                 )
+        if any(not tag.strip() for tag in self.tags):
+            raise InvalidPayload("tags: one is empty: leave it out, or write what it should say")
         job_limits(self.max_duration, self.memory)
         try:
             TypeAdapter[str](ResultsDirectory).validate_python(self.results_directory)
@@ -171,7 +175,7 @@ def check_key(key: str) -> None:
 def check_queue(queue: str) -> None:
     """Refuse a queue that is none of ours, which Prefect's API would silently create."""
     if queue not in set(Queue):
-        raise InvalidPayload(f"there is no queue '{queue}': choose {', '.join(Queue)}")
+        raise InvalidPayload(f"there is no queue '{cut(queue)}': choose {', '.join(Queue)}")
 
 
 def job_limits(max_duration: int | None, memory: str | None) -> dict[str, Any]:
@@ -187,7 +191,9 @@ def job_limits(max_duration: int | None, memory: str | None) -> dict[str, Any]:
         limits["max_duration"] = max_duration
     if memory is not None:
         if not re.fullmatch(r"[1-9][0-9]*[kmg]", memory):
-            raise InvalidPayload(f"memory: '{memory}' is not a number and k, m or g, such as 512m")
+            raise InvalidPayload(
+                f"memory: '{cut(memory)}' is not a number and k, m or g, such as 512m"
+            )
         limits["mem_limit"] = memory
     return limits
 
@@ -205,8 +211,18 @@ def refuse_templates(value: Any, path: str) -> None:
 
 
 def one_line(text: str) -> str:
-    """The server's message without what it puts in front, and without line breaks."""
-    return " ".join(text.removeprefix("Error creating flow run: ").split())
+    """The server's message without what it puts in front, without line breaks, and in short.
+
+    It may quote a value of any length, in its middle.
+    """
+    line = " ".join(text.removeprefix("Error creating flow run: ").split())
+    half = _MOST_SAID // 2
+    return line if len(line) <= _MOST_SAID else f"{line[:half]} … {line[-half:]}"
+
+
+def cut(text: str) -> str:
+    """What a user gave, short enough for a message."""
+    return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}…"
 
 
 def _difference(path: str, there: Any, asked: Any) -> tuple[str, Any, Any]:
@@ -222,5 +238,4 @@ def _difference(path: str, there: Any, asked: Any) -> tuple[str, Any, Any]:
 def _short(value: Any) -> str:
     if value is None:
         return "not set"
-    text = json.dumps(value, ensure_ascii=False)
-    return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}…"
+    return cut(json.dumps(value, ensure_ascii=False))

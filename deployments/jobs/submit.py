@@ -10,7 +10,7 @@ from prefect.client.schemas.objects import FlowRun
 from prefect.client.schemas.responses import DeploymentResponse
 from prefect.exceptions import ObjectNotFound, PrefectHTTPStatusError
 
-from deployments.jobs.request import Terms, check_key, one_line
+from deployments.jobs.request import Terms, check_key, cut, one_line
 from tasks.errors import InvalidPayload
 
 REFUSED = (400, 404, 409, 422)
@@ -43,7 +43,7 @@ async def find_deployment(client: PrefectClient, terms: Terms) -> DeploymentResp
         deployment = await client.read_deployment_by_name(f"{terms.task}/{terms.queue}")
     except ObjectNotFound:
         raise InvalidPayload(
-            f"there is no compute task '{terms.task}': `prefect deployment ls` lists them, "
+            f"there is no compute task '{cut(terms.task)}': `prefecture tasks` lists them, "
             "`prefecture apply` puts them on the server"
         ) from None
     terms.check_deployment(deployment)

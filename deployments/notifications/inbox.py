@@ -104,7 +104,9 @@ async def _read(client: PrefectClient, limit: int, since: datetime | None = None
     while page.next_page and len(found) < limit:
         page = await client.read_events_page(str(page.next_page))
         found += page.events
-    return _ends(found[:limit][::-1])
+    ends = _ends(found[:limit][::-1])
+    # An end may be announced late, by the notifier: the time of the event is not that of the end.
+    return dict(sorted(ends.items(), key=lambda item: item[1].ended))
 
 
 def _ends(events: list[Event]) -> _Ends:

@@ -87,6 +87,12 @@ def ask(connection: Connection, query: Query) -> Answer:
     )
 
 
+def known_tasks(connection: Connection) -> list[str]:
+    """The tasks that the history has counted anything of, by their names."""
+    made = columns(Throughput)
+    return sorted(connection.execute(select(made.c.task).distinct()).scalars())
+
+
 def summed(parts: pl.DataFrame, by: tuple[str, ...] = ("task", "queue")) -> list[Row]:
     """Periods added up, for each task and queue, or one of these alone."""
     other = [name for name in ("task", "queue") if name not in by]

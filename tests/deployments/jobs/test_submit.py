@@ -13,6 +13,7 @@ from deployments.jobs.request import (
     Terms,
     check_queue,
     job_limits,
+    one_line,
     parse_payload,
     refuse_templates,
 )
@@ -163,3 +164,50 @@ def test_any_depth_is_searched(value: object) -> None:
             refuse_templates(value, "")
     else:
         refuse_templates(value, "")
+
+
+def test_empty_tag_is_refused() -> None:
+    for tag in ("", "  "):
+        with pytest.raises(InvalidPayload, match="tags: one is empty"):
+            Terms("find-primes", "numbers", tags=["user:anna", tag])
+
+
+def test_file_without_a_payload_is_refused(tmp_path: Path) -> None:
+    file = tmp_path / "payloads.jsonl"
+    file.write_text("\n  \n")
+    with pytest.raises(InvalidPayload, match=r"payloads\.jsonl holds no payload"):
+        submit_many("find-primes", file, "numbers")
+
+
+HUGE = "x" * 600_000
+
+
+@pytest.mark.parametrize(
+    "terms",
+    [
+        {"task": f"a/{HUGE}"},
+        {"task": f"\n{HUGE}"},
+        {"tags": HUGE},
+        {"tags": [f"\n{HUGE}"]},
+        {"name": f"\n{HUGE}"},
+        {"queue": HUGE},
+        {"memory": HUGE},
+        {"results_directory": HUGE},
+        {"results_directory": f"/{HUGE}"},
+    ],
+)
+def test_message_does_not_repeat_what_is_large(terms: dict[str, Any]) -> None:
+    given: dict[str, Any] = {"task": "find-primes", "results_directory": "numbers"} | terms
+    with pytest.raises(InvalidPayload) as refused:
+        Terms(**given)
+    assert len(str(refused.value)) < 600
+
+
+def test_refusal_of_a_large_payload_names_the_field_and_the_reason() -> None:
+    said = (
+        f"Error creating flow run: Validation failed for field 'payload.source': {HUGE} is too long"
+    )
+    line = one_line(said)
+    assert len(line) < 500
+    assert line.startswith("Validation failed for field 'payload.source'")
+    assert line.endswith("is too long")

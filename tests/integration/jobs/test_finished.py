@@ -51,7 +51,7 @@ def test_forgotten(here: Platform) -> None:
     folder = here.completed(handle.id, "forgotten")
     said = told(here, "delete", str(handle.id))
     assert said == f"job {handle.id} is deleted; what it has published stays"
-    unknown = f"no job {handle.id} is known here: `prefecture status` shows the last ones"
+    unknown = f"no job {handle.id} is known here: `prefecture jobs` lists them"
     assert refused(here.command("prefecture", "delete", str(handle.id))) == unknown
     assert refused(here.command("prefecture", "restart", str(handle.id))) == unknown
     assert (folder / "primes.parquet").is_file()

@@ -1,0 +1,111 @@
+"""Commands that say what there is, and why."""
+
+import asyncio
+
+from deployments.cli.console import AsJson, out, say, say_json
+from deployments.cli.views import explanation, jobs_table, task_page, tasks_table
+from deployments.cli.where import EVERY_JOB, Where
+from deployments.connection import connect
+from deployments.jobs.queries import catalog
+from deployments.jobs.queries.explain import explain as explain_job
+from deployments.jobs.queries.listing import Listing, list_jobs
+from deployments.jobs.queries.short_ids import resolve_job
+from tasks.errors import InvalidPayload
+
+
+def tasks(task: str | None = None, *, json: AsJson = False) -> None:
+    """List the compute tasks, or show one: what its payload holds, and an example that works.
+
+    Example: `prefecture tasks compress-images`
+
+    Parameters
+    ----------
+    task
+        One compute task.
+    json
+        As JSON, with the payload's schema.
+    """
+
+    async def read() -> list[catalog.ComputeTask]:
+        async with connect() as client:
+            if task is None:
+                return await catalog.list_tasks(client)
+            return [await catalog.find_task(client, task)]
+
+    found = asyncio.run(read())
+    if json:
+        shown = [each.as_json() for each in found]
+        say_json(shown if task is None else shown[0])
+    elif task is not None:
+        for part in task_page(found[0]):
+            out.print(part, soft_wrap=isinstance(part, str))
+    elif found:
+        out.print(tasks_table(found))
+        say("`prefecture tasks TASK` shows a task's payload and an example")
+    else:
+        say("there is no compute task on the server: `prefecture apply` puts them there")
+
+
+def jobs(*, where: Where = EVERY_JOB, limit: int = 20, json: AsJson = False) -> None:
+    """List jobs, the newest first.
+
+    A job stands in it once, as its latest attempt says; the number of the attempt follows its
+    state, from the second on. Times are ages and durations. Jobs that are planned for later are
+    listed with --state scheduled. The server cannot choose by results directory: add --since where
+    there are many thousands of jobs.
+
+    Example: `prefecture jobs --state failed --since 24h`
+
+    Parameters
+    ----------
+    limit
+        At most this many; 0: all.
+    json
+        As JSON: whole ids, times in UTC, durations in seconds.
+    """
+    if limit < 0:
+        raise InvalidPayload(f"--limit {limit}: use 0 or more")
+    selection = where.selection()
+
+    async def read() -> Listing:
+        async with connect() as client:
+            return await list_jobs(client, selection, limit or None)
+
+    found = asyncio.run(read())
+    if json:
+        say_json([job.as_json() for job in found.jobs])
+        return
+    if not found.jobs:
+        say("there are no jobs" if selection.is_everything else "no job is like that")
+        return
+    out.print(jobs_table(found.jobs, out.width))
+    if not found.is_all:
+        say(f"the {len(found.jobs)} newest; there are more: --limit 0 shows all")
+
+
+def explain(job: str, *, json: AsJson = False) -> None:
+    """Say why a job waits, its place in the queue, and when it is likely to start or to end.
+
+    The estimate stands beside what it is reckoned from; jobs that are submitted to a more urgent
+    queue meanwhile are not in it.
+
+    Example: `prefecture explain 019ad2c4`
+
+    Parameters
+    ----------
+    job
+        Its id or the first digits of it, or the id of any attempt at it.
+    json
+        As JSON: durations in seconds.
+    """
+
+    async def read():
+        async with connect() as client:
+            return await explain_job(client, await resolve_job(client, job))
+
+    found = asyncio.run(read())
+    if json:
+        say_json(found.as_json())
+        return
+    for line in explanation(found):
+        say(line)

@@ -1,0 +1,138 @@
+"""Commands for jobs that are submitted again and again."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import Annotated, TypeVar
+
+from cyclopts import App, Parameter
+from prefect.client.orchestration import PrefectClient
+
+from deployments.cli.console import AsJson, Flag, out, say, say_json
+from deployments.cli.views import schedules_table
+from deployments.connection import connect
+from deployments.jobs import schedules
+from deployments.jobs.request import Terms, parse_payload
+from tasks.contracts import Queue
+
+schedule = App(name="schedule")
+_T = TypeVar("_T")
+
+
+@schedule.default
+def create(
+    task: str,
+    payload: str,
+    results_directory: str,
+    *,
+    cron: str,
+    timezone: str = "UTC",
+    queue: str = Queue.NORMAL,
+    name: str | None = None,
+) -> None:
+    """Submit a job at each time of a cron line, and print the schedule's name.
+
+    `prefecture schedule list`, `pause`, `resume` and `delete` are for the schedules that there are.
+
+    Example: `prefecture schedule find-primes '{"upper_bound": 1000}' nightly --cron '30 2 * * *'`
+
+    Parameters
+    ----------
+    task
+        A compute task, e.g. compress-images.
+    payload
+        What each job works on, as JSON.
+    results_directory
+        The name that results are published under, each job's in a folder of its own.
+    cron
+        Minute, hour, day of the month, month and day of the week.
+    timezone
+        Where the hours of the cron line are those of the clock, e.g. Europe/Berlin.
+    queue
+        high, normal or low.
+    name
+        The schedule's name. Default: the task's and a number.
+    """
+    terms = Terms(task, results_directory, queue)
+    work = parse_payload(payload)
+    say(_run(lambda client: schedules.create_schedule(client, terms, work, cron, timezone, name)))
+
+
+@schedule.command(name="list")
+def list_all(*, json: AsJson = False) -> None:
+    """List the schedules of jobs, with the time of the next job.
+
+    Example: `prefecture schedule list`
+
+    Parameters
+    ----------
+    json
+        As JSON: times in UTC.
+    """
+    found = _run(schedules.list_schedules)
+    if json:
+        say_json([each.as_json() for each in found])
+    elif found:
+        out.print(schedules_table(found))
+    else:
+        say("there is no schedule: `prefecture schedule TASK PAYLOAD DIRECTORY --cron …` makes one")
+
+
+@schedule.command
+def pause(name: str) -> None:
+    """Pause a schedule: no job is submitted. Jobs that wait or run already go on.
+
+    Example: `prefecture schedule pause nightly-primes`
+
+    Parameters
+    ----------
+    name
+        The schedule's name.
+    """
+    _set(name, active=False)
+
+
+@schedule.command
+def resume(name: str) -> None:
+    """Resume a schedule that is paused. What was missed meanwhile is not submitted.
+
+    Example: `prefecture schedule resume nightly-primes`
+
+    Parameters
+    ----------
+    name
+        The schedule's name.
+    """
+    _set(name, active=True)
+
+
+@schedule.command
+def delete(name: str, *, yes: Annotated[Flag, Parameter(name=["--yes", "-y"])] = False) -> None:
+    """Delete a schedule. What its jobs have published stays.
+
+    Where jobs of schedules wait in the same queue for the same task, they would be deleted with it:
+    the schedule is only paused then, unless you say --yes.
+
+    Example: `prefecture schedule delete nightly-primes`
+
+    Parameters
+    ----------
+    name
+        The schedule's name.
+    yes
+        Delete the scheduled jobs that wait, too.
+    """
+    _run(lambda client: schedules.delete_schedule(client, name, force=yes))
+    say(f"schedule {name} is deleted")
+
+
+def _set(name: str, *, active: bool) -> None:
+    _run(lambda client: schedules.set_active(client, name, active=active))
+    say(f"schedule {name} is {'active' if active else 'paused'}")
+
+
+def _run(action: Callable[[PrefectClient], Awaitable[_T]]) -> _T:
+    async def run() -> _T:
+        async with connect() as client:
+            return await action(client)
+
+    return asyncio.run(run())

@@ -1,0 +1,149 @@
+"""Commands for jobs that are named, or chosen by what is known of them: one, or thousands."""
+
+import asyncio
+import sys
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Annotated
+
+from cyclopts import Parameter
+from prefect.client.orchestration import PrefectClient
+
+from deployments.cli.console import confirm, err, out, say
+from deployments.cli.where import EVERY_JOB, Where
+from deployments.connection import connect
+from deployments.jobs import finished
+from deployments.jobs.cancel import cancel as cancel_job
+from deployments.jobs.many import choose, count_in_words, for_each
+from deployments.jobs.queries.selection import ACTIVE, ENDED, JobState
+from tasks.errors import InvalidPayload
+from tasks.settings import get_settings
+
+_CANCEL_MARGIN = 60.0  # seconds a cancelled job may take to be gone, beside its grace
+_COUNTED = 10  # kinds of jobs that are listed before the query
+
+_Yes = Annotated[bool, Parameter(name=["--yes", "-y"], negative="", show_default=False)]
+_Action = Callable[[PrefectClient, str], Awaitable[str]]
+
+
+def cancel(
+    *jobs: str,
+    where: Where = EVERY_JOB,
+    yes: _Yes = False,
+    wait: Annotated[bool, Parameter(negative="--no-wait")] = True,
+) -> None:
+    """Cancel jobs, whether they wait, run or are to be run again.
+
+    Name them, or choose them: then they are counted first, and you are asked.
+
+    Example: `prefecture cancel --task find-primes --state waiting --tag user:anna`
+
+    Parameters
+    ----------
+    jobs
+        Their ids or the first digits of them, or the ids of any attempts at them.
+    yes
+        Do not ask.
+    wait
+        Wait until nothing of them runs any more.
+    """
+    limit = get_settings().cancel_grace + _CANCEL_MARGIN
+
+    async def end(client: PrefectClient, job: str) -> str:
+        return await cancel_job(client, job, limit, wait=wait)
+
+    _do("cancel", jobs, where, ACTIVE, end, yes=yes)
+
+
+def restart(*jobs: str, where: Where = EVERY_JOB, yes: _Yes = False) -> None:
+    """Submit jobs that have ended again, as new jobs, and print their ids.
+
+    Name them, or choose them: then they are counted first, and you are asked.
+
+    Example: `prefecture restart --state failed --directory sweep-7 --since 24h`
+
+    Parameters
+    ----------
+    jobs
+        Their ids or the first digits of them, or the ids of any attempts at them.
+    yes
+        Do not ask.
+    """
+
+    async def submit_again(client: PrefectClient, job: str) -> str:
+        return str(await finished.restart(client, job))
+
+    _do("restart", jobs, where, ENDED, submit_again, yes=yes, oldest_first=True)
+
+
+def delete(*jobs: str, where: Where = EVERY_JOB, yes: _Yes = False) -> None:
+    """Delete jobs that have ended from the server, with all attempts. What they published stays.
+
+    Name them, or choose them: then they are counted first, and you are asked.
+
+    Example: `prefecture delete --until 2026-11-01 --state completed`
+
+    Parameters
+    ----------
+    jobs
+        Their ids or the first digits of them, or the ids of any attempts at them.
+    yes
+        Do not ask.
+    """
+    _do("delete", jobs, where, ENDED, finished.delete, yes=yes)
+
+
+def _do(
+    verb: str,
+    named: Sequence[str],
+    where: Where,
+    states: Sequence[JobState],
+    action: _Action,
+    *,
+    yes: bool,
+    oldest_first: bool = False,
+) -> None:
+    """Do something with the jobs that are named, or with those that are chosen.
+
+    Ends with exit code 1 where it was not done with one of them.
+    """
+    selection = where.selection()
+    if named and not selection.is_everything:
+        raise InvalidPayload(f"name the jobs to {verb}, or choose them by options, but not both")
+    if not named:
+
+        async def count() -> list[str]:
+            async with connect() as client:
+                chosen = await choose(client, selection, states, verb)
+            if not chosen:
+                err.print("no job is like that: nothing was done")
+                return []
+            number = "1 job" if len(chosen) == 1 else f"{len(chosen):,} jobs"
+            lines = count_in_words(chosen)
+            for line in lines[:_COUNTED]:
+                err.print(f"  {line}", soft_wrap=True)
+            if len(lines) > _COUNTED:
+                err.print(f"  and {len(lines) - _COUNTED} more kinds")
+            if not confirm(f"{verb.capitalize()} {number}?", yes=yes):
+                err.print("nothing was done")
+                return []
+            return [str(job.job) for job in (reversed(chosen) if oldest_first else chosen)]
+
+        named = asyncio.run(count())
+        if not named:
+            return
+
+    async def run() -> list[str]:
+        async with connect() as client:
+            if len(named) == 1:
+                say(await action(client, named[0]))
+                return []
+            done = await for_each(named, lambda job: action(client, job))
+        for line in done.said:
+            out.print(line, soft_wrap=True)
+        return done.refused
+
+    refused = asyncio.run(run())
+    for line in refused:
+        err.print(f"prefecture: {line}", soft_wrap=True)
+    if refused:
+        sys.exit(1)

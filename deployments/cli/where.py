@@ -1,0 +1,66 @@
+"""The options that choose jobs, the same for every command that has them."""
+
+import re
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Annotated
+
+from cyclopts import Parameter
+
+from deployments.jobs.queries.selection import JobState, Selection
+from tasks.contracts import Queue
+from tasks.errors import InvalidPayload
+
+_REPEATED = Parameter(negative="", show_default=False)
+_UNITS = {"m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
+
+
+@Parameter(name="*")
+@dataclass(frozen=True)
+class Where:
+    """Which jobs."""
+
+    state: Annotated[tuple[JobState, ...], _REPEATED] = ()
+    """Only jobs that are in this state; may be repeated."""
+    task: str | None = None
+    """Only jobs of this compute task."""
+    tag: Annotated[tuple[str, ...], _REPEATED] = ()
+    """Only jobs with this tag; may be repeated, for jobs that have all of them."""
+    queue: Queue | None = None
+    """Only jobs of this queue."""
+    directory: str | None = None
+    """Only jobs of this results directory, and of those inside it."""
+    since: str | None = None
+    """Only jobs submitted since: 90m, 24h, 7d or 4w ago, or a date such as 2026-11-01, in UTC."""
+    until: str | None = None
+    """Only jobs submitted until, written as for --since."""
+
+    def selection(self) -> Selection:
+        """The same, checked. Raises InvalidPayload."""
+        return Selection(
+            states=self.state,
+            task=self.task,
+            tags=self.tag,
+            queue=self.queue,
+            directory=self.directory,
+            since=None if self.since is None else moment(self.since, "--since"),
+            until=None if self.until is None else moment(self.until, "--until"),
+        )
+
+
+EVERY_JOB = Where()
+
+
+def moment(text: str, option: str) -> datetime:
+    """A time as typed: a span before now, or a date. Raises InvalidPayload, naming the option."""
+    span = re.fullmatch(r"([1-9][0-9]{0,5})([mhdw])", text)
+    if span:
+        return datetime.now(UTC) - timedelta(**{_UNITS[span[2]]: int(span[1])})
+    try:
+        at = datetime.fromisoformat(text)
+    except ValueError:
+        raise InvalidPayload(
+            f"{option} {text[:80]!r}: use a span such as 90m, 24h, 7d or 4w, or a date such as "
+            "2026-11-01"
+        ) from None
+    return at.replace(tzinfo=at.tzinfo or UTC).astimezone(UTC)

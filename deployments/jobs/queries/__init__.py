@@ -1,0 +1,1 @@
+"""Questions about jobs and compute tasks, answered from the server; nothing is changed."""

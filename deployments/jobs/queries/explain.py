@@ -1,0 +1,284 @@
+"""Why a job is where it is: what it waits for, its place in the queue, and an estimate."""
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from typing import Any
+from uuid import UUID
+
+from prefect.client.orchestration import PrefectClient
+from prefect.client.schemas.filters import (
+    FlowFilter,
+    FlowRunFilter,
+    WorkPoolFilter,
+    WorkPoolFilterName,
+    WorkQueueFilter,
+)
+from prefect.client.schemas.objects import FlowRun, StateType, WorkPool, WorkQueue
+from prefect.client.schemas.sorting import FlowRunSort
+from prefect.exceptions import ObjectNotFound
+
+from deployments.jobs.attempts import decisive_attempt, known_attempts
+from deployments.jobs.following import read_progress
+from deployments.jobs.queries.estimate import (
+    Estimate,
+    Typical,
+    estimate_end,
+    estimate_start,
+    in_words,
+    typical_times,
+)
+from deployments.jobs.queries.listing import JobRecord, read_task_names, record
+from deployments.jobs.queries.selection import JobState
+from deployments.pools import read_queues
+from deployments.status import RUNNING, WAITING, AgentStatus, read_agents
+from tasks.contracts import Queue
+
+_LAST = 200  # completed jobs that say how long jobs run
+_NO_SLOT = "AwaitingConcurrencySlot"  # Prefect's, where a deployment has a limit of its own
+
+
+@dataclass(frozen=True)
+class Explanation:
+    """How a job stands and why."""
+
+    job: JobRecord
+    reasons: list[str]
+    """Why it is in its state; the first weighs most."""
+    before: int | None
+    """How many jobs are served before it, while it waits."""
+    fraction: float | None
+    """Share of the work that is done, 0 to 1, while it runs."""
+    estimate: Estimate | None
+
+    def as_json(self) -> dict[str, Any]:
+        """The same as JSON."""
+        estimate = None if self.estimate is None else asdict(self.estimate)
+        return asdict(self) | {"job": self.job.as_json(), "estimate": estimate}
+
+
+@dataclass(frozen=True)
+class PoolState:
+    """What decides whether a pool starts a job, at one moment."""
+
+    pool: WorkPool
+    queue: WorkQueue | None
+    """The queue that the job waits in."""
+    online: int
+    """Workers that the server has heard of lately."""
+    offline: int
+    agents: list[AgentStatus]
+    running: Sequence[tuple[str, float]]
+    """The task of each job that holds a slot, and the seconds that it has run."""
+
+    @property
+    def slots(self) -> int:
+        """How many jobs run at once, as far as the server knows: the limit, or those that run."""
+        limit = self.pool.concurrency_limit
+        return len(self.running) if limit is None else limit
+
+
+async def explain(client: PrefectClient, job: UUID) -> Explanation:
+    """Why a job is where it is. `job` is its id, or that of any attempt at it.
+
+    Raises InvalidPayload where the server knows none such.
+    """
+    run = decisive_attempt(await known_attempts(client, job))
+    tasks = await read_task_names(client)
+    known = record(run, tasks.get(run.flow_id, "unknown"))
+    match known.state:
+        case JobState.WAITING:
+            return await _explain_waiting(client, run, known, tasks)
+        case JobState.STARTING | JobState.RUNNING | JobState.CANCELLING:
+            return await _explain_running(client, run, known, tasks)
+        case _:
+            return Explanation(known, _of_the_rest(known), None, None, None)
+
+
+def why_it_waits(state: PoolState, name: str, state_name: str, before: int | None) -> list[str]:
+    """Why a job that is due is not started; `name` is its queue's, `before` as in Explanation."""
+    pool = state.pool
+    reasons: list[str] = []
+    if pool.is_paused:
+        holding = [a.report for a in state.agents if a.report.holds_intake]
+        found = [
+            f"{check} on {report.host}: {what}"
+            for report in holding
+            if report.pool == pool.name
+            for check, what in sorted(report.failed.items())
+        ]
+        reasons.append(
+            f"the pool {pool.name} is paused by its agents until this is cured: {'; '.join(found)}"
+            if found
+            else f"the pool {pool.name} is paused: resume it with `prefect work-pool resume "
+            f"{pool.name}`"
+        )
+    if state.queue is not None and state.queue.is_paused:
+        reasons.append(
+            f"the queue {name} is paused: resume it with `prefect work-queue resume {name} "
+            f"--pool {pool.name}`"
+        )
+    if name not in set(Queue):
+        reasons.append(
+            f"it is in the queue '{name}', which is none of {', '.join(Queue)}: all others come "
+            "first"
+        )
+    if not state.online:
+        gone = f"; {state.offline} have been" if state.offline else ""
+        reasons.append(
+            f"no worker serves the pool {pool.name} now{gone}: start one with `prefecture work`"
+        )
+    if pool.concurrency_limit == 0:
+        reasons.append("no job may run at once: `prefecture scale` was called with 0")
+    elif pool.concurrency_limit is not None and len(state.running) >= pool.concurrency_limit:
+        reasons.append(
+            f"{len(state.running)} jobs run on the pool {pool.name}, as many as `prefecture scale` "
+            "allows"
+        )
+    if state_name == _NO_SLOT:
+        reasons.append("its deployment has a concurrency limit, which is met")
+    if not reasons:
+        reasons.append(_busy(state, before))
+    return reasons
+
+
+def _busy(state: PoolState, before: int | None) -> str:
+    if before:
+        return (
+            f"{_jobs(before)} served before it, and {_jobs(len(state.running))} running on the "
+            f"pool {state.pool.name}"
+        )
+    if state.running:
+        return (
+            f"it is next: {_jobs(len(state.running))} running on the pool {state.pool.name}, and "
+            "it starts when a slot is free"
+        )
+    return "it is next: a worker takes it within seconds"
+
+
+def _jobs(number: int) -> str:
+    return "1 job is" if number == 1 else f"{number:,} jobs are"
+
+
+def _of_the_rest(job: JobRecord) -> list[str]:
+    match job.state:
+        case JobState.SCHEDULED:
+            return ["it is not due yet"]
+        case JobState.CRASHED:
+            return [f"attempt {job.attempt} has crashed ({job.reason}); its supervisor tries again"]
+        case JobState.COMPLETED:
+            return []
+        case _:
+            return [job.reason or "no reason was given"]
+
+
+async def _explain_waiting(
+    client: PrefectClient, run: FlowRun, job: JobRecord, tasks: dict[UUID, str]
+) -> Explanation:
+    before = (await read_progress(client, run.id)).ahead
+    state = await _pool_state(client, run, tasks)
+    if state is None:
+        gone = f"its pool '{run.work_pool_name}' is gone: `prefecture apply` makes the pools"
+        return Explanation(job, [gone], before, None, None)
+    reasons = why_it_waits(state, job.queue, run.state_name or "", before)
+    due = run.next_scheduled_start_time
+    if due is not None and due > datetime.now(UTC):
+        pause = in_words((due - datetime.now(UTC)).total_seconds())
+        reasons.insert(0, f"attempt {job.attempt - 1} has crashed; the next one is due in {pause}")
+    may_start = state.online and not state.pool.is_paused and state.slots
+    estimate = None
+    if may_start and before is not None:
+        typical = await _typical(client, run, tasks)
+        waiting = await _waiting(client, run, {*typical, job.task})
+        estimate = estimate_start(before, waiting, state.running, state.slots, typical)
+    return Explanation(job, reasons, before, None, estimate)
+
+
+async def _explain_running(
+    client: PrefectClient, run: FlowRun, job: JobRecord, tasks: dict[UUID, str]
+) -> Explanation:
+    if job.state is JobState.STARTING:
+        return Explanation(job, ["a worker has taken it, and starts it"], None, 0.0, None)
+    if job.state is JobState.CANCELLING:
+        return Explanation(job, ["its cancellation was requested"], None, None, None)
+    progress = await read_progress(client, run.id)
+    began = run.state.timestamp if run.state is not None else run.start_time
+    ran = (datetime.now(UTC) - began).total_seconds() if began is not None else job.ran
+    typical = {} if progress.fraction else await _typical(client, run, tasks)
+    return Explanation(
+        job,
+        [progress.text or f"it has run for {in_words(ran)}"],
+        None,
+        progress.fraction,
+        estimate_end(progress.fraction, ran, job.task, typical),
+    )
+
+
+async def _pool_state(
+    client: PrefectClient, run: FlowRun, tasks: dict[UUID, str]
+) -> PoolState | None:
+    if run.work_pool_name is None:
+        return None
+    try:
+        pool = await client.read_work_pool(run.work_pool_name)
+    except ObjectNotFound:
+        return None
+    workers = await client.read_workers_for_work_pool(pool.name)
+    online = sum(worker.status == "ONLINE" for worker in workers)
+    running = await client.read_flow_runs(
+        work_pool_filter=_pool(run),
+        flow_run_filter=FlowRunFilter.model_validate({"state": {"type": {"any_": RUNNING}}}),
+    )
+    queues = {queue.name: queue for queue in await read_queues(client, pool.name)}
+    return PoolState(
+        pool=pool,
+        queue=queues.get(run.work_queue_name or ""),
+        online=online,
+        offline=len(workers) - online,
+        agents=await read_agents(client) if pool.is_paused else [],
+        running=[
+            (tasks.get(each.flow_id, "unknown"), each.estimated_run_time.total_seconds())
+            for each in running
+        ],
+    )
+
+
+async def _typical(
+    client: PrefectClient, run: FlowRun, tasks: dict[UUID, str]
+) -> dict[str, Typical]:
+    completed = await client.read_flow_runs(
+        work_pool_filter=_pool(run),
+        flow_run_filter=FlowRunFilter.model_validate(
+            {"state": {"type": {"any_": [StateType.COMPLETED]}}}
+        ),
+        sort=FlowRunSort.END_TIME_DESC,
+        limit=_LAST,
+    )
+    return typical_times(
+        (tasks.get(each.flow_id, "unknown"), each.total_run_time.total_seconds())
+        for each in completed
+    )
+
+
+async def _waiting(client: PrefectClient, run: FlowRun, tasks: set[str]) -> dict[str, int]:
+    """How many jobs of each task wait in the queue of a run and in those that come before it."""
+    queues = list(Queue)
+    names = queues[: queues.index(Queue(run.work_queue_name)) + 1]
+    return {
+        task: await client.count_flow_runs(
+            flow_filter=FlowFilter.model_validate({"name": {"any_": [task]}}),
+            work_pool_filter=_pool(run),
+            work_queue_filter=WorkQueueFilter.model_validate({"name": {"any_": names}}),
+            flow_run_filter=FlowRunFilter.model_validate(
+                {
+                    "state": {"type": {"any_": WAITING}},
+                    "next_scheduled_start_time": {"before_": datetime.now(UTC)},
+                }
+            ),
+        )
+        for task in sorted(tasks)
+    }
+
+
+def _pool(run: FlowRun) -> WorkPoolFilter:
+    return WorkPoolFilter(name=WorkPoolFilterName(any_=[run.work_pool_name or ""]))

@@ -1,0 +1,132 @@
+"""Jobs in a list, the newest first."""
+
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from typing import Any
+from uuid import UUID
+
+from prefect.client.orchestration import PrefectClient
+from prefect.client.schemas.objects import FlowRun
+from prefect.client.schemas.sorting import FlowRunSort
+
+from deployments.jobs.queries.selection import ENDED, JobState, Selection, state_of
+from tasks.contracts import attempt_number, job_id
+
+_PAGE = 200  # the most the API gives
+_SPARE = 10  # runs that a page has beside what is wanted: those that are no jobs of their own
+
+
+@dataclass(frozen=True)
+class JobRecord:
+    """A job, as its latest attempt says. Times in UTC, durations in seconds."""
+
+    job: UUID
+    task: str
+    name: str
+    """What the UI calls it."""
+    results_directory: str
+    queue: str
+    tags: tuple[str, ...]
+    state: JobState
+    attempt: int
+    due: datetime | None
+    """When it was submitted, or the later time that it was submitted for."""
+    started: datetime | None
+    ended: datetime | None
+    waited: float
+    """Until it started; so far, if it has not."""
+    ran: float
+    reason: str
+    """Why it has failed, crashed or been cancelled; empty otherwise."""
+
+    def as_json(self) -> dict[str, Any]:
+        """The same as JSON."""
+        plain = asdict(self)
+        times = ("due", "started", "ended")
+        plain |= {name: plain[name] and plain[name].isoformat() for name in times}
+        return plain | {"job": str(self.job), "tags": list(self.tags)}
+
+
+@dataclass(frozen=True)
+class Listing:
+    """Some jobs."""
+
+    jobs: list[JobRecord]
+    is_all: bool
+    """Whether there are no more."""
+
+
+async def list_jobs(
+    client: PrefectClient, selection: Selection, limit: int | None = None
+) -> Listing:
+    """The newest jobs of a selection, `limit` at most.
+
+    Reads pages of 200 runs until there are enough. The server cannot choose by results directory:
+    a selection of one reads all that its other criteria leave.
+    """
+    jobs: dict[UUID, JobRecord] = {}
+    tasks = await read_task_names(client)
+    size = _PAGE if limit is None or selection.directory else min(_PAGE, limit + _SPARE)
+    async with aclosing(_runs(client, selection, size)) as runs:
+        async for run in runs:
+            # Should two attempts at a job be among them, the later one comes first.
+            job = job_id(run.labels, run.id)
+            if job in jobs:
+                continue
+            if limit is not None and len(jobs) == limit:
+                return Listing(list(jobs.values()), is_all=False)
+            jobs[job] = record(run, tasks.get(run.flow_id, "unknown"))
+    return Listing(list(jobs.values()), is_all=True)
+
+
+async def read_task_names(client: PrefectClient) -> dict[UUID, str]:
+    """The names of all flows, by their ids."""
+    names: dict[UUID, str] = {}
+    while True:
+        page = await client.read_flows(limit=_PAGE, offset=len(names))
+        names |= {flow.id: flow.name for flow in page}
+        if len(page) < _PAGE:
+            return names
+
+
+def record(run: FlowRun, task: str) -> JobRecord:
+    """A job, by its latest attempt."""
+    state = state_of(run, datetime.now(UTC))
+    told = run.state.message if run.state is not None and state is not JobState.COMPLETED else None
+    return JobRecord(
+        job=job_id(run.labels, run.id),
+        task=task,
+        name=run.name,
+        results_directory=str(run.parameters.get("results_directory", "")),
+        queue=run.work_queue_name or "",
+        tags=tuple(sorted(run.tags)),
+        state=state,
+        attempt=attempt_number(run.labels),
+        due=run.expected_start_time,
+        started=run.start_time,
+        ended=run.end_time if state in ENDED else None,
+        waited=max(0.0, run.estimated_start_time_delta.total_seconds()),
+        ran=run.estimated_run_time.total_seconds(),
+        reason=" ".join((told or "").split()) if state in (*ENDED, JobState.CRASHED) else "",
+    )
+
+
+async def _runs(client: PrefectClient, selection: Selection, size: int) -> AsyncGenerator[FlowRun]:
+    """The runs that say how a job of the selection stands, newest first."""
+    start = 0
+    while True:
+        page = await client.read_flow_runs(
+            **selection.filters(),
+            sort=FlowRunSort.EXPECTED_START_TIME_DESC,
+            limit=size,
+            offset=start,
+        )
+        now = datetime.now(UTC)
+        for run in page:
+            if selection.takes(run, now):
+                yield run
+        if len(page) < size:
+            return
+        start += size
