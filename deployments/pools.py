@@ -3,23 +3,33 @@
 import json
 import shlex
 import sys
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 from uuid import UUID
 
 from prefect.client.orchestration import PrefectClient
 from prefect.client.schemas.actions import WorkPoolCreate, WorkPoolUpdate
-from prefect.client.schemas.objects import WorkQueue
+from prefect.client.schemas.objects import Variable, WorkQueue
 from prefect.exceptions import ObjectAlreadyExists, ObjectNotFound
+from pydantic import ValidationError
 
 from deployments.result_block import result_block
-from tasks.contracts import ENGINE_SOCKET, PLATFORM_POOL, Pool, Queue
+from tasks.contracts import (
+    ENGINE_SOCKET,
+    PLATFORM_POOL,
+    WORKER_VARIABLES,
+    Pool,
+    Queue,
+    WorkerReport,
+)
 from tasks.errors import OperatorError
 from tasks.settings import RESULT_BLOCK_VARIABLE, Settings
 
 TREE = Path(__file__).resolve().parent.parent
 """The folder that holds this code: flows, tasks, work_pools and prefect.yaml."""
 
+_MOST_WORKERS = 200  # that one request reads
 _BILLION = 1_000_000_000
 
 
@@ -122,6 +132,29 @@ async def scale(client: PrefectClient, pool: Pool, jobs: int | None) -> None:
         await client.update_work_pool(pool, WorkPoolUpdate(concurrency_limit=jobs))
     except ObjectNotFound as error:
         raise OperatorError(f"there is no pool {pool} yet: prefecture apply makes it") from error
+
+
+async def read_slots(client: PrefectClient, pool: str) -> int | None:
+    """How many jobs the online workers of a pool take at once; None where one has not said.
+
+    Prefect's own workers do not say.
+    """
+    workers = await client.read_workers_for_work_pool(pool)
+    online = {worker.name for worker in workers if worker.status == "ONLINE"}
+    response = await client.request(
+        "POST",
+        "/variables/filter",
+        json={"variables": {"name": {"like_": WORKER_VARIABLES}}, "limit": _MOST_WORKERS},
+    )
+    slots: dict[str, int] = {}
+    for variable in Variable.model_validate_list(response.json()):
+        with suppress(ValidationError):  # somebody else's variable, in spite of its name
+            report = WorkerReport.model_validate(variable.value)
+            if report.pool == pool:
+                slots[report.worker] = report.slots
+    if not online <= slots.keys():
+        return None
+    return sum(slots[name] for name in online)
 
 
 async def _put_pool(client: PrefectClient, name: str, kind: Pool, template: dict[str, Any]) -> None:

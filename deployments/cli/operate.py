@@ -7,13 +7,14 @@ from pathlib import Path
 
 from deployments import tables
 from deployments.apply import apply as apply_all
-from deployments.cli.console import AsJson, out, say, say_json
+from deployments.cli.console import AsJson, err, out, say, say_json
 from deployments.connection import connect, server_api
 from deployments.demo.photos import make_photos
 from deployments.demo.run import demo as run_demo
 from deployments.local import docker_engine, programs
 from deployments.local.up import until_stopped
 from deployments.local.up import up as run_up
+from deployments.pools import read_slots
 from deployments.pools import scale as scale_pool
 from deployments.status import Status, read_status
 from deployments.status import as_json as status_as_json
@@ -96,12 +97,20 @@ def scale(jobs: int, *, pool: Pool | None = None) -> None:
         raise OperatorError(f"{jobs} jobs at once: use 0 or more")
     chosen = pool or _usual_pool(docker_engine.find_engine())
 
-    async def change() -> None:
+    async def change() -> int | None:
         async with connect() as client:
             await scale_pool(client, chosen, jobs)
+            return await read_slots(client, chosen)
 
-    asyncio.run(change())
+    slots = asyncio.run(change())
     say(f"at most {jobs} jobs at once on pool {chosen}")
+    if slots is not None and slots < jobs:
+        workers = f"the workers that serve it take {slots}" if slots else "no worker serves it"
+        err.print(
+            f"{workers}: start them for more with `prefecture up --most {jobs}`, or `prefecture "
+            "work --limit` on this host or another",
+            soft_wrap=True,
+        )
 
 
 def apply(*, pool: Pool | None = None) -> None:

@@ -94,3 +94,22 @@ class AgentReport(BaseModel):
     def variable(self) -> str:
         """The name of the variable it stands in."""
         return AGENT_VARIABLES + re.sub(r"[^a-z0-9_-]", "_", f"{self.pool}_{self.worker}".lower())
+
+
+WORKER_VARIABLES = "prefecture_worker_"
+"""Workers say how many jobs they take in Prefect variables whose names start like this."""
+
+
+class WorkerReport(BaseModel):
+    """What a worker says of itself when it starts."""
+
+    model_config = ConfigDict(frozen=True)
+
+    pool: str
+    worker: str
+    slots: int = Field(ge=0, description="jobs that it runs at once")
+
+    @property
+    def variable(self) -> str:
+        """The name of the variable it stands in."""
+        return WORKER_VARIABLES + re.sub(r"[^a-z0-9_-]", "_", f"{self.pool}_{self.worker}".lower())

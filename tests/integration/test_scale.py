@@ -60,3 +60,24 @@ def test_what_cannot_be(elastic: Platform) -> None:
     refused = elastic.command("prefecture", "up", "--workers", "4", "--most", "2")
     assert refused.returncode == 1
     assert "--most 2: at least as many as --workers, 4" in refused.stderr
+
+
+def test_more_than_the_workers_take(process_platform: Platform) -> None:
+    path = f"/work_pools/{process_platform.pool}"
+    try:
+        wait_until(
+            lambda: len(
+                process_platform.rest(
+                    "POST",
+                    "/variables/filter",
+                    {"variables": {"name": {"like_": "prefecture_worker_"}}},
+                ).json()
+            ),
+            what="the worker has said how many jobs it takes",
+        )
+        done = process_platform.command("prefecture", "scale", "3", "--pool", "process")
+        assert done.returncode == 0
+        assert done.stdout == "at most 3 jobs at once on pool process\n"
+        assert done.stderr.startswith("the workers that serve it take 2: start them for more")
+    finally:
+        process_platform.rest("PATCH", path, {"concurrency_limit": None}).raise_for_status()

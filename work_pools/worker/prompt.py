@@ -4,14 +4,17 @@ import asyncio
 import contextlib
 import random
 import time
+from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
 
 import httpx
+from prefect.client.schemas.actions import VariableCreate, VariableUpdate
 from prefect.client.schemas.filters import WorkerFilter, WorkerFilterStatus
 from prefect.client.schemas.objects import FlowRun
 from prefect.settings import PREFECT_WORKER_QUERY_SECONDS
 from prefect.workers.base import BaseWorker
 
+from tasks.contracts import WorkerReport
 from work_pools.listening import listen
 from work_pools.turns import Turns
 
@@ -44,6 +47,8 @@ class Prompt(_Base):
     def __init__(self, *args: Any, work_pool_name: str, **kwargs: Any) -> None:
         super().__init__(*args, work_pool_name=work_pool_name, **kwargs)
         self._pool = work_pool_name
+        self._slots: int | None = kwargs.get("limit")
+        self._slots_are_known = self._slots is None
         self._workers = 1
         self._counted = -_COUNTED
         self._limited = False  # whether the pool's slots are fewer than those of its workers
@@ -75,6 +80,9 @@ class Prompt(_Base):
         if time.monotonic() - self._counted >= _COUNTED:
             with contextlib.suppress(httpx.HTTPError):  # as many as there were before
                 await self._count()
+        if not self._slots_are_known:
+            with contextlib.suppress(httpx.HTTPError):  # at the next time, then
+                await self._report_slots()
 
     async def get_and_submit_flow_runs(self) -> list[FlowRun]:
         """See BaseWorker, whose loop calls it each so often: in turn with the other workers."""
@@ -99,6 +107,19 @@ class Prompt(_Base):
         )
         self._workers = max(1, len(found))
         self._limited = self.work_pool.concurrency_limit is not None
+
+    async def _report_slots(self) -> None:
+        """Say how many jobs run here at once, which the server is told by nobody else."""
+        assert self._slots is not None
+        report = WorkerReport(pool=self._pool, worker=self.name, slots=self._slots)
+        value = report.model_dump(mode="json")
+        try:
+            await self.client.update_variable(VariableUpdate(name=report.variable, value=value))
+        except httpx.HTTPStatusError as error:
+            if error.response.status_code != HTTPStatus.NOT_FOUND:
+                raise
+            await self.client.create_variable(VariableCreate(name=report.variable, value=value))
+        self._slots_are_known = True
 
     def _hear(self, event: str | None) -> None:
         within = _SPREAD * (self._workers - 1)

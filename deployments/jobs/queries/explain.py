@@ -30,8 +30,8 @@ from deployments.jobs.queries.estimate import (
 )
 from deployments.jobs.queries.listing import JobRecord, read_task_names, record
 from deployments.jobs.queries.selection import JobState
-from deployments.pools import read_queues
-from deployments.status import RUNNING, WAITING, AgentStatus, read_agents
+from deployments.pools import read_queues, read_slots
+from deployments.status import RUNNING, SCHEDULED, AgentStatus, read_agents
 from tasks.contracts import Queue
 
 _LAST = 200  # completed jobs that say how long jobs run
@@ -67,15 +67,18 @@ class PoolState:
     online: int
     """Workers that the server has heard of lately."""
     offline: int
+    taken: int | None
+    """How many jobs the online workers take at once, where all have said."""
     agents: list[AgentStatus]
     running: Sequence[tuple[str, float]]
     """The task of each job that holds a slot, and the seconds that it has run."""
 
     @property
     def slots(self) -> int:
-        """How many jobs run at once, as far as the server knows: the limit, or those that run."""
+        """How many jobs run at once: what the workers take, or, if unknown, as many as run."""
         limit = self.pool.concurrency_limit
-        return len(self.running) if limit is None else limit
+        taken = len(self.running) if self.taken is None else self.taken
+        return taken if limit is None else min(limit, taken)
 
 
 async def explain(client: PrefectClient, job: UUID) -> Explanation:
@@ -87,7 +90,7 @@ async def explain(client: PrefectClient, job: UUID) -> Explanation:
     tasks = await read_task_names(client)
     known = record(run, tasks.get(run.flow_id, "unknown"))
     match known.state:
-        case JobState.WAITING:
+        case JobState.SCHEDULED:
             return await _explain_waiting(client, run, known, tasks)
         case JobState.STARTING | JobState.RUNNING | JobState.CANCELLING:
             return await _explain_running(client, run, known, tasks)
@@ -235,6 +238,7 @@ async def _pool_state(
         queue=queues.get(run.work_queue_name or ""),
         online=online,
         offline=len(workers) - online,
+        taken=await read_slots(client, pool.name),
         agents=await read_agents(client) if pool.is_paused else [],
         running=[
             (tasks.get(each.flow_id, "unknown"), each.estimated_run_time.total_seconds())
@@ -271,7 +275,7 @@ async def _waiting(client: PrefectClient, run: FlowRun, tasks: set[str]) -> dict
             work_queue_filter=WorkQueueFilter.model_validate({"name": {"any_": names}}),
             flow_run_filter=FlowRunFilter.model_validate(
                 {
-                    "state": {"type": {"any_": WAITING}},
+                    "state": {"type": {"any_": SCHEDULED}},
                     "next_scheduled_start_time": {"before_": datetime.now(UTC)},
                 }
             ),
