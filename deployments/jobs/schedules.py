@@ -147,7 +147,11 @@ async def find_schedule(client: PrefectClient, name: str) -> Scheduled:
 async def set_active(client: PrefectClient, name: str, *, active: bool) -> Scheduled:
     """Pause a schedule, or resume it. A job that waits already stays. Raises InvalidPayload."""
     found = await find_schedule(client, name)
-    await client.update_deployment_schedule(found.deployment, found.id, active=active)
+    # A change without parameters takes those of the schedule away.
+    parameters = {"payload": found.payload, "results_directory": found.results_directory}
+    await client.update_deployment_schedule(
+        found.deployment, found.id, active=active, parameters=parameters
+    )
     return found
 
 
