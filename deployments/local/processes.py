@@ -4,24 +4,28 @@ import asyncio
 import contextlib
 import ctypes
 import os
-import shutil
 import signal
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import IO
 
 import psutil
 
+from deployments.local import logs
 from tasks.errors import OperatorError
 
 _LIBC = ctypes.CDLL(None)  # here, since to load it between fork and exec could deadlock
 _PR_SET_PDEATHSIG = 1
 _PR_SET_CHILD_SUBREAPER = 36
 _LONGEST_PAUSE = 30.0  # seconds before a child that keeps ending is started again
+_STEADY = 30.0  # seconds after which a child's end is no longer one of a series
+_BEAT_LOOK = 5.0  # seconds between two looks for a child's signs of life
+_BEATS_MISSED = 24  # looks in a row without one, after which it hangs: two minutes
+_BEATS_AT_START = 120  # the same before its first sign: a busy machine imports slowly
 _GRACE = 8.0  # seconds a process may take to end when asked to
 _LOG_TAIL = 4000
-_LOG_MOST = 64 * 2**20  # bytes of a log, and as many of the one before it
+_LOG_MOST = 64 * 2**20  # bytes of a log, and as many of each older one
 _LOG_LOOK = 10.0  # seconds between two looks at that
 _REAP_LOOK = 5.0  # seconds between two looks for orphans that have ended
 
@@ -54,9 +58,14 @@ class Child:
     """One program, kept running, its output in a file."""
 
     def __init__(
-        self, name: str, argv: list[str], env: dict[str, str], log: Path, say: Callable[[str], None]
-    ) -> None:
+        self, name: str, argv: list[str], env: dict[str, str], log: Path,
+        say: Callable[[str], None], *, heartbeat: bool = False,
+    ) -> None:  # fmt: skip
+        """`heartbeat`: it takes `--heartbeat DESCRIPTOR`, a pipe that it writes signs of life
+        into. Where these stop it hangs: it is killed, and so started again."""
         self.name = name
+        self._heartbeat = heartbeat
+        self._pipe: int | None = None
         self._argv = argv
         self._env = env
         self._log = log
@@ -67,12 +76,13 @@ class Child:
     async def start(self) -> None:
         """Start it, and again whenever it ends, after a growing pause."""
         self._log.parent.mkdir(parents=True, exist_ok=True)
-        self._log.write_bytes(b"")
+        logs.rotate(self._log)
         await self._spawn()
         # Each by itself: the end of one must not hide the other from `stop`.
         self._watches = [
             asyncio.create_task(self._keep_running()),
             asyncio.create_task(self._keep_log_short()),
+            *([asyncio.create_task(self._kill_if_it_hangs())] if self._heartbeat else []),
         ]
 
     async def stop(self, *, at_once: bool = False) -> None:
@@ -80,6 +90,7 @@ class Child:
         for watch in self._watches:
             watch.cancel()
         await asyncio.gather(*self._watches, return_exceptions=True)
+        self._close_pipe()
         process = self._process
         if process is None or process.returncode is not None:
             return
@@ -113,7 +124,54 @@ class Child:
 
     async def _spawn(self) -> None:
         with self._log.open("ab") as output:
-            self._process = await _spawn(self._argv, self._env, output)
+            if not self._heartbeat:
+                self._process = await _spawn(self._argv, self._env, output)
+                return
+            reads, writes = os.pipe()
+            try:
+                argv = [*self._argv, "--heartbeat", str(writes)]
+                self._process = await _spawn(argv, self._env, output, pass_on=(writes,))
+            except BaseException:
+                os.close(reads)
+                raise
+            finally:
+                os.close(writes)
+        os.set_blocking(reads, False)
+        self._close_pipe()
+        self._pipe = reads
+
+    def _close_pipe(self) -> None:
+        if self._pipe is not None:
+            os.close(self._pipe)
+            self._pipe = None
+
+    async def _kill_if_it_hangs(self) -> None:
+        """Counted in looks and not in time: in a pause of the whole machine nobody hangs."""
+        watched, missed, may_miss = self._process, 0, _BEATS_AT_START
+        while True:
+            await asyncio.sleep(_BEAT_LOOK)
+            process = self._process
+            if process is not watched:
+                watched, missed, may_miss = process, 0, _BEATS_AT_START
+            if self._has_beaten():
+                missed, may_miss = 0, _BEATS_MISSED
+            else:
+                missed += 1
+            if missed > may_miss and process is not None and process.returncode is None:
+                self._say(
+                    f"the {self.name} has given no sign of life for "
+                    f"{missed * _BEAT_LOOK:.0f} s: killing it"
+                )
+                process.kill()
+                missed = 0
+
+    def _has_beaten(self) -> bool:
+        if self._pipe is None:
+            return False
+        try:
+            return bool(os.read(self._pipe, 65_536))
+        except BlockingIOError:
+            return False
 
     async def _keep_log_short(self) -> None:
         """What jobs print goes into the worker's log: it must not fill the disk."""
@@ -122,32 +180,34 @@ class Child:
             await asyncio.sleep(_LOG_LOOK)
             try:
                 if self._log.exists() and self._log.stat().st_size > _LOG_MOST:
-                    before = self._log.with_suffix(".log.1")
-                    await asyncio.to_thread(shutil.copyfile, self._log, before)
-                    # The child appends, so that it goes on at the new end.
-                    os.truncate(self._log, 0)
+                    await asyncio.to_thread(logs.cut, self._log)
             except OSError as error:
                 if not told:
                     self._say(f"the log of the {self.name} cannot be cut: {error}; trying again")
                 told = True
 
     async def _keep_running(self) -> None:
-        pause = 1.0
+        pause = 0.0
         while True:
             assert self._process is not None
             started = asyncio.get_running_loop().time()
             code = await self._process.wait()
-            if asyncio.get_running_loop().time() - started > 10 * _LONGEST_PAUSE:
-                pause = 1.0
+            pause = pause_after(asyncio.get_running_loop().time() - started, pause)
             self._say(f"the {self.name} ended with {code} (see {self._log}); starting it again")
             while True:
                 await asyncio.sleep(pause)
-                pause = min(2 * pause, _LONGEST_PAUSE)
                 try:
                     await self._spawn()
                     break
                 except OSError as error:
                     self._say(f"the {self.name} cannot be started: {error}; trying again")
+                    pause = pause_after(0.0, pause)
+
+
+def pause_after(ran: float, last: float) -> float:
+    """Seconds before a child that ran for `ran` seconds is started again: one, and twice the last
+    pause where it ended soon after its start."""
+    return 1.0 if ran > _STEADY else min(max(1.0, 2 * last), _LONGEST_PAUSE)
 
 
 async def kill(processes: list[psutil.Process]) -> None:
@@ -190,7 +250,7 @@ def _descendants(pid: int) -> list[psutil.Process]:
 
 
 async def _spawn(
-    argv: list[str], env: dict[str, str], output: IO[bytes]
+    argv: list[str], env: dict[str, str], output: IO[bytes], pass_on: Collection[int] = ()
 ) -> asyncio.subprocess.Process:
     parent = os.getpid()
 
@@ -207,6 +267,7 @@ async def _spawn(
         stdin=asyncio.subprocess.DEVNULL,
         stdout=output,
         stderr=output,
+        pass_fds=pass_on,
         # A session of its own: Ctrl-C in the terminal reaches us alone, and we end it in order.
         start_new_session=True,
         preexec_fn=die_with_parent,

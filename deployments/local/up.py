@@ -96,6 +96,7 @@ async def running(
             programs.supervisor_env(settings, worker, api_url),
             log(settings, "supervisor"),
             say,
+            heartbeat=True,
         )
         notifier = Child(
             "notifier",

@@ -14,13 +14,17 @@ with importing():
 
     from tasks.contracts import Pool
     from tasks.settings import get_settings
+    from work_pools.supervisor.heartbeat import beat
     from work_pools.supervisor.infrastructure.containers import Containers
     from work_pools.supervisor.infrastructure.processes import Processes
     from work_pools.supervisor.supervisor import Supervisor
 
 
-async def supervise(pool: Pool, worker: str) -> None:
-    """Supervise the pool's jobs until SIGTERM or SIGINT."""
+async def supervise(pool: Pool, worker: str, heartbeat: int | None = None) -> None:
+    """Supervise the pool's jobs until SIGTERM or SIGINT.
+
+    `heartbeat`: the descriptor of a pipe to write signs of life into.
+    """
     loop = asyncio.get_running_loop()
     instances = Containers() if pool is Pool.DOCKER else Processes(worker, pool)
     async with get_client() as client:
@@ -28,12 +32,15 @@ async def supervise(pool: Pool, worker: str) -> None:
             client, pool, socket.gethostname(), worker, instances, get_settings()
         )
         work = asyncio.create_task(supervisor.run())
+        beating = None if heartbeat is None else asyncio.create_task(beat(heartbeat))
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, work.cancel)
         try:
             with contextlib.suppress(asyncio.CancelledError):
                 await work
         finally:
+            if beating is not None:
+                beating.cancel()
             await instances.close()
 
 
@@ -42,12 +49,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m work_pools.supervisor")
     parser.add_argument("--pool", type=Pool, choices=list(Pool), required=True)
     parser.add_argument("--worker", required=True, help="the worker that this host runs")
+    parser.add_argument("--heartbeat", type=int, help="a pipe to write signs of life into")
     given = parser.parse_args()
     logging.basicConfig(
         level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s", force=True
     )
     logging.getLogger("httpx").setLevel(logging.WARNING)
-    asyncio.run(supervise(given.pool, given.worker))
+    asyncio.run(supervise(given.pool, given.worker, given.heartbeat))
 
 
 if __name__ == "__main__":

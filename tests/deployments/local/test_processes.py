@@ -1,16 +1,17 @@
-"""A child that prints without end: its log stays short, and a disk that is full harms no one."""
+"""A child that prints without end, hangs, or keeps ending, and a disk that is full."""
 
 import asyncio
 import errno
 import os
 import shutil
+import signal
 import sys
 from pathlib import Path
 
 import pytest
 
 from deployments.local import processes
-from deployments.local.processes import Child
+from deployments.local.processes import Child, pause_after
 from tests.support.platform import wait_until
 
 COUNT = "import itertools\nfor n in itertools.count(): print(n, flush=True)"
@@ -59,3 +60,44 @@ async def test_a_log_that_cannot_be_cut(tmp_path: Path, monkeypatch: pytest.Monk
     await asyncio.sleep(1.5)  # longer than the pause before a restart
     assert not child.running, "it is ended, and not started again"
     assert len(told) == 1
+
+
+BEATS = """
+import os, sys, time
+print(os.getpid(), flush=True)
+while True:
+    os.write(int(sys.argv[2]), b".")
+    time.sleep(0.01)
+"""
+
+
+async def test_a_child_that_hangs_is_started_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(processes, "_BEAT_LOOK", 0.05)
+    monkeypatch.setattr(processes, "_BEATS_MISSED", 40)
+    log, told = tmp_path / "child.log", list[str]()
+    argv = [sys.executable, "-c", BEATS]
+    child = Child("beater", argv, dict(os.environ), log, told.append, heartbeat=True)
+    await child.start()
+
+    def pids() -> list[int]:
+        return [int(line) for line in log.read_text().split()]
+
+    try:
+        await asyncio.to_thread(wait_until, pids)
+        assert child.running
+        os.kill(pids()[-1], signal.SIGSTOP)
+        await asyncio.to_thread(wait_until, lambda: len(pids()) > 1)
+        assert told[0].startswith("the beater has given no sign of life for ")
+        assert "the beater ended with -9" in told[1]
+    finally:
+        await child.stop()
+
+
+def test_a_pause_is_not_held_against_a_child_that_ran_on() -> None:
+    pause, pauses = 0.0, list[float]()
+    for ran in (300.0, 0.1, 0.1, 0.1, 0.1, 0.1, 0.1, 31.0, 0.1):
+        pause = pause_after(ran, pause)
+        pauses.append(pause)
+    assert pauses == [1, 2, 4, 8, 16, 30, 30, 1, 2]
