@@ -3,6 +3,7 @@
 from tasks.runtime.importing import importing
 
 with importing():
+    import signal
     import sys
     from collections.abc import Sequence
     from importlib import import_module
@@ -21,6 +22,7 @@ _USERS = Group(
 )
 _OPERATORS = Group("Operators", help="Run Prefecture, and see how it is.", sort_key=2)
 _HELP = Group("Help", sort_key=3)
+_INTERRUPTED = 128 + signal.SIGINT  # as a shell reports it
 _COMMANDS = {
     _USERS: {
         "jobs": ("submit", "submit_many", "watch", "logs", "results"),
@@ -76,7 +78,7 @@ def make_app(words: Sequence[str]) -> App:
 
 
 def main() -> None:
-    """Run a command: an error of ours is one line on stderr and exit code 1."""
+    """Run a command: an error of ours is one line on stderr and exit code 1, Ctrl-C is 130."""
     try:
         make_app(sys.argv[1:])()
     except PrefectureError as error:
@@ -87,6 +89,11 @@ def main() -> None:
         _fail(f"setting PREFECTURE_{setting}: {first['msg']}")
     except httpx.HTTPError as error:
         _fail(str(unavailable(error)))
+    except KeyboardInterrupt:
+        sys.exit(_INTERRUPTED)
+    finally:
+        # What is left is Python's own end, which would show another Ctrl-C with a traceback.
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 def _fail(message: str) -> None:
