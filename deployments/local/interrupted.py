@@ -14,7 +14,7 @@ from prefect.client.schemas.filters import (
 )
 from prefect.client.schemas.objects import FlowRun, State, StateType
 from prefect.client.schemas.sorting import FlowRunSort
-from prefect.exceptions import ObjectNotFound
+from prefect.exceptions import ObjectNotFound, PrefectHTTPStatusError
 from prefect.states import Cancelled, Scheduled
 
 from deployments.status import RUNNING
@@ -23,6 +23,7 @@ from tasks.errors import PrefectureError
 from tasks.storage.results.interface import ResultsRoot
 
 _PAGE = 200
+_NOT_FOUND = 404
 _log = logging.getLogger(__name__)
 
 
@@ -40,7 +41,7 @@ async def put_back(client: PrefectClient, worker: str, results: ResultsRoot) -> 
         for run in held
         # A run that was just taken carries no label yet: whose it is then, no one can tell but by
         # there being no one else.
-        if run.labels.get(WORKER_LABEL, worker if alone else None) == worker
+        if (run.labels.get(WORKER_LABEL) or (worker if alone else None)) == worker
     ]
     again = 0
     for run in ours:
@@ -49,9 +50,16 @@ async def put_back(client: PrefectClient, worker: str, results: ResultsRoot) -> 
         except PrefectureError as error:
             _log.warning("%s: what it staged is removed later: %s", run.id, error)
         try:
+            # First, as the next worker writes its name here soon after it has taken the run: until
+            # then it must not carry that of a worker which is gone.
+            await client.update_flow_run_labels(run.id, {WORKER_LABEL: ""})
             await client.set_flow_run_state(run.id, _next(run), force=True)
         except ObjectNotFound:
             continue  # deleted meanwhile: nobody waits for it
+        except PrefectHTTPStatusError as error:
+            if error.response.status_code == _NOT_FOUND:
+                continue  # the same, of its labels
+            raise
         again += not _was_cancelled(run)
     return again
 

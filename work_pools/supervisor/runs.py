@@ -4,7 +4,6 @@ import asyncio
 import logging
 import sys
 from collections.abc import Iterable, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -23,7 +22,7 @@ from prefect.client.schemas.filters import (
 )
 from prefect.client.schemas.objects import FlowRun, State, StateType
 from prefect.client.schemas.sorting import FlowRunSort
-from prefect.exceptions import ObjectNotFound
+from prefect.exceptions import ObjectNotFound, PrefectHTTPStatusError
 from pydantic import TypeAdapter, ValidationError
 
 from tasks.contracts import (
@@ -44,6 +43,7 @@ _AT_ONCE = 8  # requests in flight: SQLite answers one after the other anyway
 _IN_ONE = 20  # runs made in one request: the server takes 100, and locks SQLite meanwhile
 # Seconds for those who waited to write meanwhile: SQLite refuses whoever has read what they change.
 _BREATH = 0.15
+_NOT_FOUND = 404
 ACTIVE = [StateType.PENDING, StateType.RUNNING, StateType.CANCELLING]
 
 
@@ -185,8 +185,11 @@ class Runs:
 
     async def mark(self, id: UUID, successor: UUID) -> None:
         """Note at a crashed run which run took its place, should that be deleted one day."""
-        with suppress(ObjectNotFound):
+        try:
             await self._client.update_flow_run_labels(id, {REQUEUED_AS_LABEL: str(successor)})
+        except PrefectHTTPStatusError as error:
+            if error.response.status_code != _NOT_FOUND:  # deleted meanwhile
+                raise
 
     async def tell(self, lines: dict[UUID, str]) -> None:
         """A line in the log of each run, for whoever looks at it in the UI."""
@@ -224,7 +227,7 @@ _EVER = datetime.min.replace(tzinfo=UTC)
 def worker_of(run: FlowRun) -> str | None:
     """The worker that took a run; None where it has not said so yet."""
     name = run.labels.get(WORKER_LABEL)
-    return None if name is None else str(name)
+    return str(name) if name else None  # empty, where the run was put back in its queue
 
 
 def stands_result(results: ResultsRoot, run: FlowRun) -> bool:
