@@ -3,7 +3,10 @@
 import asyncio
 import gc
 import sqlite3
+from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
+from uuid import UUID, uuid4
 
 import pytest
 from sqlalchemy import text
@@ -11,6 +14,7 @@ from sqlalchemy.exc import OperationalError
 from sqlalchemy.ext.asyncio import AsyncConnection, create_async_engine
 
 from deployments.server.sqlite import address
+from tests.support.platform import Platform, wait_until
 
 INSERT = "INSERT INTO notes VALUES ('written')"
 
@@ -78,3 +82,27 @@ async def test_transactions_that_read_first_and_write_later_take_turns(tmp_path:
     finally:
         await engine.dispose()
     assert notes == [0, 1]
+
+
+async def test_an_event_that_comes_twice_is_kept_once_and_costs_no_other(
+    process_platform: Platform,
+) -> None:
+    def event(id: UUID) -> dict[str, Any]:
+        resource = {"prefect.resource.id": f"prefecture.test.{id}"}
+        now = datetime.now(UTC).isoformat()
+        return {"id": str(id), "occurred": now, "event": "twice", "resource": resource}
+
+    def kept() -> list[str]:
+        wanted = {"filter": {"event": {"name": ["twice"]}}}
+        page = process_platform.rest("POST", "/events/filter", wanted).json()
+        return sorted(found["id"] for found in page["events"])
+
+    def send(*ids: UUID) -> None:
+        process_platform.rest("POST", "/events", [event(id) for id in ids]).raise_for_status()
+
+    first, second, third = (uuid4() for _ in range(3))
+    send(first, first, second)
+    await asyncio.to_thread(wait_until, lambda: kept() == sorted(map(str, (first, second))))
+    send(first)  # nothing of this batch is left
+    send(second, third, third)
+    await asyncio.to_thread(wait_until, lambda: len(kept()) == 3)
