@@ -16,6 +16,7 @@ PrefectureError
 │   ├── DiskNearlyFull    the disk that a container writes to has less free than it must
 │   └── ContainerLost     a user's container was ended from outside
 ├── DeliveryFailed        a notification was not taken: passes, or the receiver must change
+│   └── DeliveryRefused   the receiver will never take it: final
 ├── ServerUnavailable     the Prefect server does not answer, or not as it should
 ├── JobNotCompleted       a job that was waited for
 │   ├── JobFailedError    has failed
@@ -117,6 +118,10 @@ class DeliveryFailed(PrefectureError):
     def __init__(self, message: str, *, retry_after: float | None = None) -> None:
         super().__init__(message)
         self.retry_after = retry_after
+
+
+class DeliveryRefused(DeliveryFailed):
+    """The receiver refuses a notification for good. It is not retried; correct the subscriber."""
 
 
 class ServerUnavailable(PrefectureError):

@@ -13,7 +13,7 @@ from prefect.events.schemas.automations import Automation, AutomationCore
 from prefect.exceptions import ObjectNotFound
 
 from deployments.notifications.subscribers import OUTCOMES, Subscriber
-from deployments.notifications.wording import SUBJECT, TEXT
+from deployments.notifications.wording import written_for
 from tasks.errors import OperatorError
 from tasks.runtime.events import JOB_RESOURCE
 
@@ -29,7 +29,9 @@ async def automation_for(
 
     Raises OperatorError where there is no such block, or it is none for notifications.
     """
-    return _automation(subscriber, await _find_block(client, subscriber.name, block))
+    kind, _, _ = block.partition("/")
+    found = await _find_block(client, subscriber.name, block)
+    return _automation(subscriber, found, *written_for(kind))
 
 
 async def apply_automations(client: PrefectClient, wanted: Sequence[AutomationCore]) -> None:
@@ -94,7 +96,7 @@ async def _find_block(client: PrefectClient, subscriber: str, block: str) -> UUI
     return document.id
 
 
-def _automation(subscriber: Subscriber, block: UUID) -> AutomationCore:
+def _automation(subscriber: Subscriber, block: UUID, subject: str, text: str) -> AutomationCore:
     jobs = subscriber.jobs
     names = [OUTCOMES[outcome].name_of_event for outcome in jobs.outcomes or OUTCOMES]
     match = {"prefect.resource.id": [f"{JOB_RESOURCE}*"]}
@@ -122,8 +124,8 @@ def _automation(subscriber: Subscriber, block: UUID) -> AutomationCore:
                 {
                     "type": "send-notification",
                     "block_document_id": block,
-                    "subject": SUBJECT,
-                    "body": TEXT,
+                    "subject": subject,
+                    "body": text,
                 }
             ],
         }

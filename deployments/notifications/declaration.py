@@ -56,11 +56,10 @@ def _read_one(path: Path, number: int, entry: Any, smtp: Any) -> Subscriber:
     declared = _mapping(entry, f"{path}: subscriber {number}")
     label = f"{path}: subscriber {declared.get('name', number)!r}"
     match declared.get("to"):
-        case {"email": {"to": recipients, **others}, **channels}:
+        case {"email": {**email}, **channels}:
             if smtp is None:
                 raise OperatorError(f"{label}: to.email: needs a section smtp: add host and from")
-            email = {"smtp": smtp} | others | {"to": recipients}
-            declared |= {"to": {**channels, "email": email}}
+            declared |= {"to": {**channels, "email": {"smtp": smtp} | email}}
         case _:
             pass
     try:
@@ -88,7 +87,7 @@ def _check_tasks(path: Path, subscriber: Subscriber, tasks: Collection[str] | No
 def _one_by_one(subscriber: Subscriber) -> list[Subscriber]:
     """Or one recipient whom the server refuses would have the others told again and again."""
     email = subscriber.to.email
-    if email is None:
+    if email is None or email.domains is not None:
         return [subscriber]
     return [
         subscriber.model_copy(

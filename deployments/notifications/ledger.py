@@ -2,16 +2,17 @@
 
 SQLite, in the home. What is written together stands together: the end of a job and the deliveries
 that it makes are one transaction, so that there is exactly one end of each job and one delivery of
-it to each subscriber, whatever is killed when.
+it to each subscriber, whatever is killed when. A job that a person retries in Prefect's UI ends
+again: the new final state takes the place of the former, with deliveries of its own.
 """
 
 from collections.abc import AsyncGenerator, Iterable, Iterator, Sequence
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
-from uuid import UUID, uuid5
+from uuid import UUID, uuid4, uuid5
 
 from pydantic import ValidationError
-from sqlalchemy import URL, Connection, delete, event, update
+from sqlalchemy import URL, Connection, delete, event, inspect, update
 from sqlalchemy.dialects.sqlite import insert
 from sqlalchemy.engine.interfaces import DBAPIConnection
 from sqlalchemy.ext.asyncio import AsyncEngine, async_sessionmaker, create_async_engine
@@ -35,6 +36,7 @@ from tasks.settings import Settings
 _FILE = "prefecture.db"
 _BUSY = 30.0  # seconds to wait for another writer
 _MANY = 500  # values in one question to SQLite
+_MOST_AT_ONCE = 10_000  # ends in one message
 _BEGUN = "begun"  # the watermark of the books' own beginning
 
 
@@ -49,8 +51,9 @@ class Ledger:
 
         What was still to be delivered to one that is gone, or that Prefect tells now, is dropped.
         """
-        ours = [subscriber.name for subscriber in subscribers if subscriber.at_least_once]
         async with self._sessions.begin() as session:
+            ours = [one.name for one in await _expanded(session, subscribers) if one.at_least_once]
+            alone = [one.name for one in subscribers if one.gathers is None]
             await session.exec(delete(Subscription))
             session.add_all(
                 Subscription(name=subscriber.name, spec=subscriber.model_dump_json())
@@ -58,11 +61,20 @@ class Ledger:
             )
             left = col(Delivery.state) == DeliveryState.OPEN, col(Delivery.subscriber).not_in(ours)
             await session.exec(delete(Delivery).where(*left))
+            single = col(Delivery.digest).is_not(None), col(Delivery.subscriber).in_(alone)
+            await session.exec(
+                update(Delivery)
+                .where(col(Delivery.state) == DeliveryState.OPEN, *single)
+                .values(digest=None)
+            )
 
     async def subscribers(self) -> list[Subscriber]:
-        """All there are now. Raises OperatorError where another version has written them."""
+        """All there are now, and each recipient whom a job has named as one of their own.
+
+        Raises OperatorError where another version has written them.
+        """
         async with self._sessions.begin() as session:
-            return await _subscribers(session)
+            return await _expanded(session, await _subscribers(session))
 
     async def begun(self) -> datetime:
         """When the books were begun: what was before that is not told."""
@@ -90,10 +102,20 @@ class Ledger:
                 }
         return found
 
+    async def ends(self, jobs: Iterable[UUID]) -> dict[UUID, JobEnd]:
+        """The ends of those of the jobs that have ended, by job."""
+        found: dict[UUID, JobEnd] = {}
+        async with self._sessions.begin() as session:
+            for some in _in_parts(jobs):
+                rows = await session.exec(select(JobOutcome).where(col(JobOutcome.job).in_(some)))
+                found |= {row.job: row.event for row in rows}
+        return found
+
     async def record(self, ends: Iterable[tuple[JobEnd, UUID]]) -> list[JobEnd]:
         """Write down ends of jobs, each with the flow run that decided it, and whom to tell.
 
-        Of a job that has ended already nothing is written. Returns those that are new.
+        Of a job that has ended already nothing is written, but for a later revision of its end: it
+        takes the place of the former, and of its deliveries. Returns those that are new.
         """
         now = datetime.now(UTC)
         new: list[JobEnd] = []
@@ -109,20 +131,26 @@ class Ledger:
                     # Each at a time of its own: events are listed by it.
                     recorded=now + timedelta(microseconds=len(new)),
                 )
-                if await session.get(JobOutcome, ended.job) is not None:
-                    continue
+                former = await session.get(JobOutcome, ended.job)
+                if former is not None:
+                    if former.event.revision >= ended.revision:
+                        continue
+                    await session.delete(former)
+                    await session.exec(delete(Delivery).where(col(Delivery.job) == ended.job))
+                    await session.flush()
                 new.append(ended)
                 session.add(ending)
                 session.add_all(
                     Delivery(
                         job=ended.job,
-                        subscriber=subscriber.name,
-                        id=uuid5(ended.job, subscriber.name),
+                        subscriber=name,
+                        id=_delivery_id(ended, name),
                         created=now,
                         next_try=now,
                     )
                     for subscriber in subscribers
                     if subscriber.wants(ended)
+                    for name in subscriber.names_for(ended)
                 )
         return new
 
@@ -134,13 +162,16 @@ class Ledger:
                 await session.exec(unannounced.order_by(col(JobOutcome.recorded)).limit(most))
             )
 
-    async def mark_announced(self, jobs: Iterable[UUID]) -> None:
-        """Note that the server has the events of these jobs' ends."""
+    async def mark_announced(self, endings: Iterable[JobOutcome]) -> None:
+        """Note that the server has the events of these ends; not of those that took their place."""
+        recorded = {ending.job: ending.recorded for ending in endings}
         async with self._sessions.begin() as session:
-            for some in _in_parts(jobs):
-                await session.exec(
-                    update(JobOutcome).where(col(JobOutcome.job).in_(some)).values(told=True)
+            for some in _in_parts(recorded):
+                which = (
+                    col(JobOutcome.job).in_(some),
+                    col(JobOutcome.recorded).in_([recorded[job] for job in some]),
                 )
+                await session.exec(update(JobOutcome).where(*which).values(told=True))
 
     async def due(self, subscriber: str, most: int) -> list[tuple[Delivery, JobEnd]]:
         """What is to be delivered to a subscriber now, that which is due longest in front."""
@@ -150,6 +181,7 @@ class Ledger:
             .where(
                 col(Delivery.subscriber) == subscriber,
                 col(Delivery.state) == DeliveryState.OPEN,
+                col(Delivery.digest).is_(None),
                 col(Delivery.next_try) <= datetime.now(UTC),
             )
             .order_by(col(Delivery.next_try))
@@ -158,8 +190,43 @@ class Ledger:
         async with self._sessions.begin() as session:
             return [(d, JOB_END.validate_json(payload)) for d, payload in await session.exec(open_)]
 
+    async def digest(self, subscriber: str, seconds: float) -> list[tuple[Delivery, JobEnd]]:
+        """What is to be delivered to a subscriber now in one message; empty where nothing is.
+
+        All that was gathered for so many seconds since the first of it. What is in one message
+        stays in it until it is delivered, so that each try is the same.
+        """
+        now = datetime.now(UTC)
+        open_ = col(Delivery.subscriber) == subscriber, col(Delivery.state) == DeliveryState.OPEN
+        single = col(Delivery.digest).is_(None)
+        async with self._sessions.begin() as session:
+            begun = select(Delivery.digest).where(*open_, col(Delivery.digest).is_not(None))
+            digest = (await session.exec(begun.limit(1))).first()
+            if digest is None:
+                waiting = select(Delivery).where(*open_, single).order_by(col(Delivery.created))
+                gathered = list(await session.exec(waiting.limit(_MOST_AT_ONCE)))
+                if not gathered or gathered[0].created > now - timedelta(seconds=seconds):
+                    return []
+                digest = uuid4()
+                for delivery in gathered:
+                    delivery.digest = digest
+                    delivery.next_try = now
+                    session.add(delivery)
+                await session.flush()
+            members = (
+                select(Delivery, JobOutcome.payload)
+                .join(JobOutcome, col(JobOutcome.job) == col(Delivery.job))
+                .where(*open_, col(Delivery.digest) == digest, col(Delivery.next_try) <= now)
+                .order_by(col(JobOutcome.ended), col(JobOutcome.job))
+            )
+            found = await session.exec(members)
+            return [(d, JOB_END.validate_json(payload)) for d, payload in found]
+
     async def keep_result(self, delivery: Delivery) -> None:
-        """Write down how a delivery went; nothing where it was dropped meanwhile."""
+        """Write down how a delivery went, and all that were in one message with it.
+
+        Nothing where it was dropped meanwhile.
+        """
         values = {
             "state": delivery.state,
             "attempts": delivery.attempts,
@@ -167,12 +234,13 @@ class Ledger:
             "last_error": delivery.last_error,
             "delivered_at": delivery.delivered_at,
         }
-        which = (
-            col(Delivery.job) == delivery.job,
-            col(Delivery.subscriber) == delivery.subscriber,
-        )
         async with self._sessions.begin() as session:
-            await session.exec(update(Delivery).where(*which).values(**values))
+            which = (
+                col(Delivery.id) == delivery.id
+                if delivery.digest is None
+                else col(Delivery.digest) == delivery.digest
+            )
+            await session.exec(update(Delivery).where(which).values(**values))
 
 
 @asynccontextmanager
@@ -188,6 +256,7 @@ async def open_ledger(settings: Settings) -> AsyncGenerator[Ledger]:
     try:
         async with engine.begin() as connection:
             await connection.run_sync(Table.metadata.create_all)
+            await connection.run_sync(_add_columns)
             begun = insert(Watermark).values(name=_BEGUN, at=datetime.now(UTC))
             await connection.execute(begun.on_conflict_do_nothing())
         yield Ledger(engine)
@@ -214,6 +283,31 @@ def _begin(connection: Connection) -> None:
     connection.exec_driver_sql("BEGIN IMMEDIATE")
 
 
+def _add_columns(connection: Connection) -> None:
+    """What tables of an older version lack: columns that may be empty."""
+    there = inspect(connection)
+    for table in Table.metadata.sorted_tables:
+        known = {column["name"] for column in there.get_columns(table.name)}
+        for column in table.columns:
+            if column.name not in known:
+                kind = column.type.compile(connection.dialect)
+                connection.exec_driver_sql(
+                    f'ALTER TABLE "{table.name}" ADD COLUMN "{column.name}" {kind}'
+                )
+                for index in table.indexes:
+                    if column.name in index.columns:
+                        index.create(connection, checkfirst=True)
+
+
+async def _expanded(session: AsyncSession, subscribers: Sequence[Subscriber]) -> list[Subscriber]:
+    """With those whom jobs have named in the place of the subscriber that allows it."""
+    if all(subscriber.domains is None for subscriber in subscribers):
+        return [*subscribers]
+    open_ = select(Delivery.subscriber).where(col(Delivery.state) == DeliveryState.OPEN)
+    names = sorted({*await session.exec(open_.distinct())})
+    return [one for subscriber in subscribers for one in subscriber.expanded(names)]
+
+
 async def _subscribers(session: AsyncSession) -> list[Subscriber]:
     rows = await session.exec(select(Subscription).order_by(col(Subscription.name)))
     try:
@@ -222,6 +316,11 @@ async def _subscribers(session: AsyncSession) -> list[Subscriber]:
         raise OperatorError(
             "the subscribers were kept by another version of this: run `prefecture apply` again"
         ) from error
+
+
+def _delivery_id(ended: JobEnd, subscriber: str) -> UUID:
+    again = "" if ended.revision == 1 else f":{ended.revision}"
+    return uuid5(ended.job, f"{subscriber}{again}")
 
 
 def _in_parts(jobs: Iterable[UUID]) -> Iterator[list[UUID]]:

@@ -51,7 +51,7 @@ class Subscription(Table, table=True):
 
 
 class JobOutcome(Table, table=True):
-    """The end of a job: the first that was seen is the only one."""
+    """The end of a job: the first that was seen, unless it was retried after that."""
 
     job: UUID = Field(primary_key=True)
     flow_run: UUID
@@ -77,6 +77,8 @@ class Delivery(Table, table=True):
     subscriber: str = Field(primary_key=True, index=True)
     id: UUID = Field(unique=True)
     """The same at each try: by it a receiver knows what it has had."""
+    digest: UUID | None = Field(default=None, index=True)
+    """The message that it goes out in with others, where the subscriber has them gathered."""
     state: DeliveryState = Field(default=DeliveryState.OPEN, sa_type=String, index=True)
     created: datetime = Field(sa_type=_Utc)
     attempts: int = 0

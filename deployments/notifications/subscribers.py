@@ -5,6 +5,7 @@ Prefect's Secret blocks, are named here as `secret/<name>`, and are read at each
 """
 
 import re
+from collections.abc import Sequence
 from email.errors import HeaderParseError
 from email.headerregistry import Address
 from typing import Annotated, Literal, Self, cast
@@ -13,6 +14,7 @@ import httpx
 from pydantic import (
     AfterValidator,
     BaseModel,
+    BeforeValidator,
     ConfigDict,
     Field,
     model_validator,
@@ -25,6 +27,12 @@ OUTCOMES = {"completed": JobCompleted, "failed": JobFailed, "cancelled": JobCanc
 _MAX_NAME = 64
 _MAX_PORT = 65_535
 _MAX_ADDRESS = 254  # of RFC 5321, in characters
+NOTIFY = "notify:"
+"""Before an address, in the tag by which a job names a recipient."""
+_MOST_NAMED = 10  # recipients of one job
+_NAMED_EVERY = 60.0  # seconds
+_UNITS = {"s": 1, "m": 60, "h": 3600}
+_LONGEST_EVERY = 86_400.0  # seconds
 
 
 def _matching(pattern: str, cure: str) -> AfterValidator:
@@ -34,6 +42,16 @@ def _matching(pattern: str, cure: str) -> AfterValidator:
         return value
 
     return AfterValidator(check)
+
+
+def _parse_duration(value: object) -> object:
+    """Seconds, of a number with a unit; whatever else is given is for the type to judge."""
+    if isinstance(value, str):
+        matched = re.fullmatch(r"(\d{1,6})([smh])", value)
+        if matched is None:
+            raise ValueError(f"{value!r} is not one: use a number with s, m or h, such as 1m")
+        return float(matched[1]) * _UNITS[matched[2]]
+    return value
 
 
 def parse_url(value: str) -> httpx.URL:
@@ -89,7 +107,16 @@ def _check_secret(value: str) -> str:
 SecretName = Annotated[str, AfterValidator(_check_secret)]
 """`secret/<name>`, the place of a secret. What is written there by mistake is not shown."""
 
+Domain = Annotated[
+    str,
+    _matching(r"[A-Za-z0-9-]+(\.[A-Za-z0-9-]+)*", "use the part behind @, such as example.org"),
+    AfterValidator(str.lower),
+]
 EmailAddress = Annotated[str, AfterValidator(_check_address)]
+Duration = Annotated[
+    float, BeforeValidator(_parse_duration), Field(ge=0, le=_LONGEST_EVERY, allow_inf_nan=False)
+]
+"""Seconds, given as a number of them or as 30s, 1m, 2h; a day at most."""
 Tag = Annotated[str, Field(min_length=1)]
 Outcome = Literal["completed", "failed", "cancelled"]
 
@@ -156,8 +183,17 @@ class Smtp(_Declared):
 class Email(_Declared):
     """An e-mail, tried again until the server takes it."""
 
-    to: Annotated[list[EmailAddress], Field(min_length=1)]
+    to: list[EmailAddress] = []
+    domains: Annotated[list[Domain], Field(min_length=1)] | None = None
+    """In place of `to`: each job names its own recipients by tags such as
+    notify:anna@example.org, and those at these domains are notified."""
     smtp: Smtp
+
+    @model_validator(mode="after")
+    def _check_recipients(self) -> Self:
+        if bool(self.to) == bool(self.domains):
+            raise ValueError("give either to, or the domains of recipients that jobs may name")
+        return self
 
 
 class Channel(_Declared):
@@ -196,6 +232,57 @@ class Subscriber(_Declared):
     ]
     jobs: Jobs = Jobs()
     to: Channel
+    every: Duration | None = None
+    """Seconds, or 30s, 1m, 2h: the ends of so long are one message."""
+
+    @model_validator(mode="after")
+    def _check_every(self) -> Self:
+        if self.every is not None and self.to.block is not None:
+            raise ValueError(
+                "every: an automation sends a message for each job: use a webhook or email, or "
+                "leave it out"
+            )
+        return self
+
+    @property
+    def domains(self) -> list[str] | None:
+        """The domains of the recipients that jobs may name; None where jobs name none here."""
+        return None if self.to.email is None else self.to.email.domains
+
+    @property
+    def gathers(self) -> float | None:
+        """Seconds for which ends are gathered into one message; None where each is one.
+
+        What jobs send to recipients of their own is gathered for a minute unless `every` says
+        otherwise: anyone may submit a thousand jobs that name somebody else.
+        """
+        every = self.every if self.every is not None else _NAMED_EVERY if self.domains else None
+        return every or None
+
+    def names_for(self, ended: JobEnded) -> list[str]:
+        """The names under which the end of a job is delivered: one for each recipient."""
+        if self.domains is None:
+            return [self.name]
+        return [f"{self.name}:{address}" for address in _named_by(ended.tags, self.domains)]
+
+    def expanded(self, names: Sequence[str]) -> list[Self]:
+        """This subscriber, or in its place one for each of the names that it has given out."""
+        email = self.to.email
+        if email is None or email.domains is None:
+            return [self]
+        prefix = f"{self.name}:"
+        addresses = [name.removeprefix(prefix) for name in names if name.startswith(prefix)]
+        return [
+            self.model_copy(
+                update={
+                    "name": prefix + address,
+                    "every": self.gathers or 0.0,
+                    "to": Channel(email=Email(to=[address], smtp=email.smtp)),
+                }
+            )
+            for address in addresses
+            if _domain(address) in email.domains
+        ]
 
     @property
     def at_least_once(self) -> bool:
@@ -210,6 +297,23 @@ class Subscriber(_Declared):
             and (tags is None or any(_stands_for(tag, t) for tag in tags for t in ended.tags))
             and (outcomes is None or any(isinstance(ended, OUTCOMES[o]) for o in outcomes))
         )
+
+
+def _named_by(tags: Sequence[str], domains: Sequence[str]) -> list[str]:
+    """The recipients that a job names by its tags, of those domains alone."""
+    found: dict[str, None] = {}
+    for tag in tags:
+        address = tag.removeprefix(NOTIFY)
+        if tag != address and _domain(address) in domains:
+            try:
+                found[_check_address(address)] = None
+            except ValueError:
+                continue  # no address: nobody can be reached there
+    return list(found)[:_MOST_NAMED]
+
+
+def _domain(address: str) -> str:
+    return address.rpartition("@")[2].lower()
 
 
 def _stands_for(pattern: str, tag: str) -> bool:

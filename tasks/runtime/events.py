@@ -3,7 +3,7 @@
 A job's whole story stands under one resource, `prefecture.job.<job id>`:
 
     prefecture.job.received    it was accepted
-    prefecture.job.started     an attempt has begun; once for each attempt
+    prefecture.job.started     an attempt has begun; again where it was put back in its queue
     prefecture.job.progress    how far an attempt is, where its task can tell
     prefecture.job.completed   the manifest stands                          \
     prefecture.job.failed      with the reason in one line                   one of these, once
@@ -19,6 +19,7 @@ from uuid import UUID, uuid5
 from prefect.client.orchestration import PrefectClient
 from prefect.client.schemas.objects import FlowRun
 from prefect.events import Event, emit_event
+from prefect.events.filters import EventFilter, EventIDFilter
 from pydantic import BaseModel, ConfigDict, Field
 
 from tasks.contracts import AgentReport, job_id
@@ -69,11 +70,6 @@ class JobStarted(JobEvent):
     attempt: int
     flow_run: UUID
 
-    @property
-    def event_id(self) -> UUID:
-        """One for each attempt."""
-        return uuid5(self.job, f"{self.name_of_event}:{self.flow_run}")
-
 
 class JobProgress(JobEvent):
     """How far an attempt is."""
@@ -85,21 +81,24 @@ class JobProgress(JobEvent):
     """Share of the work that is done, 0 to 1."""
     text: str
 
-    @property
-    def event_id(self) -> UUID:
-        """One for each step."""
-        return uuid5(self.job, f"{self.name_of_event}:{self.attempt}:{self.fraction}:{self.text}")
-
 
 class JobEnded(JobEvent):
-    """A job has ended, for good."""
+    """A job has ended: for good, unless a person retries its flow run in Prefect's UI."""
 
     ended: datetime
+    revision: int = 1
+    """Which final state of the job this is: 2 where it has failed, and was retried in the UI."""
     attempts: int
     waited: float
     """Seconds in a queue before the first attempt was started."""
     ran: float
     """Seconds that its attempts ran, all together."""
+
+    @property
+    def event_id(self) -> UUID:
+        """One for each final state."""
+        again = "" if self.revision == 1 else f":{self.revision}"
+        return uuid5(self.job, f"{self.name_of_event}{again}")
 
 
 class JobCompleted(JobEnded):
@@ -141,11 +140,14 @@ class NotificationUndelivered(JobEvent):
     attempts: int
     reason: str
     """Why the last attempt failed, in one line."""
+    revision: int = 1
+    """Of the job's end."""
 
     @property
     def event_id(self) -> UUID:
-        """One for each subscriber."""
-        return uuid5(self.job, f"{self.name_of_event}:{self.subscriber}")
+        """One for each subscriber and final state."""
+        again = "" if self.revision == 1 else f":{self.revision}"
+        return uuid5(self.job, f"{self.name_of_event}:{self.subscriber}{again}")
 
 
 Ended = Annotated[JobCompleted | JobFailed | JobCancelled, Field(discriminator="outcome")]
@@ -183,22 +185,38 @@ def about(run: FlowRun, task: str) -> dict[str, Any]:
 
 
 def job_moved(event: JobEvent) -> None:
-    """Tell of a job from within its flow run, which Prefect names beside it. Does not wait."""
+    """Emit an event from within a job's flow run, which Prefect names beside it. Does not wait.
+
+    Its id is a new one: a run that was put back in its queue runs again, under the same id as
+    before, and an id that comes twice makes Prefect's writer of events fail (see `known`).
+    """
     if not reports_to_server():
         return
     emit_event(
-        event.name_of_event,
-        resource=_resource(event),
-        payload=event.model_dump(mode="json"),
-        id=event.event_id,
+        event.name_of_event, resource=_resource(event), payload=event.model_dump(mode="json")
     )
+
+
+async def known(client: PrefectClient, ids: Iterable[UUID]) -> set[UUID]:
+    """Those of the events that the server has written down, which it does every five seconds.
+
+    To be asked before an event is sent a second time. On SQLite, a batch of events that the server
+    has already makes its writer fail, and after five failures everything in the queue is dropped:
+    the events of others, too.
+    """
+    wanted = list(ids)
+    found: set[UUID] = set()
+    for start in range(0, len(wanted), _AT_ONCE):
+        which = EventFilter(id=EventIDFilter(id=wanted[start : start + _AT_ONCE]))
+        found |= {event.id for event in (await client.read_events(which, _AT_ONCE)).events}
+    return found
 
 
 async def tell(client: PrefectClient, events: Iterable[tuple[JobEvent, UUID, datetime]]) -> None:
     """Tell of jobs from outside, and wait until the server has heard.
 
-    With each event the flow run that it is about, and when it happened. Told again, it is the same
-    event: the server keeps it once.
+    With each event the flow run that it is about, and when it happened. To be told again only where
+    it is not `known` some seconds later.
     """
     told = [_outside(event, flow_run, occurred) for event, flow_run, occurred in events]
     for start in range(0, len(told), _AT_ONCE):

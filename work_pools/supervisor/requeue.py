@@ -235,8 +235,8 @@ class Requeue:
             state: State[Any] = Completed(message=f"its result stands; after that, {reason}")
         else:
             state = Failed(message=reason)
+        # Not settled for ever: a person may retry it in Prefect's UI, and it may crash once more.
         await self._runs.set_state(run.id, state, force=True)
-        self._settled.add(run.id)
         _log.warning("%s: %s: %s", run.id, state.name, reason)
         await self._runs.tell({run.id: reason})
 

@@ -1,15 +1,16 @@
 """The channels that deliver at least once: signed webhooks and e-mail."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from uuid import UUID
 
 from deployments.notifications.channels import mail, webhook
+from deployments.notifications.schema import JobEnd
 from deployments.notifications.subscribers import Subscriber
-from tasks.errors import DeliveryFailed, OperatorError
-from tasks.runtime.events import JobCancelled, JobCompleted, JobFailed
+from tasks.errors import DeliveryFailed, DeliveryRefused, OperatorError
 from tasks.settings import Settings
 
-__all__ = ["DeliveryFailed", "Notification", "check", "send"]
+__all__ = ["DeliveryFailed", "DeliveryRefused", "Digest", "Notification", "check", "send"]
 
 
 @dataclass(frozen=True)
@@ -17,19 +18,40 @@ class Notification:
     """What one subscriber is told of one job's end, with the same id at each try."""
 
     id: UUID
-    ended: JobCompleted | JobFailed | JobCancelled
+    ended: JobEnd
 
 
-async def send(subscriber: Subscriber, notification: Notification, settings: Settings) -> None:
+@dataclass(frozen=True)
+class Digest:
+    """The ends of several jobs in one message, the same at each try."""
+
+    id: UUID
+    ends: Sequence[JobEnd]
+
+
+async def send(
+    subscriber: Subscriber, notification: Notification | Digest, settings: Settings
+) -> None:
     """Hand a notification over once; returns when the receiver has taken it.
 
-    Raises DeliveryFailed where it has not, which may pass: try again, with the same notification.
+    Raises DeliveryFailed where it has not, which may pass: try again, with the same notification;
+    and DeliveryRefused where it never will.
     """
-    private = settings.allow_private_webhooks
+    id, private = notification.id, settings.allow_private_webhooks
     if subscriber.to.webhook is not None:
-        await webhook.send(subscriber.to.webhook, notification.id, notification.ended, private)
-    if subscriber.to.email is not None:
-        await mail.send(subscriber.to.email, notification.id, notification.ended)
+        body = (
+            webhook.encode(notification.ended)
+            if isinstance(notification, Notification)
+            else webhook.encode_digest(notification.ends)
+        )
+        await webhook.send(subscriber.to.webhook, id, body, private)
+    if (email := subscriber.to.email) is not None:
+        message = (
+            mail.compose(email, id, notification.ended)
+            if isinstance(notification, Notification)
+            else mail.compose_digest(email, id, notification.ends)
+        )
+        await mail.send(email, message)
 
 
 async def check(subscriber: Subscriber, settings: Settings) -> None:

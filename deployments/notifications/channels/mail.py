@@ -4,6 +4,7 @@ import asyncio
 import smtplib
 import socket
 import unicodedata
+from collections.abc import Sequence
 from contextlib import suppress
 from email.headerregistry import Address
 from email.message import EmailMessage
@@ -15,23 +16,29 @@ import httpx
 from jinja2 import Environment
 
 from deployments.notifications.channels.secret_blocks import read_secret
+from deployments.notifications.schema import JobEnd
 from deployments.notifications.subscribers import Email
-from deployments.notifications.wording import SUBJECT, TEXT
-from tasks.errors import DeliveryFailed
+from deployments.notifications.wording import SUBJECT, TEXT, digest_subject, digest_text
+from tasks.errors import DeliveryFailed, DeliveryRefused
 from tasks.runtime.events import JobEnded
 
 _TIMEOUT = 30.0  # seconds for a whole e-mail: some servers greet slowly, to put off spammers
 _SILENCE = 10.0  # seconds without a byte
 _PORTS = {"none": 25, "starttls": 587, "tls": 465}
 _MAX_SUBJECT = 200  # characters
+_PERMANENT = 500  # replies from here on are final: RFC 5321, 4.2.1
+_LOGIN_WANTED = 530  # RFC 4954
 
 _plain = Environment()  # not HTML: nothing to escape
 _SUBJECT, _TEXT = _plain.from_string(SUBJECT), _plain.from_string(TEXT)
 
 
-async def send(email: Email, id: UUID, ended: JobEnded) -> None:
-    """Hand an e-mail to the server. Raises DeliveryFailed unless it is taken for all recipients."""
-    message = compose(email, id, ended)
+async def send(email: Email, message: EmailMessage) -> None:
+    """Hand an e-mail to the server.
+
+    Raises DeliveryFailed unless it is taken for all recipients, and DeliveryRefused where the
+    server's answer is final.
+    """
     password = email.smtp.password and await read_secret(email.smtp.password)
     # Made here and connected in the thread, by its constructor: whatever the thread then waits for
     # ends when the connection is shut from here.
@@ -45,7 +52,8 @@ async def send(email: Email, id: UUID, ended: JobEnded) -> None:
             f"{email.smtp.host} took over {_TIMEOUT:.0f} s for an e-mail"
         ) from error
     except (smtplib.SMTPException, OSError, UnicodeError) as error:
-        raise DeliveryFailed(_reason(error, email)) from error
+        kind = DeliveryRefused if _is_final(error) else DeliveryFailed
+        raise kind(_reason(error, email)) from error
     finally:
         if connection.sock is not None:
             with suppress(OSError):  # the thread was faster, and has closed it
@@ -66,19 +74,26 @@ class _OverTls(smtplib.SMTP_SSL):
 
 
 def compose(email: Email, id: UUID, ended: JobEnded) -> EmailMessage:
-    """The e-mail, under an id that is the same at each try."""
+    """The e-mail about a job's end, under an id that is the same at each try."""
     said = {"event": {"payload": ended.model_dump(mode="json")}}
+    return _compose(email, id, _SUBJECT.render(said), _TEXT.render(said))
+
+
+def compose_digest(email: Email, id: UUID, ends: Sequence[JobEnd]) -> EmailMessage:
+    """The same about the ends of several jobs."""
+    return _compose(email, id, digest_subject(ends), digest_text(ends))
+
+
+def _compose(email: Email, id: UUID, subject: str, text: str) -> EmailMessage:
     sender = Address("Prefecture", addr_spec=email.smtp.sender)
-    subject = _printable(_SUBJECT.render(said))
     message = EmailMessage(FOR_SMTP)
     message["From"] = sender
     message["To"] = [Address(addr_spec=address) for address in email.to]
-    message["Subject"] = " ".join(subject.split())[:_MAX_SUBJECT]
+    message["Subject"] = " ".join(_printable(subject).split())[:_MAX_SUBJECT]
     message["Date"] = localtime()
     message["Message-ID"] = f"<{id}@{sender.domain}>"
     message["Auto-Submitted"] = "auto-generated"  # RFC 3834: no out-of-office replies, please
-    text = _printable(_TEXT.render(said))
-    message.set_content(text, cte="quoted-printable")  # any server takes that
+    message.set_content(_printable(text), cte="quoted-printable")  # any server takes that
     return message
 
 
@@ -107,6 +122,22 @@ def _hand_over(
             connection.quit()
     finally:
         connection.close()
+
+
+def _is_final(error: Exception) -> bool:
+    """Whether the server will never take this message: a reply 5yz to it or to all its recipients.
+
+    Not where it refuses the connection, the log-in or a sender who has not logged in: that is
+    between the server and the operator, and the message may still be taken once it is mended.
+    """
+    match error:
+        case smtplib.SMTPRecipientsRefused(recipients=refused):
+            codes = [code for code, _ in refused.values()]
+        case smtplib.SMTPSenderRefused(smtp_code=code) | smtplib.SMTPDataError(smtp_code=code):
+            codes = [code]
+        case _:
+            return False
+    return all(code >= _PERMANENT and code != _LOGIN_WANTED for code in codes)
 
 
 def _reason(error: Exception, email: Email) -> str:

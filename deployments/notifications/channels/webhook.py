@@ -10,11 +10,13 @@ import hashlib
 import hmac
 import json
 import time
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from functools import cache
 from http import HTTPStatus
 from ssl import SSLContext
+from typing import Any
 from uuid import UUID
 
 import httpx
@@ -22,8 +24,11 @@ import httpx
 from deployments.notifications.channels.addresses import Unresolved, resolve
 from deployments.notifications.channels.secret_blocks import read_secret
 from deployments.notifications.subscribers import SECRET, Webhook, parse_url
-from tasks.errors import DeliveryFailed
+from tasks.errors import DeliveryFailed, DeliveryRefused
 from tasks.runtime.events import JobEnded
+
+DIGEST = "prefecture.jobs.ended"
+"""The type of a message about several jobs."""
 
 _TIMEOUT = 10.0  # seconds for all of it: a receiver may hang, or answer a byte at a time
 _KEY_PREFIX = "whsec_"
@@ -32,11 +37,14 @@ _PORTS = {"http": 80, "https": 443}
 _WAIT = (HTTPStatus.TOO_MANY_REQUESTS, HTTPStatus.SERVICE_UNAVAILABLE)
 
 
-async def send(webhook: Webhook, id: UUID, ended: JobEnded, allow_private: bool) -> None:
-    """POST the end of a job, signed. Raises DeliveryFailed unless the answer is 2xx."""
+async def send(webhook: Webhook, id: UUID, body: bytes, allow_private: bool) -> None:
+    """POST what has happened, signed.
+
+    Raises DeliveryFailed unless the answer is 2xx, and DeliveryRefused where it is 410, by which a
+    receiver says that it wants no more (Standard Webhooks).
+    """
     url = await _read_url(webhook, allow_private)
     key = decode_key(await read_secret(webhook.secret), webhook.secret)
-    body = encode(ended)
     headers = sign(key, str(id), int(time.time()), body)
     try:
         async with asyncio.timeout(_TIMEOUT):
@@ -51,6 +59,8 @@ async def send(webhook: Webhook, id: UUID, ended: JobEnded, allow_private: bool)
             f"{url.host} answered {answer.status_code}, a redirect, which is not followed: name "
             "the final address"
         )
+    if answer.status_code == HTTPStatus.GONE:
+        raise DeliveryRefused(f"{url.host} answered {HTTPStatus.GONE.value}")
     if not answer.is_success:
         after = answer.headers.get("retry-after") if answer.status_code in _WAIT else None
         raise DeliveryFailed(
@@ -70,12 +80,18 @@ async def check(webhook: Webhook, allow_private: bool) -> None:
 
 
 def encode(ended: JobEnded) -> bytes:
-    """The body: the same bytes at each try."""
-    said = {
-        "type": ended.name_of_event,
-        "timestamp": ended.ended.isoformat(),
-        "data": ended.model_dump(mode="json"),
-    }
+    """The body for the end of a job: the same bytes at each try."""
+    return _encode(ended.name_of_event, ended.ended, ended.model_dump(mode="json"))
+
+
+def encode_digest(ends: Sequence[JobEnded]) -> bytes:
+    """The body for the ends of several jobs, in the order of their ends."""
+    data = {"version": 1, "jobs": [ended.model_dump(mode="json") for ended in ends]}
+    return _encode(DIGEST, max(ended.ended for ended in ends), data)
+
+
+def _encode(kind: str, at: datetime, data: dict[str, Any]) -> bytes:
+    said = {"type": kind, "timestamp": at.isoformat(), "data": data}
     return json.dumps(said, ensure_ascii=False, separators=(",", ":")).encode()
 
 

@@ -5,6 +5,7 @@ import logging
 import random
 import traceback
 from collections import defaultdict
+from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from uuid import UUID
 
@@ -12,13 +13,13 @@ import httpx
 from prefect.client.orchestration import PrefectClient
 from sqlalchemy.exc import SQLAlchemyError
 
-from deployments.notifications.channels import Notification, send
+from deployments.notifications.channels import Digest, Notification, send
 from deployments.notifications.ledger import Ledger
 from deployments.notifications.notifier.loops import repeat
 from deployments.notifications.schema import Delivery, DeliveryState, JobEnd
 from deployments.notifications.subscribers import Subscriber
-from tasks.errors import DeliveryFailed, in_short
-from tasks.runtime.events import JobEvent, NotificationUndelivered, tell
+from tasks.errors import DeliveryFailed, DeliveryRefused, in_short
+from tasks.runtime.events import JobEvent, NotificationUndelivered, known, tell
 from tasks.settings import Settings
 
 _LOOK = 1.0  # seconds between two looks at what is due
@@ -28,6 +29,9 @@ _LONGEST_PAUSE = 3600.0  # seconds between two tries
 _GIVE_UP = timedelta(days=3)  # after a delivery was first due
 _LAST = 5.0  # seconds in which what is under way may still end
 _log = logging.getLogger(__name__)
+
+_Parcel = Sequence[tuple[Delivery, JobEnd]]
+"""What goes out in one message."""
 
 
 class Deliverer:
@@ -58,33 +62,53 @@ class Deliverer:
 
     async def look(self) -> float:
         for subscriber in await self._ledger.subscribers():
-            # Those under way are due still, and are among those that are due longest.
-            for delivery, ended in await self._ledger.due(subscriber.name, _AT_ONCE):
-                under_way = self._under_way[subscriber.name]
-                if delivery.job not in under_way and len(under_way) < _AT_ONCE:
-                    work = self._deliver(subscriber, delivery, ended)
-                    under_way[delivery.job] = asyncio.create_task(work)
+            under_way = self._under_way[subscriber.name]
+            if subscriber.gathers is None:
+                # Those under way are due still, and are among those that are due longest.
+                due = await self._ledger.due(subscriber.name, _AT_ONCE)
+                parcels = [[one] for one in due if one[0].id not in under_way]
+                parcels = parcels[: max(0, _AT_ONCE - len(under_way))]
+            elif under_way:
+                continue
+            else:
+                gathered = await self._ledger.digest(subscriber.name, subscriber.gathers)
+                parcels = [gathered] if gathered else []
+            for parcel in parcels:
+                id = parcel[0][0].id
+                under_way[id] = asyncio.create_task(self._deliver(subscriber, id, parcel))
         return _LOOK
 
-    async def _deliver(self, subscriber: Subscriber, delivery: Delivery, ended: JobEnd) -> None:
+    async def _deliver(self, subscriber: Subscriber, id: UUID, parcel: _Parcel) -> None:
+        delivery = parcel[0][0]  # of several in one message, it stands for all
         try:
-            await self._try(subscriber, delivery, ended)
+            final = await self._try(subscriber, parcel)
             await self._write_down(delivery)
-            late = datetime.now(UTC) - delivery.created > _GIVE_UP
-            if late and delivery.state == DeliveryState.OPEN:
-                await self._give_up(delivery, ended)
+            over = final or datetime.now(UTC) - delivery.created > _GIVE_UP
+            if over and delivery.state == DeliveryState.OPEN:
+                await self._give_up(parcel)
         finally:
-            del self._under_way[subscriber.name][delivery.job]
+            del self._under_way[subscriber.name][id]
             self._wake.set()
 
-    async def _try(self, subscriber: Subscriber, delivery: Delivery, ended: JobEnd) -> None:
-        """One try, and in `delivery` what came of it."""
+    async def _try(self, subscriber: Subscriber, parcel: _Parcel) -> bool:
+        """One try, and in the first delivery what came of it.
+
+        Returns whether the receiver's no is final.
+        """
+        delivery, ended = parcel[0]
+        notification = (
+            Notification(delivery.digest or delivery.id, ended)
+            if len(parcel) == 1
+            else Digest(delivery.digest or delivery.id, [ended for _, ended in parcel])
+        )
+        what = delivery.job if len(parcel) == 1 else f"{len(parcel)} jobs"
         delivery.attempts += 1
-        retry_after = 0.0
+        final, retry_after = False, 0.0
         try:
             async with asyncio.timeout(_LONGEST):
-                await send(subscriber, Notification(delivery.id, ended), self._settings)
+                await send(subscriber, notification, self._settings)
         except DeliveryFailed as error:
+            final = isinstance(error, DeliveryRefused)
             delivery.last_error, retry_after = str(error), error.retry_after or 0.0
         except TimeoutError:
             delivery.last_error = f"not within {_LONGEST:.0f} s"
@@ -92,34 +116,42 @@ class Deliverer:
             # Without its message, which could hold an address that is a secret.
             trace = "".join(traceback.format_tb(error.__traceback__))
             delivery.last_error = f"{type(error).__name__} in the notifier: see its log"
-            _log.error("%s, to %s: %s\n%s", *(delivery.job, subscriber.name, type(error), trace))
+            _log.error("%s, to %s: %s\n%s", *(what, subscriber.name, type(error), trace))
         else:
             delivery.state, delivery.delivered_at = DeliveryState.DELIVERED, datetime.now(UTC)
-            _log.info("%s, to %s: delivered", delivery.job, subscriber.name)
-            return
+            _log.info("%s, to %s: delivered", what, subscriber.name)
+            return False
         pause = max(retry_after, backoff(delivery.attempts))
         delivery.next_try = datetime.now(UTC) + timedelta(seconds=min(pause, _LONGEST_PAUSE))
         _log.warning(
             "%s, to %s: attempt %s: %s; again in %.0f s",
-            *(delivery.job, subscriber.name, delivery.attempts, delivery.last_error, pause),
+            *(what, subscriber.name, delivery.attempts, delivery.last_error, pause),
         )
+        return final
 
-    async def _give_up(self, delivery: Delivery, ended: JobEnd) -> None:
-        known = ended.model_dump(include=set(JobEvent.model_fields))
-        event = NotificationUndelivered(
-            **known,
-            subscriber=delivery.subscriber,
-            attempts=delivery.attempts,
-            reason=delivery.last_error or "",
-        )
+    async def _give_up(self, parcel: _Parcel) -> None:
+        delivery, now = parcel[0][0], datetime.now(UTC)
+        events = [
+            NotificationUndelivered(
+                **ended.model_dump(include={*JobEvent.model_fields, "revision"}),
+                subscriber=delivery.subscriber,
+                attempts=delivery.attempts,
+                reason=delivery.last_error or "",
+            )
+            for _, ended in parcel
+        ]
         try:
-            await tell(self._client, [(event, delivery.job, datetime.now(UTC))])
+            has = await known(self._client, (event.event_id for event in events))
+            new = [event for event in events if event.event_id not in has]
+            await tell(self._client, ((event, event.job, now) for event in new))
         except httpx.HTTPError as error:
             _log.warning("%s: %s", delivery.job, in_short(error))
             return  # the server is told after another try
         delivery.state = DeliveryState.GIVEN_UP
         await self._write_down(delivery)
-        _log.error("%s, to %s: given up: %s", delivery.job, delivery.subscriber, event.reason)
+        for _, ended in parcel:
+            reason = delivery.last_error
+            _log.error("%s, to %s: given up: %s", ended.job, delivery.subscriber, reason)
 
     async def _write_down(self, delivery: Delivery) -> None:
         """Until it stands: what was delivered must not be due any more."""

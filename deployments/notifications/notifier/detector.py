@@ -19,6 +19,7 @@ from deployments.notifications.schema import JobEnd
 from deployments.transient import is_transient
 from tasks.contracts import REQUEUED_AS_LABEL, job_id
 from tasks.errors import in_short
+from tasks.runtime.events import JobCompleted
 from tasks.settings import Settings
 
 _SWEEP = 2.0  # seconds between two looks, where no event asks for one
@@ -67,14 +68,21 @@ class Detector:
     async def run(self) -> None:
         """Look, and look again, until cancelled."""
         async with asyncio.TaskGroup() as group:
-            group.create_task(listen(_WAKING, self._heard, self._wake.set))
+            group.create_task(listen(_WAKING, self._heard, self.forget_what_was_seen))
             group.create_task(repeat(self.look, self._wake, _GATHER))
 
+    def forget_what_was_seen(self) -> None:
+        """Look at each run again: what was not heard may be that one was retried, and has ended."""
+        if self._window is not None:
+            self._window.forget_all()
+        self._wake.set()
+
     def _heard(self, event: Event) -> None:
-        id = event.resource.id.removeprefix("prefect.flow-run.")
-        for watched in self._watched.values():
-            if str(watched.run.id) == id:
-                watched.next = 0.0
+        id = UUID(event.resource.id.removeprefix("prefect.flow-run."))
+        if id in self._watched:
+            self._watched[id].next = 0.0
+        elif self._window is not None:
+            self._window.forget(id)
         self._wake.set()
 
     async def look(self) -> float:
@@ -91,7 +99,11 @@ class Detector:
 
     async def _take_in(self, page: Sequence[FlowRun]) -> None:
         """Attempts that have ended since the last look."""
-        new = [_Watched(run, _now()) for run in page if is_of_a_job(run)]
+        new = [
+            _Watched(run, _now())
+            for run in page
+            if is_of_a_job(run) and run.id not in self._watched
+        ]
         self._watched |= {watched.run.id: watched for watched in new}
         await self._decide(new)
 
@@ -113,13 +125,18 @@ class Detector:
 
     async def _decide(self, some: Sequence[_Watched]) -> None:
         """Write down the ends among attempts that were just read; watch the others."""
-        known = await self._ledger.ended(watched.job for watched in some)
+        known = await self._ledger.ends(watched.job for watched in some)
+        open_: list[_Watched] = []
         for watched in some:
-            if watched.job in known:
+            if watched.job not in known or await self._ends_again(watched.run, known[watched.job]):
+                open_.append(watched)
+            else:
                 del self._watched[watched.run.id]
-        open_ = [watched for watched in some if watched.job not in known]
         attempts = await self._runs.attempts(watched.run for watched in open_)
-        judged = await asyncio.gather(*(self._judge(w, attempts[w.job]) for w in open_))
+        revisions = {job: end.revision + 1 for job, end in known.items()}
+        judged = await asyncio.gather(
+            *(self._judge(w, attempts[w.job], revisions.get(w.job, 1)) for w in open_)
+        )
         ends = sorted((end for end in judged if end is not None), key=lambda end: end[0].ended)
         if not ends:
             return
@@ -129,8 +146,16 @@ class Detector:
         for _, run in ends:
             del self._watched[run]
 
+    async def _ends_again(self, run: FlowRun, former: JobEnd) -> bool:
+        """Whether an attempt may end its job a second time: it was put in a queue after the first
+        end, by Retry in Prefect's UI. What has completed stays so: its result stands."""
+        if isinstance(former, JobCompleted) or run.state is None:
+            return False
+        later = run.state.timestamp > former.ended
+        return later and await self._runs.is_queued_since(run.id, former.ended)
+
     async def _judge(
-        self, watched: _Watched, attempts: Sequence[FlowRun]
+        self, watched: _Watched, attempts: Sequence[FlowRun], revision: int
     ) -> tuple[JobEnd, UUID] | None:
         """A job's end, and the attempt that decided it; None if it is not this one, or not yet."""
         run, age = watched.run, _now() - watched.since
@@ -148,7 +173,8 @@ class Detector:
                 return None
         try:
             task = await self._runs.task(run)
-            end = await outcome(self._settings, task, run, attempts, waits=age < _PUBLISHED)
+            waits = age < _PUBLISHED
+            end = await outcome(self._settings, task, run, attempts, revision, waits=waits)
         except Exception as error:
             if is_transient(error):
                 raise

@@ -32,17 +32,25 @@ async def standing(settings: Settings, run: FlowRun) -> tuple[Manifest, str] | N
 
 
 async def outcome(
-    settings: Settings, task: str, run: FlowRun, attempts: Sequence[FlowRun], *, waits: bool
+    settings: Settings,
+    task: str,
+    run: FlowRun,
+    attempts: Sequence[FlowRun],
+    revision: int = 1,
+    *,
+    waits: bool,
 ) -> JobEnd | None:
     """The end of the job that `run`, one of its attempts, has decided.
 
-    None where a result is not to be seen yet, for as long as one `waits` for it.
+    `revision`: 1 for its first end, one more for each after a retry in Prefect's UI. None where a
+    result is not to be seen yet, for as long as one `waits` for it.
     """
     assert run.state is not None
     first = attempts[0]
     due, begun = first.expected_start_time, first.start_time
     known: dict[str, Any] = about(run, task) | {
         "ended": run.state.timestamp,
+        "revision": revision,
         "attempts": max(len(attempts), attempt_number(run.labels)),
         "waited": max(0.0, (begun - due).total_seconds()) if due and begun else 0.0,
         "ran": sum(attempt.total_run_time.total_seconds() for attempt in attempts),

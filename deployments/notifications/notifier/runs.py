@@ -10,8 +10,9 @@ from uuid import UUID
 
 from prefect.client.orchestration import PrefectClient
 from prefect.client.schemas.filters import FlowRunFilter, WorkPoolFilter, WorkPoolFilterName
-from prefect.client.schemas.objects import FlowRun
+from prefect.client.schemas.objects import FlowRun, StateType
 from prefect.client.schemas.sorting import FlowRunSort
+from prefect.exceptions import ObjectNotFound
 
 from deployments.notifications.ledger import Ledger
 from tasks.contracts import Pool, attempt_number, job_id, requeue_key
@@ -56,18 +57,27 @@ class Window:
         self._time = time
         self._since = max(begun, since - _OVERLAP)
         self._seen: dict[UUID, datetime] = {}
+        self._forgotten: set[UUID] = set()
+        self._forgets_all = False
         self.newest = since
         """The latest time of those given, but none to come."""
 
     def forget(self, run: UUID) -> None:
-        """Give a run again, should it be there again."""
-        self._seen.pop(run, None)
+        """Give a run again, should it be there again: from the next `unseen` on."""
+        self._forgotten.add(run)
+
+    def forget_all(self) -> None:
+        """The same of all runs."""
+        self._forgets_all = True
 
     async def unseen(self) -> AsyncGenerator[list[FlowRun]]:
         """Page by page what was not given yet, newest first.
 
         A page counts as given when the next one is asked for.
         """
+        gone = set(self._seen) if self._forgets_all else self._forgotten
+        self._seen = {id: at for id, at in self._seen.items() if id not in gone}
+        self._forgotten, self._forgets_all = set(), False
         known, before = set(self._seen), None
         while True:
             # By the last one's time and not by an offset: what ends meanwhile moves no page.
@@ -149,6 +159,14 @@ class Runs:
             job: sorted(runs.values(), key=lambda run: attempt_number(run.labels))
             for job, runs in found.items()
         }
+
+    async def is_queued_since(self, run: UUID, moment: datetime) -> bool:
+        """Whether a run has been put in a queue, anew or for the first time, after a moment."""
+        try:
+            states = await self._client.read_flow_run_states(run)
+        except ObjectNotFound:
+            return False
+        return any(s.type == StateType.SCHEDULED and s.timestamp > moment for s in states)
 
     async def _read(self, wanted: dict[str, Any]) -> list[FlowRun]:
         flow_runs = FlowRunFilter.model_validate(wanted)

@@ -217,6 +217,46 @@ async def test_one_that_was_never_taken_is_given_up_after_three_days_and_that_is
     assert told.reason == "127.0.0.1 answered 500"
 
 
+async def test_a_final_no_is_not_tried_again_and_that_is_told(
+    deliverer: Deliverer, ledger: Ledger, settings: Settings, receivers: list[Receiver],
+    client: PrefectClient,
+) -> None:  # fmt: skip
+    receivers[0].answer = 410
+    await ledger.keep([to("one", receivers[0])])
+    (job,) = await end_jobs(ledger, 1)
+    async with at_work(deliverer):
+        async with asyncio.timeout(240):
+            while (await states(settings))[job].state != DeliveryState.GIVEN_UP:
+                pass
+    assert len(receivers[0].requests) == 1
+    wanted = EventFilter(
+        event=EventNameFilter(name=[NotificationUndelivered.name_of_event]),
+        resource=EventResourceFilter(id=[f"prefecture.job.{job}"]),
+    )
+    async with asyncio.timeout(240):
+        while not (events := (await client.read_events(wanted, 10)).events):
+            pass
+    assert events[0].payload["reason"] == "127.0.0.1 answered 410"
+
+
+async def test_what_is_gathered_is_one_message_with_one_id(
+    deliverer: Deliverer, ledger: Ledger, settings: Settings, receivers: list[Receiver]
+) -> None:
+    receivers[0].answer = one_after_the_other(500, OK)
+    await ledger.keep([to("one", receivers[0]).model_copy(update={"every": 0.5})])
+    jobs = await end_jobs(ledger, 100)
+    async with at_work(deliverer):
+        await until(lambda: len(receivers[0].requests) == 2)
+        delivered = await until_delivered(settings, 100)
+    first, second = receivers[0].requests
+    assert first.body == second.body
+    assert first.headers["webhook-id"] == second.headers["webhook-id"]
+    assert {delivery.attempts for delivery in delivered.values()} == {2}
+    message = json.loads(first.body)
+    assert message["type"] == "prefecture.jobs.ended"
+    assert sorted(end["job"] for end in message["data"]["jobs"]) == sorted(map(str, jobs))
+
+
 async def test_subscribers_come_and_go_while_it_is_at_work(
     deliverer: Deliverer, ledger: Ledger, receivers: list[Receiver]
 ) -> None:

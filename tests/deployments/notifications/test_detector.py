@@ -1,5 +1,6 @@
 """Which attempts are the end of their job, asked of a real server."""
 
+import asyncio
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from pathlib import Path
 from typing import Any
@@ -154,6 +155,59 @@ async def test_one_that_was_put_back_in_its_queue_ends_later(jobs: Jobs, soon: N
     jobs.publish(job)
     await jobs.set(job, Completed())
     assert isinstance(await jobs.end(job, look), JobCompleted)
+
+
+async def test_a_failed_job_that_is_retried_in_the_ui_ends_again(jobs: Jobs, soon: None) -> None:
+    job = await jobs.submit_job()
+    await jobs.set(job, Running(), Failed(message="no such source"))
+    look = jobs.detector()
+    first = await jobs.end(job, look)
+    ((before, _),) = await jobs.ledger.due("all", 10)
+    # As the button Retry does.
+    await jobs.set(job, Scheduled(name="AwaitingRetry"), Running())
+    await look.look()
+    assert await jobs.ends() == {job: first}, "nothing is said while it runs"
+    jobs.publish(job)
+    await jobs.set(job, Completed())
+    look.forget_what_was_seen()  # as the event of its end does
+    async with asyncio.timeout(240):
+        while (await jobs.ends()) == {job: first}:
+            await look.look()
+    end = (await jobs.ends())[job]
+    assert isinstance(end, JobCompleted)
+    assert (first.revision, end.revision) == (1, 2)
+    ((after, _),) = await jobs.ledger.due("all", 10)
+    assert after.id != before.id, "a receiver takes it for another message"
+    (unannounced,) = await jobs.ledger.unannounced(10)
+    assert unannounced.event == end
+    # Completed stays so, and is notified once.
+    await jobs.set(job, Scheduled(name="AwaitingRetry"), Running(), Completed())
+    last = await jobs.submit_job()
+    await jobs.set(last, Cancelled())
+    another = jobs.detector()
+    await jobs.end(last, another)
+    assert (await jobs.ends())[job] == end
+
+
+async def test_a_retry_that_fails_is_notified_once_and_a_later_attempt_counts(
+    jobs: Jobs, soon: None
+) -> None:
+    job = await jobs.submit_job()
+    await jobs.set(job, Running(), Failed(message="first"))
+    look = jobs.detector()
+    first = await jobs.end(job, look)
+    await jobs.set(job, Scheduled(name="AwaitingRetry"), Running(), Crashed())
+    second = await jobs.submit_job(job, 2)
+    await jobs.set(second, Running(), Failed(message="second"))
+    for one in (look, jobs.detector()):
+        one.forget_what_was_seen()
+        async with asyncio.timeout(240):
+            while (await jobs.ends())[job] == first:
+                await one.look()
+    end = (await jobs.ends())[job]
+    assert isinstance(end, JobFailed)
+    assert (end.revision, end.reason) == (2, "second")
+    assert end.event_id != first.event_id
 
 
 async def test_completed_without_a_result_is_a_failure(jobs: Jobs, soon: None) -> None:

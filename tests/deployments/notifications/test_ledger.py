@@ -1,7 +1,9 @@
 """The notifier's books, on a real database."""
 
 import asyncio
+import sqlite3
 from collections.abc import AsyncGenerator
+from contextlib import closing
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from uuid import UUID, uuid4
@@ -168,5 +170,104 @@ async def test_what_the_server_has_not_heard_is_remembered(ledger: Ledger) -> No
     await ledger.record([(completed(second), second)])
     assert [outcome.job for outcome in await ledger.unannounced(10)] == [first, second]
     assert [outcome.job for outcome in await ledger.unannounced(1)] == [first]
-    await ledger.mark_announced([first])
+    await ledger.mark_announced(await ledger.unannounced(1))
     assert [outcome.job for outcome in await ledger.unannounced(10)] == [second]
+
+
+async def test_a_later_revision_takes_the_place_of_the_end_and_its_deliveries(
+    ledger: Ledger,
+) -> None:
+    await ledger.keep([subscriber("all"), subscriber("failures", outcomes=["failed"])])
+    job = uuid4()
+    await ledger.record([(failed(job), job)])
+    ((former, _),) = await ledger.due("all", 10)
+    (told,) = await ledger.unannounced(10)
+    end = completed(job).model_copy(update={"revision": 2})
+    assert await ledger.record([(end, job), (end, job)]) == [end]
+    assert await ledger.ends([job, uuid4()]) == {job: end}
+    ((delivery, ended),) = await ledger.due("all", 10)
+    assert (delivery.id != former.id, ended) == (True, end)
+    assert await ledger.due("failures", 10) == []
+    # What was under way for the former says nothing about the new one.
+    former.state = DeliveryState.DELIVERED
+    await ledger.keep_result(former)
+    await ledger.mark_announced([told])
+    assert [delivery.id for delivery, _ in await ledger.due("all", 10)] == [delivery.id]
+    assert [outcome.event for outcome in await ledger.unannounced(10)] == [end]
+    assert await ledger.record([(failed(job), job)]) == []
+
+
+async def test_a_digest_is_all_that_was_gathered_and_the_same_at_each_try(
+    ledger: Ledger,
+) -> None:
+    gathering = subscriber("all").model_copy(update={"every": 60.0})
+    await ledger.keep([gathering])
+    jobs = [uuid4() for _ in range(1000)]
+    await ledger.record((failed(job), job) for job in jobs)
+    assert await ledger.digest("all", 3600) == [], "they are gathered still"
+    found = await ledger.digest("all", 0)
+    assert {delivery.job for delivery, _ in found} == {*jobs}
+    (digest,) = {delivery.digest for delivery, _ in found}
+    await ledger.record([(failed(late := uuid4()), late)])
+    again = await ledger.digest("all", 0)
+    assert [delivery.job for delivery, _ in again] == [delivery.job for delivery, _ in found]
+    delivery = again[0][0]
+    delivery.attempts, delivery.next_try = 1, datetime.now(UTC) + timedelta(hours=1)
+    await ledger.keep_result(delivery)
+    assert await ledger.digest("all", 0) == [], "one message at a time"
+    delivery.next_try = datetime.now(UTC)
+    await ledger.keep_result(delivery)
+    assert {d.attempts for d, _ in await ledger.digest("all", 0)} == {1}
+    delivery.state = DeliveryState.DELIVERED
+    await ledger.keep_result(delivery)
+    ((rest, _),) = await ledger.digest("all", 0)
+    assert rest.job == late
+    assert rest.digest not in (None, digest)
+    # Whoever does not want digests any more gets the rest one by one.
+    assert await ledger.due("all", 10) == []
+    await ledger.keep([subscriber("all")])
+    assert [delivery.job for delivery, _ in await ledger.due("all", 10)] == [late]
+
+
+async def test_recipients_that_jobs_name_are_reached_at_allowed_domains_alone(
+    ledger: Ledger,
+) -> None:
+    smtp = {"host": "mail.example.org", "from": "jobs@example.org"}
+    email = {"domains": ["Example.org"], "smtp": smtp}
+    named = Subscriber.model_validate({"name": "named", "to": {"email": email}})
+    await ledger.keep([named])
+    tags = [
+        *("notify:anna@example.org", "notify:Bob@EXAMPLE.org", "notify:anna@example.org"),
+        *("notify:eve@evil.org", "notify:eve@sub.example.org", "notify:eve@example.org.evil.org"),
+        *("notify:a,b@example.org", "notify:@example.org", "notify:example.org", "notify:"),
+        *("notify:x y@example.org", "notify:x@evil.org,y@example.org", "anna@example.org"),
+    ]
+    end = completed(job := uuid4()).model_copy(update={"tags": tags})
+    await ledger.record([(end, job)])
+    people = await ledger.subscribers()
+    assert [one.name for one in people] == ["named:Bob@EXAMPLE.org", "named:anna@example.org"]
+    for one in people:
+        assert one.to.email is not None
+        assert one.to.email.to == [one.name.removeprefix("named:")]
+        assert one.gathers == 60
+        ((_, ended),) = await ledger.digest(one.name, 0)
+        assert ended == end
+    many = [f"notify:n{n}@example.org" for n in range(50)]
+    crowd = completed(other := uuid4()).model_copy(update={"tags": many})
+    await ledger.record([(crowd, other)])
+    assert len(await ledger.subscribers()) == 2 + 10
+    # A domain that is allowed no more.
+    other_domain = {"email": email | {"domains": ["example.com"]}}
+    await ledger.keep([Subscriber.model_validate({"name": "named", "to": other_domain})])
+    assert await ledger.subscribers() == []
+
+
+async def test_books_of_an_older_version_are_read_on(settings: Settings) -> None:
+    async with open_ledger(settings) as ledger:
+        await ledger.keep([subscriber("all")])
+        await ledger.record([(completed(job := uuid4()), job)])
+    with closing(sqlite3.connect(settings.home / "prefecture.db")) as database:
+        database.execute("DROP INDEX ix_delivery_digest")
+        database.execute("ALTER TABLE delivery DROP COLUMN digest")
+    async with open_ledger(settings) as ledger:
+        assert [delivery.job for delivery, _ in await ledger.due("all", 10)] == [job]

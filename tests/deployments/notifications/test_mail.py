@@ -21,10 +21,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from prefect.settings import PREFECT_API_URL, temporary_settings
 
-from deployments.notifications.channels import Notification, check, mail, send
+from deployments.notifications.channels import Digest, Notification, check, mail, send
 from deployments.notifications.channels.mail import compose
 from deployments.notifications.subscribers import Email, Smtp, Subscriber
-from tasks.errors import DeliveryFailed, OperatorError
+from tasks.errors import DeliveryFailed, DeliveryRefused, OperatorError
 from tasks.settings import Settings
 from tests.support.blocks import save_secret
 from tests.support.outcomes import cancelled, completed, failed
@@ -183,6 +183,56 @@ async def test_refused_recipient_is_named_with_the_reason(mailbox: Mailbox) -> N
             SETTINGS,
         )
     assert [envelope.rcpt_tos for envelope, _ in mailbox.mails] == [["anna@example.org"]]
+
+
+@pytest.mark.parametrize(
+    ("recipient", "data", "final"),
+    [
+        ("550 no such user", "250 taken", True),
+        ("552 mailbox full", "250 taken", True),
+        ("450 greylisted", "250 taken", False),
+        ("421 going down", "250 taken", False),
+        ("530 log in first", "250 taken", False),
+        ("", "554 looks like spam", True),
+        ("", "552 too big", True),
+        ("", "451 come back later", False),
+    ],
+)
+async def test_only_a_reply_5yz_to_the_message_is_final(
+    mailbox: Mailbox, recipient: str, data: str, final: bool
+) -> None:
+    mailbox.refused = {"anna@example.org": recipient} if recipient else {}
+    mailbox.answer = data
+    with pytest.raises(DeliveryFailed) as refused:
+        await send(to(mailbox.port), Notification(uuid4(), completed()), SETTINGS)
+    assert isinstance(refused.value, DeliveryRefused) is final
+
+
+async def test_server_that_takes_no_mail_at_all_is_tried_again() -> None:
+    with (
+        talker(b"554 no mail service here\r\n", None) as port,
+        pytest.raises(DeliveryFailed, match="554") as refused,
+    ):
+        await send(to(port), Notification(uuid4(), completed()), SETTINGS)
+    assert not isinstance(refused.value, DeliveryRefused)
+
+
+async def test_a_thousand_failures_are_one_mail(mailbox: Mailbox) -> None:
+    ends = [failed(results_directory=f"d{n}") for n in range(1000)]
+    done = completed(results_directory="a\r\nBcc: eve@example.org\r\n\r\nb", location="/x\n.\n/y")
+    await send(to(mailbox.port), Digest(uuid4(), [done, *ends]), SETTINGS)
+    ((_, message),) = mailbox.mails
+    assert message["Subject"] == "1,001 jobs: 1,000 failed, 1 completed"
+    assert message["Bcc"] is None
+    lines = message.get_content().splitlines()
+    assert lines[2] == f"find-primes for d0: failed: {ends[0].reason} ({ends[0].job})"
+    assert lines[-1] == "and 801 more: prefecture inbox"
+    assert len(lines) == 203
+    await send(to(mailbox.port), Digest(uuid4(), [done, failed()]), SETTINGS)
+    lines = mailbox.mails[-1][1].get_content().splitlines()
+    assert len(lines) == 4, "what did not complete first, each in one line"
+    assert "failed" in lines[2]
+    assert "Bcc: eve@example.org b: completed: /x . /y" in lines[3]
 
 
 @pytest.fixture(scope="module")

@@ -168,6 +168,13 @@ KEYED = "secret: secret/key"
         (f"{{name: anna, to: {{webhook: {{url: 'https://a:99999', {KEYED}}}}}}}", "is no address"),
         (f"{{name: anna, to: {{webhook: {{url: secret/A B, {KEYED}}}}}}}", "no Secret block"),
         ("{name: anna, to: {email: {to: [a@b.c]}}}", "needs a section smtp"),
+        (
+            f"{{name: anna, every: 1m, to: {BLOCK}}}",
+            "every: an automation sends a message for each",
+        ),
+        (f"{{name: anna, every: soon, to: {BLOCK}}}", "every: 'soon' is not one: .*such as 1m"),
+        (f"{{name: anna, every: -1, to: {BLOCK}}}", "every: .*greater than or equal to 0"),
+        (f"{{name: anna, every: 25h, to: {BLOCK}}}", "every: .*less than or equal to 86400"),
         ("[anna]", "subscriber 1: must hold fields"),
         ("anna", "subscriber 1: must hold fields"),
     ],
@@ -179,6 +186,42 @@ def test_wrong_subscriber_is_refused_in_one_line(
         read(tmp_path, f"subscribers: [{entry}]")
     assert "\n" not in str(refused.value)
     assert str(refused.value).startswith(str(tmp_path / "notifications.yaml"))
+
+
+@pytest.mark.parametrize(
+    ("every", "seconds"), [("30s", 30), ("1m", 60), ("2h", 7200), ("90", 90), ("0", None)]
+)
+def test_every_is_seconds(tmp_path: Path, every: str, seconds: float | None) -> None:
+    webhook = f"{{url: 'https://a.b', {KEYED}}}"
+    entry = f"{{name: anna, every: {every}, to: {{webhook: {webhook}}}}}"
+    (found,) = read(tmp_path, f"subscribers: [{entry}]")
+    assert found.gathers == seconds
+    assert Subscriber.model_validate_json(found.model_dump_json()) == found
+
+
+@pytest.mark.parametrize(
+    ("email", "complaint"),
+    [
+        ("{}", "to.email: give either to, or the domains"),
+        ("{to: [a@b.c], domains: [b.c]}", "to.email: give either to, or the domains"),
+        ("{domains: []}", "to.email.domains: .*at least 1 item"),
+        ("{domains: ['@b.c']}", "to.email.domains.0: '@b.c' is not one: use the part behind @"),
+        ("{domains: ['*']}", "to.email.domains.0: .*use the part behind @"),
+    ],
+)
+def test_wrong_recipients_are_refused_in_one_line(
+    tmp_path: Path, email: str, complaint: str
+) -> None:
+    with pytest.raises(OperatorError, match=complaint):
+        read(tmp_path, f"subscribers: [{{name: anna, to: {{email: {email}}}}}]\n{SMTP}")
+
+
+def test_recipients_that_jobs_name_are_gathered_for_a_minute(tmp_path: Path) -> None:
+    (found,) = read(
+        tmp_path, f"subscribers: [{{name: named, to: {{email: {{domains: [B.c]}}}}}}]\n{SMTP}"
+    )
+    assert (found.domains, found.gathers) == (["b.c"], 60)
+    assert Subscriber.model_validate_json(found.model_dump_json()) == found
 
 
 @pytest.mark.parametrize(
