@@ -42,7 +42,6 @@ CONTAINER_LABEL = f"{_LABEL}.container"
 FRESH_CONTAINER = "fresh"
 """The value where it has."""
 
-
 WORKER_LABEL = "prefect.worker.name"
 """Set by Prefect's workers on each run that they take."""
 

@@ -12,11 +12,13 @@ from prefect import State, get_client
 from prefect.context import FlowRunContext
 from prefect.exceptions import Abort, ObjectNotFound, TerminationSignal
 from prefect.logging import get_run_logger
-from prefect.states import Failed
+from prefect.states import Crashed, Failed
 
-from tasks.errors import PrefectureError, in_short
+from tasks.contracts import INFRASTRUCTURE
+from tasks.errors import PrefectureError, ResultsUnwritable, in_short
 from tasks.settings import get_settings, has_process_of_its_own
 from tasks.storage.results import local_files
+from tasks.storage.results.disk import disk_fault
 
 STOPPED = (asyncio.CancelledError, TerminationSignal)
 """What SIGTERM raises in a flow: the first where it awaits something, else the second."""
@@ -29,9 +31,12 @@ _ASKING = 4.0  # of these, in which the server says why the end has come
 async def ended(error: BaseException) -> State:
     """The state that an error of ours, or a full disk, ends a run in: Failed, with one line.
 
-    Raises any other again. Where the run is being stopped, its process ends soon after; where that
-    is since it was cancelled, the supervisor says so once nothing runs any more, and the engine is
-    told to say nothing: it would call the end a crash.
+    Crashed, to be tried again, where nobody's results can be written now: the stage is gone, and so
+    it is not this job that has filled the disk. Raises any other error again.
+
+    Where the run is being stopped, its process ends soon after; where that is since it was
+    cancelled, the supervisor says so once nothing runs any more, and the engine is told to say
+    nothing: it would call the end a crash.
     """
     if isinstance(error, STOPPED):
         _end_soon()
@@ -40,6 +45,12 @@ async def ended(error: BaseException) -> State:
             asyncio.get_running_loop().set_exception_handler(_all_but_abort)
             raise Abort("cancelled") from None
         raise error
+    if isinstance(error, OSError | ResultsUnwritable):
+        settings = get_settings()
+        fault = await asyncio.to_thread(disk_fault, settings.written, int(settings.min_free_disk))
+        if fault is not None:
+            get_run_logger().error("%s", fault)
+            return Crashed(message=f"{INFRASTRUCTURE}{fault}")
     if isinstance(error, OSError):
         if error.errno not in _NO_ROOM:
             raise error

@@ -3,8 +3,10 @@
 from uuid import UUID
 
 import pytest
+from prefect.states import Crashed, Running, Scheduled
 
-from work_pools.supervisor.crashes import RULES, Crash, backoff, judge
+from tasks.contracts import INFRASTRUCTURE
+from work_pools.supervisor.crashes import RULES, Crash, Verdict, backoff, judge, message_of
 from work_pools.supervisor.infrastructure.instance import Exit
 
 EXITED = "Flow run infrastructure exited with non-zero status code {}. Some explanation."
@@ -118,3 +120,15 @@ def test_backoff() -> None:
     assert backoff(JOB, 60, 5) <= 900
     others = {backoff(UUID(int=n), 3, 5) for n in range(20)}
     assert len(others) == 20
+
+
+def test_what_an_attempt_says_of_its_infrastructure_counts_before_what_its_worker_saw() -> None:
+    own = f"{INFRASTRUCTURE}results cannot be written under /r: Permission denied"
+    seen = "Flow run process exited with non-zero status code 1. No module named 'x'"
+    history = [Running(), Crashed(message=own), Crashed(message=seen)]
+    verdict = judge(Crash(message_of(history), Exit(code=1)))
+    assert verdict == Verdict(True, "results cannot be written under /r: Permission denied")
+    # Of an attempt before it was put back in its queue, nothing is said.
+    again = [*history, Scheduled(), Running(), Crashed(message=seen)]
+    assert message_of(again) == seen
+    assert message_of([Running()]) == ""

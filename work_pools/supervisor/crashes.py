@@ -159,3 +159,15 @@ def decision(history: Sequence[State]) -> State | None:
         elif state.type in _DECIDED:
             decided = state
     return decided
+
+
+def message_of(history: Sequence[State]) -> str:
+    """What is said of the crash that a history ends with: by the attempt itself, before anyone else
+    who has only seen it end."""
+    messages: list[str] = []
+    for state in reversed(history):
+        if state.type != StateType.CRASHED:
+            break
+        messages.append(state.message or "")
+    own = [message for message in messages if message.startswith(INFRASTRUCTURE)]
+    return next(iter([*own, *messages]), "")

@@ -1,7 +1,6 @@
 """Is this host fit to run jobs? Checks on an interval, each a function that anyone can add."""
 
 import asyncio
-import shutil
 import time
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -13,8 +12,8 @@ import psutil
 from tasks.contracts import Pool
 from tasks.errors import EngineUnavailable, PrefectureError, in_short
 from tasks.settings import Settings
+from tasks.storage.results.disk import disk_fault, disk_fault_of, too_full
 from tasks.storage.results.interface import ResultsRoot
-from tasks.storage.results.local import LocalRoot
 from work_pools.supervisor.infrastructure.containers import Containers
 from work_pools.supervisor.infrastructure.instance import Instances
 
@@ -31,11 +30,16 @@ Check = Callable[[Settings], str | None]
 
 def results_disk(settings: Settings) -> str | None:
     """Space in the folder that jobs write, and that it can be written."""
-    try:
-        LocalRoot(settings.written).check()
-    except PrefectureError as error:
-        return str(error)
-    return _space(settings.written, settings)
+    return disk_fault(settings.written, settings.min_free_disk)
+
+
+def results_disk_of(user: str) -> Check:
+    """The same for jobs that run as another user, `uid:gid`."""
+
+    def check(settings: Settings) -> str | None:
+        return disk_fault_of(user, settings.written, settings.min_free_disk)
+
+    return check
 
 
 class ResultsStorage:
@@ -68,13 +72,17 @@ def memory(settings: Settings) -> str | None:
     )
 
 
-def checks_of(pool: Pool, instances: Instances, results: ResultsRoot) -> dict[str, Check]:
+def checks_of(
+    pool: Pool, instances: Instances, results: ResultsRoot, settings: Settings
+) -> dict[str, Check]:
     """The checks of a pool's hosts by name, ours and those of installed packages."""
     checks: dict[str, Check] = {"results disk": results_disk, "memory": memory}
     if results.fails_transiently:
         checks["results storage"] = ResultsStorage(results)
     if pool is Pool.DOCKER:
         assert isinstance(instances, Containers)
+        # The user that the pool's containers were given: the folder's owner may change meanwhile.
+        checks["results disk"] = results_disk_of(settings.user)
         checks |= {"engine": _engine(instances), "engine's disk": _engines_disk(instances)}
     return checks | {point.name: point.load() for point in entry_points(group=ENTRY_POINTS)}
 
@@ -128,16 +136,6 @@ def _engines_disk(containers: Containers) -> Check:
         except EngineUnavailable:
             return None  # the other check tells
         # An engine on another machine has its disk there.
-        return _space(root, settings) if root.exists() else None
+        return too_full(root, settings.min_free_disk) if root.exists() else None
 
     return check
-
-
-def _space(folder: Path, settings: Settings) -> str | None:
-    free = shutil.disk_usage(folder).free
-    if free >= settings.min_free_disk:
-        return None
-    return (
-        f"{free / 2**20:,.0f} MiB free under {folder}, "
-        f"{settings.min_free_disk / 2**20:,.0f} MiB wanted: free some"
-    )

@@ -22,7 +22,7 @@ from tasks.contracts import (
 from tasks.errors import EngineUnavailable
 from tasks.settings import Settings
 from tasks.storage.results.interface import ResultsRoot
-from work_pools.supervisor.crashes import Crash, backoff, decision, judge
+from work_pools.supervisor.crashes import Crash, backoff, decision, judge, message_of
 from work_pools.supervisor.infrastructure.instance import Exit, Found, Instances
 from work_pools.supervisor.runs import Runs, Successor, stands_result
 from work_pools.supervisor.transient import apart
@@ -126,7 +126,7 @@ class Requeue:
                 await self._fence(run.id, found)
                 if (decided := decision(history)) is not None:
                     await self._restore(run, decided)
-                elif isinstance(verdict := self._judge(run, found), Successor):
+                elif isinstance(verdict := self._judge(run, history, found), Successor):
                     successors.append(verdict)
                 else:
                     await self.give_up(run, verdict)
@@ -142,12 +142,11 @@ class Requeue:
                     # It publishes later than its successor, and loses, or earlier, and wins.
                     _log.warning("attempt %s may still run: %s", run, error)
 
-    def _judge(self, run: FlowRun, found: Found) -> "Successor | str":
+    def _judge(self, run: FlowRun, history: list[State], found: Found) -> "Successor | str":
         attempt = attempt_number(run.labels) + 1
         job = job_id(run.labels, run.id)
         exits = [instance.exit for instance in found.get(run.id, ()) if instance.exit is not None]
-        message = (run.state.message if run.state else None) or ""
-        verdict = judge(Crash(message, exits[-1] if exits else Exit()))
+        verdict = judge(Crash(message_of(history), exits[-1] if exits else Exit()))
         if not verdict.again:
             return verdict.reason
         if attempt > self._settings.max_attempts:

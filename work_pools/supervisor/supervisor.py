@@ -61,7 +61,7 @@ class Supervisor:
         self._settings = settings
         self._pool = pool
         results = open_results(settings)
-        self._checkup = Checkup(checks_of(pool, instances, results), settings)
+        self._checkup = Checkup(checks_of(pool, instances, results, settings), settings)
         self._runs = Runs(client, pool)
         self._agents = Agents(client, pool, host, worker, settings)
         self._requeue = Requeue(self._runs, instances, results, settings)

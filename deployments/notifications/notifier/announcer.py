@@ -33,7 +33,8 @@ class Announcer:
     """Ends are told until the server is seen to have kept them: it loses what it has not written
     down yet when it is killed.
 
-    Nothing is told twice that the server may still have in its queue: see `tasks.runtime.events.known`.
+    Nothing is sent twice that the server may still have in its queue: see
+    `tasks.runtime.events.known`.
     """
 
     def __init__(self, client: PrefectClient, ledger: Ledger) -> None:

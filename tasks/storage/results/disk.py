@@ -1,0 +1,75 @@
+"""Whether results can be written to a disk at all.
+
+Asked by supervisors, and by jobs that could not write theirs: where nobody can, it is a fault of
+the infrastructure, which passes; else it is that one job's.
+"""
+
+import os
+import shutil
+import subprocess
+from pathlib import Path
+
+from tasks.errors import ResultsUnwritable
+from tasks.storage.results import local_files
+from tasks.storage.results.local import LocalRoot
+
+_LONGEST = 10.0  # seconds
+# In the folder itself and by relative names: a container sees it without the folders above it.
+_WRITE = f"""
+test -w . && test -w {local_files.STAGING} && file=$(mktemp {local_files.STAGING}/check.XXXXXX) &&
+echo x > "$file"; ended=$?; test -z "$file" || rm -f "$file"; exit $ended
+"""
+
+
+def disk_fault(root: Path, min_free: int) -> str | None:
+    """What keeps this process from writing results under `root`, in one line; None for nothing.
+
+    `min_free`: bytes that must be free there.
+    """
+    try:
+        LocalRoot(root).check()
+    except ResultsUnwritable as error:
+        return str(error)
+    if not os.access(root, os.W_OK | os.X_OK):
+        return _denied(root)
+    return too_full(root, min_free)
+
+
+def disk_fault_of(user: str, root: Path, min_free: int) -> str | None:
+    """The same for another user, `uid:gid`, where this process may become them, as root may.
+
+    Where it may not, it is asked for this process itself.
+    """
+    uid, _, gid = user.partition(":")
+    fault = disk_fault(root, min_free)
+    if fault is not None or os.geteuid() != 0 or int(uid) == 0:
+        return fault
+    done = subprocess.run(
+        ["/bin/sh", "-c", _WRITE],
+        cwd=root,  # entered before the user changes
+        user=int(uid),
+        group=int(gid),
+        extra_groups=[],
+        capture_output=True,
+        timeout=_LONGEST,
+        check=False,
+    )
+    return None if done.returncode == 0 else _denied(root, f" for {user}, which jobs run as")
+
+
+def too_full(folder: Path, min_free: int) -> str | None:
+    """Whether less than so many bytes are free in a folder, in one line; None where it is not."""
+    free = shutil.disk_usage(folder).free
+    if free >= min_free:
+        return None
+    return (
+        f"{free / 2**20:,.0f} MiB free under {folder}, "
+        f"{min_free / 2**20:,.0f} MiB wanted: free some"
+    )
+
+
+def _denied(root: Path, whom: str = "") -> str:
+    return (
+        f"results cannot be written under {root}{whom}: Permission denied: give that user write "
+        "access, or set PREFECTURE_CONTAINER_USER to the owner's uid:gid"
+    )
