@@ -35,7 +35,9 @@ from tasks.contracts.jobs import (
     Queue,
     WorkerReport,
     attempt_number,
+    attempt_tag,
     job_id,
+    own_tags,
     requeue_key,
 )
 from tasks.contracts.names import (
@@ -114,9 +116,11 @@ __all__ = [
     "TaskOptions",
     "WorkerReport",
     "attempt_number",
+    "attempt_tag",
     "declare",
     "declared",
     "job_id",
+    "own_tags",
     "plain",
     "requeue_key",
     "size_in_bytes",

@@ -1,7 +1,7 @@
 """What a job is called: its queue, its pool, its id and the labels of its attempts."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from datetime import datetime
 from enum import StrEnum
 from typing import Any
@@ -63,6 +63,21 @@ def attempt_number(labels: Mapping[str, Any]) -> int:
         return max(1, int(labels.get(ATTEMPT_LABEL, 1)))
     except (TypeError, ValueError):
         return 1
+
+
+_ATTEMPT_TAG = re.compile(r"attempt \d+ of \d+, after: ")
+_LONGEST_TAG = 100  # characters
+
+
+def attempt_tag(number: int, most: int, reason: str) -> str:
+    """The tag by which the UI's list of runs shows a later attempt, and why there is one."""
+    tag = f"attempt {number} of {most}, after: {' '.join(reason.split())}"
+    return tag if len(tag) <= _LONGEST_TAG else tag[: _LONGEST_TAG - 1] + "…"
+
+
+def own_tags(tags: Iterable[str]) -> list[str]:
+    """The tags of a job, without that which one of its attempts has."""
+    return [tag for tag in tags if not _ATTEMPT_TAG.match(tag)]
 
 
 def requeue_key(job: UUID, attempt: int) -> str:

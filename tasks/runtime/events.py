@@ -22,7 +22,7 @@ from prefect.events import Event, emit_event
 from prefect.events.filters import EventFilter, EventIDFilter
 from pydantic import BaseModel, ConfigDict, Field
 
-from tasks.contracts import AgentReport, job_id
+from tasks.contracts import AgentReport, job_id, own_tags
 from tasks.reporting import reports_to_server
 
 AGENT_HEALTHY = "prefecture.agent.healthy"
@@ -180,7 +180,7 @@ def about(run: FlowRun, task: str) -> dict[str, Any]:
         "name": run.name,
         # Checked by the job itself: it may be anything, or missing.
         "results_directory": str(run.parameters.get("results_directory", "")),
-        "tags": run.tags[:_MOST_TAGS],
+        "tags": own_tags(run.tags)[:_MOST_TAGS],
     }
 
 

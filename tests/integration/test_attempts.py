@@ -6,7 +6,7 @@ from uuid import UUID
 
 import pytest
 
-from tests.support.platform import Platform
+from tests.support.platform import Platform, wait_until
 from tests.support.session.tiers import thorough
 
 # Hours of work, were it done: an attempt that ends in time has not done it.
@@ -54,6 +54,40 @@ def test_a_result_that_stands_is_not_made_again(process_platform: Platform) -> N
     (listed,) = platform.artifacts(again, "markdown")
     assert "`primes.parquet`" in listed["data"]
     assert platform.artifacts(again, "progress") == [], "no work was begun"
+
+
+def test_a_later_attempt_says_why_and_links_to_the_first_and_back(
+    process_platform: Platform,
+) -> None:
+    platform = process_platform
+    response = platform.create(
+        "find-primes/low",
+        parameters={"payload": SMALL, "results_directory": "linked"},
+        tags=["user:anna"],
+        state={"type": "SCHEDULED", "state_details": {"scheduled_time": "2100-01-01T00:00:00Z"}},
+    )
+    job = UUID(response.json()["id"])
+    crash = {"state": {"type": "CRASHED", "message": "pulled the plug"}, "force": True}
+    platform.rest("POST", f"/flow_runs/{job}/set_state", crash).raise_for_status()
+    key = {"flow_runs": {"idempotency_key": {"any_": [f"requeue:{job}:2"]}}}
+
+    def later() -> list[dict[str, Any]]:
+        return platform.rest("POST", "/flow_runs/filter", key).json()
+
+    (second,) = wait_until(later, what="a second attempt")
+    own = {*second["tags"]} - {"numbers"}  # its deployment's
+    assert own == {"user:anna", "attempt 2 of 5, after: crashed: pulled the plug"}
+    (to,) = wait_until(lambda: platform.artifacts(job, "markdown"), what="a link to it")
+    assert to["data"] == (
+        "Attempt 1 of 5 crashed: `crashed: pulled the plug`. Its work is tried again: "
+        f"[attempt 2](/runs/flow-run/{second['id']})."
+    )
+
+    def back() -> list[str]:
+        shown = platform.artifacts(UUID(second["id"]), "markdown")
+        return [one["data"] for one in shown if f"[attempt 1](/runs/flow-run/{job})" in one["data"]]
+
+    wait_until(back, what="a link back")
 
 
 def test_a_job_without_a_result_is_done_again(process_platform: Platform) -> None:

@@ -50,6 +50,7 @@ class Requeue:
         self._settings = settings
         self._settled: set[UUID] = set()
         self._successors: dict[UUID, UUID] = {}  # not noted at the crashed runs yet
+        self._links: list[tuple[Successor, UUID]] = []  # not shown in the UI yet
         self._writing = asyncio.Lock()  # two writers at once make SQLite refuse one for seconds
         self.made = asyncio.Event()
         """There are successors to note."""
@@ -99,6 +100,11 @@ class Requeue:
             async with self._writing:
                 await self._runs.mark(id, successor)
             self._successors.pop(id)
+        while self._links:
+            # Shown once or not at all: nobody else needs it.
+            successor, id = self._links.pop(0)
+            async with self._writing:
+                await self._runs.link(successor, id)
 
     def _know(self, successors: dict[UUID, UUID]) -> None:
         self._settled |= successors.keys()
@@ -154,7 +160,7 @@ class Requeue:
         if run.deployment_id is None:
             return f"{verdict.reason}; it cannot be tried again: its deployment was deleted"
         delay = backoff(job, attempt, self._settings.requeue_backoff)
-        return Successor(run, attempt, verdict.reason, delay)
+        return Successor(run, attempt, verdict.reason, delay, self._settings.max_attempts)
 
     async def _make(self, successors: Sequence[Successor]) -> None:
         by_deployment: dict[UUID, list[Successor]] = defaultdict(list)
@@ -201,6 +207,7 @@ class Requeue:
             for s, id in there
         }
         self._know({s.of.id: id for s, id in there})
+        self._links += there
         for id, line in told.items():
             _log.info("%s: %s", id, line)
         await self._runs.tell(told)

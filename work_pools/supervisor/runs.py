@@ -10,6 +10,7 @@ from typing import Any
 from uuid import UUID
 
 from prefect.client.orchestration import PrefectClient
+from prefect.client.schemas.actions import ArtifactCreate
 from prefect.client.schemas.filters import (
     FlowRunFilter,
     FlowRunFilterEndTime,
@@ -33,7 +34,9 @@ from tasks.contracts import (
     WORKER_LABEL,
     Queue,
     ResultsDirectory,
+    attempt_tag,
     job_id,
+    own_tags,
     requeue_key,
 )
 from tasks.storage.results.interface import ResultsRoot
@@ -44,6 +47,7 @@ _IN_ONE = 20  # runs made in one request: the server takes 100, and locks SQLite
 # Seconds for those who waited to write meanwhile: SQLite refuses whoever has read what they change.
 _BREATH = 0.15
 _NOT_FOUND = 404
+_PAGE_OF_A_RUN = "/runs/flow-run/"  # in the UI
 ACTIVE = [StateType.PENDING, StateType.RUNNING, StateType.CANCELLING]
 
 
@@ -57,6 +61,8 @@ class Successor:
     """Why there has to be one."""
     delay: float
     """Seconds until it is due."""
+    most: int
+    """How many attempts a job may have."""
 
     @property
     def key(self) -> str:
@@ -72,7 +78,7 @@ class Successor:
             "parameters": run.parameters,
             # They were accepted once; what they are worth, the job says itself.
             "enforce_parameter_schema": False,
-            "tags": run.tags,
+            "tags": [*own_tags(run.tags), attempt_tag(self.attempt, self.most, self.reason)],
             "job_variables": run.job_variables or {},
             "work_queue_name": Queue.HIGH,
             "idempotency_key": self.key,
@@ -190,6 +196,26 @@ class Runs:
         except PrefectHTTPStatusError as error:
             if error.response.status_code != _NOT_FOUND:  # deleted meanwhile
                 raise
+
+    async def link(self, successor: Successor, id: UUID) -> None:
+        """Show at a crashed run and at its successor, `id`, which run the other is, as links."""
+        of, number, most = successor.of, successor.attempt, successor.most
+        reason = "`" + successor.reason.replace("`", "'") + "`"
+        first = job_id(of.labels, of.id)
+        back = f"[attempt {number - 1}]({_PAGE_OF_A_RUN}{of.id})"
+        if first != of.id:
+            back += f"; the first was [attempt 1]({_PAGE_OF_A_RUN}{first})"
+        texts = {
+            of.id: f"Attempt {number - 1} of {most} crashed: {reason}. "
+            f"Its work is tried again: [attempt {number}]({_PAGE_OF_A_RUN}{id}).",
+            id: f"Attempt {number} of {most}, after: {reason}. Before it: {back}.",
+        }
+        for run, text in texts.items():
+            await self._client.create_artifact(
+                ArtifactCreate(
+                    type="markdown", flow_run_id=run, data=text, description=successor.reason
+                )
+            )
 
     async def tell(self, lines: dict[UUID, str]) -> None:
         """A line in the log of each run, for whoever looks at it in the UI."""

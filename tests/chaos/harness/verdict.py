@@ -6,7 +6,7 @@ from itertools import pairwise
 from typing import Any
 from uuid import UUID
 
-from tasks.contracts import JOB_ID_LABEL, REQUEUE_OF_LABEL
+from tasks.contracts import JOB_ID_LABEL, REQUEUE_OF_LABEL, own_tags
 from tests.chaos.harness.drill import Drill, Run, attempt_of
 from tests.chaos.harness.leftovers import TIDY, live, orphans, siblings, stages
 from tests.chaos.harness.results import places, publishers, wrong_with
@@ -70,13 +70,13 @@ class Verdict:
             "labels": (str(labels.get(JOB_ID_LABEL)), labels.get(REQUEUE_OF_LABEL)),
             "key": after["idempotency_key"],
             "queue": after["work_queue_name"],
-            "tags": set(after["tags"]),
+            "tags": set(own_tags(after["tags"])),
         } | {name: after[name] for name in _KEPT}
         wanted: dict[str, Any] = {
             "labels": (str(job), before["id"]),
             "key": f"requeue:{job}:{attempt_of(before) + 1}",
             "queue": "high",
-            "tags": set(before["tags"]),
+            "tags": set(own_tags(before["tags"])),
         } | {name: before[name] for name in _KEPT}
         for name in found:
             if found[name] != wanted[name]:
