@@ -71,7 +71,8 @@ class _Bar:
     async def show(self) -> None:
         """Show how far the work is now."""
         percent = min(100.0, round(100 * self._progress.fraction, 1))
-        text = self._progress.text
+        # The bar in the UI has no number of its own.
+        text = ": ".join(part for part in (f"{percent:g} %", self._progress.text) if part)
         if self._given_up:
             return
         try:

@@ -1,7 +1,6 @@
 """What the UI is told of a job's progress, however long the server takes over it."""
 
 import asyncio
-from typing import Any
 from uuid import UUID, uuid4
 
 import pytest
@@ -15,18 +14,21 @@ class _SlowServer:
 
     def __init__(self) -> None:
         self.made: list[float] = []
+        self.said: list[str] = []
         self.asked: list[float] = []
         self.noted: list[float] = []
         self.is_made = asyncio.Event()
         self.is_asked = asyncio.Event()
         self.goes_on = asyncio.Event()
 
-    async def create(self, percent: float, **_: Any) -> UUID:
+    async def create(self, percent: float, description: str) -> UUID:
         self.made.append(percent)
+        self.said.append(description)
         self.is_made.set()
         return uuid4()
 
-    async def update(self, _: UUID, percent: float, __: str) -> None:
+    async def update(self, _: UUID, percent: float, description: str) -> None:
+        self.said.append(description)
         self.asked.append(percent)
         self.is_asked.set()
         # It has the request, whatever becomes of who asked.
@@ -58,6 +60,7 @@ async def test_the_last_word_is_the_last(
         asyncio.get_running_loop().call_later(0.1, server.goes_on.set)
     assert server.asked == server.noted == [50.0, 100.0]
     assert server.made == [0.0]
+    assert server.said == ["0 %: work", "50 %: work", "100 %: work"]
 
 
 async def test_work_that_is_soon_done_has_no_bar(
