@@ -93,6 +93,11 @@ def known_tasks(connection: Connection) -> list[str]:
     return sorted(connection.execute(select(made.c.task).distinct()).scalars())
 
 
+def by_minute(connection: Connection, query: Query) -> pl.DataFrame:
+    """throughput, minute by minute: for an answer of which little is known yet."""
+    return _parts(connection, query, "minute")
+
+
 def summed(parts: pl.DataFrame, by: tuple[str, ...] = ("task", "queue")) -> list[Row]:
     """Periods added up, for each task and queue, or one of these alone."""
     other = [name for name in ("task", "queue") if name not in by]
@@ -110,10 +115,10 @@ def read_attempts(connection: Connection, query: Query) -> pl.DataFrame:
     return frame(list(rows), pl.Schema({"started": time, "ended": time}))
 
 
-def _parts(connection: Connection, query: Query) -> pl.DataFrame:
+def _parts(connection: Connection, query: Query, period: str | None = None) -> pl.DataFrame:
     made = columns(Throughput)
     wanted: Select[Any] = select(*(made.c[name] for name in aggregate.PARTS)).where(
-        made.c.period == query.period, made.c.start >= query.begin
+        made.c.period == (period or query.period), made.c.start >= query.begin
     )
     for name in ("task", "queue"):
         if value := getattr(query, name):

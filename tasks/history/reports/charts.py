@@ -21,7 +21,7 @@ _FONT = "system-ui, -apple-system, 'Segoe UI', Roboto, sans-serif"
 
 
 def throughput(completed: pl.DataFrame, period: str) -> str:
-    """Jobs completed in each hour or day. Columns: start, task, completed."""
+    """Jobs completed in each minute, hour or day. Columns: start, task, completed."""
     bars = alt.Chart(completed).mark_bar(binSpacing=1, cornerRadiusEnd=2)
     return _svg(
         bars.encode(
@@ -137,7 +137,7 @@ _SECONDS = (
 def _time(period: str) -> Any:
     # In two lines, as a reader's font may be wider than the one that this is drawn with; and no day
     # twice.
-    form = _HOURS if period == "hour" else _DATES
+    form = _DATES if period == "day" else _HOURS
     axis = alt.Axis(labelExpr=form, tickCount=5, labelOverlap=True)
     # A band of its own for each hour or day: UTC, whatever zone this is drawn in.
     return alt.X("start:T", title=None, scale=alt.Scale(type="utc"), axis=axis)

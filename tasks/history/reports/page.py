@@ -1,7 +1,7 @@
 """The usage report: one HTML file that needs nothing else, and its charts."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -38,11 +38,13 @@ class Report:
 
 
 def make_report(
-    answer: Answer, attempts: pl.DataFrame, period: str, slots: int | None, disk: tuple[int, int]
-) -> Report:
+    answer: Answer, attempts: pl.DataFrame, period: str, slots: int | None, disk: tuple[int, int],
+    minutes: pl.DataFrame | None = None,
+) -> Report:  # fmt: skip
     """Draw and write it. `disk` is how many bytes are used where results are kept, and how many
-    there are; zeros where that is not known."""
-    drawn = _draw(answer, attempts, period, slots)
+    there are; zeros where that is not known. `minutes`: the answer's periods minute by minute, for
+    charts of the first hours."""
+    drawn = _draw(answer, attempts, period, slots, minutes)
     total = _total(answer)
     page = Environment(loader=FileSystemLoader(Path(__file__).parent), autoescape=True)
     page.filters |= {"seconds": seconds, "bytes": size, "percent": percent}
@@ -79,15 +81,29 @@ def percent(value: float | None) -> str:
     return "-" if value is None else f"{value:.1%}"
 
 
-def _draw(answer: Answer, attempts: pl.DataFrame, period: str, slots: int | None) -> list[Chart]:
+def _draw(
+    answer: Answer, attempts: pl.DataFrame, made_of: str, slots: int | None,
+    minutes: pl.DataFrame | None,
+) -> list[Chart]:  # fmt: skip
+    period = shapes.grain(answer, made_of)
+    shown = answer
+    if period == "minute":
+        if minutes is None or not len(minutes):
+            period = made_of
+        else:
+            shown = replace(answer, periods=minutes)
     by_queue = answer.periods.with_columns(pl.lit("").alias("task"))
     spread = pl.DataFrame(summed(by_queue, ("queue",)), infer_schema_length=None)
-    busy = shapes.busy(attempts, period, answer.begin, answer.asked)
+    begin = answer.begin if period == made_of else shapes.begin_of(shown)
+    if period == "day":
+        begin = begin.replace(hour=0)
+    busy = shapes.busy(attempts, period, begin, answer.asked)
     line = f"the line is all {slots} slots" if slots else "set PREFECTURE_SLOTS for a line at all"
-    coarse = "day" if answer.asked - answer.begin > _NOISY else period
+    noisy = period == "hour" and answer.asked - answer.begin > _NOISY
+    coarse = "day" if noisy else period
     made: list[tuple[str, str, str, pl.DataFrame, Callable[[pl.DataFrame], list[str]]]] = [
         ("throughput", "Throughput", f"Jobs completed in each {period}, by task.",
-         shapes.completed(answer), lambda data: [charts.throughput(data, period)]),
+         shapes.completed(shown, period), lambda data: [charts.throughput(data, period)]),
         ("utilisation", "Slots in use", f"Jobs at work, averaged over each {period}; {line}.",
          busy, lambda data: [charts.utilisation(data, period, slots)]),
         ("durations", "Waiting and running", "By queue: from due to the first start, and from "
@@ -95,11 +111,11 @@ def _draw(answer: Answer, attempts: pl.DataFrame, period: str, slots: int | None
          lambda data: [charts.durations(data, measure) for measure in ("waited", "ran")]),
         ("outcomes", "How it ends", "Of the jobs that ended, the share that succeeded; of the "
          "attempts, the shares that crashed and that were another try.",
-         shapes.rates(answer, coarse), lambda data: [charts.outcomes(data, coarse)]),
+         shapes.rates(shown, coarse), lambda data: [charts.outcomes(data, coarse)]),
         ("storage", "Storage", "Bytes published since the beginning of this report, by task.",
-         shapes.published(answer), lambda data: [charts.storage(data, period)]),
+         shapes.published(shown, period), lambda data: [charts.storage(data, period)]),
     ]  # fmt: skip
-    if period == "hour":
+    if made_of == "hour" and period != "minute":
         made.insert(
             2,
             ("busiest", "Busiest hours", "Jobs received, by weekday and hour, in UTC.",

@@ -10,8 +10,9 @@ from prefect.client.orchestration import PrefectClient
 
 from tasks.contracts import Receipt
 from tasks.history.database import open_history
-from tasks.history.queries import Answer, Query, ask, read_attempts
+from tasks.history.queries import Answer, Query, ask, by_minute, read_attempts
 from tasks.history.reports.page import Report, make_report
+from tasks.history.reports.shapes import grain
 from tasks.history.reports.showing import show
 from tasks.runtime.compute_task import off_the_loop, open_job
 from tasks.settings import Settings
@@ -49,11 +50,14 @@ def _make(settings: Settings, days: int) -> tuple[Report, Answer]:
     with open_history(settings) as history, history.reading() as connection:
         answer = ask(connection, query)
         attempts = read_attempts(connection, query)
+        few = grain(answer, query.period) == "minute"
+        minutes = by_minute(connection, query) if few else None
     disk = (0, 0)
     if isinstance(settings.results, Path):
         usage = shutil.disk_usage(settings.results)
         disk = (usage.used, usage.total)
-    return make_report(answer, attempts, query.period, settings.slots, disk), answer
+    report = make_report(answer, attempts, query.period, settings.slots, disk, minutes)
+    return report, answer
 
 
 def _link(folder: Path, newest: str) -> None:

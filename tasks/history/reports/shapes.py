@@ -1,19 +1,41 @@
 """The answer in the shapes that charts are drawn from. Pure polars."""
 
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 
 import polars as pl
 
 from tasks.history.queries import Answer
 
 _HOUR = 3600.0
-_SECONDS = {"hour": _HOUR, "day": 24 * _HOUR}
-_EVERY = {"hour": "1h", "day": "1d"}
+_SECONDS = {"minute": 60.0, "hour": _HOUR, "day": 24 * _HOUR}
+_EVERY = {"minute": "1m", "hour": "1h", "day": "1d"}
+_BY_MINUTE = timedelta(hours=3)  # of data: up to this, charts show minutes
+_BY_HOUR = timedelta(days=10)  # and up to this, hours: more bars than there is room for
 
 
-def completed(answer: Answer) -> pl.DataFrame:
+def begin_of(answer: Answer) -> datetime:
+    """The period in which the first thing happened that an answer knows of; its own beginning where
+    nothing did."""
+    first = answer.periods["start"].min()
+    if not isinstance(first, datetime):
+        return answer.begin
+    return max(answer.begin, first.replace(tzinfo=UTC))
+
+
+def grain(answer: Answer, period: str) -> str:
+    """What charts show an answer in, made of `period`s: minutes, hours or days, as there are data
+    for."""
+    span = answer.asked - begin_of(answer)
+    if period == "day" or span > _BY_HOUR:
+        return "day"
+    return "minute" if span <= _BY_MINUTE else "hour"
+
+
+def completed(answer: Answer, period: str) -> pl.DataFrame:
     """start, task, completed."""
-    return answer.periods.filter(pl.col("completed") > 0).select("start", "task", "completed")
+    start = pl.col("start").dt.truncate(_EVERY[period])
+    counts = answer.periods.group_by(start, "task").agg(pl.col("completed").sum())
+    return counts.filter(pl.col("completed") > 0).sort("start", "task")
 
 
 def rates(answer: Answer, period: str) -> pl.DataFrame:
@@ -24,7 +46,9 @@ def rates(answer: Answer, period: str) -> pl.DataFrame:
         pl.col("completed", "failed", "crashed", "started").sum()
     )
     ends = pl.col("completed") + pl.col("failed")
-    takes = answer.takes.group_by(start).agg(pl.col("attempts", "jobs").sum())
+    # Tries are counted by the hour.
+    takes = answer.takes.clear() if period == "minute" else answer.takes
+    takes = takes.group_by(start).agg(pl.col("attempts", "jobs").sum())
     again = pl.col("attempts") - pl.col("jobs")
     parts = [
         _rate(counts, "succeeded", pl.col("completed"), ends),
@@ -47,7 +71,8 @@ def received_by_weekday(answer: Answer) -> pl.DataFrame:
 
 
 def busy(attempts: pl.DataFrame, period: str, begin: datetime, now: datetime) -> pl.DataFrame:
-    """start, busy: how many jobs were at work on average, in every hour or day since `begin`."""
+    """start, busy: how many jobs were at work on average, in every minute, hour or day since
+    `begin`, the beginning of one."""
     begin, now = begin.replace(tzinfo=None), now.replace(tzinfo=None)
     every, length = _EVERY[period], _SECONDS[period]
     first, last = pl.col("started").dt.truncate(every), pl.col("ended").dt.truncate(every)
@@ -69,9 +94,10 @@ def busy(attempts: pl.DataFrame, period: str, begin: datetime, now: datetime) ->
     return filled.sort("start")
 
 
-def published(answer: Answer) -> pl.DataFrame:
+def published(answer: Answer, period: str) -> pl.DataFrame:
     """start, task, total: bytes since the beginning, for every task in every period."""
-    made = answer.periods.group_by("start", "task").agg(pl.col("published_bytes").sum())
+    start = pl.col("start").dt.truncate(_EVERY[period])
+    made = answer.periods.group_by(start, "task").agg(pl.col("published_bytes").sum())
     made = made.filter(pl.col("published_bytes").sum().over("task") > 0)
     grid = made.select("start").unique().join(made.select("task").unique(), how="cross")
     return (

@@ -8,7 +8,7 @@ import polars as pl
 import pytest
 
 from tasks.history.database import History, open_history
-from tasks.history.queries import Answer, Query, ask, read_attempts
+from tasks.history.queries import Answer, Query, ask, by_minute, read_attempts
 from tasks.history.reports import shapes
 from tasks.history.reports.charts import png
 from tasks.history.reports.page import Report, make_report, percent, seconds, size
@@ -23,7 +23,9 @@ def answered(history: History, since: datetime) -> tuple[Answer, Report]:
     query = Query(since)
     with history.reading() as connection:
         answer, attempts = ask(connection, query), read_attempts(connection, query)
-    return answer, make_report(answer, attempts, query.period, 4, (3 * 10**11, 10**12))
+        minutes = by_minute(connection, query)
+    disk = (3 * 10**11, 10**12)
+    return answer, make_report(answer, attempts, query.period, 4, disk, minutes)
 
 
 @pytest.fixture
@@ -92,6 +94,32 @@ def test_longer_spans_are_counted_by_day(filled: History, rows: list[Row], begin
     assert "busiest" not in [chart.name for chart in report.charts], "days have no hours"
 
 
+@pytest.mark.parametrize(
+    ("ago", "length", "grain"),
+    [
+        (HOUR, HOUR / 2, "minute"),
+        (timedelta(hours=20), timedelta(hours=10), "hour"),
+        (timedelta(days=30), timedelta(days=29), "day"),
+    ],
+)
+def test_charts_show_as_much_as_there_is(
+    tmp_path: Path, ago: timedelta, length: timedelta, grain: str
+) -> None:
+    now = datetime.now(UTC)
+    rows = [row for life in lives(3, 80, now - ago, length) for row in last(life)]
+    with open_history(Settings(home=tmp_path)) as history:
+        history.migrate()
+        write(history, rows)
+        answer, report = answered(history, now - timedelta(days=40))
+    assert shapes.grain(answer, "hour") == grain
+    captions = {chart.name: chart.caption for chart in report.charts}
+    assert captions["throughput"] == f"Jobs completed in each {grain}, by task."
+    assert all(chart.svgs for chart in report.charts)
+    assert ("busiest" in captions) is (grain != "minute"), "one cell says nothing"
+    marks = report.charts[0].svgs[0].count('aria-roledescription="bar"')
+    assert 5 <= marks <= 400, "neither one bar nor a hedge of them"
+
+
 def test_jobs_at_work(begin: datetime) -> None:
     at = begin.replace(tzinfo=None)
     work = [
@@ -104,6 +132,8 @@ def test_jobs_at_work(begin: datetime) -> None:
     )
     busy = shapes.busy(attempts, "hour", begin, begin + 3 * HOUR)
     assert busy["busy"].to_list() == [1.0, 1.0, 1.0, 0.0]
+    half = shapes.busy(attempts.head(2), "minute", begin, begin + HOUR)
+    assert half["busy"].to_list() == [1.0] * 61
 
 
 def test_a_chart_as_an_image(filled: History, begin: datetime) -> None:
