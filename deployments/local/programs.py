@@ -18,6 +18,10 @@ _EVENTS_KEPT = "PREFECT_SERVER_EVENTS_RETENTION_PERIOD"
 # In place of Prefect's week: events are four fifths of what a job writes into its database, and are
 # read within minutes. Set the variable to keep them longer.
 _A_DAY = "P1D"
+# In place of an hour: so far ahead Prefect puts the runs of schedules into its list, and there is a
+# schedule of every minute. It looks every minute.
+_SCHEDULED_AHEAD = "PREFECT_SERVER_SERVICES_SCHEDULER_MIN_SCHEDULED_TIME"
+_TEN_MINUTES = "PT10M"
 # Seconds between two looks into the queues. For what our worker does not hear of: a run submitted
 # and a slot that is free make it look at once, and each look costs the server 20 ms.
 _POLL = "2"
@@ -53,7 +57,8 @@ def server(port: int) -> list[str]:
 
 def server_env(settings: Settings, worker: str) -> dict[str, str]:
     """The server's, with its own settings, which no one else sees."""
-    environment = {_EVENTS_KEPT: _A_DAY} | server_environment(
+    usual = {_EVENTS_KEPT: _A_DAY, _SCHEDULED_AHEAD: _TEN_MINUTES}
+    environment = usual | server_environment(
         **{MARK: marks(worker).server},
         PREFECT_HOME=_prefect_home(settings),
         PREFECT_SERVER_ANALYTICS_ENABLED="false",

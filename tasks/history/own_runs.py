@@ -1,8 +1,9 @@
 """The runs of a platform flow itself, of which there is one a minute: tidied by each.
 
 Runs that are overdue are removed, since the one that runs does their work: after a night without a
-worker there is one pass, and not hundreds. What has completed is removed after a day: otherwise the
-platform's own runs would soon be most of what Prefect's database holds. What should have ended long
+worker there is one pass, and not hundreds. What has completed is removed after an hour: otherwise
+the platform's own runs would soon be most of the UI's list, and of what Prefect's database holds.
+What should have ended long
 ago was cut short with its worker, and is called crashed.
 """
 
@@ -20,7 +21,7 @@ from prefect.exceptions import ObjectNotFound
 from prefect.states import Crashed
 
 _LONGEST = timedelta(minutes=15)  # over the time limit of a platform flow
-_KEPT = timedelta(days=1)
+_KEPT = timedelta(hours=1)
 _CUT_SHORT = Crashed(message="its worker was stopped; a later run has done its work")
 _MOST = 20  # removed by one run: a few more than come
 
