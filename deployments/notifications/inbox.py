@@ -26,8 +26,12 @@ _Ends = dict[UUID, JobEnd]  # by the ids of their events
 
 
 async def read_ends(client: PrefectClient, limit: int) -> list[JobEnd]:
-    """The last ends of jobs, newest last."""
-    return list((await _read(client, limit)).values())
+    """The last ends of jobs, newest last; of a job that was retried after its end, the last one."""
+    found: dict[UUID, JobEnd] = {}
+    for end in (await _read(client, limit)).values():
+        found.pop(end.job, None)  # it moves to its new place
+        found[end.job] = end
+    return list(found.values())
 
 
 async def follow_ends(client: PrefectClient, limit: int) -> AsyncGenerator[JobEnd]:

@@ -56,6 +56,15 @@ async def test_ends_are_listed_newest_last(client: PrefectClient) -> None:
     assert len(await read_ends(client, 55)) == 55
 
 
+async def test_a_job_that_was_retried_is_listed_as_it_ended_last(client: PrefectClient) -> None:
+    first, other = failed(), completed()
+    second = completed(job=first.job, revision=2)
+    assert second.event_id != first.event_id
+    await end(client, first, other, second)
+    listed = await until_listed(client, other, second)
+    assert [one for one in listed if one in (first, other, second)] == [other, second]
+
+
 async def test_what_another_tells_in_our_name_is_passed_over(
     client: PrefectClient, server: Platform
 ) -> None:

@@ -147,3 +147,19 @@ def test_forgetting_attempts_takes_nothing_from_the_counts(history: History) -> 
     later = [row | {"updated": row["updated"] + timedelta(days=30)} for row in rows]
     write(history, [*(row for row in later if row["flow_run"] in kept), late])
     assert (read(history, Throughput), read(history, AttemptsPerTask)) == counted
+
+
+def test_a_failed_attempt_that_is_retried_counts_as_it_ended_last(history: History) -> None:
+    at = MOMENTS["spring"]
+    waits = attempt("job", "run", 1, at)
+    failed = ended(started(waits, 1.0), "FAILED", 5.0)
+    # Retry in Prefect's UI: the same run, with the time of its first start.
+    again = failed | {"state": "RUNNING", "ended": None, "ran": None, "starts": 2}
+    again["updated"] = failed["updated"] + timedelta(hours=2)
+    completed = again | {"state": "COMPLETED", "ended": again["updated"], "ran": 9.0}
+    completed["updated"] = again["updated"] + timedelta(seconds=4)
+    for row, outcome in ((failed, "failed"), (again, "open"), (completed, "completed")):
+        assert write(history, [row]) == 1
+        check(history, [row])
+        assert [job["outcome"] for job in read(history, Job)] == [outcome]
+    assert write(history, [failed]) == 0, "what was read earlier and comes late"
