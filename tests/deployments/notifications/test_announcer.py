@@ -3,8 +3,9 @@
 import asyncio
 import signal
 import subprocess
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Iterable
 from contextlib import asynccontextmanager
+from datetime import datetime
 from pathlib import Path
 from uuid import UUID
 
@@ -15,12 +16,15 @@ from prefect.events import Event
 from prefect.events.filters import EventFilter, EventNameFilter, EventResourceFilter
 
 from deployments.notifications.ledger import open_ledger
+from deployments.notifications.notifier import announcer
 from deployments.notifications.notifier.announcer import Announcer
-from tasks.runtime.events import JobReceived, JobStarted
+from tasks.runtime.events import JobEvent, JobReceived, JobStarted, tell
 from tasks.settings import Settings
 from tests.support.outcomes import completed
 from tests.support.platform import BIN, Platform, ends_with_us, wait_until
 from tests.support.schedules import add_schedule, planned
+
+Told = tuple[JobEvent, UUID, datetime]
 
 
 @pytest.fixture
@@ -38,8 +42,8 @@ async def events_of(client: PrefectClient, job: UUID, *names: str) -> list[Event
 
 
 @asynccontextmanager
-async def announcing(announcer: Announcer) -> AsyncGenerator[None]:
-    work = asyncio.create_task(announcer.run())
+async def announcing(one: Announcer) -> AsyncGenerator[None]:
+    work = asyncio.create_task(one.run())
     try:
         yield
     finally:
@@ -61,6 +65,31 @@ async def test_an_end_is_one_event_however_often_it_is_told(
     (event,) = await events_of(client, end.job, end.name_of_event)
     assert event.id == end.event_id
     assert event.payload == end.model_dump(mode="json")
+
+
+async def test_what_the_server_may_have_is_not_sent_again_by_the_next_notifier(
+    client: PrefectClient, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    end, sent, is_sent = completed(), list[UUID](), asyncio.Event()
+
+    async def recorded(client: PrefectClient, events: Iterable[Told]) -> None:
+        every = list(events)
+        await tell(client, every)
+        sent.extend(event.event_id for event, _, _ in every if event.job == end.job)
+        if sent:
+            is_sent.set()
+
+    monkeypatch.setattr(announcer, "tell", recorded)
+    async with open_ledger(Settings(home=tmp_path)) as ledger, asyncio.timeout(240):
+        async with announcing(Announcer(client, ledger)):
+            await ledger.record([(end, end.job)])
+            await is_sent.wait()
+        # Stopped before the server has written it down; the next one knows nothing of it.
+        assert await ledger.unannounced(10) != []
+        async with announcing(Announcer(client, ledger)):
+            while await ledger.unannounced(10):
+                pass
+    assert sent == [end.event_id]
 
 
 async def test_the_story_of_a_job(client: PrefectClient, server: Platform) -> None:
