@@ -98,12 +98,12 @@ def test_jobs_that_run_are_tried_again(small: Platform, check: Check, fault: str
         for job in jobs:
             drill.release(job)
         wait_until(lambda: is_paused(small), what="the intake is paused")
-        wait_until(lambda: len(crashed(drill)) == len(jobs), what="both attempts have crashed")
+        wait_until(lambda: len(crashed(drill)) >= len(jobs), what="both attempts have crashed")
         for run in crashed(drill):
             assert run["state"]["message"].startswith("infrastructure: ")
             assert "\n" not in run["state"]["message"]
     wait_until(lambda: not is_paused(small), what="the intake is resumed")
-    assert check(drill).requeued == len(jobs)
+    assert check(drill).requeued >= len(jobs)
 
 
 def test_a_result_that_does_not_fit(small: Platform, check: Check) -> None:

@@ -171,3 +171,8 @@ def message_of(history: Sequence[State]) -> str:
         messages.append(state.message or "")
     own = [message for message in messages if message.startswith(INFRASTRUCTURE)]
     return next(iter([*own, *messages]), "")
+
+
+def is_of_infrastructure(state: State) -> bool:
+    """Whether an attempt has said itself that it crashed for no fault of its job."""
+    return (state.message or "").startswith(INFRASTRUCTURE)

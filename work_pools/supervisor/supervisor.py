@@ -19,7 +19,7 @@ from tasks.settings import Settings
 from tasks.storage.results.opening import open_results
 from work_pools.listening import listen
 from work_pools.supervisor.agents import Agents
-from work_pools.supervisor.crashes import decision
+from work_pools.supervisor.crashes import decision, is_of_infrastructure
 from work_pools.supervisor.health import Checkup, checks_of
 from work_pools.supervisor.infrastructure.instance import Found, Instance, Instances
 from work_pools.supervisor.infrastructure.processes import find_worker, started
@@ -142,6 +142,8 @@ class Supervisor:
         instances = (instance for run in seen.active for instance in found.get(run.id, ()))
         self._alive = sum(1 for instance in instances if instance.alive and not instance.sibling)
         ours = [run for run in seen.crashed if self._is_ours_to_settle(run, here)]
+        if any(run.state and is_of_infrastructure(run.state) for run in ours):
+            await self._report()  # paused before there are successors to take
         await self._requeue.settle(ours, found)
         left = {run.id for run in seen.active}
         if not seen.whole:
