@@ -16,6 +16,7 @@ from tasks.averages import sums_files as sums
 from tasks.averages.accumulator import Accumulator, accumulator_size
 from tasks.averages.partition import Part
 from tasks.averages.progress import ReadProgress
+from tasks.averages.read_as import check_alike
 from tasks.averages.reading.exact import Floats
 from tasks.averages.reading.place import ERRORS, Rules
 from tasks.averages.sums import stripes
@@ -67,6 +68,9 @@ class Exchange:
             files=len(mine),
             bytes=progress.bytes,
             length=length,
+            missing=progress.missing,
+            comments=progress.comments,
+            read_as=progress.read_as,
             rounds=rounds,
             seconds=time.monotonic() - began,
         )
@@ -140,3 +144,4 @@ def _check_lengths(done: Mapping[Part, Done]) -> None:
                 f"{short.first} holds {short.length:,} numbers, and {long.first} "
                 f"{long.length:,}: give every file as many"
             )
+    check_alike((one for part in sorted(done) for one in done[part].read_as), first.length)

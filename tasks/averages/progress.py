@@ -3,6 +3,8 @@
 from dataclasses import dataclass, field
 from threading import Lock
 
+from tasks.averages.read_as import ReadAs
+
 
 @dataclass
 class ReadProgress:
@@ -24,6 +26,12 @@ class ReadProgress:
     """One for each accumulator so far."""
     expected: int = 0
     """Numbers of each file in this round; 0 until the first was read."""
+    missing: int = 0
+    """Places without a finite number, that were skipped."""
+    comments: int = 0
+    """Lines of text, or ends of them, that were passed over."""
+    read_as: list[ReadAs] = field(default_factory=list[ReadAs])
+    """How the files were read."""
     _turn: Lock = field(default_factory=Lock, repr=False)
 
     def opened(self, bytes: int) -> None:
@@ -35,6 +43,11 @@ class ReadProgress:
         """So many numbers more of a file were read."""
         with self._turn:
             self.numbers += numbers
+
+    def skipped(self, numbers: int) -> None:
+        """So many places of a file had no finite number."""
+        with self._turn:
+            self.missing += numbers
 
     def finished(self, numbers: int) -> None:
         """A file has given all its numbers to this round."""

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
+from tasks.averages import read_as
 from tasks.averages.accumulator import Accumulator, accumulator_size
 from tasks.averages.progress import ReadProgress
 from tasks.averages.reading.exact import Floats
@@ -120,6 +121,8 @@ class _Pass:
         except _OF_A_FILE as error:
             # As _naming would: to enter it at each block takes a tenth of the time of npy files.
             raise _Failed(one.file) from error
+        if not self.rules.refuse and (missing := np.count_nonzero(np.isnan(numbers))):
+            self.progress.skipped(int(missing))
         one.index += len(numbers)
         self.progress.read(len(numbers))
         return True
@@ -200,6 +203,10 @@ async def stripes(
         if end == 0:
             raise UnreadableInput(f"{files[0].name} holds no number: write at least one")
         progress.length = end
+        found = [(file.name, places[file.name]) for file in files]
+        progress.read_as = read_as.count((name, at.layout) for name, at in found if at.layout)
+        progress.comments = sum(place.comments for _, place in found)
+        read_as.check_alike(progress.read_as, end)
         if end > first:
             yield current.accumulator, end - first
         if end < first + size:

@@ -12,6 +12,7 @@ import numpy as np
 from pydantic import BaseModel, ValidationError
 
 from tasks.averages.accumulator import Accumulator
+from tasks.averages.read_as import ReadAs
 from tasks.averages.reading.exact import Floats
 from tasks.averages.reading.place import BLOCK
 from tasks.errors import CorruptResult
@@ -37,6 +38,12 @@ class Done(BaseModel, frozen=True):
     bytes: int
     length: int
     """Numbers in each of the files."""
+    missing: int = 0
+    """Places in them without a finite number, that were skipped."""
+    comments: int = 0
+    """Lines in them that were passed over."""
+    read_as: list[ReadAs] = []
+    """How they were read."""
     rounds: int
     """Files of sums, one for each round."""
     seconds: float

@@ -16,6 +16,7 @@ from tasks.averages.reading.compiled import compiled, inlined
 Bytes = NDArray[np.uint8]
 Words = NDArray[np.uint64]
 Floats = NDArray[np.float64]
+Integers = NDArray[np.int64]
 
 _LEAST, _MOST = -342, 308  # powers of ten beyond which every number is 0 or infinite
 _DIGITS = 19  # that a 64-bit significand holds
@@ -43,12 +44,23 @@ def _powers_of_ten() -> tuple[Words, Words]:
 HIGH, LOW = _powers_of_ten()
 _EXACT = np.array([10.0**q for q in range(23)])  # the powers of ten that are float64
 
-END, FULL, ODD = 0, 1, 2
-# What stands between two numbers, as one integer: whether a comma does, whether some line so far
-# holds more than one number, and from there on how many line ends.
-COMMA, WIDE, LINE = 1, 2, 4
-BEGINNING = LINE
-"""Before the first number of a file, as of a line."""
+END, FULL, ODD, RAGGED = 0, 1, 2, 3
+# What `parse` knows of the text it is in, by its place in an array of integers. First the layout:
+# whether commas alone separate fields, else blanks do; how many fields a row has, 0 where the first
+# row says so and -1 where rows may differ; the fields to read, from one up to another; and the byte
+# that begins a comment, or 0.
+COMMAS, COLUMNS, FIRST, LAST, COMMENT = range(5)
+# Then the place in it: the field of the row, from 0; whether that holds something already; and how
+# many empty lines came just before.
+COLUMN, FILLED, EMPTY = range(5, 8)
+ALL = 2**62  # more fields than any row has
+
+
+def new_state(
+    *, commas: bool, columns: int = 0, first: int = 0, last: int = ALL, comment: int = 0
+) -> Integers:
+    """The state at the beginning of a text of that layout."""
+    return np.array([commas, columns, first, last, comment, 0, 0, 0], np.int64)
 
 
 @inlined
@@ -141,44 +153,90 @@ def _ends(c: np.uint8) -> bool:
     return c == 10 or c == 44 or c == 13 or c == 32 or c == 9
 
 
+@inlined
+def _skipped(data: Bytes, i: int, end: int, commas: bool) -> int:
+    """Where a field ends that is not read; `i` itself where its quotes do not end in its line."""
+    begin = i
+    if data[i] == 34:  # a quote
+        while i < end and data[i] == 34:  # a doubled one stands for itself
+            i += 1
+            while i < end and data[i] != 34 and data[i] != 10:
+                i += 1
+            if i == end or data[i] == 10:
+                return begin
+            i += 1
+    while i < end and data[i] != 10:
+        if data[i] == 44 if commas else (data[i] == 32 or data[i] == 9):
+            break
+        i += 1
+    return i
+
+
 @compiled
 def _parse(
     data: Bytes,
     start: int,
     end: int,
-    between: int,
+    state: Integers,
     out: Floats,
     high: Words,
     low: Words,
     exact: Floats,
-) -> tuple[int, int, int, int]:
+) -> tuple[int, int, int]:
     """See `parse`."""
     bits = np.empty(1, np.uint64)
     value = bits.view(np.float64)
-    i, n = start, 0
-    comma, wide, lines = between & COMMA, between & WIDE, between // LINE
+    commas, columns, comment = state[COMMAS] != 0, state[COLUMNS], state[COMMENT]
+    first, last = state[FIRST], state[LAST]
+    column, filled, empty = state[COLUMN], state[FILLED] != 0, state[EMPTY]
+    i, n, why = start, 0, END
     while True:
         while i < end:
             c = data[i]
-            if c == 44:  # a comma
-                if comma or lines:
-                    return n, i, ODD, comma | wide | lines * LINE
-                comma, wide = COMMA, WIDE
-            elif c == 10:
-                if comma:
-                    return n, i, ODD, comma | wide | lines * LINE
-                lines += 1
+            if c == 10:
+                if filled:
+                    if column + 1 != columns:
+                        if columns > 0:
+                            why = RAGGED
+                            break
+                        if columns == 0:
+                            columns = column + 1
+                    column, filled = 0, False
+                elif column:  # nothing behind the last comma
+                    if first <= column < last:
+                        why = ODD
+                        break
+                    filled = True
+                    continue
+                else:
+                    empty += 1
+            elif c == 44:
+                if not commas or (not filled and (empty or first <= column < last)):
+                    why = ODD
+                    break
+                column += 1
+                filled = False
             elif c != 13 and c != 32 and c != 9:
                 break
             i += 1
-        if i == end:
-            return n, i, END, comma | wide | lines * LINE
+        if why != END or i == end:
+            break
+        why = ODD
+        if empty or (commas and filled) or data[i] == comment:
+            break
+        if filled:
+            column += 1
+            filled = False
+        if column < first or column >= last:
+            at = i
+            i = _skipped(data, i, end, commas)
+            if i == at:
+                break
+            filled, why = True, END
+            continue
         if n == out.shape[0]:
-            return n, i, FULL, comma | wide | lines * LINE
-        if lines > 1:
-            return n, i, ODD, comma | wide | lines * LINE
-        if not lines:
-            wide = WIDE
+            why = FULL
+            break
         token = i
         negative = data[i] == 45
         if negative or data[i] == 43:
@@ -191,12 +249,12 @@ def _parse(
             fraction = after - i - 1
             digits += fraction
             i = after
-        if digits == 0:
-            return n, token, ODD, comma | wide | lines * LINE
         if digits > _DIGITS:  # zeros in front do not count
             while begin < i and (data[begin] == 48 or data[begin] == 46):
                 digits -= data[begin] == 48
                 begin += 1
+            if digits == 0:
+                digits = 1
         q = -fraction
         if i < end and (data[i] == 101 or data[i] == 69):
             i += 1
@@ -209,35 +267,44 @@ def _parse(
                     power = power * 10 + int(data[i]) - 48
                 i += 1
             if i == mark:
-                return n, token, ODD, comma | wide | lines * LINE
+                digits = 0
             q += -power if down else power
-        if i < end and not _ends(data[i]):
-            return n, token, ODD, comma | wide | lines * LINE
-        if w == uint64(0) and digits <= _DIGITS:
+        if digits == 0 or digits > _DIGITS or (i < end and not _ends(data[i])):
+            i = token
+            break
+        if w == uint64(0):
             value[0] = 0.0
-        elif digits > _DIGITS:
-            return n, token, ODD, comma | wide | lines * LINE
         elif -22 <= q <= 22 and w <= uint64(9007199254740992):
             if q < 0:
                 value[0] = np.float64(w) / exact[-q]
             else:
                 value[0] = np.float64(w) * exact[q]
         elif q < _LEAST or q > _MOST or not _nearest(w, q, high, low, bits):
-            return n, token, ODD, comma | wide | lines * LINE
+            i = token
+            break
         out[n] = -value[0] if negative else value[0]
         n += 1
-        comma = lines = 0
+        filled, why = True, END
+    state[COLUMNS], state[COLUMN], state[FILLED], state[EMPTY] = columns, column, filled, empty
+    return n, i, why
 
 
-def parse(
-    data: Bytes, start: int, end: int, between: int, out: Floats
-) -> tuple[int, int, int, int]:
-    """Numbers of `data[start:end]`, which ends where a number does, into `out`.
+def parse(data: Bytes, start: int, end: int, state: Integers, out: Floats) -> tuple[int, int, int]:
+    """Numbers of `data[start:end]`, which ends where a field does, into `out`.
 
-    They stand between commas, blanks and line ends. `between`: what has come since the last number,
-    or BEGINNING. Returns how many numbers there were, where reading has come to, why it ended (at
-    the END, because `out` is FULL, or at something ODD that begins there), and what stands between
-    again. Odd is what Python's float must look at, a comma with no number before it in its line or
-    behind it, and a number that follows an empty line. `data` is never read beyond `end`.
+    `state`, from new_state, says how fields are separated and which are read, and is kept up to
+    date. Returns how many numbers there were, where reading has come to, and why it ended: at the
+    END, because `out` is FULL, at something ODD that begins there, or at a line end where the row
+    is RAGGED: it has other than the expected number of fields. Odd is what Python's float must look
+    at, an empty field that was to be read, a comment, whatever follows an empty line, a second
+    number in one field between commas, and a comma where blanks separate. `data` is never read
+    beyond `end`.
     """
-    return _parse(data, start, end, between, out, HIGH, LOW, _EXACT)
+    return _parse(data, start, end, state, out, HIGH, LOW, _EXACT)
+
+
+@compiled
+def translate(data: Bytes, start: int, end: int, table: Bytes) -> None:
+    """Put the table's byte in the place of each of `data[start:end]`."""
+    for i in range(start, end):
+        data[i] = table[data[i]]

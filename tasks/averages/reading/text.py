@@ -1,29 +1,37 @@
 """Numbers out of text: CSV and its like, in pieces, with the line of whatever is wrong."""
 
 import math
-import re
-from io import FileIO
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 from tasks.averages.reading import decimals
+from tasks.averages.reading.decimals import (
+    COLUMN,
+    COLUMNS,
+    COMMENT,
+    EMPTY,
+    FILLED,
+    FIRST,
+    LAST,
+    ODD,
+    RAGGED,
+)
+from tasks.averages.reading.detect import MARKERS, WORDS, Dialect, detect, value_of
 from tasks.averages.reading.exact import Floats
-from tasks.averages.reading.place import WRITE_A_NUMBER, Blocks, Place, Rules
+from tasks.averages.reading.place import WRITE_A_NUMBER, Blocks, Layout, Place, Rules
+from tasks.averages.reading.streams import Stream, open_text
 from tasks.errors import UnreadableInput
 
 # Bytes read at a time; a token of ours is far shorter.
 PIECE = 2**20
 _LONGEST = 1_000
-_FIRST = 2**16  # bytes in which most headers end
-_LONGEST_HEADER = 2**24
-_NAME = re.compile(rb"[#(\[]?[A-Za-z_\x80-\xff]")
-# What others write where there is no number, in small letters.
-_MARKERS = frozenset({b"na", b"n/a", b"#n/a", b"null", b"none", b'""', b"\\n"})
 _REMOVE = "remove it, for the lines beside it hold more than one number"
 _ENDS = b"\n,\r \t"
 _SHOWN = 40
+_COMMA, _LINE_END = 44, 10
 
 
 def read(
@@ -35,43 +43,53 @@ def read(
     numbers: Floats,
     piece: NDArray[np.uint8],
 ) -> Blocks:
-    """Up to `most` numbers from `place` on, between commas, blanks and line ends.
+    """Up to `most` numbers from `place` on, of rows of as many fields each, row after row.
 
-    A first line of names is a header, and skipped; so are empty lines at the end. Each place that
-    holds no number is told with its line, by UnreadableInput, or, where the rules let it be, comes
-    as not-a-number, so that no number moves up.
+    How the text is written is found out from its beginning where the rules do not say it. Each
+    place that holds no number is told with its line, by UnreadableInput, or, where the rules let it
+    be, comes as not-a-number, so that no number moves up. Empty lines at the end are passed over.
     """
-    with path.open("rb", buffering=0) as file:
-        if place == Place():
-            place = Place(byte=_header(file), between=decimals.BEGINNING)
-        stop = place.number + most
-        text = _Pieces(file, place.byte, piece)
-        while place.number < stop and text.more():
-            out = numbers[: min(len(numbers), stop - place.number)]
-            count, at, why, between = decimals.parse(
-                piece, text.start, text.end, place.between, out
-            )
-            if why == decimals.ODD and count < len(out):
-                at, out[count], between = _odd(text, at, between, name, rules)
+    with open_text(path, name) as opened:
+        dialect = detect(opened, name, rules.options)
+        state = np.array(place.between, np.int64) if place.between else dialect.state.copy()
+        byte = place.byte if place.between else dialect.begin
+        comments = place.comments if place.between else dialect.comments
+        text = _Pieces(opened.stream, byte, piece, dialect, name)
+        rows = _Rows(text, state, dialect, name, rules, comments)
+        number, stop = place.number, place.number + most
+        filled = 0  # of `numbers`
+        while number < stop and text.more():
+            out = numbers[filled : min(len(numbers), filled + stop - number)]
+            count, text.start, why = decimals.parse(piece, text.start, text.end, state, out)
+            if why >= ODD and count < len(out) and (value := rows.odd(why)) is not None:
+                out[count] = value
                 count += 1
-            text.start = at
-            place = Place(place.number + count, text.byte, between)
-            if count:
-                yield out[:count]
-        if place.between & decimals.COMMA and place.number < stop:
-            if rules.refuse:
-                raise _missing(name, text.line(text.start))
-            place = Place(place.number + 1, text.byte, decimals.WIDE)
-            numbers[0] = math.nan
+            number, filled = number + count, filled + count
+            # Not what is odd one by one: to add a block takes as long as to read a hundred numbers.
+            if filled and (why < ODD or filled == len(numbers)):
+                yield numbers[:filled]
+                filled = 0
+        if filled:
+            yield numbers[:filled]
+        if number < stop and (value := rows.end(empty=not number)) is not None:
+            numbers[0] = value
+            number += 1
             yield numbers[:1]
-    return place
+    between = tuple(state.tolist())
+    return Place(number, text.byte, between, rows.layout(), rows.comments)
 
 
 class _Pieces:
-    """A file's text in pieces that end where a number does."""
+    """A file's text in pieces that end where a field does, translated for the parser."""
 
-    def __init__(self, file: FileIO, byte: int, piece: NDArray[np.uint8]) -> None:
+    def __init__(
+        self, file: Stream, byte: int, piece: NDArray[np.uint8], dialect: Dialect, name: str
+    ) -> None:
         self._file = file
+        self._newline = dialect.newline
+        self._whole_lines = dialect.rows_matter
+        self._table = dialect.table()
+        self._name = name
         self._piece = piece
         self._view = memoryview(piece)  # pyright: ignore[reportArgumentType]
         self._base = byte  # of the piece's first byte
@@ -99,16 +117,40 @@ class _Pieces:
         self._base += self.start
         self.start, self._filled = 0, rest
         while self._filled < len(self._view) and not self._ended:
-            got = self._file.readinto(self._view[self._filled :])
+            got = self._file.readinto(self._view[self._filled :]) or 0
+            if self._table is not None:
+                decimals.translate(self._piece, self._filled, self._filled + got, self._table)
             self._ended = not got
-            self._filled += got or 0
+            self._filled += got
         self.end = self._filled if self._ended else self._last_end()
 
     def _last_end(self) -> int:
+        if self._whole_lines:
+            return self._last_line_end()
         tail = bytes(self._view[max(0, self._filled - _LONGEST) : self._filled])
         last = max(tail.rfind(byte) for byte in _ENDS)
         # Without one, whatever stands there is no number.
         return self._filled if last < 0 else self._filled - len(tail) + last + 1
+
+    def _last_line_end(self) -> int:
+        # A part of a line at a time: most pieces have one near their end.
+        for start in range(self._filled - _LONGEST, -_LONGEST, -_LONGEST):
+            part = bytes(self._view[max(start, 0) : start + _LONGEST])
+            if (last := part.rfind(b"\n")) >= 0:
+                return max(start, 0) + last + 1
+        raise UnreadableInput(
+            f"{self._name}, line {self.line(0):,} is longer than {PIECE:,} bytes: where a column "
+            "is chosen, write shorter lines"
+        )
+
+    def skip_line(self, *, with_end: bool) -> None:
+        """Go on to the end of the line, or behind it."""
+        while self.more():
+            text = bytes(self._view[self.start : self.end])
+            if (end := text.find(b"\n")) >= 0:
+                self.start += end + with_end
+                return
+            self.start = self.end
 
     def token(self, at: int) -> bytes:
         """What stands at a place of the piece, to the next comma, blank or line end."""
@@ -116,80 +158,165 @@ class _Pieces:
         ends = [found for byte in _ENDS if (found := text.find(byte)) >= 0]
         return text[: min(ends, default=len(text))]
 
+    def byte_at(self, at: int) -> int:
+        """The byte at a place of the piece."""
+        return int(self._piece[at])
+
     def line(self, at: int) -> int:
         """The number of the line that a place of the piece is in, from 1."""
         left, lines = self._base + at, 1
         self._file.seek(0)
         while left and (text := self._file.read(min(left, PIECE))):
-            lines += text.count(b"\n")
+            lines += text.count(self._newline)
             left -= len(text)
         return lines
 
 
-def _odd(text: _Pieces, at: int, between: int, name: str, rules: Rules) -> tuple[int, float, int]:
-    """What stands where no plain number does: where it ends, its value, and what follows it."""
-    token, wide = text.token(at), between & decimals.WIDE
-    if not token:
-        if rules.refuse:
-            raise _missing(name, text.line(at))
-        return at, math.nan, decimals.WIDE
-    if (lines := between // decimals.LINE) > 1:
-        if rules.refuse or wide:
-            line = text.line(at) - lines + 1
-            raise UnreadableInput(
-                f"{name}, line {line:,} is empty: {WRITE_A_NUMBER if not wide else _REMOVE}"
+@dataclass
+class _Rows:
+    """What is done about whatever is not simply a number in its field."""
+
+    text: _Pieces
+    state: decimals.Integers
+    dialect: Dialect
+    name: str
+    rules: Rules
+    comments: int
+    _comments_since_empty: int = 0
+    """Comments that came behind an empty line of which it is not known what it means."""
+
+    def odd(self, why: int) -> float | None:
+        """The value of what the parser has stopped at, which is passed over; None for a comment."""
+        text, state = self.text, self.state
+        at = text.start
+        if why == RAGGED:
+            raise self._ragged(text.line(at))
+        token, byte = text.token(at), text.byte_at(at)
+        if state[COMMENT] and byte == state[COMMENT] and token.lower() not in MARKERS:
+            self._comment()
+            return None
+        if byte == _COMMA and not self.dialect.commas:
+            raise self._refused(
+                "a comma, where blanks or nothing separate the numbers so far",
+                'submit with "delimiter": ",", or "decimal": ","',
             )
-        return at, math.nan, (lines - 1) * decimals.LINE
-    value = _value(token)
-    if value is None and token.lower() not in _MARKERS:
-        shown = token[:_SHOWN].decode(errors="replace")
-        raise UnreadableInput(f"{name}, line {text.line(at):,}: {shown!r} is not a number")
-    if value is None or not math.isfinite(value):
-        if rules.refuse:
-            is_what = "stands for no number" if value is None else "is not finite"
-            raise UnreadableInput(
-                f"{name}, line {text.line(at):,}: {token[:_SHOWN].decode()} {is_what}: "
-                f"{WRITE_A_NUMBER}"
+        if state[EMPTY]:
+            return self._empty_line()
+        if byte in (_COMMA, _LINE_END):
+            state[FILLED] = 1
+            return self._missing()
+        if state[FILLED]:
+            cure = "separate them as the others"
+            if self.dialect.separator == ",":
+                cure += ', or submit with "decimal": "," if commas mark decimals'
+            raise self._refused(
+                f"{self._shown(token)!r} stands in a field that holds a number already", cure
             )
-        value = math.nan
-    return at + len(token), value, wide
+        if not state[FIRST] <= state[COLUMN] < state[LAST]:
+            raise self._refused(
+                f"the quotes of {self._shown(token)!r} do not end in its line", "end them there"
+            )
+        state[FILLED] = 1
+        value = self._value(token)
+        text.start = at + len(token)
+        return value
 
+    def end(self, *, empty: bool) -> float | None:
+        """Look at the last row, which no line end follows. Returns what is missing there."""
+        state, value = self.state, None
+        if state[FILLED] or state[COLUMN]:
+            if not state[FILLED] and state[FIRST] <= state[COLUMN] < state[LAST]:
+                value = self._missing()
+            if not state[COLUMNS]:
+                state[COLUMNS] = state[COLUMN] + 1
+            if state[COLUMN] + 1 != state[COLUMNS]:
+                raise self._ragged(self.text.line(self.text.start))
+            state[COLUMN], state[FILLED] = 0, 0
+            empty = empty and value is None
+        if empty and 0 < state[COLUMNS] <= state[FIRST]:
+            raise UnreadableInput(
+                f"{self.name} has rows of {state[COLUMNS]:,}, and no column {state[FIRST] + 1:,}: "
+                'submit with "column" one of them'
+            )
+        return value
 
-def _missing(name: str, line: int) -> UnreadableInput:
-    return UnreadableInput(f"{name}, line {line:,}: a number is missing at a comma")
+    def layout(self) -> Layout:
+        """How it was read so far."""
+        layout, columns = self.dialect.layout, int(self.state[COLUMNS])
+        kept = min(columns, int(self.state[LAST])) - int(self.state[FIRST])
+        return layout.model_copy(update={"columns": max(kept, 0)})
 
+    def _comment(self) -> None:
+        state = self.state
+        alone = not state[FILLED] and not state[COLUMN]
+        self.text.skip_line(with_end=alone)
+        self.comments += 1
+        self._comments_since_empty += bool(state[EMPTY])
 
-def _value(token: bytes) -> float | None:
-    if b"_" in token:  # float takes 1_000
-        return None
-    try:
-        return float(token)
-    except ValueError:
-        return None
+    def _empty_line(self) -> float:
+        """An empty line before something: a row of one field that is empty."""
+        state = self.state
+        wide = state[COLUMNS] > 1 or state[FIRST] > 0
+        if self.rules.refuse or wide:
+            line = self.text.line(self.text.start) - int(state[EMPTY]) - self._comments_since_empty
+            raise UnreadableInput(
+                f"{self.name}, line {line:,} is empty: {_REMOVE if wide else WRITE_A_NUMBER}"
+            )
+        state[COLUMNS] = state[COLUMNS] or 1
+        state[EMPTY] -= 1
+        if not state[EMPTY]:
+            self._comments_since_empty = 0
+        return math.nan
 
+    def _missing(self) -> float:
+        if self.rules.refuse:
+            separator = self.dialect.separator or ","
+            words = {",": "comma", ";": "semicolon", "|": "bar", **WORDS}
+            what = f"a number is missing at a {words.get(separator, separator)}"
+            raise self._refused(what, WRITE_A_NUMBER)
+        return math.nan
 
-def _header(file: FileIO) -> int:
-    """The length of a first line of names; a byte order mark counts as such."""
-    start = b""
-    while b"\n" not in start and len(start) < _LONGEST_HEADER:
-        more = file.read(_FIRST)
-        if not more:
-            break
-        start += more
-    mark = 3 if start.startswith(b"\xef\xbb\xbf") else 0
-    line, end, _ = start[mark:].partition(b"\n")
-    separator = next((each for each in (b",", b"\t", b";") if each in line), None)
-    fields = [field.strip() for field in line.split(separator)]
-    if separator is None and fields:  # one name may be of several words: `temp 2`
-        fields = fields[:1] + [field for field in fields[1:] if not field.isdigit()]
-    if fields and all(map(_is_name, fields)):
-        return mark + len(line) + len(end)
-    return mark
+    def _value(self, token: bytes) -> float:
+        value = value_of(token)
+        if value is None and token.strip(b'"').lower() not in MARKERS:
+            raise self._refused(f"{self._shown(token)!r} is not a number", self._cure(token))
+        if value is None or not math.isfinite(value):
+            if self.rules.refuse:
+                is_what = "stands for no number" if value is None else "is not finite"
+                raise self._refused(f"{self._shown(token)} {is_what}", WRITE_A_NUMBER)
+            value = math.nan
+        return value
 
+    def _cure(self, token: bytes) -> str:
+        first_row = self.text.byte <= self.dialect.begin
+        if token.startswith(b'"'):
+            return "write the numbers without quotes"
+        if token.startswith((b"#", b"%")):
+            return f'submit with "comment": "{token[:1].decode()}" if it is one'
+        if b"," in self._shown(token).encode() and self.dialect.decimal == ".":
+            return 'write a point for the decimals, or submit with "decimal": ","'
+        if first_row and not self.dialect.layout.header:
+            return 'if the first line is a header, submit with "header": 1'
+        if self.dialect.commas or self.state[COLUMNS] > 1:
+            return 'write one there, or submit with "column": the column of numbers'
+        return "write one there"
 
-def _is_name(field: bytes) -> bool:
-    """Whether a field is the name of a column, and no number in other clothes (`$5`, `"1.5"`)."""
-    bare = field.strip(b"\"'").strip()
-    if not bare or bare.lower() in _MARKERS or _value(bare) is not None:
-        return False
-    return _NAME.match(bare) is not None
+    def _ragged(self, line: int) -> UnreadableInput:
+        have, columns = int(self.state[COLUMN]) + 1, int(self.state[COLUMNS])
+        header = self.dialect.state[COLUMNS] > 0
+        cure = ', or submit with "header": 1 if that is right' if header else ""
+        if self.dialect.separator == ",":
+            cure += ', or with "decimal": "," if commas mark decimals'
+        return UnreadableInput(
+            f"{self.name}, line {line:,} has {have:,} field{'s' * (have != 1)} where "
+            f"{'the header' if header else 'the first row'} has {columns:,}: "
+            f"write as many in every line{cure}"
+        )
+
+    def _refused(self, what: str, cure: str) -> UnreadableInput:
+        return UnreadableInput(
+            f"{self.name}, line {self.text.line(self.text.start):,}: {what}: {cure}"
+        )
+
+    def _shown(self, token: bytes) -> str:
+        return self.dialect.as_written(token[:_SHOWN]).decode(errors="replace")

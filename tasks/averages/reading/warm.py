@@ -16,7 +16,8 @@ def main() -> None:
         sums.add(more, error)
     sums.mean(np.ones(1), np.empty(1))
     text = np.frombuffer(bytearray(b"1.5, 0.12345678901234567e-30"), np.uint8)
-    decimals.parse(text, 0, len(text), 0, np.empty(2))
+    decimals.parse(text, 0, len(text), decimals.new_state(commas=True), np.empty(2))
+    decimals.translate(text, 0, len(text), np.arange(256, dtype=np.uint8))
 
 
 if __name__ == "__main__":

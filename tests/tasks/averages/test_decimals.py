@@ -8,12 +8,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tasks.averages.reading import warm
-from tasks.averages.reading.decimals import END, FULL, ODD, parse
+from tasks.averages.reading.decimals import END, FULL, ODD, RAGGED, new_state, parse
 
 
 def parsed(text: str, room: int = 100) -> tuple[list[float], int, int]:
     data, out = np.frombuffer(text.encode(), np.uint8), np.empty(room)
-    count, at, why, _ = parse(data, 0, len(data), 0, out)
+    state = new_state(commas="," in text, columns=-1)
+    count, at, why = parse(data, 0, len(data), state, out)
     return out[:count].tolist(), at, why
 
 
@@ -70,7 +71,9 @@ def test_most_numbers_need_no_second_look() -> None:
     [
         ("", [], 0, END),
         ("1", [1.0], 1, END),
-        ("1\n2\r\n3\t4, 5\n6\n", [1.0, 2.0, 3.0, 4.0, 5.0, 6.0], 14, END),
+        ("1\n2\r\n3\t4  5\n6\n", [1.0, 2.0, 3.0, 4.0, 5.0, 6.0], 14, END),
+        ("1\n2\r\n3,\t4, 5\n6\n", [1.0, 2.0, 3.0, 4.0, 5.0, 6.0], 15, END),
+        ("1, 2 3", [1.0, 2.0], 5, ODD),
         ("1\n\n6\n", [1.0], 3, ODD),
         ("1\n,6\n", [1.0], 2, ODD),
         ("1\n\n", [1.0], 3, END),
@@ -89,6 +92,24 @@ def test_most_numbers_need_no_second_look() -> None:
 )
 def test_what_stands_between(text: str, numbers: list[float], at: int, why: int) -> None:
     assert parsed(text) == (numbers, at, why)
+
+
+@pytest.mark.parametrize(
+    ("text", "numbers", "at", "why"),
+    [
+        ("a,1,x\n,2,\n", [1.0, 2.0], 10, END),
+        ('"a,""b""",1,x\n"",2,\n', [1.0, 2.0], 20, END),
+        ("a,1,x\nb,2\n", [1.0, 2.0], 9, RAGGED),
+        ("a,1,x\nb,,y\n", [1.0], 8, ODD),
+        ('"a,1,x\n', [], 0, ODD),
+        ("a 1 x\nb\t2  y\n", [1.0, 2.0], 13, END),
+    ],
+)
+def test_one_column_of_three(text: str, numbers: list[float], at: int, why: int) -> None:
+    data, out = np.frombuffer(text.encode(), np.uint8), np.empty(9)
+    state = new_state(commas="," in text, first=1, last=2)
+    count, reached, stopped = parse(data, 0, len(data), state, out)
+    assert (out[:count].tolist(), reached, stopped) == (numbers, at, why)
 
 
 def test_room() -> None:

