@@ -17,5 +17,4 @@ async def average_files(payload: AverageFiles, results_directory: ResultsDirecto
         from tasks.averages.average_files import average
 
         summary = await average(payload, job)
-        notes = f"The means of **{summary.numbers:,} numbers** over **{summary.files:,} files**."
-        return await job.publish(summary.model_dump(), notes)
+        return await job.publish(summary.model_dump(), summary.notes())

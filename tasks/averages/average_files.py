@@ -14,11 +14,13 @@ from pydantic import BaseModel
 from tasks.averages.accumulator import Accumulator
 from tasks.averages.exchange import Exchange, listing
 from tasks.averages.helper_runs import FlowRuns
+from tasks.averages.markers import without_markers
 from tasks.averages.means import writing
 from tasks.averages.partition import Cost, Part, partition, size_of_parts
 from tasks.averages.progress import ReadProgress
+from tasks.averages.read_as import described, summarized
 from tasks.averages.reading.generated import generated_files
-from tasks.averages.reading.place import Rules
+from tasks.averages.reading.place import Options, Rules
 from tasks.averages.scheduler import Scheduler
 from tasks.averages.shared_progress import SharedProgress, show
 from tasks.averages.speculation import SpeculationRule
@@ -36,6 +38,8 @@ from tasks.storage.results.opening import open_results
 _LOOK = 10.0  # seconds between a helper's looks whether it is still wanted
 _SOON = 5.0  # seconds: beside a file that takes longer, what is done but once is nothing
 _LEAST_START = 1.0  # seconds
+_SHOWN = 20  # kinds of files, or files left out
+_DELIMITERS = {"tab": "\t", "blank": " "}
 
 
 class AverageSummary(BaseModel, frozen=True):
@@ -51,8 +55,28 @@ class AverageSummary(BaseModel, frozen=True):
     """Parts that the files were divided in."""
     copied: int
     """Parts that a second run was given, because the first was slow."""
+    read: list[dict[str, Any]]
+    """How the files were read: header, columns, delimiter and so on, with how many were so."""
+    missing: int
+    """Places in files without a finite number, that were skipped."""
+    comments: int
+    """Lines of text that were passed over as comments."""
+    left_out: list[str]
+    """Files of the source that hold no numbers, such as Spark's _SUCCESS: the first of them."""
     seconds: float
     """From the first file's opening to the last mean's writing."""
+
+    def notes(self) -> str:
+        """The same for people, in markdown."""
+        lines = [f"The means of **{self.numbers:,} numbers** over **{self.files:,} files**.", ""]
+        lines += [f"- {described(kind)}" for kind in self.read[:_SHOWN]]
+        if self.missing:
+            lines.append(f"- {self.missing:,} places without a number were skipped")
+        if self.comments:
+            lines.append(f"- {self.comments:,} comments were passed over")
+        if self.left_out:
+            lines.append(f"- left out, since they hold no numbers: {', '.join(self.left_out)}")
+        return "\n".join(lines)
 
 
 async def average(payload: AverageFiles, job: Job) -> AverageSummary:
@@ -60,25 +84,29 @@ async def average(payload: AverageFiles, job: Job) -> AverageSummary:
 
     Raises SourceNotFound, StorageUnavailable, and UnreadableInput naming the file.
     """
-    files = await _find(payload)
+    files, marks = await _find(payload)
     began = time.monotonic()
     async with show(len(files)) as live:
-        # Others that exchange the work are flow runs of the same server.
+        # Others that share the work are flow runs of the same server.
         several = payload.workers > 1 and reports_to_server()
         if several and (parts := await _parts(files, payload, job)):
-            numbers, size = await _shared(files, parts, payload, job, live)
+            total = await _shared(files, parts, payload, job, live)
         else:
             parts = [Part(0, len(files))]
             progress = live.progress = ReadProgress(len(files))
             await _write(_alone(files, payload, job, progress), len(files), payload, job)
-            numbers, size = progress.length, progress.bytes
+            total = progress
     return AverageSummary(
         files=len(files),
-        numbers=numbers,
-        bytes=size,
+        numbers=total.length,
+        bytes=total.bytes,
         phases=1 if len(parts) == 1 else 2,
         runs=len(parts),
         copied=live.scheduler.copied if live.scheduler else 0,
+        read=summarized(total.read_as),
+        missing=total.missing,
+        comments=total.comments,
+        left_out=marks[:_SHOWN],
         seconds=round(time.monotonic() - began, 3),
     )
 
@@ -89,7 +117,7 @@ async def sum_part(part: SumFiles) -> None:
     root = open_results(settings)
     store = root.parts(part.directory, part.job, part.stage)
     await off_the_loop(root, "look for the job", store.names)
-    files = await _find(part.of)
+    files, _ = await _find(part.of)
     if listing(files) != part.listing:
         raise UnreadableInput(
             "the source has other files than when the job began: leave them alone until it has "
@@ -124,11 +152,20 @@ async def _as_long_as(
         await asyncio.gather(task, return_exceptions=True)
 
 
-async def _find(payload: AverageFiles) -> Sequence[InputFile]:
-    """The files that the payload's source names, or those that it wants to be generated."""
+async def _find(payload: AverageFiles) -> tuple[Sequence[InputFile], list[str]]:
+    """The files that the payload's source names, or those that it wants to be generated.
+
+    And the names of those that hold no numbers, and are left out.
+    """
     if "generate" in payload.model_fields_set:
-        return generated_files(payload.generate)
-    return await find_inputs(payload.source)
+        return generated_files(payload.generate), []
+    files, marks = without_markers(await find_inputs(payload.source))
+    if not files:
+        raise UnreadableInput(
+            f"source '{payload.source}' names {', '.join(marks[:3])} alone, which holds no "
+            "numbers: name the files beside it"
+        )
+    return files, marks
 
 
 async def _write(
@@ -201,8 +238,8 @@ async def _shared(
     payload: AverageFiles,
     job: Job,
     live: SharedProgress,
-) -> tuple[int, int]:
-    """The same by several runs. Returns how many numbers each file has, and all files' bytes."""
+) -> ReadProgress:
+    """The same by several runs. Returns what they have counted."""
     settings, store = get_settings(), job.stage.parts
     with_retries = partial(off_the_loop, job.results)
     exchange = Exchange(
@@ -229,7 +266,15 @@ async def _shared(
     if payload.keep_sums:
         await exchange.keep(done, job.stage.files / "sums")
     await with_retries("remove the parts", store.clear)
-    return next(iter(done.values())).length, sum(one.bytes for one in done.values())
+    parts_done = [done[part] for part in sorted(done)]
+    return ReadProgress(
+        len(files),
+        length=parts_done[0].length,
+        bytes=sum(one.bytes for one in parts_done),
+        missing=sum(one.missing for one in parts_done),
+        comments=sum(one.comments for one in parts_done),
+        read_as=[each for one in parts_done for each in one.read_as],
+    )
 
 
 def _wanted(
@@ -257,4 +302,11 @@ def _rule(settings: Settings) -> SpeculationRule:
 
 
 def _rules(payload: AverageFiles) -> Rules:
-    return Rules(refuse=payload.not_finite == "refuse")
+    options = Options(
+        header=payload.header,
+        column=payload.column,
+        delimiter=_DELIMITERS.get(payload.delimiter, payload.delimiter),
+        decimal=payload.decimal,
+        comment=payload.comment,
+    )
+    return Rules(refuse=payload.not_finite == "refuse", options=options)

@@ -195,8 +195,9 @@ class AverageFiles(Payload):
         Field(
             default_factory=nothing,
             title="Source",
-            description="Files of as many numbers each, .csv or .txt, .npy, .parquet: a file, "
-            "folder or glob under the inputs root, such as data/*.csv, or an s3:// address.",
+            description="Files of as many numbers each, .csv, .tsv, .txt or .dat (as they are or "
+            "compressed), .npy, .parquet: a file, folder or glob under the inputs root, such as "
+            "data/*.csv, or an s3:// address.",
             examples=["data/*.csv"],
         ),
     ]
@@ -222,11 +223,66 @@ class AverageFiles(Payload):
         Literal["refuse", "skip"],
         Field(
             title="Not finite",
-            description="What to do where a file holds NaN, an infinity or a null: refuse the job, "
-            "or skip it, so that the mean at that index is of the other files.",
+            description="What to do where a file holds NaN, an infinity, a null, NA or an empty "
+            "field: refuse the job, or skip it, so that the mean at that index is of the other "
+            "files.",
             examples=["skip"],
         ),
     ] = "refuse"
+    column: Annotated[
+        str,
+        Field(
+            default_factory=_nothing,
+            title="Column",
+            description="Of files of several columns, the one to average: its name, or its number "
+            "from 1 on; * for all, row after row, which text needs not say.",
+            min_length=1,
+            max_length=500,
+            examples=["temperature"],
+        ),
+    ]
+    header: Annotated[
+        int,
+        Field(
+            default_factory=_nothing,
+            title="Header",
+            description="Of text: lines before the first row, comments aside. Left out, a first "
+            "line of names is a header.",
+            ge=0,
+            le=1_000,
+            examples=[1],
+        ),
+    ]
+    delimiter: Annotated[
+        Literal[",", ";", "|", "tab", "blank"],
+        Field(
+            default_factory=_nothing,
+            title="Delimiter",
+            description="Of text: what separates the fields of a row. Left out, the first rows "
+            "tell.",
+            examples=[";"],
+        ),
+    ]
+    decimal: Annotated[
+        Literal[".", ","],
+        Field(
+            default_factory=_nothing,
+            title="Decimal",
+            description="Of text: what comes before the decimals of a number. Left out, the first "
+            "rows tell.",
+            examples=[","],
+        ),
+    ]
+    comment: Annotated[
+        Literal["#", "%", "!", "/", "*", "@", "&", "~"],
+        Field(
+            default_factory=_nothing,
+            title="Comment",
+            description="Of text: what begins a comment, which lasts to the end of its line. Left "
+            "out, lines with # before the first row are comments.",
+            examples=["%"],
+        ),
+    ]
 
     workers: Annotated[
         int,
@@ -263,6 +319,12 @@ class AverageFiles(Payload):
     def _has_one_source(self) -> "AverageFiles":
         if ("source" in self.model_fields_set) == ("generate" in self.model_fields_set):
             raise ValueError("name either a source, or files to generate")
+        return self
+
+    @model_validator(mode="after")
+    def _can_be_told_apart(self) -> "AverageFiles":
+        if self.decimal == "," == self.delimiter:
+            raise ValueError("delimiter and decimal cannot both be a comma: name another delimiter")
         return self
 
 
