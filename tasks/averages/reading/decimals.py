@@ -154,7 +154,7 @@ def _ends(c: np.uint8) -> bool:
 
 
 @inlined
-def _skipped(data: Bytes, i: int, end: int, commas: bool) -> int:
+def _skipped(data: Bytes, i: int, end: int, commas: bool, comment: int) -> int:
     """Where a field ends that is not read; `i` itself where its quotes do not end in its line."""
     begin = i
     if data[i] == 34:  # a quote
@@ -165,7 +165,7 @@ def _skipped(data: Bytes, i: int, end: int, commas: bool) -> int:
             if i == end or data[i] == 10:
                 return begin
             i += 1
-    while i < end and data[i] != 10:
+    while i < end and data[i] != 10 and (comment == 0 or data[i] != comment):
         if data[i] == 44 if commas else (data[i] == 32 or data[i] == 9):
             break
         i += 1
@@ -229,7 +229,7 @@ def _parse(
             filled = False
         if column < first or column >= last:
             at = i
-            i = _skipped(data, i, end, commas)
+            i = _skipped(data, i, end, commas, comment)
             if i == at:
                 break
             filled, why = True, END

@@ -29,6 +29,7 @@ _DIALECTS = (
     (",", "."),
     (BLANK, "."),
 )
+_ORDER = ";|\t, "
 _NUMBERS = {
     ".": re.compile(rb"[-+]?(\d+\.?\d*|\.\d+)([eE][-+]?\d+)?"),
     ",": re.compile(rb"[-+]?(\d+,?\d*|,\d+)([eE][-+]?\d+)?"),
@@ -144,8 +145,8 @@ class _Sample:
             separator = next((c for c in ";|\t," if c.encode() in b"".join(rows[:1])), None)
             separator = separator if options.decimal != "," or separator != "," else None
         names, lines = self._header(rows, whole, separator)
-        first_row = rows[lines] if lines < len(rows) else b""
-        width = len(_split(self._bare(first_row), separator)) if first_row.strip() else 0
+        data = (row for row in map(self._bare, rows[lines:]) if row.strip())
+        width = len(_split(next(data, b""), separator))
         counted = bool(lines)
         if options.header is not None:
             fitting = [line for line in names if len(line) == width]
@@ -155,7 +156,7 @@ class _Sample:
             header = names[0] if names else []
             if separator in (None, BLANK) and width == 1:
                 counted, header = False, [" ".join(header)]  # one name, of several words
-        if not header and said:
+        if not lines and said:
             mark = (options.comment or "#").encode()
             header = _names(said.strip().lstrip(mark).strip(), separator)
             header = header if len(header) == width else []
@@ -260,21 +261,30 @@ class _Sample:
 def _dialect(
     rows: Sequence[bytes], separator: str | None, decimal: str | None
 ) -> tuple[str | None, str]:
-    """What separates the fields and marks the decimals, None where rows have one field."""
-    rows = [row.strip() if separator in (None, BLANK) else row for row in rows if row.strip()]
-    best: tuple[tuple[float, float], str | None, str] = (-1.0, 0.0), separator, decimal or "."
-    seen = b"".join(rows[1:] or rows)
+    """What separates the fields and marks the decimals, None where rows have one field.
+
+    That is whatever makes numbers of all fields. Where nothing does, as beside columns of text, it
+    is what divides all rows alike.
+    """
+    rows = [row.strip(b" ") for row in rows if row.strip()]
+    body = rows[1:] or rows
+    seen = b"".join(body)
     # Where commas mark decimals between blanks, the blanks may stand between thousands.
     dialects = [*_DIALECTS, (BLANK, ",")] if decimal else _DIALECTS
-    for each, mark in dialects:
+    best: tuple[tuple[float, ...], str | None, str] = (-1.0,), separator, decimal or "."
+    for place, (each, mark) in enumerate(dialects):
         given = each == separator or separator is None
         there = each.encode() in seen or (each == BLANK and b"\t" in seen) or each == separator
         if not given or not there or decimal not in (None, mark):
             continue
+        fits = _fits(body, each, mark)
+        alike = fits < 1 and len({len(_split(row, each)) for row in body}) == 1
+        # Columns of text fit no dialect, and one with fewer columns might seem to fit better.
+        rank = -_ORDER.index(each) if alike else 0.0
         # The first row may be a header: it counts where the others do not decide.
-        fits = _fits(rows[1:] or rows, each, mark), _fits(rows[:1], each, mark)
-        if fits > best[0]:
-            best = fits, each, mark
+        key = (fits == 1, alike, rank, fits, _fits(rows[:1], each, mark), -place)
+        if key > best[0]:
+            best = key, each, mark
     return best[1], best[2]
 
 
@@ -286,7 +296,7 @@ def _fits(rows: Sequence[bytes], separator: str, decimal: str) -> float:
 
 def _may_be_names(row: bytes) -> bool:
     """Whether the beginning of a row may be that of a long header."""
-    found = [_names(row, separator) for separator in ";|\t, " if separator.encode() in row]
+    found = [_names(row, separator) for separator in _ORDER if separator.encode() in row]
     return not found or any(all(map(_is_name, names[1:-1] or names[:1])) for names in found)
 
 

@@ -122,6 +122,10 @@ def test_compressed(tmp_path: Path, kind: str, name: str) -> None:
         ("1\n# two\n3 # three\n#4\n", {"comment": "#"}, [1, 3]),
         ("a,b\n1,2 # x\n", {"comment": "#", "column": "1"}, [1]),
         ("1\n#N/A\n", {"comment": "#", "refuse": False}, None),
+        ("1,5\tday\tx\n2,5\tday\ty\n", {"column": "1"}, [1.5, 2.5]),
+        ("day\tv\tw\n1\t2,5\t\n2\t3,5\tx\n", {"column": "v"}, [2.5, 3.5]),
+        ("a,b\n1,x # y,z\n2,\n", {"comment": "#", "column": "a"}, [1, 2]),
+        ("# t\na;b\n# u\n1;2\n", {"comment": "#", "column": "b", "header": 1}, [2]),
     ],
 )
 def test_what_is_said(
