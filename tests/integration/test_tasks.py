@@ -167,7 +167,7 @@ def test_average_by_several_workers(platform: Platform, partition: int | None) -
 @pytest.mark.parametrize(
     ("text", "told"),
     [
-        ("1\n2\nthree\n", "b.csv, line 3: 'three' is not a number"),
+        ("1\n2\nthree\n", "b.csv, line 3: 'three' is not a number: write one there"),
         ("1\n2\n", "b.csv holds 2 numbers, and a.csv 3: give every file as many"),
     ],
 )
