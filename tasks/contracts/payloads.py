@@ -232,7 +232,7 @@ class AverageFiles(Payload):
     column: Annotated[
         str,
         Field(
-            default_factory=_nothing,
+            default_factory=nothing,
             title="Column",
             description="Of files of several columns, the one to average: its name, or its number "
             "from 1 on; * for all, row after row, which text needs not say.",
@@ -244,7 +244,7 @@ class AverageFiles(Payload):
     header: Annotated[
         int,
         Field(
-            default_factory=_nothing,
+            default_factory=nothing,
             title="Header",
             description="Of text: lines before the first row, comments aside. Left out, a first "
             "line of names is a header.",
@@ -256,7 +256,7 @@ class AverageFiles(Payload):
     delimiter: Annotated[
         Literal[",", ";", "|", "tab", "blank"],
         Field(
-            default_factory=_nothing,
+            default_factory=nothing,
             title="Delimiter",
             description="Of text: what separates the fields of a row. Left out, the first rows "
             "tell.",
@@ -266,7 +266,7 @@ class AverageFiles(Payload):
     decimal: Annotated[
         Literal[".", ","],
         Field(
-            default_factory=_nothing,
+            default_factory=nothing,
             title="Decimal",
             description="Of text: what comes before the decimals of a number. Left out, the first "
             "rows tell.",
@@ -276,7 +276,7 @@ class AverageFiles(Payload):
     comment: Annotated[
         Literal["#", "%", "!", "/", "*", "@", "&", "~"],
         Field(
-            default_factory=_nothing,
+            default_factory=nothing,
             title="Comment",
             description="Of text: what begins a comment, which lasts to the end of its line. Left "
             "out, lines with # before the first row are comments.",

@@ -148,7 +148,7 @@ def test_one_source_is_wanted(both: dict[str, Any]) -> None:
 def test_ratio_that_is_no_number_is_refused_by_the_engine_at_the_latest() -> None:
     # JSON has no NaN, Python's parser takes one, and no bound of a JSON schema refuses it.
     with pytest.raises(ValidationError, match="ratio"):
-        CompressImages(source=SOURCE, ratio=math.nan)
+        CompressImages.model_validate({"source": SOURCE, "ratio": math.nan})
 
 
 @pytest.mark.parametrize("payload", [None, [], "x", 7])

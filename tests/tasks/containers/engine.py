@@ -15,7 +15,7 @@ from tasks.containers import running
 from tasks.containers.images.pinned import Image, find
 from tasks.containers.output import Collected, collect
 from tasks.containers.prepared import prepare
-from tasks.containers.running import Bounds, Ran
+from tasks.containers.running import Bounds, ContainerOutcome
 from tasks.containers.user_container import ContainerSpec, Owner
 from tests.integration.run_container.jobs import some_image
 
@@ -63,28 +63,30 @@ class Bench:
     def output(self) -> Path:
         return self.folder / "output"
 
-    def wish(self, command: list[str], **more: Any) -> ContainerSpec:
+    def spec(self, command: list[str], **more: Any) -> ContainerSpec:
         """What a container is to be; `more`: fields of ContainerSpec."""
         self.output.mkdir()
         prepared = prepare(
             self.client, self.owner.labels, self.image, self.folder / "prepared", (), self.output
         )
-        wish = ContainerSpec(
+        spec = ContainerSpec(
             image=self.image, command=command, environment={}, cpus=1, memory=64 * MIB,
             network="none", output=self.output, largest_file=MIB, prepared=prepared,
         )  # fmt: skip
-        return replace(wish, **more)
+        return replace(spec, **more)
 
-    async def run(self, wish: ContainerSpec, seconds: float = 120, output: int = MIB) -> Ran:
+    async def run(
+        self, spec: ContainerSpec, seconds: float = 120, output: int = MIB
+    ) -> ContainerOutcome:
         """Run it to its end."""
         bounds = Bounds(seconds, output, MIB)
         return await running.run(
-            self.client, self.owner, wish, self.folder, bounds, lambda line: None
+            self.client, self.owner, spec, self.folder, bounds, lambda line: None
         )
 
-    def ran(self, script: str, **more: Any) -> Ran:
+    def ran(self, script: str, **more: Any) -> ContainerOutcome:
         """Run lines of shell to their end."""
-        return asyncio.run(self.run(self.wish([script], **more)))
+        return asyncio.run(self.run(self.spec([script], **more)))
 
     def collected(self) -> Collected:
         """What is published of /output."""

@@ -79,8 +79,8 @@ def test_user_has_a_name(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_entry_point_replaces_the_images_own(bench: Bench) -> None:
-    wish = bench.wish([], entrypoint=["echo", "mine"])
-    asyncio.run(bench.run(wish))
+    spec = bench.spec([], entrypoint=["echo", "mine"])
+    asyncio.run(bench.run(spec))
     assert bench.printed == "mine\n", "without the image's command"
 
 
@@ -150,8 +150,8 @@ def test_links_inside_output_are_published(bench: Bench) -> None:
 async def test_container_that_somebody_else_ends_is_lost(
     bench: Bench, verb: str, script: str, told: str
 ) -> None:
-    wish = bench.wish([f"echo up; {script}"])
-    task = asyncio.create_task(bench.run(wish))
+    spec = bench.spec([f"echo up; {script}"])
+    task = asyncio.create_task(bench.run(spec))
     await asyncio.to_thread(
         wait_until, lambda: bench.printed == "up\n" if is_there(bench) else False, what="it runs"
     )
