@@ -56,7 +56,10 @@ def leaves(schema: Tree, definitions: Tree, path: str = "") -> Iterator[tuple[st
         for name, field in schema["properties"].items():
             yield from leaves(field, definitions, f"{path}.{name}".lstrip("."))
     else:
-        yield path, schema
+        # A choice, such as a list of lines or an object, has a type where each one has.
+        choices: list[Tree] = schema.get("anyOf", [])
+        typed = {"type": [one["type"] for one in choices]} if choices else {}
+        yield path, typed | schema
 
 
 @pytest.mark.parametrize("entrypoint", entrypoints())

@@ -83,7 +83,7 @@ def test_task_of_somebody_else() -> None:
         },
     }
     place = {"x": 1}
-    wanted = {"steps": 5, "where": place, "mode": "a", "on": True, "names": []}
+    wanted: dict[str, Any] = {"steps": 5, "where": place, "mode": "a", "on": True, "names": []}
     assert example_of(schema) == wanted
     types = {field.name: field.type for field in payload_fields(schema)}
     assert types["either"] == "whole number or null"
