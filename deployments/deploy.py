@@ -25,7 +25,7 @@ from deployments.pools import engine_volume
 from deployments.program import Deployment
 from tasks.contracts import PLATFORM_POOL, Pool
 from tasks.errors import OperatorError
-from tasks.server_clock import server_time
+from tasks.prefect_api.clock import server_time
 
 _OURS = "prefecture-"
 """What the slugs of declared schedules begin with. Users choose others, or none."""

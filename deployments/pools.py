@@ -24,6 +24,7 @@ from tasks.contracts import (
     WorkerReport,
 )
 from tasks.errors import OperatorError
+from tasks.prefect_api.pages import PAGE
 from tasks.settings import RESULT_BLOCK_VARIABLE, Settings
 
 TREE = Path(__file__).resolve().parent.parent
@@ -182,4 +183,4 @@ async def _image_of(client: PrefectClient, pool: str) -> str | None:
 
 async def read_queues(client: PrefectClient, pool: str) -> list[WorkQueue]:
     """All queues of a pool, those that a typo made included."""
-    return await client.read_work_queues(work_pool_name=pool, limit=200)
+    return await client.read_work_queues(work_pool_name=pool, limit=PAGE)

@@ -29,13 +29,13 @@ from tasks.contracts import (
     attempt_number,
     job_id,
 )
-from tasks.server_clock import server_time
+from tasks.prefect_api.clock import server_time
+from tasks.prefect_api.pages import PAGE
 
 SCHEDULED = [StateType.SCHEDULED]
 RUNNING = [StateType.PENDING, StateType.RUNNING, StateType.CANCELLING]
 _SHOWN = 10
 _LOOKED_AT = 50  # the last attempts: those of ten jobs, if each was tried five times
-_MOST_AGENTS = 200  # that one request reads
 _LATER = timedelta(microseconds=1)  # the server's filters include the time that they name
 
 
@@ -204,7 +204,7 @@ async def read_agents(client: PrefectClient, now: datetime | None = None) -> lis
     response = await client.request(
         "POST",
         "/variables/filter",
-        json={"variables": {"name": {"like_": AGENT_VARIABLES}}, "limit": _MOST_AGENTS},
+        json={"variables": {"name": {"like_": AGENT_VARIABLES}}, "limit": PAGE},
     )
     agents: list[AgentStatus] = []
     for variable in Variable.model_validate_list(response.json()):

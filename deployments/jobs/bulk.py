@@ -24,15 +24,15 @@ from prefect.exceptions import PrefectHTTPStatusError
 
 from deployments.jobs.request import Terms, check_against_schema, check_key
 from deployments.jobs.submit import REFUSED, find_deployment, submit_job
-from deployments.transient import is_transient
 from tasks.errors import InvalidPayload, KeyTaken, ServerUnavailable
+from tasks.prefect_api.pages import PAGE
+from tasks.prefect_api.transient import is_transient
 
 _AT_ONCE = 100  # jobs in one request: the server is at nothing else for half a second
 _LARGEST = 2**20  # characters of their parameters: a proxy may take no more
 _AT_ONCE_BY_PREFECT = 25  # its own endpoint takes 100, and locks SQLite meanwhile
 # What a server without our endpoint says, or a proxy that knows Prefect's API.
 _NOT_OURS = (http.HTTPStatus.NOT_FOUND, http.HTTPStatus.METHOD_NOT_ALLOWED)
-_PAGE = 200  # the most the API gives
 # Where SQLite was locked, seconds until it is asked again. Not singly: Prefect's client pauses for
 # two seconds and more at each 503.
 _PAUSES = (0.1, 0.2, 0.5, 1.0, 2.0, 4.0)
@@ -105,8 +105,8 @@ class _Bulk:
     async def find_submitted(self) -> None:
         """Look which jobs an earlier call has submitted."""
         count = len(self.parameters)
-        for start in range(0, count, _PAGE):
-            await self._look(range(start, min(start + _PAGE, count)))
+        for start in range(0, count, PAGE):
+            await self._look(range(start, min(start + PAGE, count)))
         if await self._read([self._key_of(count)]):
             raise KeyTaken(
                 f"key '{self._key}' names more than these {count} jobs: choose another key, or "

@@ -30,10 +30,10 @@ from deployments.jobs.attempts import (
     is_settled,
     known_attempts,
 )
-from deployments.transient import is_transient
 from tasks.contracts import Queue, attempt_number, job_id
 from tasks.errors import ServerUnavailable
-from tasks.server_clock import server_time
+from tasks.prefect_api.clock import server_time
+from tasks.prefect_api.transient import is_transient
 
 _LOOK = 0.5  # seconds between two looks
 PATIENCE = 600.0

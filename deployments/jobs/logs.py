@@ -16,10 +16,10 @@ from prefect.client.schemas.sorting import LogSort
 from deployments.connection import connect
 from deployments.jobs.attempts import OUTCOMES, decisive_attempt, known_attempts
 from deployments.jobs.following import PATIENCE, gone
-from deployments.transient import is_transient
 from tasks.contracts import attempt_number
+from tasks.prefect_api.pages import PAGE
+from tasks.prefect_api.transient import is_transient
 
-_PAGE = 200  # the most the API gives
 _LOOK = 1.0  # seconds between two looks
 # A run's last lines come into sight some seconds after they were written, and after its end.
 _LATE = timedelta(seconds=10)
@@ -84,11 +84,11 @@ async def _logs(client: PrefectClient, runs: list[UUID], since: datetime | None)
     for page in count():
         logs = await client.read_logs(
             log_filter=LogFilter.model_validate(wanted),
-            limit=_PAGE,
-            offset=page * _PAGE,
+            limit=PAGE,
+            offset=page * PAGE,
             sort=LogSort.TIMESTAMP_ASC,
         )
         found += logs
-        if len(logs) < _PAGE:
+        if len(logs) < PAGE:
             break
     return found

@@ -26,8 +26,8 @@ from deployments.jobs.request import Terms, check_against_schema
 from deployments.jobs.submit import find_deployment
 from tasks.contracts import Pool
 from tasks.errors import InvalidPayload, PrefectureError
+from tasks.prefect_api.pages import PAGE
 
-_PAGE = 200  # the most the API gives
 _NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,62}")
 _NEXT = 3  # times that are shown
 _BY_SERVER = "auto-scheduled"  # Prefect's tag of what it submits for a schedule
@@ -181,10 +181,10 @@ async def _deployments(client: PrefectClient) -> list[DeploymentResponse]:
     found: list[DeploymentResponse] = []
     while True:
         page = await client.read_deployments(
-            work_pool_filter=_jobs_pools(), limit=_PAGE, offset=len(found)
+            work_pool_filter=_jobs_pools(), limit=PAGE, offset=len(found)
         )
         found += page
-        if len(page) < _PAGE:
+        if len(page) < PAGE:
             return found
 
 
@@ -201,7 +201,7 @@ async def _next_times(client: PrefectClient) -> dict[UUID, list[datetime]]:
             }
         ),
         sort=FlowRunSort.NEXT_SCHEDULED_START_TIME_ASC,
-        limit=_PAGE,
+        limit=PAGE,
     )
     for run in runs:
         due = run.next_scheduled_start_time

@@ -20,9 +20,9 @@ from prefect.states import Cancelled, Scheduled
 from deployments.status import RUNNING
 from tasks.contracts import WORKER_LABEL, Pool, job_id
 from tasks.errors import PrefectureError
+from tasks.prefect_api.pages import PAGE
 from tasks.storage.results.interface import ResultsRoot
 
-_PAGE = 200
 _NOT_FOUND = 404
 _log = logging.getLogger(__name__)
 
@@ -67,18 +67,18 @@ async def put_back(client: PrefectClient, worker: str, results: ResultsRoot) -> 
 async def _held(client: PrefectClient) -> list[FlowRun]:
     """Every run that some worker of ours holds, page by page in an order that does not change."""
     held: list[FlowRun] = []
-    for offset in range(0, sys.maxsize, _PAGE):
+    for offset in range(0, sys.maxsize, PAGE):
         page = await client.read_flow_runs(
             work_pool_filter=WorkPoolFilter(name=WorkPoolFilterName(any_=list(Pool))),
             flow_run_filter=FlowRunFilter(
                 state=FlowRunFilterState(type=FlowRunFilterStateType(any_=RUNNING))
             ),
             sort=FlowRunSort.ID_DESC,
-            limit=_PAGE,
+            limit=PAGE,
             offset=offset,
         )
         held += page
-        if len(page) < _PAGE:
+        if len(page) < PAGE:
             break
     return held
 

@@ -15,11 +15,11 @@ from prefect.exceptions import ObjectNotFound
 from deployments.notifications.subscribers import OUTCOMES, Subscriber
 from deployments.notifications.wording import written_for
 from tasks.errors import OperatorError
+from tasks.prefect_api.pages import PAGE
 from tasks.runtime.events import JOB_RESOURCE
 
 TAG = "prefecture"
 _PREFIX = "prefecture: "
-_PAGE = 200
 
 
 async def automation_for(
@@ -61,11 +61,11 @@ async def _read_ours(client: PrefectClient) -> list[Automation]:
         page = await client.read_automations(
             automations=AutomationFilter(tags=AutomationFilterTags(all_=[TAG])),
             sort=AutomationSort.CREATED_DESC,
-            limit=_PAGE,
+            limit=PAGE,
             offset=len(found),
         )
         found += page
-        if len(page) < _PAGE:
+        if len(page) < PAGE:
             return [automation for automation in found if automation.name.startswith(_PREFIX)]
 
 

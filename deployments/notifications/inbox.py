@@ -13,9 +13,9 @@ from pydantic import ValidationError
 
 from deployments.notifications.notifier.loops import listen
 from deployments.notifications.schema import JOB_END, JobEnd
+from tasks.prefect_api.pages import EVENTS_PAGE
 from tasks.runtime.events import ENDINGS, JobCompleted
 
-_PAGE = 50  # the server's most
 _LIST = 20.0  # seconds between two lists, which have what the websocket may have lost
 _OVERLAP = timedelta(minutes=5)  # so late may an event be told
 _CONNECTED = 5.0  # seconds to wait for the websocket at first
@@ -103,7 +103,7 @@ async def _read(client: PrefectClient, limit: int, since: datetime | None = None
         event=EventNameFilter(name=[*ENDINGS]),
         occurred=EventOccurredFilter.model_validate(occurred),
     )
-    page = await client.read_events(wanted, min(limit, _PAGE))
+    page = await client.read_events(wanted, min(limit, EVENTS_PAGE))
     found: list[Event] = [*page.events]
     while page.next_page and len(found) < limit:
         page = await client.read_events_page(str(page.next_page))

@@ -25,10 +25,10 @@ from prefect.states import Cancelled, Cancelling, Scheduled
 from tasks.averages.partition import Part
 from tasks.averages.scheduler import Helper, Stage
 from tasks.contracts import SumFiles
+from tasks.prefect_api.pages import PAGE
 
 DEPLOYMENT = "sum-files/parts"
 _AT_ONCE = 20  # requests in flight
-_PAGE = 200  # the server's most
 _STAGES = {
     StateType.SCHEDULED: Stage.WAITING,
     StateType.PENDING: Stage.WAITING,
@@ -107,10 +107,10 @@ class FlowRuns:
 
     async def _read(self) -> None:
         ids = list(self._seen)
-        for start in range(0, len(ids), _PAGE):
-            wanted = FlowRunFilterId(any_=ids[start : start + _PAGE])
+        for start in range(0, len(ids), PAGE):
+            wanted = FlowRunFilterId(any_=ids[start : start + PAGE])
             page = await self._client.read_flow_runs(
-                flow_run_filter=FlowRunFilter(id=wanted), limit=_PAGE
+                flow_run_filter=FlowRunFilter(id=wanted), limit=PAGE
             )
             self._seen |= {run.id: run for run in page}
 

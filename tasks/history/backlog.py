@@ -15,7 +15,7 @@ from prefect.client.schemas.sorting import FlowRunSort
 
 from tasks.contracts import Pool, Queue
 from tasks.history.outcomes import Row
-from tasks.server_clock import server_time
+from tasks.prefect_api.clock import server_time
 
 _RUNNING = [StateType.PENDING, StateType.RUNNING, StateType.CANCELLING]
 

@@ -25,10 +25,11 @@ from tasks.contracts import Pool, plain
 from tasks.history import store
 from tasks.history.database import History
 from tasks.history.outcomes import Row
-from tasks.history.rows import RowReader, is_of_a_job
-from tasks.server_clock import server_time
+from tasks.history.rows import RowReader
+from tasks.prefect_api.clock import server_time
+from tasks.prefect_api.jobs import is_of_a_job
+from tasks.prefect_api.pages import PAGE
 
-PAGE = 200  # the server's most
 ENDED = "ended"
 DUE = "due"
 _OVERLAP = timedelta(seconds=60)  # so far behind its own time may a run become visible

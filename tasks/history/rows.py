@@ -15,15 +15,9 @@ from tasks.storage.results.interface import ResultsRoot
 
 _WORKER = "prefect.worker.name"  # set by Prefect's workers on each run they take
 _OWN_WORKER = "prefecture-"  # what `prefecture up` starts the names of its workers with
-_PARAMETERS = {"payload", "results_directory"}  # of a compute task
 _NAME = 128  # characters that the tables have room for
 _CAUSE = 1000
 _DIRECTORY = TypeAdapter[str](ResultsDirectory)
-
-
-def is_of_a_job(run: FlowRun) -> bool:
-    """Whether a run is an attempt at a compute task, rather than something else in our pools."""
-    return bool(_PARAMETERS & run.parameters.keys())
 
 
 class RowReader:

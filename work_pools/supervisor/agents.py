@@ -15,6 +15,7 @@ from prefect.exceptions import ObjectNotFound
 from pydantic import ValidationError
 
 from tasks.contracts import AGENT_VARIABLES, AgentReport
+from tasks.prefect_api.pages import PAGE
 from tasks.runtime import events
 from tasks.settings import Settings
 from work_pools.supervisor.liveness import Liveness
@@ -28,7 +29,6 @@ _FEW = 4  # hosts of which each may ask after all the others at each report
 _EARLY = 0.5  # of an interval, by which a report may come before its time
 _TELL_AGAIN = 60.0  # seconds between two events that say the same
 _NOT_FOUND = 404
-_MOST = 200  # agents, or workers, that one request reads
 _log = logging.getLogger(__name__)
 
 
@@ -139,9 +139,9 @@ class Agents:
 
     async def _hear_workers(self) -> None:
         """Their heartbeats count as speaking too."""
-        for offset in range(0, sys.maxsize, _MOST):
+        for offset in range(0, sys.maxsize, PAGE):
             page = await self._client.read_workers_for_work_pool(
-                self._own.pool, offset=offset, limit=_MOST
+                self._own.pool, offset=offset, limit=PAGE
             )
             for worker in page:
                 patience = max(
@@ -149,12 +149,12 @@ class Agents:
                     _MISSED * (worker.heartbeat_interval_seconds or _USUAL_INTERVAL),
                 )
                 self._liveness.note(_heart(worker.name), worker.last_heartbeat_time, patience)
-            if len(page) < _MOST:
+            if len(page) < PAGE:
                 break
 
     async def _hear_agents(self) -> None:
         response, listed = await self._page(0)
-        while len(listed) % _MOST == 0 and listed:
+        while len(listed) % PAGE == 0 and listed:
             _, more = await self._page(len(listed))
             if not more:
                 break
@@ -187,7 +187,7 @@ class Agents:
         response = await self._client.request(
             "POST",
             "/variables/filter",
-            json=wanted | {"limit": _MOST, "offset": offset, "sort": "NAME_ASC"},
+            json=wanted | {"limit": PAGE, "offset": offset, "sort": "NAME_ASC"},
         )
         return response, Variable.model_validate_list(response.json())
 

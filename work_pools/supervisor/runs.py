@@ -39,9 +39,9 @@ from tasks.contracts import (
     own_tags,
     requeue_key,
 )
+from tasks.prefect_api.pages import PAGE
 from tasks.storage.results.interface import ResultsRoot
 
-PAGE = 200  # the server's most
 _AT_ONCE = 8  # requests in flight: SQLite answers one after the other anyway
 _IN_ONE = 20  # runs made in one request: the server takes 100, and locks SQLite meanwhile
 # Seconds for those who waited to write meanwhile: SQLite refuses whoever has read what they change.

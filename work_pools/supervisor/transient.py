@@ -5,11 +5,9 @@ from collections.abc import Generator
 from contextlib import contextmanager
 from uuid import UUID
 
-import httpx
-
 from tasks.errors import EngineUnavailable, StorageUnavailable, in_short
+from tasks.prefect_api.transient import is_transient as of_server
 
-_SERVER_ERROR = 500
 _log = logging.getLogger(__name__)
 
 
@@ -18,9 +16,7 @@ def is_transient(error: BaseException) -> bool:
 
     Not storage: most that there is to do for other runs can be done without it.
     """
-    if isinstance(error, httpx.HTTPStatusError):
-        return error.response.status_code >= _SERVER_ERROR
-    return isinstance(error, httpx.TransportError | EngineUnavailable)
+    return isinstance(error, EngineUnavailable) or of_server(error)
 
 
 @contextmanager

@@ -15,6 +15,7 @@ from prefect.settings import PREFECT_WORKER_QUERY_SECONDS
 from prefect.workers.base import BaseWorker
 
 from tasks.contracts import WorkerReport
+from tasks.prefect_api.pages import PAGE
 from work_pools.listening import listen
 from work_pools.turns import Turns
 
@@ -33,7 +34,6 @@ _AGAIN = 5.0  # seconds before events are asked for again
 _SPREAD = 0.02  # seconds a worker: within so many do all look that have heard of the same run
 _FEW = 4  # workers which all look into the queues as often as they were told
 _COUNTED = 60.0  # seconds between two times that the pool's workers are counted
-_MOST = 200  # workers that one request counts: more wait no longer
 
 
 class Prompt(_Base):
@@ -103,7 +103,7 @@ class Prompt(_Base):
         self._counted = time.monotonic()
         online = WorkerFilter(status=WorkerFilterStatus(any_=["ONLINE"]))
         found = await self.client.read_workers_for_work_pool(
-            self._pool, worker_filter=online, limit=_MOST
+            self._pool, worker_filter=online, limit=PAGE
         )
         self._workers = max(1, len(found))
         self._limited = self.work_pool.concurrency_limit is not None

@@ -13,8 +13,8 @@ from prefect.client.schemas.responses import DeploymentResponse
 from deployments.jobs.queries.listing import read_task_names
 from tasks.contracts import Queue
 from tasks.errors import InvalidPayload
+from tasks.prefect_api.pages import PAGE
 
-_PAGE = 200  # the most the API gives
 _DIRECTORY = "results_directory"  # a parameter of every compute task, and of no other flow
 _SAMPLES = "`prefecture samples` puts photographs there"
 _PULLED = "it needs a Docker engine that has the image or can pull it"
@@ -118,12 +118,12 @@ def example_of(schema: Mapping[str, Any]) -> dict[str, Any]:
 async def _deployments(client: PrefectClient) -> AsyncGenerator[DeploymentResponse]:
     start = 0
     while True:
-        page = await client.read_deployments(limit=_PAGE, offset=start)
+        page = await client.read_deployments(limit=PAGE, offset=start)
         for deployment in page:
             yield deployment
-        if len(page) < _PAGE:
+        if len(page) < PAGE:
             return
-        start += _PAGE
+        start += PAGE
 
 
 def _task(name: str, deployments: Mapping[str, DeploymentResponse]) -> ComputeTask:

@@ -13,8 +13,8 @@ from prefect.client.schemas.sorting import FlowRunSort
 
 from deployments.jobs.queries.selection import ENDED, JobState, Selection, state_of
 from tasks.contracts import attempt_number, job_id
+from tasks.prefect_api.pages import PAGE
 
-_PAGE = 200  # the most the API gives
 _SPARE = 10  # runs that a page has beside what is wanted: those that are no jobs of their own
 
 
@@ -68,7 +68,7 @@ async def list_jobs(
     """
     jobs: dict[UUID, JobRecord] = {}
     tasks = await read_task_names(client)
-    size = _PAGE if limit is None or selection.directory else min(_PAGE, limit + _SPARE)
+    size = PAGE if limit is None or selection.directory else min(PAGE, limit + _SPARE)
     async with aclosing(_runs(client, selection, size)) as runs:
         async for run in runs:
             # Should two attempts at a job be among them, the later one comes first.
@@ -85,9 +85,9 @@ async def read_task_names(client: PrefectClient) -> dict[UUID, str]:
     """The names of all flows, by their ids."""
     names: dict[UUID, str] = {}
     while True:
-        page = await client.read_flows(limit=_PAGE, offset=len(names))
+        page = await client.read_flows(limit=PAGE, offset=len(names))
         names |= {flow.id: flow.name for flow in page}
-        if len(page) < _PAGE:
+        if len(page) < PAGE:
             return names
 
 

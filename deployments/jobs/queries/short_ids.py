@@ -11,11 +11,11 @@ from prefect.client.schemas.sorting import FlowRunSort
 from deployments.jobs.request import cut
 from tasks.contracts import Pool, job_id
 from tasks.errors import InvalidPayload
+from tasks.prefect_api.pages import PAGE
 
 SHORTEST = 4
 """Digits that a prefix has at least."""
 
-_PAGE = 200  # the most the API gives
 _SLACK = 20  # runs that may be deleted while the place is looked for
 _USUAL = {4: 8, 7: 18}  # characters by the version of the id: one of 7 begins with the time
 _NAMED = 5  # candidates in a message
@@ -83,21 +83,21 @@ async def _runs_with(client: PrefectClient, prefix: str) -> list[FlowRun]:
         runs = await _read(client, place, 1)
         return not runs or head(runs[0]) <= prefix
 
-    page = await _read(client, 0, _PAGE)
+    page = await _read(client, 0, PAGE)
     start = 0
-    if len(page) == _PAGE and head(page[-1]) > prefix:
-        low, high = _PAGE - 1, _PAGE
+    if len(page) == PAGE and head(page[-1]) > prefix:
+        low, high = PAGE - 1, PAGE
         while not await is_reached(high):
             low, high = high, 4 * high
         while high - low > 1:
             middle = (low + high) // 2
             low, high = (low, middle) if await is_reached(middle) else (middle, high)
         start = max(0, high - _SLACK)
-        page = await _read(client, start, _PAGE)
+        page = await _read(client, start, PAGE)
     found = [run for run in page if head(run) == prefix]
-    while len(page) == _PAGE and head(page[-1]) >= prefix:
-        start += _PAGE
-        page = await _read(client, start, _PAGE)
+    while len(page) == PAGE and head(page[-1]) >= prefix:
+        start += PAGE
+        page = await _read(client, start, PAGE)
         found += (run for run in page if head(run) == prefix)
     return found
 

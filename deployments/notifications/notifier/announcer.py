@@ -13,9 +13,10 @@ from prefect.exceptions import PrefectHTTPStatusError
 
 from deployments.notifications.ledger import Ledger
 from deployments.notifications.notifier.loops import listen, repeat
-from deployments.notifications.notifier.runs import Runs, Time, Window, is_of_a_job, open_window
-from deployments.transient import is_transient
+from deployments.notifications.notifier.runs import Runs, Time, Window, open_window
 from tasks.contracts import attempt_number
+from tasks.prefect_api.jobs import is_of_a_job
+from tasks.prefect_api.transient import is_transient
 from tasks.runtime.events import JobEvent, JobReceived, about, known, tell
 
 _SWEEP = 10.0  # seconds between two looks for new jobs, where no event asks for one

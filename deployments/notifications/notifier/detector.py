@@ -14,11 +14,12 @@ from prefect.events import Event
 from deployments.notifications.ledger import Ledger
 from deployments.notifications.notifier.loops import listen, repeat
 from deployments.notifications.notifier.outcomes import is_superseded, outcome
-from deployments.notifications.notifier.runs import Runs, Time, Window, is_of_a_job, open_window
+from deployments.notifications.notifier.runs import Runs, Time, Window, open_window
 from deployments.notifications.schema import JobEnd
-from deployments.transient import is_transient
 from tasks.contracts import REQUEUED_AS_LABEL, job_id
 from tasks.errors import in_short
+from tasks.prefect_api.jobs import is_of_a_job
+from tasks.prefect_api.transient import is_transient
 from tasks.runtime.events import JobCompleted
 from tasks.settings import Settings
 

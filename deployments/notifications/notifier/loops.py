@@ -9,8 +9,8 @@ from prefect.events import Event
 from prefect.events.clients import get_events_subscriber
 from prefect.events.filters import EventFilter, EventNameFilter
 
-from deployments.transient import is_transient
 from tasks.errors import in_short
+from tasks.prefect_api.transient import is_transient
 
 _AGAIN = 1.0  # seconds before what broke is tried again
 _log = logging.getLogger(__name__)

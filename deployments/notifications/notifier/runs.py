@@ -16,8 +16,8 @@ from prefect.exceptions import ObjectNotFound
 
 from deployments.notifications.ledger import Ledger
 from tasks.contracts import Pool, attempt_number, job_id, requeue_key
+from tasks.prefect_api.pages import PAGE
 
-PAGE = 200  # the server's most
 _OVERLAP = timedelta(seconds=60)  # so far behind its own time may a run become visible
 _MOST_KNOWN = 10_000  # runs that one question may leave out: SQLite takes 32,766 values
 _PARAMETERS = {"payload", "results_directory"}  # of a compute task
@@ -171,11 +171,6 @@ class Runs:
     async def _read(self, wanted: dict[str, Any]) -> list[FlowRun]:
         flow_runs = FlowRunFilter.model_validate(wanted)
         return await self._client.read_flow_runs(flow_run_filter=flow_runs, limit=PAGE)
-
-
-def is_of_a_job(run: FlowRun) -> bool:
-    """Whether a run is an attempt at a compute task, rather than something else in our pools."""
-    return bool(_PARAMETERS & run.parameters.keys())
 
 
 def _in_pages(values: Iterable[_T]) -> Iterator[list[_T]]:

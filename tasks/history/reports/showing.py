@@ -12,9 +12,9 @@ from tasks.history.outcomes import Row
 from tasks.history.queries import Answer
 from tasks.history.reports.charts import png
 from tasks.history.reports.page import Report, seconds
+from tasks.prefect_api.pages import PAGE
 
 _KEY = "usage-"
-_PAGE = 200
 
 
 async def show(client: PrefectClient, report: Report, answer: Answer) -> None:
@@ -46,7 +46,7 @@ async def _remove_earlier(client: PrefectClient) -> None:
     found = await client.read_artifacts(
         artifact_filter=ArtifactFilter(key=ArtifactFilterKey(like_=_KEY)),
         sort=ArtifactSort.CREATED_DESC,
-        limit=_PAGE,
+        limit=PAGE,
     )
     kept: set[str | None] = set()
     for artifact in found:

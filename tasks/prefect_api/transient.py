@@ -1,4 +1,4 @@
-"""What passes by itself: the server away for a while, or too busy to answer."""
+"""Tells transient errors of Prefect's API from refusals."""
 
 import httpx
 
@@ -7,7 +7,7 @@ _TOO_BUSY = (408, 429)
 
 
 def is_transient(error: BaseException) -> bool:
-    """Whether the server is away, rather than something wrong with what was asked."""
+    """Whether the server is away or too busy: the same request may succeed later."""
     if isinstance(error, httpx.HTTPStatusError):
         status = error.response.status_code
         return status >= _SERVER_ERROR or status in _TOO_BUSY
