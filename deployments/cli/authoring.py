@@ -10,6 +10,8 @@ def new_task(name: str) -> None:
 
     They work as they are; docs/guides/add-a-task.md says what to change.
 
+    Example: `prefecture new-task count-words`
+
     Parameters
     ----------
     name

@@ -276,6 +276,6 @@ class _Bulk:
     def _broken_off(self) -> ServerUnavailable:
         return ServerUnavailable(
             f"{len(self._made)} of {len(self.parameters)} jobs were submitted before the Prefect "
-            f"server stopped answering: call again with key '{self._key}' and the rest is handed "
-            "in, none of them twice"
+            f"server stopped answering: call again with key '{self._key}' and the rest is "
+            "submitted, none of them twice"
         )

@@ -114,7 +114,7 @@ def test_from_the_form_to_the_pictures(
 
     manifest = docker_platform.manifest(UUID(run["id"]), "from-the-ui")
     assert manifest["parameters"] == {
-        "payload": {"source": "album", "ratio": 0.5},
+        "payload": {"source": "album", "ratio": 0.5, "metadata": "keep"},
         "results_directory": "from-the-ui",
     }
     assert sorted(file["path"] for file in manifest["files"]) == GOOD

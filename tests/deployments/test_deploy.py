@@ -147,10 +147,5 @@ async def test_a_deployment_under_its_former_name_is_removed(
 async def test_what_the_server_refuses_is_named(tree: Tree, new: bool) -> None:
     if not new:
         await tree.declare()
-    refused = {
-        "name": "docker",
-        "work_queue_name": "normal",
-        "job_variables": {"max_duration": "x"},
-    }
     with pytest.raises(OperatorError, match=r"the server refuses deployment sums-\w+/normal: "):
-        await tree.declare(work_pool=refused)
+        await tree.declare(job_variables={"max_duration": "x"})

@@ -75,7 +75,7 @@ def test_a_later_attempt_says_why_and_links_to_the_first_and_back(
         return platform.rest("POST", "/flow_runs/filter", key).json()
 
     (second,) = wait_until(later, what="a second attempt")
-    own = {*second["tags"]} - {"numbers"}  # its deployment's
+    own = {*second["tags"]} - {"compute", "numbers"}  # its deployment's
     assert own == {"user:anna", "attempt 2 of 5, after: crashed: pulled the plug"}
     (to,) = wait_until(lambda: platform.artifacts(job, "markdown"), what="a link to it")
     assert to["data"] == (

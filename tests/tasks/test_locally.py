@@ -135,8 +135,7 @@ def test_a_payload_is_checked_as_at_the_server(
 
 
 def test_a_payload_is_checked_as_in_a_job(tmp_path: Path) -> None:
-    # No schema says this.
-    with pytest.raises(InvalidPayload, match=r"^payload: name either a source, or files"):
+    with pytest.raises(InvalidPayload, match=r"'source or generate' is a required property"):
         run_locally(average_files, {}, tmp_path)
     with pytest.raises(InvalidPayload, match=r"^results_directory: '../x' is not a results dir"):
         run_locally(find_primes, {"upper_bound": 10}, tmp_path, results_directory="../x")

@@ -90,7 +90,7 @@ async def explain(client: PrefectClient, job: UUID) -> Explanation:
     tasks = await read_task_names(client)
     known = record(run, tasks.get(run.flow_id, "unknown"))
     match known.state:
-        case JobState.SCHEDULED:
+        case JobState.WAITING:
             return await _explain_waiting(client, run, known, tasks)
         case JobState.STARTING | JobState.RUNNING | JobState.CANCELLING:
             return await _explain_running(client, run, known, tasks)

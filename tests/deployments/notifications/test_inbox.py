@@ -46,8 +46,8 @@ async def until_listed(client: PrefectClient, *ends: JobEnd) -> list[JobEnd]:
 
 
 async def test_ends_are_listed_newest_last(client: PrefectClient) -> None:
-    ends = [completed(), failed(), cancelled()]
     many = [completed() for _ in range(60)]  # more than a page
+    ends = [completed(), failed(), cancelled()]
     await end(client, *many, *ends)
     listed = await until_listed(client, *many, *ends)
     ours = [one for one in listed if one in [*many, *ends]]

@@ -72,8 +72,8 @@ def test_example_in_the_default_file_is_right(tmp_path: Path) -> None:
     path = tmp_path / "example.yaml"
     path.write_text(example)
     found = {subscriber.name: subscriber for subscriber in read_subscribers(path)}
-    assert list(found) == ["ops", "gallery", "anna:anna@example.org"]
-    assert [subscriber.at_least_once for subscriber in found.values()] == [False, True, True]
+    assert list(found) == ["ops", "gallery", "anna:anna@example.org", "submitters"]
+    assert [subscriber.at_least_once for subscriber in found.values()] == [False, True, True, True]
 
 
 def test_subscriber_hears_of_all_jobs_unless_it_says_which(tmp_path: Path) -> None:
