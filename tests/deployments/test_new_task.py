@@ -17,7 +17,7 @@ ENTRY = {
     "name": "normal",
     "entrypoint": "flows/count_words.py:count_words",
     "description": "The name and the size of every file of a source.",
-    "tags": ["count-words"],
+    "tags": ["compute", "count-words"],
     "work_pool": {
         "name": "docker",
         "work_queue_name": "normal",
