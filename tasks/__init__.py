@@ -1,1 +1,1 @@
-"""What flows are made of: contracts, errors, settings, and the work itself."""
+"""The modules that flows are built from: contracts, errors, settings, and the work itself."""

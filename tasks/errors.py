@@ -1,37 +1,37 @@
-"""One small tree of errors; each docstring names the cure.
+"""The tree of errors; each docstring names the cure.
 
 PrefectureError
 ├── JobError              the job's own fault: final, told to the user in one line
-│   ├── InvalidPayload    a value that the schema could not refuse
+│   ├── InvalidPayload    a value that is not allowed
 │   │   └── KeyTaken      a key that another job was submitted with
-│   ├── SourceNotFound    nothing there, or outside the inputs root
+│   ├── SourceNotFound    there is no such file, or it is outside the inputs root
 │   │   └── FileUnreadable one file of a source that cannot be read
-│   ├── UnreadableInput   something is there, and it is not what the task works on
-│   ├── ContainerFailed   the user's own container did not do its work
-│   ├── TopicUnavailable  a topic does not take what is generated
-│   └── ResultsUnwritable the results root refuses to be written
-├── StorageUnavailable    S3 does not answer, or breaks off: passes, no one's fault
-├── EngineUnavailable     the Docker engine does not answer: passes, no one's fault
-│   ├── RegistryUnavailable   a registry of images does not answer, or asks to wait
-│   ├── DiskNearlyFull    the disk that a container writes to has less free than it must
-│   └── ContainerLost     a user's container was ended from outside
-├── DeliveryFailed        a notification was not taken: passes, or the receiver must change
-│   └── DeliveryRefused   the receiver will never take it: final
-├── ServerUnavailable     the Prefect server does not answer, or not as it should
-├── JobNotCompleted       a job that was waited for
-│   ├── JobFailedError    has failed
-│   ├── JobCancelledError was cancelled
-│   └── JobNotEnded       has not ended in the time given
-├── StageDiscarded        the attempt was given up, and another has taken its place
-├── CorruptResult         a published file is not what its manifest says
-└── OperatorError         the person who runs Prefecture must change something
+│   ├── UnreadableInput   the source holds no file that the task can read
+│   ├── ContainerFailed   the user's own container failed
+│   ├── TopicUnavailable  a topic cannot be reached or written
+│   └── ResultsUnwritable the results root cannot be written
+├── StorageUnavailable    S3 does not answer, or breaks off: transient
+├── EngineUnavailable     the Docker engine does not answer: transient
+│   ├── RegistryUnavailable   an image registry does not answer, or limits its pulls
+│   ├── DiskNearlyFull    the disk that a container writes to is nearly full
+│   └── ContainerLost     a user's container was stopped from outside
+├── DeliveryFailed        a receiver did not accept a notification: retried
+│   └── DeliveryRefused   the receiver refuses it for good: final
+├── ServerUnavailable     the Prefect server does not answer, or answers with an error
+├── JobNotCompleted       a job that a caller waited for has no result
+│   ├── JobFailedError    the job failed
+│   ├── JobCancelledError the job was cancelled
+│   └── JobNotEnded       the job has not ended within the timeout
+├── StageDiscarded        the attempt was declared lost, and another one replaces it
+├── CorruptResult         a published file differs from its manifest
+└── OperatorError         the operator of Prefecture must change something
 """
 
 from pydantic import ValidationError
 
 
 class PrefectureError(Exception):
-    """Base of every error of ours: its message is one line that says what to change."""
+    """Base of every error of Prefecture. Its message is one line that says what to change."""
 
 
 class JobError(PrefectureError):
@@ -43,14 +43,14 @@ class InvalidPayload(JobError):
 
     @classmethod
     def of(cls, parameter: str, error: ValidationError) -> "InvalidPayload":
-        """What pydantic found wrong first with a parameter, in one line that names the field."""
+        """Make an error of the first one that pydantic found: one line that names the field."""
         first = error.errors(include_url=False)[0]
         path = ".".join([parameter, *map(str, first["loc"])])
         return cls(f"{path}: {first['msg'].removeprefix('Value error, ')}")
 
 
 class KeyTaken(InvalidPayload):
-    """The key names another job. Choose another one, or submit just what that job was."""
+    """The key names another job. Choose another key, or submit the same parameters as that job."""
 
 
 class SourceNotFound(JobError):
@@ -58,9 +58,9 @@ class SourceNotFound(JobError):
 
 
 class FileUnreadable(SourceNotFound):
-    """One file of a source cannot be read; a task that works on each alone reports it.
+    """One file of a source cannot be read. A task that works file by file lists it and goes on.
 
-    `reason` is the message without the name of the source.
+    `reason`: the message without the name of the source.
     """
 
     def __init__(self, message: str, reason: str) -> None:
@@ -69,11 +69,11 @@ class FileUnreadable(SourceNotFound):
 
 
 class UnreadableInput(JobError):
-    """The source holds nothing this task can read. Check the files that the message names."""
+    """The source holds no file that this task can read. Check the files that the message names."""
 
 
 class ContainerFailed(JobError):
-    """The user's container ended badly, or was ended. Its logs say more: the message has them."""
+    """The user's container failed, or was stopped. The message ends with its last log lines."""
 
 
 class ResultsUnwritable(JobError):
@@ -81,38 +81,38 @@ class ResultsUnwritable(JobError):
 
 
 class StorageUnavailable(PrefectureError):
-    """S3 cannot be reached for now, and a minute of retries within the run has not helped.
+    """S3 cannot be reached, and a minute of retries within the run did not help.
 
     Not the job's fault, but the job fails: submit it again once S3 answers.
     """
 
 
 class EngineUnavailable(PrefectureError):
-    """The Docker engine does not answer for now. Start it; jobs wait until it does."""
+    """The Docker engine does not answer. Start it; jobs wait until it does."""
 
 
 class RegistryUnavailable(EngineUnavailable):
-    """A registry does not answer, or asks to wait, after a minute of retries. The job waits, and is
-    tried again: look whether the registry runs, and whether its limit on pulls is met."""
+    """A registry did not answer, or asked to wait, for a minute of retries. The job is retried.
+    Check that the registry runs, and that its limit on pulls is not reached."""
 
 
 class DiskNearlyFull(EngineUnavailable):
-    """The disk that a container writes to has less free than PREFECTURE_MIN_FREE_DISK. Free some;
-    the job is tried again."""
+    """The disk that a container writes to has less free than PREFECTURE_MIN_FREE_DISK. Free some
+    space; the job is retried."""
 
 
 class ContainerLost(EngineUnavailable):
-    """A user's container was ended by someone else's call to the engine. It is tried again."""
+    """A user's container was stopped by another client of the engine. The job is retried."""
 
 
 class TopicUnavailable(JobError):
-    """A topic cannot be reached or written. See to what the message names, and submit again."""
+    """A topic cannot be reached or written. Correct what the message names, and submit again."""
 
 
 class DeliveryFailed(PrefectureError):
-    """A receiver has not taken a notification. It is tried again; see to what the message names.
+    """A receiver did not accept a notification. It is retried; correct what the message names.
 
-    `retry_after` is how many seconds the receiver asks to be left alone, where it says so.
+    `retry_after`: seconds that the receiver asks to wait before the next try, where it says so.
     """
 
     def __init__(self, message: str, *, retry_after: float | None = None) -> None:
@@ -125,37 +125,37 @@ class DeliveryRefused(DeliveryFailed):
 
 
 class ServerUnavailable(PrefectureError):
-    """The Prefect server cannot do what was asked. Start it, or look into its log."""
+    """The Prefect server does not answer, or failed. Start it, or read its log."""
 
 
 class JobNotCompleted(PrefectureError):
-    """A job that was waited for has no result. See which of these it is."""
+    """A job that a caller waited for has no result. The subclass says why."""
 
 
 class JobFailedError(JobNotCompleted):
-    """The job has failed. Change what the message names, and submit it again."""
+    """The job failed. Change what the message names, and submit it again."""
 
 
 class JobCancelledError(JobNotCompleted):
-    """The job was cancelled. Submit it again, should it be wanted after all."""
+    """The job was cancelled. Submit it again if it is still needed."""
 
 
 class JobNotEnded(JobNotCompleted, TimeoutError):
-    """The job has not ended within the time that was given. It goes on: wait once more."""
+    """The job has not ended within the timeout. It goes on: wait once more."""
 
 
 class StageDiscarded(PrefectureError):
-    """This attempt was taken for dead and what it had staged is gone. Another does the job."""
+    """This attempt was declared lost and its stage removed. Another attempt does the job."""
 
 
 class CorruptResult(PrefectureError):
-    """A result's bytes differ from its manifest. Do not use it; run the job again."""
+    """The files of a result differ from its manifest. Do not use it; submit the job again."""
 
 
 class OperatorError(PrefectureError):
-    """Set-up is wrong or incomplete. Do what the message says, then run the command again."""
+    """The set-up is wrong or incomplete. Do what the message says, then run the command again."""
 
 
 def in_short(error: BaseException) -> str:
-    """An error in one short line."""
+    """Describe an error in one line: its type, and at most 200 characters of its message."""
     return f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"

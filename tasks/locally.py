@@ -1,4 +1,4 @@
-"""A compute task without a server: to try it, and to test it."""
+"""Run a compute task without a server, to try it or to test it."""
 
 import asyncio
 import inspect
@@ -31,7 +31,7 @@ from tasks.settings import Settings, settings_in_force
 from tasks.storage.results.interface import Result
 from tasks.storage.results.opening import open_results
 
-_NO_API = "No Prefect API URL provided"  # how Prefect's client says that it has no server
+_NO_API = "No Prefect API URL provided"  # begins the error of a Prefect client without a server
 
 
 def run_locally(
@@ -45,18 +45,20 @@ def run_locally(
 ) -> Result:
     """Run a compute task in this process, and return its result with the manifest.
 
-    The payload is checked as the server does, by its JSON schema, and as a job does. Files are
-    staged and published as a job's are: `folder` is the results root, and the result is in
+    The payload is checked by its JSON schema, as on the server, and by its model, as in a job.
+    Files are staged and published as a job's are. `folder` is the results root; the result is in
     `<folder>/<results directory>/<job id>/`. Nothing is reported to a server: no events, no
-    artifacts, no retries of S3, no helper runs. Blocks until the task has ended; within an event
-    loop, call it by `asyncio.to_thread`.
+    artifacts, no retries of S3, no helper runs. Blocks until the task ends; within an event loop,
+    call it with `asyncio.to_thread`.
 
-    `inputs`: the inputs root; the settings' if left out. `results_directory`: the task's name if
-    left out. `job`: the id of an earlier call, whose result is returned where it stands.
-    Raises InvalidPayload, OperatorError where `flow` is no compute task or calls Prefect's API,
-    and whatever the task raises: JobError with the line that the state of a job would show.
+    `inputs`: the inputs root; the default is that of the settings. `results_directory`: the
+    default is the name of the task. `job`: the id of an earlier call, to return its result where
+    there is one.
+    Raises InvalidPayload where a parameter is not valid, OperatorError where `flow` is no compute
+    task, publishes nothing or calls Prefect's API, and every error of the task: the message of a
+    JobError is the line that the state of a job would show.
     """
-    body = _body(flow)
+    function = _function(flow)
     settings = _settings(Path(folder), inputs)
     directory = flow.name if results_directory is None else results_directory
     parameters = {"payload": _plain(payload), "results_directory": directory}
@@ -71,8 +73,8 @@ def run_locally(
             "parameters": parameters,
         }
     )
-    with _alone(flow, run), settings_in_force(settings):
-        _run(perform(body, parameters))
+    with _run_context(flow, run), settings_in_force(settings):
+        _run(perform(function, parameters))
     result = open_results(settings).find(directory, number)
     if result is None:
         raise OperatorError(
@@ -81,8 +83,8 @@ def run_locally(
     return result
 
 
-def _body(flow: Flow[..., Any]) -> Callable[..., Coroutine[Any, Any, Receipt]]:
-    """The function that was made a compute task."""
+def _function(flow: Flow[..., Any]) -> Callable[..., Coroutine[Any, Any, Receipt]]:
+    """Return the function that was decorated as a compute task."""
     if declared(flow.fn) is None:
         raise OperatorError(f"{flow.name} is no compute task: decorate it with @compute_task")
     return inspect.unwrap(flow.fn)
@@ -96,7 +98,7 @@ def _settings(folder: Path, inputs: Path | str | None) -> Settings:
 
 
 def _plain(payload: Mapping[str, Any] | BaseModel) -> Any:
-    """The payload as it comes back from a server: JSON."""
+    """Convert a payload to plain JSON values, as a server returns them."""
     if isinstance(payload, BaseModel):
         payload = payload.model_dump(mode="json", exclude_unset=True)
     try:
@@ -106,7 +108,7 @@ def _plain(payload: Mapping[str, Any] | BaseModel) -> Any:
 
 
 def _check(flow: Flow[..., Any], parameters: dict[str, Any]) -> None:
-    """What is checked when a job is submitted: here, and by the server."""
+    """Check the parameters as `prefecture submit` and the server do. Raises InvalidPayload."""
     try:
         TypeAdapter[str](ResultsDirectory).validate_python(parameters["results_directory"])
     except ValidationError as error:
@@ -119,9 +121,9 @@ def _check(flow: Flow[..., Any], parameters: dict[str, Any]) -> None:
 
 
 @contextmanager
-def _alone(flow: Flow[..., Any], run: FlowRun) -> Generator[None]:
-    """What a flow run sees of Prefect, without a server: itself and its logger."""
-    # Not the constructor, which wants a client.
+def _run_context(flow: Flow[..., Any], run: FlowRun) -> Generator[None]:
+    """Give the block the context of a flow run, without a server."""
+    # Not the constructor, which requires a client.
     context = FlowRunContext.model_construct(
         flow=flow, flow_run=run, parameters=run.parameters, task_runner=flow.task_runner
     )
@@ -140,6 +142,6 @@ def _run(work: Coroutine[Any, Any, Receipt]) -> None:
         if not str(error).startswith(_NO_API):
             raise
         raise OperatorError(
-            "the task calls Prefect's API, a task or a block perhaps, and run_locally has no "
-            "server: submit it to one"
+            "the task calls Prefect's API, perhaps for a task or a block, and run_locally has no "
+            "server: submit it to a server"
         ) from error

@@ -1,4 +1,4 @@
-"""Whether a run reports to a Prefect server: events, artifacts, retries, labels of its flow run."""
+"""Whether a run reports to a Prefect server: its events, artifacts, retried tasks and labels."""
 
 from collections.abc import Generator
 from contextlib import contextmanager
@@ -8,13 +8,13 @@ _reports = ContextVar("reports", default=True)
 
 
 def reports_to_server() -> bool:
-    """Whether there is a server that is notified of this run; see tasks.locally for one without."""
+    """Whether this run reports to a server: always, except under `tasks.locally.run_locally`."""
     return _reports.get()
 
 
 @contextmanager
 def without_server() -> Generator[None]:
-    """While the block runs, and in the threads that it starts by asyncio, nothing is reported."""
+    """Report nothing while the block runs, nor from the threads that it starts by asyncio."""
     token = _reports.set(False)
     try:
         yield

@@ -1,7 +1,8 @@
-"""Pydantic types shared by all: names, payloads, the manifest. Imports nothing else of ours.
+"""Pydantic types that all packages share: names, payloads, labels, the manifest.
 
-The types are the submit form in the UI and the error message of the API: every bound that a
-schema can say is said here, so that a bad value is refused with a 409 before anything runs.
+This package imports no other package of Prefecture. Its types make the submit form in the UI and
+the error messages of the API: they declare every bound that a JSON schema can express, so that the
+server refuses a bad value with a 409 before anything runs.
 """
 
 from tasks.contracts.containers import (

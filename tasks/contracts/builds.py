@@ -1,4 +1,4 @@
-"""What an image is built from."""
+"""The payload of an image build: a Dockerfile and its files."""
 
 from typing import Annotated, Any
 
@@ -44,14 +44,14 @@ class Build(Payload):
         }
     )
 
-    # No defaults in the schema: the UI's form would fill them in, and submit a build unasked.
+    # No defaults in the schema: the UI's form would fill them in, and submit a build by itself.
     dockerfile: Annotated[
         str,
         Field(
             default_factory=nothing,
             title="Dockerfile",
-            description="Its text. Left out, it is the file called Dockerfile among the others. "
-            "It builds without a network, unless Network says so; ADD of an address is refused.",
+            description="Its text. Left out, the file called Dockerfile among the others is used. "
+            "It builds without a network, unless Network is bridge; ADD of an address is refused.",
             min_length=1,
             max_length=_MOST_TEXT,
             json_schema_extra=expect("the text of a Dockerfile", type="string"),

@@ -1,4 +1,4 @@
-"""What the compute tasks are given that run the users' own images."""
+"""Payloads and names of the compute tasks that run the users' own images."""
 
 import re
 from typing import Annotated, Any, ClassVar, Literal
@@ -12,28 +12,28 @@ from tasks.contracts.schema import expect, matches, one_of_two
 from tasks.contracts.variables import MOST_VARIABLES, by_name, check_environment, list_or_object
 
 ENGINE_TASKS = frozenset({"run-container", "generate-data"})
-"""Compute tasks whose flow starts containers, and so needs the Docker engine."""
+"""Compute tasks whose flow starts containers and needs the Docker engine."""
 SIBLING_LABEL = "sibling"
-"""The value of the label `prefecture` on a user's container; a flow's own has `job`."""
+"""The label `prefecture` of a user's container has this value; that of a job container, `job`."""
 BUILT_REPOSITORY = "prefecture-build"
-"""The name of images that are built for a job; the tag is the job's id."""
+"""The repository of images that are built for a job; the tag is the job's id."""
 UNTIL_LABEL = "prefecture.until"
-"""The label of a flow run that says when a job of generate-data ends, whichever attempt it is."""
+"""Label of a flow run: the time at which a job of generate-data ends, for all its attempts."""
 IMAGE_LABEL = "prefecture.image"
-"""The label of a flow run that names the image, by digest, of this attempt and all later ones."""
+"""Label of a flow run: the image, by digest, of this attempt and all later ones."""
 ENGINE_SOCKET = "/run/prefecture/docker.sock"
-"""Where the engine's socket stands in the containers of those flows, and of no others."""
+"""Path of the engine's socket in the containers of ENGINE_TASKS, and of no other tasks."""
 
 NO_ENGINE = (
     "this task needs a Docker engine: start Prefecture with one (`prefecture up --pool docker`), "
-    "and hand the job in again"
+    "and submit the job again"
 )
 
 _UNITS = {"k": 2**10, "m": 2**20, "g": 2**30}
-_LEAST_MEMORY = 6 * 2**20  # bytes: the engine refuses less
+_LEAST_MEMORY = 6 * 2**20  # bytes; the engine refuses less
 _SIZE = r"^[1-9][0-9]{0,11}[kmg](?![\s\S])"
 _SIZE_EXPECTED = "a number and k, m or g, such as 512m"
-# From 6m, _LEAST_MEMORY, on.
+# At least 6m, as _LEAST_MEMORY.
 _MEMORY = (
     r"^((614[4-9]|61[5-9][0-9]|6[2-9][0-9]{2}|[7-9][0-9]{3}|[1-9][0-9]{4,11})k"
     r"|([6-9]|[1-9][0-9]{1,11})m|[1-9][0-9]{0,11}g)(?![\s\S])"
@@ -44,7 +44,7 @@ _BLOCK_EXPECTED = "the name of a block, such as docker-registry-credentials/team
 
 
 def size_in_bytes(size: str) -> int:
-    """Bytes of a size such as 512m."""
+    """Convert a size such as 512m to bytes."""
     return int(size[:-1]) * _UNITS[size[-1]]
 
 
@@ -70,7 +70,7 @@ Size = Annotated[str, AfterValidator(_check_size)]
 
 
 class Container(Payload):
-    """An image of the user's own, and what its container may have."""
+    """A user's image, and the resources of its container."""
 
     model_config = ConfigDict(json_schema_extra=one_of_two("image", "build", BLANK_BUILD))
 
@@ -92,8 +92,7 @@ class Container(Payload):
         Field(
             default_factory=nothing,
             title="Registry credentials",
-            description="The Prefect block that the image, or those that a build starts from, are "
-            "pulled with.",
+            description="The Prefect block to pull the image with, or the base images of a build.",
             json_schema_extra=matches(_BLOCK, _BLOCK_EXPECTED),
             examples=["docker-registry-credentials/team"],
         ),
@@ -103,7 +102,7 @@ class Container(Payload):
         Field(
             default_factory=nothing,
             title="Build",
-            description="Instead of an image: a Dockerfile, of which one is built for this job.",
+            description="Instead of an image: a Dockerfile, from which one is built for this job.",
             examples=[{"dockerfile": "FROM debian:12\nCMD echo hello"}],
         ),
     ]
@@ -138,7 +137,7 @@ class Container(Payload):
             default_factory=dict,
             title="Environment",
             description="Variables, each as NAME=value such as COLOR=red, or all of them as JSON "
-            'such as {"COLOR": "red"}. No secrets: whoever sees the job sees them.',
+            'such as {"COLOR": "red"}. No secrets: everyone who sees the job sees them.',
             max_length=MOST_VARIABLES,
             json_schema_extra=list_or_object,
             examples=[["COLOR=red"], {"COLOR": "red"}],
@@ -176,7 +175,7 @@ class Container(Payload):
         Literal["none", "bridge"],
         Field(
             title="Network",
-            description="none, or a bridge with a way to the internet.",
+            description="none, or a bridge with access to the internet.",
             examples=["none"],
         ),
     ] = "none"
@@ -198,12 +197,12 @@ class Container(Payload):
         return self
 
     def shared_memory(self) -> int:
-        """Bytes of /dev/shm that were asked for; 0 for as many as the memory has."""
+        """Return the requested bytes of /dev/shm; 0 for as many as the memory has."""
         return size_in_bytes(self.shm) if "shm" in self.model_fields_set else 0
 
 
 class RunContainer(Container):
-    """An image to run once, and what to give it."""
+    """The payload of run-container: an image to run once, with its inputs and limits."""
 
     form_order: ClassVar = (
         *("image", "build", "command", "inputs", "environment", "network", "cpus", "memory"),

@@ -1,4 +1,4 @@
-"""What generate-data is given."""
+"""The payload of generate-data."""
 
 import re
 from datetime import datetime
@@ -33,7 +33,7 @@ def _check_topic(value: str) -> str:
 
 
 class GenerateData(Container):
-    """Containers that generate data for a while, and the topic that it goes to."""
+    """Containers that generate data for some time, and the topic that receives it."""
 
     form_order: ClassVar = (
         *("topic", "duration", "image", "build", "command", "environment", "containers"),
@@ -44,7 +44,7 @@ class GenerateData(Container):
         str,
         Field(
             title="Topic",
-            description="Where each line of JSON goes that a container prints: "
+            description="Receives each line of JSON that a container prints: "
             "kafka://host:port/topic, or a name, for a folder under the results root.",
             max_length=400,
             json_schema_extra=matches(_TOPIC, _TOPIC_EXPECTED),
@@ -67,7 +67,7 @@ class GenerateData(Container):
         int,
         Field(
             title="Containers",
-            description="How many run at once. CPUs and memory are of each.",
+            description="How many run at once. CPUs and memory are for each.",
             ge=1,
             le=16,
             examples=[2],
@@ -87,7 +87,7 @@ class GenerateData(Container):
         str,
         Field(
             title="Description",
-            description="What it is for; said in the result.",
+            description="What the data is for; noted in the result.",
             max_length=1000,
             examples=["Clicks for the load test"],
         ),
@@ -96,12 +96,12 @@ class GenerateData(Container):
         str,
         Field(
             title="User",
-            description="Whose it is; said in the result.",
+            description="Who asked for the data; noted in the result.",
             max_length=200,
             examples=["anna"],
         ),
     ] = ""
 
     def starts(self) -> datetime | None:
-        """The time that was asked for; None for at once."""
+        """Return the requested start; None for at once."""
         return self.start if "start" in self.model_fields_set else None

@@ -1,4 +1,4 @@
-"""What a job is called: its queue, its pool, its id and the labels of its attempts."""
+"""Identifiers of a job: its queue, its pool, its id and the labels of its attempts."""
 
 import re
 from collections.abc import Iterable, Mapping
@@ -11,7 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 
 class Queue(StrEnum):
-    """The work queues of every pool, strict priority in this order, first in first out inside."""
+    """The work queues of every pool: strict priority in this order, first in first out inside."""
 
     HIGH = "high"
     NORMAL = "normal"
@@ -26,7 +26,7 @@ class Pool(StrEnum):
 
 
 PLATFORM_POOL = "platform"
-"""The work pool of the platform's own flows, which are no jobs: always processes."""
+"""The work pool of the platform's own flows, which are no jobs; they run as processes."""
 
 _LABEL = "prefecture"
 
@@ -38,18 +38,18 @@ REQUEUED_AS_LABEL = f"{_LABEL}.requeued_as"
 
 
 CONTAINER_LABEL = f"{_LABEL}.container"
-"""On a container, from the job variable `container`: whether its job has it to itself."""
+"""Label of a container, set from the job variable `container`: whether one job has it alone."""
 FRESH_CONTAINER = "fresh"
-"""The value where it has."""
+"""Value of CONTAINER_LABEL where one job has the container alone."""
 
 WORKER_LABEL = "prefect.worker.name"
-"""Set by Prefect's workers on each run that they take."""
+"""Prefect's workers set this label on each run that they claim."""
 
 
 def job_id(labels: Mapping[str, Any], run_id: UUID) -> UUID:
-    """The job that a flow run is an attempt at: its own id, unless a label names an earlier run.
+    """Return the id of a flow run's job: the run's own id, unless a label names an earlier run.
 
-    A label that is no id names none: anyone can set one.
+    A label that is no UUID is ignored: anyone can set one.
     """
     try:
         return UUID(str(labels.get(JOB_ID_LABEL, run_id)))
@@ -58,7 +58,7 @@ def job_id(labels: Mapping[str, Any], run_id: UUID) -> UUID:
 
 
 def attempt_number(labels: Mapping[str, Any]) -> int:
-    """Which attempt at its job a flow run is: 1 for the first."""
+    """Return the number of a flow run among the attempts at its job: 1 for the first."""
     try:
         return max(1, int(labels.get(ATTEMPT_LABEL, 1)))
     except (TypeError, ValueError):
@@ -70,52 +70,52 @@ _LONGEST_TAG = 100  # characters
 
 
 def attempt_tag(number: int, most: int, reason: str) -> str:
-    """The tag by which the UI's list of runs shows a later attempt, and why there is one."""
+    """Make the tag that shows in the UI that a run is a later attempt, and why there is one."""
     tag = f"attempt {number} of {most}, after: {' '.join(reason.split())}"
     return tag if len(tag) <= _LONGEST_TAG else tag[: _LONGEST_TAG - 1] + "…"
 
 
 def own_tags(tags: Iterable[str]) -> list[str]:
-    """The tags of a job, without that which one of its attempts has."""
+    """Return the tags of a job, without the tag of a later attempt."""
     return [tag for tag in tags if not _ATTEMPT_TAG.match(tag)]
 
 
 def requeue_key(job: UUID, attempt: int) -> str:
-    """The idempotency key of a later attempt: however many supervisors try, one is made."""
+    """Make the idempotency key of a later attempt: several supervisors create one run only."""
     return f"requeue:{job}:{attempt}"
 
 
 INFRASTRUCTURE = "infrastructure: "
-"""How the message of a state Crashed begins where the attempt itself names the reason."""
+"""Prefix of the message of a Crashed state where the attempt itself names the reason."""
 AGENT_VARIABLES = "prefecture_agent_"
-"""Agents report in Prefect variables whose names start like this."""
+"""Prefix of the Prefect variables in which agents report."""
 
 
 class AgentReport(BaseModel):
-    """What the agent beside a worker says of its host, again every few seconds."""
+    """The report of the agent beside a worker on its host, written every few seconds."""
 
     model_config = ConfigDict(frozen=True)
 
     host: str
     pool: str
     worker: str
-    failed: dict[str, str] = Field(description="the checks that fail now, and what each found")
+    failed: dict[str, str] = Field(description="the checks that fail now, each with its finding")
     running: int = Field(ge=0, description="jobs that run on this host")
-    holds_intake: bool = Field(description="whether it has paused the pool until it is well again")
+    holds_intake: bool = Field(description="whether it pauses the pool until the host is well")
     at: datetime
 
     @property
     def variable(self) -> str:
-        """The name of the variable it stands in."""
+        """The name of the Prefect variable that holds this report."""
         return AGENT_VARIABLES + re.sub(r"[^a-z0-9_-]", "_", f"{self.pool}_{self.worker}".lower())
 
 
 WORKER_VARIABLES = "prefecture_worker_"
-"""Workers say how many jobs they take in Prefect variables whose names start like this."""
+"""Prefix of the Prefect variables in which workers report how many jobs they run."""
 
 
 class WorkerReport(BaseModel):
-    """What a worker says of itself when it starts."""
+    """The report of a worker, written when it starts."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -125,5 +125,5 @@ class WorkerReport(BaseModel):
 
     @property
     def variable(self) -> str:
-        """The name of the variable it stands in."""
+        """The name of the Prefect variable that holds this report."""
         return WORKER_VARIABLES + re.sub(r"[^a-z0-9_-]", "_", f"{self.pool}_{self.worker}".lower())

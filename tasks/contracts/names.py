@@ -1,4 +1,4 @@
-"""Names of places: results directories, sources, addresses in S3."""
+"""Names of locations: results directories, sources, addresses in S3."""
 
 import re
 from dataclasses import dataclass
@@ -8,15 +8,15 @@ from pydantic import AfterValidator, Field
 
 from tasks.contracts.schema import matches
 
-# One path segment: no control character, no slash or backslash, no dot in front (which keeps
-# `.`, `..` and our own staging folder out). The lookahead is the one end anchor that both Python's
+# One path segment: no control character, no slash or backslash, no dot in front (this excludes
+# `.`, `..` and the staging folder). The lookahead is the one end anchor that both Python's
 # `re` (the server) and JavaScript (the UI form) read as the very end: `$` admits a newline.
 _SEGMENT = r"[^./\\\x00-\x1f\x7f-\x9f\u2028\u2029][^/\\\x00-\x1f\x7f-\x9f\u2028\u2029]*"
 DIRECTORY_PATTERN = rf"^{_SEGMENT}(/{_SEGMENT})*(?![\s\S])"
 _DIRECTORY_EXPECTED = (
     "a name such as holiday or trips/2026, without .., a / or . in front, or a control character"
 )
-# A result published under a job's id would stand in the place of that job's own.
+# A result published under a job's id would take the place of that job's own result.
 _JOB_ID = re.compile(r"(^|/)[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}(/|$)")
 _SOURCE_PATTERN = r"^[^/\\\x00-\x1f\x7f-\x9f][^\\\x00-\x1f\x7f-\x9f]*(?![\s\S])"
 _SOURCE_EXPECTED = (
@@ -29,7 +29,7 @@ KAFKA_SCHEME = "kafka://"
 
 
 def stays_inside(path: str) -> bool:
-    """Whether a path, with '/', names something below the folder that it is relative to."""
+    """Whether a relative path, with '/', stays below its folder: no `..`, `.` or empty segment."""
     return not {"", ".", ".."} & {*path.split("/")} and "\0" not in path
 
 
@@ -62,14 +62,14 @@ _PREFIX = re.compile(rf"({_SEGMENT}(/{_SEGMENT})*)?")
 
 @dataclass(frozen=True)
 class S3Address:
-    """A place in S3: a bucket, and what every key there begins with; `prefix` may be empty."""
+    """A location in S3: a bucket and the prefix of its keys, which may be empty."""
 
     bucket: str
     prefix: str
 
     @classmethod
     def parse(cls, text: str) -> "S3Address":
-        """From `s3://bucket/prefix`. Raises ValueError."""
+        """Parse `s3://bucket/prefix`. Raises ValueError where the text is no such address."""
         bucket, _, prefix = text.removeprefix(S3_SCHEME).partition("/")
         prefix = prefix.removesuffix("/")
         named = _BUCKET.fullmatch(bucket) and _PREFIX.fullmatch(prefix)
@@ -78,7 +78,7 @@ class S3Address:
         return cls(bucket, prefix)
 
     def key(self, *parts: str) -> str:
-        """The key of something here."""
+        """Return the key of an object below the prefix, made of path segments."""
         return "/".join((self.prefix, *parts) if self.prefix else parts)
 
     def __str__(self) -> str:
@@ -93,7 +93,7 @@ ResultsDirectory = Annotated[
         examples=["holiday"],
         json_schema_extra={
             **matches(DIRECTORY_PATTERN, _DIRECTORY_EXPECTED),
-            # Here, because Prefect overwrites both of a top-level parameter by its docstring's.
+            # Here, since Prefect takes those of a top-level parameter from the docstring.
             "title": "Results directory",
             "description": "A name such as holiday or trips/2026, without '..' and with no '/' or "
             "'.' in front. The results go into a folder of this job's own inside it.",

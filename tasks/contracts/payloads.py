@@ -1,4 +1,4 @@
-"""What each compute task is given to work on."""
+"""The payloads of the compute tasks."""
 
 from typing import Annotated, Any, ClassVar, Literal, cast
 from uuid import UUID
@@ -15,11 +15,11 @@ Metadata = Literal["keep", "strip"]
 
 
 class Payload(BaseModel):
-    """What a compute task works on. An unknown key is refused, not ignored."""
+    """Base of the payloads of compute tasks. An unknown key is refused, not ignored."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
     form_order: ClassVar[tuple[str, ...]] = ()
-    """Fields in the order of use, where it is not that of their definition."""
+    """Names of optional fields in the order in which a form shows them; the others follow."""
 
     @classmethod
     def __get_pydantic_json_schema__(
@@ -32,7 +32,7 @@ class Payload(BaseModel):
     @model_validator(mode="before")
     @classmethod
     def _without_fields_left_blank(cls, given: Any) -> Any:
-        """Prefect's forms send what was left blank as null, or an object with nothing filled in."""
+        """Drop fields left blank: Prefect's forms send null, or an object of blank fields."""
         if not isinstance(given, dict):
             return given
         fields = cast("dict[str, Any]", given)
@@ -40,7 +40,7 @@ class Payload(BaseModel):
 
     @classmethod
     def _is_blank(cls, name: str, value: Any) -> bool:
-        """Whether a field was left blank: null, or an object that holds nothing."""
+        """Whether a field was left blank: null, or an object of blank fields."""
         if not isinstance(value, dict):
             return value is None
         inner = {
@@ -53,7 +53,7 @@ class Payload(BaseModel):
 
 
 def nothing() -> Any:
-    """The default of a field that may be left out."""
+    """Return None: the default of an optional field whose schema does not allow null."""
     # Not `| None`: the schema would then refuse a wrong value as "not valid under any of …".
     return None
 
@@ -92,7 +92,7 @@ KeptMetadata = Annotated[
 
 
 class CompressImages(Payload):
-    """Pictures, and the share of their bytes that each may keep."""
+    """The payload of compress-images: pictures, and the share of bytes that each may keep."""
 
     source: Source
     ratio: Annotated[
@@ -112,7 +112,7 @@ class CompressImages(Payload):
 
 
 class ConvertImages(Payload):
-    """Pictures, and the format each is to have."""
+    """The payload of convert-images: pictures, and the format to write."""
 
     source: Source
     format: Annotated[
@@ -124,7 +124,7 @@ class ConvertImages(Payload):
 
 
 class FindPrimes(Payload):
-    """The range in which every prime is wanted."""
+    """The payload of find-primes: the upper bound of the primes to list."""
 
     upper_bound: Annotated[
         int,
@@ -142,7 +142,7 @@ NumbersFormat = Literal["csv", "npy", "parquet"]
 
 
 class GenerateNumbers(Payload):
-    """Files of random numbers, made by the job itself: a load to try things with."""
+    """Files of random numbers that the job generates itself, as a test load."""
 
     files: Annotated[
         int, Field(title="Files", description="How many.", ge=1, le=100_000, examples=[40])
@@ -157,8 +157,8 @@ class GenerateNumbers(Payload):
             examples=[1_000_000],
         ),
     ]
-    # No default in the schema: the UI's form would fill it in, and with it submit a `generate`
-    # that no one asked for.
+    # No default in the schema: the UI's form would fill it in, and so submit a `generate` that
+    # the user did not ask for.
     seed: Annotated[
         int,
         Field(
@@ -166,7 +166,7 @@ class GenerateNumbers(Payload):
             title="Seed",
             description="The same seed makes the same numbers; 0 if left out.",
             ge=0,
-            le=2**53,  # what JSON can say of an integer in every language
+            le=2**53,  # the integers that JSON carries exactly in every language
             json_schema_extra=expect("a whole number, such as 7", type="integer"),
             examples=[7],
         ),
@@ -176,7 +176,7 @@ class GenerateNumbers(Payload):
         Field(
             default_factory=lambda: "npy",
             title="Format",
-            description="What the files are written as; npy if left out.",
+            description="Format of the files; npy if left out.",
             examples=["csv"],
         ),
     ]
@@ -186,7 +186,7 @@ _BLANK_GENERATE = blank_object(files=BLANK, numbers=BLANK, seed=BLANK, format=BL
 
 
 class AverageFiles(Payload):
-    """Files of numbers, of which the mean at every index is wanted."""
+    """The payload of average-files: files of numbers, averaged index by index."""
 
     model_config = ConfigDict(json_schema_extra=one_of_two("source", "generate", _BLANK_GENERATE))
 
@@ -299,7 +299,7 @@ class AverageFiles(Payload):
         Field(
             default_factory=nothing,
             title="Partition",
-            description="Files that each of those runs is given; chosen by cost if left out.",
+            description="Files in each part of the work; chosen by cost if left out.",
             ge=1,
             le=100_000,
             json_schema_extra=expect("a number of files, such as 100", type="integer"),
@@ -322,22 +322,23 @@ class AverageFiles(Payload):
         return self
 
     @model_validator(mode="after")
-    def _can_be_told_apart(self) -> "AverageFiles":
+    def _has_distinct_separators(self) -> "AverageFiles":
         if self.decimal == "," == self.delimiter:
             raise ValueError("delimiter and decimal cannot both be a comma: name another delimiter")
         return self
 
 
 class SumFiles(Payload):
-    """Some of the files of a job of average-files, for a run that helps it."""
+    """The parameter of a helper run: some of the files of a job of average-files."""
 
     of: AverageFiles
     job: UUID
     directory: ResultsDirectory
     stage: Annotated[
-        str, Field(description="Of the attempt that wants the sums.", pattern=r"^[0-9a-f.-]+$")
+        str,
+        Field(description="Stage of the attempt that asks.", pattern=r"^[0-9a-f.-]+$"),
     ]
-    listing: Annotated[str, Field(description="Of all files, as the attempt saw them.")]
-    memory: Annotated[int, Field(description="For sums, in bytes.", ge=1)]
+    listing: Annotated[str, Field(description="Listing of all files, made by that attempt.")]
+    memory: Annotated[int, Field(description="Memory for sums, in bytes.", ge=1)]
     first: Annotated[int, Field(ge=0)]
     end: Annotated[int, Field(ge=1)]

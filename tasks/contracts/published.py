@@ -1,4 +1,4 @@
-"""What stands in a result, and what is said of it."""
+"""The contents of a result: its files, its manifest, its receipt."""
 
 from datetime import datetime
 from typing import Annotated, Any, Literal
@@ -9,7 +9,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 from tasks.contracts.names import stays_inside
 
 RESULT_BLOCK = "prefecture-results"
-"""The storage block that Prefect keeps each flow's small return value in."""
+"""Name of the storage block in which Prefect keeps the return values of flows."""
 
 
 def _check_published(path: str) -> str:
@@ -48,7 +48,7 @@ class Manifest(BaseModel):
     submitted: datetime
     started: datetime
     published: datetime
-    summary: dict[str, Any] = Field(description="what the task has to say about its work")
+    summary: dict[str, Any] = Field(description="the task's own numbers on its work")
     files: list[PublishedFile]
     folder: Annotated[str, AfterValidator(_check_folder)] = Field(
         default="", description="where the files are, relative to the manifest; empty: beside it"
@@ -56,12 +56,12 @@ class Manifest(BaseModel):
 
     @property
     def bytes(self) -> int:
-        """Size of all files, in bytes, without the manifest itself."""
+        """Size of all files in bytes, without the manifest itself."""
         return sum(file.bytes for file in self.files)
 
 
 class Receipt(BaseModel):
-    """What a compute flow returns: where its result stands. Small JSON, kept by Prefect."""
+    """The return value of a compute task: where its result is. Prefect keeps it as JSON."""
 
     model_config = ConfigDict(frozen=True)
 

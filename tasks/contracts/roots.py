@@ -1,4 +1,4 @@
-"""Folders and prefixes that inputs are read below, and results written."""
+"""Types of the inputs root, the results root and the other folders in the settings."""
 
 import os
 from pathlib import Path
@@ -17,7 +17,7 @@ def _check_root(path: Path) -> Path:
     if path == Path():
         raise ValueError("an empty path cannot be a root: name a folder of its own")
     path = Path(os.path.abspath(path.expanduser()))  # noqa: PTH100  # `..` must not hide a root
-    # A root is mounted at its own path into each container: these would break the container.
+    # A root is mounted into each container at its own path; these paths would break it.
     if {path, path.resolve()} & _NO_ROOT or str(path) == "//":
         raise ValueError(f"{path} cannot be a root: name a folder of its own")
     if any(c in str(path) for c in ":{}\n"):
@@ -34,6 +34,6 @@ def _parse_place(value: object) -> object:
 
 
 Root = Annotated[Path, AfterValidator(_check_root)]
-"""A folder of its own on this host, absolute, that can be mounted at its own path."""
+"""An absolute path of a folder on this host that can be mounted at the same path."""
 Place = Annotated[S3Address | Root, BeforeValidator(_parse_place)]
-"""The same, or a prefix of S3."""
+"""A Root, or a prefix in S3."""

@@ -1,9 +1,9 @@
-"""Parts of JSON schemas that Prefect's server checks, with refusals in words.
+"""Parts of JSON schemas whose error messages, made by Prefect's server, are readable.
 
-The server refuses a value with the message of the keyword that it violates. That of `pattern` shows
-the regular expression, that of `oneOf` the whole payload. `if` and `then` make a schema choose
-another keyword: `const` and `required` are refused with a text of ours. Neither of Prefect's forms
-reads `if`, so that the fields look the same.
+The server's message shows the keyword that a value violates: the regular expression of `pattern`,
+or the whole payload for `oneOf`. Under `if` and `then`, a wrong value violates `const` or
+`required` instead, whose messages show a text chosen here. Prefect's forms ignore `if`: the fields
+look the same.
 """
 
 import json
@@ -11,14 +11,14 @@ from collections.abc import Sequence
 from typing import Any
 
 BLANK: dict[str, Any] = {"enum": [None, ""]}
-"""Of a field with a text: null or empty, which counts as left out. A field that is absent, too."""
+"""Schema of a text field that is null or empty, and so counts as left out."""
 
 
 def expect(expected: str, **schema: Any) -> dict[str, Any]:
-    """Of a field: it is null, or as `schema` says. A refusal says that `expected` was expected.
+    """Schema of a field that is null or matches `schema`; the error message shows `expected`.
 
-    Null is what a form sends of a field left blank; where that is no value, `type` refuses it.
-    `expected` is words such as "a name such as holiday", without single quotes.
+    A form sends null for a field left blank; where null is not allowed, `type` refuses it.
+    `expected`: words such as "a name such as holiday", without single quotes.
     """
     return {
         "if": {"not": {"anyOf": [{"type": "null"}, schema]}},
@@ -27,15 +27,15 @@ def expect(expected: str, **schema: Any) -> dict[str, Any]:
 
 
 def matches(pattern: str, expected: str) -> dict[str, Any]:
-    """Of a field: it is a string that matches `pattern`, refused as `expect` says."""
+    """Schema of a string field that matches `pattern`; the error message shows `expected`."""
     return expect(expected, type="string", pattern=pattern)
 
 
 def one_of_two(first: str, second: str, blank: dict[str, Any]) -> dict[str, Any]:
-    """Of an object: it has one of two fields. `blank` is the schema of the second one left blank.
+    """Schema of an object that has exactly one of two fields.
 
-    No condition uses `required`: Prefect removes that keyword where it checks parameters that need
-    not be complete, such as those of a deployment or a schedule.
+    `blank`: schema of the second field left blank. No condition uses `required`: Prefect removes
+    that keyword where parameters may be incomplete, as those of a deployment or a schedule.
     """
     no_first, no_second = {"properties": {first: BLANK}}, {"properties": {second: blank}}
     return {
@@ -49,15 +49,15 @@ def one_of_two(first: str, second: str, blank: dict[str, Any]) -> dict[str, Any]
 
 
 def blank_object(**fields: dict[str, Any]) -> dict[str, Any]:
-    """Of an object in a form: each field that it has is blank, so that nothing was filled in."""
+    """Schema of an object in a form whose fields are all blank or absent."""
     return {"type": ["object", "null"], "properties": fields}
 
 
 def arrange(schema: dict[str, Any], order: Sequence[str]) -> None:
-    """Put the fields of a model in the order of use, and an example into each one's description.
+    """Order the fields of a model's schema for a form, and add an example to each description.
 
-    A form shows fields in the order of the schema, which else is that of their definition: required
-    ones come first here, then those in `order`, then all others. Neither form shows `examples`.
+    A form shows fields in the order of the schema: here the required ones, then those in `order`,
+    then all others. Prefect's forms do not show `examples`.
     """
     fields: dict[str, Any] = schema.get("properties", {})
     required: list[str] = schema.get("required", [])
@@ -67,7 +67,7 @@ def arrange(schema: dict[str, Any], order: Sequence[str]) -> None:
 
 
 def _with_example(field: dict[str, Any]) -> dict[str, Any]:
-    """A field whose description ends with an example, unless it has one or has fields itself."""
+    """Add an example to a field's description, unless it has one or is an object with fields."""
     examples = [_shown(example) for example in field.get("examples", [])]
     description: str = field.get("description", "")
     if not examples or "$ref" in field or any(example in description for example in examples):

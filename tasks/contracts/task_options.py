@@ -1,4 +1,4 @@
-"""What a compute task says of itself where it is defined, for those who deploy or run it."""
+"""Options of a compute task, declared in its decorator and read where it is deployed or run."""
 
 from collections.abc import Callable
 from typing import Any
@@ -11,19 +11,19 @@ _ATTRIBUTE = "prefecture_task"
 
 
 class TaskOptions(BaseModel):
-    """What a compute task needs of the container and of the time of its jobs."""
+    """What the jobs of a compute task need: a container of their own, a time limit."""
 
     model_config = ConfigDict(frozen=True)
 
     fresh_container: bool = False
-    """Whether a container of this task serves one job alone."""
+    """Whether each job of this task has a container of its own."""
     max_duration: int | None = Field(default=None, ge=1, le=31_536_000)
-    """Seconds one attempt may run, where neither the job nor its deployment says; None: what the
-    pool says."""
+    """Seconds one attempt may run, where neither the job nor its deployment says; None: the limit
+    of the pool."""
 
     @property
     def job_variables(self) -> dict[str, Any]:
-        """The job variables that say the same to a work pool."""
+        """The same options as job variables of a work pool."""
         variables: dict[str, Any] = {}
         if self.max_duration is not None:
             variables["max_duration"] = self.max_duration
@@ -33,11 +33,11 @@ class TaskOptions(BaseModel):
 
 
 def declare(function: Callable[..., Any], options: TaskOptions) -> None:
-    """Note on the function of a flow that it is a compute task's."""
+    """Mark the function of a flow as a compute task, with its options."""
     setattr(function, _ATTRIBUTE, options)
 
 
 def declared(function: Callable[..., Any]) -> TaskOptions | None:
-    """The options of a compute task; None where the function is of another flow."""
+    """Return the options of a compute task; None where the function is no compute task."""
     options = getattr(function, _ATTRIBUTE, None)
     return options if isinstance(options, TaskOptions) else None

@@ -1,12 +1,12 @@
-"""Times as Python's own, whichever library made them."""
+"""Conversion of Prefect's times to Python's `datetime`."""
 
 from datetime import datetime
 
 
 def plain(at: datetime) -> datetime:
-    """A time of Prefect's as one of Python's own.
+    """Convert a time of Prefect's to a plain `datetime`.
 
-    On Python 3.11 and 3.12 Prefect hands out pendulum's, whose `replace` and other members it warns
-    of from 3.9 on. Drop this when it does so no more.
+    On Python 3.11 and 3.12 Prefect returns pendulum's type, whose `replace` and other members give
+    warnings from Prefect 3.9 on. Remove this function when Prefect returns plain times.
     """
     return datetime.fromisoformat(at.isoformat())

@@ -1,4 +1,4 @@
-"""Variables by name, as a container's environment and build arguments have them."""
+"""Variables by name: the environment and the build arguments of a container."""
 
 import re
 from typing import Any, cast
@@ -13,7 +13,10 @@ _ASSIGNMENT_EXPECTED = "a variable and its value, such as COLOR=red"
 
 
 def by_name(value: Any) -> Any:
-    """Variables given as `["COLOR=red"]`, the way `docker run --env` takes them, by name."""
+    """Convert a list such as `["COLOR=red"]` to a mapping by name; other values are unchanged.
+
+    Raises ValueError where an item has no `=`, or a name comes twice.
+    """
     if not isinstance(value, list):
         return value
     found: dict[str, str] = {}
@@ -28,13 +31,13 @@ def by_name(value: Any) -> Any:
 
 
 def list_or_object(schema: dict[str, Any]) -> None:
-    """In a form, a list of lines as the first choice, and JSON as the second."""
+    """Let a form offer a list of lines as the first choice, and JSON as the second."""
     by_name = {name: schema.pop(name) for name in ("type", "additionalProperties")}
     lines = {"title": "List", "type": "array", "items": {"type": "string"}}
     words = 'a list such as ["COLOR=red"], or an object such as {"COLOR": "red"}'
     schema |= {
         "anyOf": [lines, {"title": "JSON", **by_name}],
-        # Here, since of what does not fit in `anyOf` the forms only say that it does not.
+        # Not inside `anyOf`, whose error message in the forms does not say what is wrong.
         "items": matches(_ASSIGNMENT, _ASSIGNMENT_EXPECTED),
         "maxItems": MOST_VARIABLES,
         "propertyNames": matches(VARIABLE, VARIABLE_EXPECTED),
@@ -43,6 +46,7 @@ def list_or_object(schema: dict[str, Any]) -> None:
 
 
 def check_environment(value: dict[str, str]) -> dict[str, str]:
+    """Raise ValueError where a name or a value cannot be an environment variable."""
     for name, text in value.items():
         if not re.match(VARIABLE, name):
             raise ValueError(

@@ -1,4 +1,4 @@
-"""The time by the server's clock, which decides when a run is due."""
+"""The time on the server's clock, which decides when a run is due."""
 
 from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
@@ -9,9 +9,9 @@ _RESOLUTION = timedelta(seconds=1)  # of HTTP's header Date, which is rounded do
 
 
 async def server_time(client: PrefectClient) -> datetime:
-    """The time at the server, at most a second late; this host's, where the server says none.
+    """Return the server's time, at most 1 s off; this host's time where the answer has no `Date`.
 
-    This host's clock may be minutes off: a job that is submitted now would be due later, by it.
+    This host's clock may be minutes off: by it, a job submitted now could be due later.
     """
     response = await client.request("GET", "/health")
     date = response.headers.get("date")

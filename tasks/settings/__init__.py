@@ -1,4 +1,4 @@
-"""Settings, and the only reader of the environment."""
+"""The settings, and the only code that reads the environment."""
 
 from tasks.settings.environment import (
     RESULT_BLOCK_VARIABLE,

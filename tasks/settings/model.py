@@ -1,4 +1,4 @@
-"""Settings: environment variables with the prefix `PREFECTURE_`, read when first asked for."""
+"""The settings: environment variables with the prefix `PREFECTURE_`, read at first use."""
 
 import os
 from collections.abc import Generator
@@ -13,13 +13,13 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 from tasks.contracts import S3Address
 from tasks.contracts.roots import Place, Root
 
-_NOBODY_ELSE = "10001:10001"  # the image's own user
+_IMAGE_USER = "10001:10001"  # the image's own user
 
 
 class Settings(BaseSettings):
-    """What Prefecture reads from its environment; see each description.
+    """The settings of Prefecture. Each description is a row of docs/reference/settings.md.
 
-    docs/reference/settings.md is made of them: what follows `Default: ` is its column of defaults.
+    The text after `Default: ` becomes its column of defaults.
     """
 
     model_config = SettingsConfigDict(env_prefix="PREFECTURE_", frozen=True, extra="ignore")
@@ -58,14 +58,14 @@ class Settings(BaseSettings):
         default=None,
         validation_alias=AliasChoices("PREFECTURE_BASE_IMAGE", "BASE_IMAGE"),
         description="The base image of the image of job containers. Default: `python:3.12-slim`, "
-        "or the image that `.ci/base-image` made, where that is here.",
+        "or the image that `.ci/base-image` made, where there is one.",
     )
     cpus: int = Field(
         default_factory=lambda: min(2, len(os.sched_getaffinity(0))),
         ge=1,
-        le=os.cpu_count() or 1,  # the Docker engine refuses more than there are
-        description="CPUs one job may use; its number of working threads. Default: 2, or what "
-        "there is.",
+        le=os.cpu_count() or 1,  # the Docker engine refuses more than the host has
+        description="CPUs one job may use; its number of working threads. Default: 2, or as many "
+        "as the host has.",
     )
     memory: str = Field(
         default="2g",
@@ -76,7 +76,7 @@ class Settings(BaseSettings):
         default=ByteSize(2**30),
         ge=2**20,
         description="Memory that `average-files` keeps sums in, 16 bytes for each index; longer "
-        "files are read in as many rounds as that takes.",
+        "files are read in several rounds.",
     )
     copy_after: float = Field(
         default=0.75,
@@ -106,7 +106,7 @@ class Settings(BaseSettings):
     container_output: ByteSize = Field(
         default=ByteSize(10 * 2**30),
         ge=2**20,
-        description="The largest `/output` that a job of `run-container` may ask for.",
+        description="The largest `/output` that a job of `run-container` may have.",
     )
     container_user: str | None = Field(
         default=None,
@@ -120,39 +120,41 @@ class Settings(BaseSettings):
         default=1,
         ge=0,
         le=64,
-        description="Standby containers that a worker starts before there are jobs for them; on "
-        "the pool `process`, 1 for a process that forks once for each job; 0: none.",
+        description="Standby containers that a worker starts before there are jobs for them. In "
+        "the pool `process`, 1: a process that forks once for each job. 0: none.",
     )
     reuse: int = Field(
         default=50,
         ge=1,
         le=10_000,
         description="Jobs that one standby container serves, one after the other, or for which a "
-        "process forks; 1: each job has its own.",
+        "standby process forks. 1: each job has its own.",
     )
     max_attempts: int = Field(
-        default=5, ge=1, le=100, description="How often a job is tried before a crash is final."
+        default=5,
+        ge=1,
+        le=100,
+        description="Attempts at a job; a crash of the last is final.",
     )
     requeue_backoff: float = Field(
         default=5.0,
         gt=0,
         le=3600,
-        description="Seconds before the third attempt at a job, doubled before each later one; "
-        "half to one and a half times that. The second attempt starts at once.",
+        description="Seconds before the third attempt at a job, doubled before each later one, "
+        "times a random factor of 0.5 to 1.5. The second attempt starts at once.",
     )
     pending_limit: float = Field(
         default=60.0,
         ge=1,
-        description="Seconds after which a job that a worker claimed, and has not started, is "
-        "lost.",
+        description="Seconds after which a job that a worker claimed and has not started is lost.",
     )
     agent_timeout: float = Field(
         default=20.0,
         ge=5,
-        description="Seconds of silence of a host's agent and worker (of the worker three of its "
-        "heartbeats, where that is longer) after which its jobs are lost; counted anew after the "
-        "server was away. Also the limit for a job that no worker has claimed, where a worker has "
-        "fallen silent (`PREFECTURE_PENDING_LIMIT`, where none has).",
+        description="Seconds without a report of a host's agent and of its worker (three "
+        "heartbeats of the worker, where that is longer) after which its jobs are lost; counted "
+        "anew after an outage of the server. Also the limit for a pending job that names no "
+        "worker, where a worker does not report (`PREFECTURE_PENDING_LIMIT`, where all do).",
     )
     cancel_grace: float = Field(
         default=30.0,
@@ -169,8 +171,8 @@ class Settings(BaseSettings):
     min_free_disk: ByteSize = Field(
         default=ByteSize(2**30),
         description="Space that must be free under the results root (the scratch folder, where "
-        "results go to S3) and the engine's own folder. A user's container that writes where there "
-        "is less is ended, and run again.",
+        "results go to S3) and the engine's own folder. A user's container that writes where less "
+        "is free is stopped, and its job is retried.",
     )
     min_free_memory: ByteSize = Field(
         default=ByteSize(256 * 2**20), description="Memory that must be available on the host."
@@ -178,7 +180,7 @@ class Settings(BaseSettings):
 
     notifications: Path | None = Field(
         default=None,
-        description="The file that says who is notified of which jobs. Default: "
+        description="The file that declares the subscribers of notifications. Default: "
         "`deployments/notifications.yaml`.",
     )
     allow_private_webhooks: bool = Field(
@@ -202,13 +204,13 @@ class Settings(BaseSettings):
         ge=1,
         le=36_500,
         description="Days that single attempts, jobs and backlogs are kept in the run history, and "
-        "usage reports; what was counted is kept for ever.",
+        "usage reports; counts are kept for ever.",
     )
     slots: int | None = Field(
         default=None,
         ge=1,
-        description="How many jobs run at once, on all hosts together: what the usage report calls "
-        "fully used. Default: what `up` was started with.",
+        description="How many jobs run at once, on all hosts together: the line in the usage "
+        "report's chart of slots in use. Default: what `up` was started with.",
     )
 
     @property
@@ -228,7 +230,7 @@ class Settings(BaseSettings):
 
     @property
     def written(self) -> Path:
-        """The folder of this host that jobs write: where results are published, or on their way."""
+        """The folder of this host that jobs write to: the results root, or the scratch folder."""
         return self.results if isinstance(self.results, Path) else self.scratch
 
     @property
@@ -240,10 +242,10 @@ class Settings(BaseSettings):
             return f"{os.getuid()}:{os.getgid()}"
         status = self.written.stat() if self.written.exists() else None
         owned = status is not None and status.st_uid and status.st_gid
-        return f"{status.st_uid}:{status.st_gid}" if status and owned else _NOBODY_ELSE
+        return f"{status.st_uid}:{status.st_gid}" if status and owned else _IMAGE_USER
 
     def job_environment(self) -> dict[str, str]:
-        """The variables that a job of either pool is given, and all it needs to know of ours."""
+        """The environment variables of a job of either pool: all settings that a job reads."""
         return {
             "PREFECTURE_INPUTS_ROOT": str(self.inputs),
             "PREFECTURE_RESULTS_ROOT": str(self.results),
@@ -256,8 +258,8 @@ class Settings(BaseSettings):
             "PREFECTURE_CONTAINER_OUTPUT": str(int(self.container_output)),
             "PREFECTURE_MIN_FREE_DISK": str(int(self.min_free_disk)),
             "VIPS_CONCURRENCY": str(self.cpus),  # libvips would take every CPU of the host
-            # A job outlives its server for two minutes or so: 2 + 4 + … + 64 s. Past that it ends;
-            # a result that it has published by then stands, and the next attempt finds it.
+            # A job survives about two minutes without its server: 2 + 4 + … + 64 s. Then it ends;
+            # the next attempt finds the result, if it was published by then.
             "PREFECT_CLIENT_MAX_RETRIES": "6",
             **({"PREFECTURE_S3_CREDENTIALS": self.s3_credentials} if self.s3_credentials else {}),
             **({} if self.written == self.results else {"PREFECTURE_SCRATCH": str(self.scratch)}),
@@ -270,19 +272,19 @@ def get_settings() -> Settings:
     return Settings()
 
 
-_OF_THE_RUN = ContextVar[Settings | None]("settings", default=None)
+_run_settings = ContextVar[Settings | None]("settings", default=None)
 
 
 def run_settings() -> Settings:
-    """The settings of the run that calls this: those of the process, unless others are in force."""
-    return _OF_THE_RUN.get() or get_settings()
+    """The settings of the calling run: those of the process, unless `settings_in_force` is."""
+    return _run_settings.get() or get_settings()
 
 
 @contextmanager
 def settings_in_force(settings: Settings) -> Generator[None]:
-    """While the block runs, these are the settings of the run, and not those of the process."""
-    token = _OF_THE_RUN.set(settings)
+    """Let `run_settings` return these settings while the block runs."""
+    token = _run_settings.set(settings)
     try:
         yield
     finally:
-        _OF_THE_RUN.reset(token)
+        _run_settings.reset(token)
