@@ -1,1 +1,1 @@
-"""What makes a flow run an attempt at a job: its checks, its states, its events, its result."""
+"""The frame of compute tasks: checks of parameters, states, events, retries, publishing."""

@@ -1,4 +1,4 @@
-"""A compute task as Prefect sees it: one flow run is one attempt at a job."""
+"""The decorator for compute tasks: each flow run is one attempt at a job."""
 
 import asyncio
 import functools
@@ -33,8 +33,8 @@ from tasks.contracts import (
 from tasks.errors import EngineUnavailable, InvalidPayload, PrefectureError, StageDiscarded
 from tasks.reporting import reports_to_server
 from tasks.runtime.events import JobStarted, about, job_moved
-from tasks.runtime.final_state import STOPPED, ended
-from tasks.runtime.retries import here, with_retries
+from tasks.runtime.final_state import STOPPED, state_for
+from tasks.runtime.retries import as_task, with_retries
 from tasks.settings import is_in_shared_container, run_settings
 from tasks.storage.results.interface import Result, ResultsRoot, Stage
 from tasks.storage.results.listing import listing
@@ -48,7 +48,7 @@ _NOT_SHARED = (
     "the job variable `container`: this task needs a container of its own, submit it with `fresh`, "
     "or without the variable"
 )
-_Returned = dict[str, Any]  # a Receipt as plain JSON, which anyone can read without our classes
+_Returned = dict[str, Any]  # a Receipt as plain JSON, readable without the class
 
 
 def compute_task(
@@ -56,12 +56,12 @@ def compute_task(
 ) -> Callable[[_Body[P]], Flow[P, Coroutine[Any, Any, _Returned]]]:
     """Make a flow of an async function that takes a payload and a results directory.
 
-    An error of ours ends the run Failed with its one line and no traceback. Where the job's result
-    stands already, its receipt is returned and the function not called.
+    A PrefectureError ends the run Failed with the error's one line and no traceback. Where the job
+    has a result already, its receipt is returned and the function is not called.
     Parameters are validated here and not by Prefect, whose message takes several lines.
-    `fresh_container`: the task decodes what users send with native code, or is given the Docker
-    engine. It runs in no container that serves another job; its deployments have the job variable
-    `container: fresh`, and without it the run fails before it reads anything.
+    `fresh_container`: the task decodes users' files with native code, or uses the Docker engine.
+    Each job has a container of its own: its deployments have the job variable `container: fresh`,
+    and without it the run fails before it reads anything.
     `max_duration`: seconds one attempt may run, where neither the job nor its deployment says.
     """
 
@@ -74,14 +74,14 @@ def compute_task(
                 given = inspect.signature(body).bind(*args, **kwargs).arguments
                 return (await perform(body, given)).model_dump(mode="json")
             except StageDiscarded as error:
-                # Failed would be the job's last word, which another attempt has: a crash.
+                # Crashed, not Failed: that would be final, and another attempt does the job.
                 raise Abort(str(error)) from error
             except EngineUnavailable as error:
-                # The job is tried again, and whoever asks is given this reason.
+                # Crashed: the job is retried, and the next attempt shows this reason.
                 get_run_logger().error("%s", error)
                 return Crashed(message=f"{INFRASTRUCTURE}{error}")
             except (PrefectureError, OSError, *STOPPED) as error:
-                return await ended(error)
+                return await state_for(error)
 
         options = TaskOptions(fresh_container=fresh_container, max_duration=max_duration)
         declare(attempt, options)
@@ -100,18 +100,18 @@ def compute_task(
 async def perform(
     body: Callable[..., Coroutine[Any, Any, Receipt]], given: dict[str, Any]
 ) -> Receipt:
-    """Check the parameters and do the work of a compute task, unless its result stands already.
+    """Check the parameters and run a compute task, unless its job has a result already.
 
-    Raises PrefectureError, and whatever the task itself does.
+    Raises InvalidPayload, CorruptResult, StorageUnavailable, and every error of the task.
     """
     parameters = validated(body, given)
-    _say_that_it_began()
-    receipt = await _standing(parameters["results_directory"])
+    _emit_started()
+    receipt = await _earlier_receipt(parameters["results_directory"])
     return await body(**parameters) if receipt is None else receipt
 
 
 def validated(body: Callable[..., Any], given: dict[str, Any]) -> dict[str, Any]:
-    """The parameters as the types that `body` names. Raises InvalidPayload with one line."""
+    """Convert parameters to the types in the signature of `body`. Raises InvalidPayload."""
     hints = get_type_hints(body, include_extras=True)
     parameters: dict[str, Any] = {}
     for name, value in given.items():
@@ -124,7 +124,7 @@ def validated(body: Callable[..., Any], given: dict[str, Any]) -> dict[str, Any]
 
 @dataclass(frozen=True)
 class Job:
-    """The attempt that this process runs, and the stage it works on."""
+    """The attempt that this process runs, with its stage."""
 
     id: UUID
     attempt: int
@@ -135,13 +135,13 @@ class Job:
     results: ResultsRoot
     stage: Stage
     labels: Mapping[str, Any] = field(default_factory=dict[str, Any])
-    """Of its flow run: later attempts inherit them, Prefect's own aside."""
+    """Labels of the flow run. Later attempts inherit them, except Prefect's own."""
     started: datetime = field(default_factory=lambda: datetime.now(UTC))
 
     async def publish(
         self, summary: dict[str, Any], notes: str = "", appendix: str = ""
     ) -> Receipt:
-        """Publish what is staged and list it in the UI.
+        """Publish the staged files and list them in the UI.
 
         `summary` goes into the manifest, `notes` (markdown) above the list of files and `appendix`
         below it. Of several attempts at one job only the first publishes; the others return its
@@ -169,20 +169,22 @@ class Job:
             f"{result.manifest.bytes:,}",
             result.location,
         )
-        return await _hand_out(result, notes, appendix)
+        return await _list_result(result, notes, appendix)
 
     async def set_aside(self, folder: Path, notes: str) -> str:
-        """Keep what a job that fails has to show, beside where its result would stand, and list it
-        in the UI. Returns the place."""
+        """Keep the files of a job that fails, beside the place of its result, and list them in the
+        UI. Returns their location."""
         names = sorted(path.name for path in folder.iterdir())
         keep = functools.partial(self.stage.set_aside, folder)
         location = await off_the_loop(self.results, "keep the logs", keep)
         files = "\n".join(f"- `{name}`" for name in names)
-        await _show(f"## {self.task} failed\n\n{notes}\n\n`{location}`\n\n{files}\n", location)
+        await _create_artifact(
+            f"## {self.task} failed\n\n{notes}\n\n`{location}`\n\n{files}\n", location
+        )
         return location
 
     async def label(self, name: str, value: str) -> None:
-        """Note something on the flow run: later attempts at the job find it in `labels`."""
+        """Label the flow run: later attempts at the job find the value in `labels`."""
         if reports_to_server():
             async with get_client() as client:
                 await client.update_flow_run_labels(self.flow_run, {name: value})
@@ -190,7 +192,7 @@ class Job:
 
 @asynccontextmanager
 async def open_job(results_directory: str) -> AsyncGenerator[Job]:
-    """The job of the flow run that calls this, with a stage that is removed when the block ends."""
+    """Open the job of the calling flow run, with a stage that is removed when the block ends."""
     run, task = this_run()
     job = job_id(run.labels, run.id)
     root = open_results(run_settings())
@@ -210,7 +212,7 @@ async def open_job(results_directory: str) -> AsyncGenerator[Job]:
 
 @asynccontextmanager
 async def in_threads(manager: AbstractContextManager[T]) -> AsyncGenerator[T]:
-    """A context manager whose beginning and end block."""
+    """Enter and exit a blocking context manager in threads."""
     value = await asyncio.to_thread(manager.__enter__)
     try:
         yield value
@@ -222,30 +224,31 @@ async def in_threads(manager: AbstractContextManager[T]) -> AsyncGenerator[T]:
 
 
 async def off_the_loop(root: ResultsRoot, doing: str, work: Callable[[], T]) -> T:
-    """Blocking work in a thread, and where a storage may be away for a moment, as a step."""
+    """Run blocking work in a thread; as a task with retries where the storage is remote."""
     if root.fails_transiently:
-        return await here(with_retries)(doing, work)
+        return await as_task(with_retries)(doing, work)
     return await asyncio.to_thread(work)
 
 
 def this_run() -> tuple[FlowRun, str]:
-    """The flow run that calls this, and the name of its compute task."""
+    """Return the calling flow run and the name of its compute task. Raises RuntimeError outside."""
     context = FlowRunContext.get()
     if context is None or context.flow_run is None:
-        raise RuntimeError("a job is known inside its flow run only")
+        raise RuntimeError("a job is known only inside its flow run")
     return context.flow_run, context.flow.name if context.flow else "unknown"
 
 
-def _say_that_it_began() -> None:
+def _emit_started() -> None:
     run, task = this_run()
     attempt = attempt_number(run.labels)
     job_moved(JobStarted(**about(run, task), attempt=attempt, flow_run=run.id))
 
 
-async def _standing(results_directory: str) -> Receipt | None:
-    """The receipt of the job's result where an earlier attempt has published it.
+async def _earlier_receipt(results_directory: str) -> Receipt | None:
+    """Return the receipt of the job's result where an earlier attempt published one, else None.
 
-    It may have ended before it could say so. Raises CorruptResult where the manifest is no good.
+    That attempt may have been killed after it published. Raises CorruptResult where the manifest
+    is not valid.
     """
     run, _ = this_run()
     job, root = job_id(run.labels, run.id), open_results(run_settings())
@@ -255,13 +258,13 @@ async def _standing(results_directory: str) -> Receipt | None:
         return None
     attempt = result.manifest.attempt
     get_run_logger().info("attempt %s has published already: %s", attempt, result.location)
-    return await _hand_out(result)
+    return await _list_result(result)
 
 
-async def _hand_out(result: Result, notes: str = "", appendix: str = "") -> Receipt:
-    """List a result in the UI, and make its receipt."""
+async def _list_result(result: Result, notes: str = "", appendix: str = "") -> Receipt:
+    """List a result in the UI and return its receipt."""
     manifest, location = result.manifest, result.location
-    await _show(
+    await _create_artifact(
         listing(result, notes, appendix),
         f"{len(manifest.files):,} files, {manifest.bytes:,} bytes: {location}",
     )
@@ -270,11 +273,11 @@ async def _hand_out(result: Result, notes: str = "", appendix: str = "") -> Rece
     )
 
 
-async def _show(markdown: str, description: str) -> None:
+async def _create_artifact(markdown: str, description: str) -> None:
     if not reports_to_server():
         return
     try:
         await acreate_markdown_artifact(markdown, description=description)
     except httpx.HTTPError as error:
-        # The files stand: a missing list in the UI must not make a failure of it.
+        # The result is published: a missing list in the UI is no failure.
         get_run_logger().warning("the files could not be listed in the UI: %s", error)

@@ -1,14 +1,14 @@
-"""The only place that emits events, with what each says; who listens is none of our business.
+"""The events of jobs and agents: their schemas, and the functions that emit them.
 
-A job's whole story stands under one resource, `prefecture.job.<job id>`:
+All events of a job have the resource `prefecture.job.<job id>`:
 
-    prefecture.job.received    it was accepted
-    prefecture.job.started     an attempt has begun; again where it was put back in its queue
-    prefecture.job.progress    how far an attempt is, where its task can tell
-    prefecture.job.completed   the manifest stands                          \
+    prefecture.job.received    the job was accepted
+    prefecture.job.started     an attempt has begun; once more where it was put back in its queue
+    prefecture.job.progress    share of the work that is done, where the task reports it
+    prefecture.job.completed   the result is published                      \
     prefecture.job.failed      with the reason in one line                   one of these, once
     prefecture.job.cancelled                                                /
-    prefecture.notification.undelivered   a subscriber could not be told of that
+    prefecture.notification.undelivered   a subscriber could not be notified
 """
 
 from collections.abc import Iterable
@@ -29,11 +29,11 @@ AGENT_HEALTHY = "prefecture.agent.healthy"
 AGENT_UNHEALTHY = "prefecture.agent.unhealthy"
 JOB_RESOURCE = "prefecture.job."
 _AT_ONCE = 50  # events in one request
-_MOST_TAGS = 50  # of a job are told: the server takes no event with over 100 related resources
+_MOST_TAGS = 50  # in an event: the server refuses over 100 related resources
 
 
 class JobEvent(BaseModel):
-    """What every event of a job says. `version` changes when a field changes its meaning."""
+    """Base of the events of a job. `version` changes when a field changes its meaning."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -44,13 +44,13 @@ class JobEvent(BaseModel):
     task: str
     """The compute task, such as compress-images."""
     name: str
-    """Of the flow run: Prefect's own, or what the user called it."""
+    """Name of the flow run: made by Prefect, or chosen by the user."""
     results_directory: str
     tags: list[str] = []
 
     @property
     def event_id(self) -> UUID:
-        """The same however often it is told, by whomever."""
+        """The id of this event, the same for every sender and every repetition."""
         return uuid5(self.job, self.name_of_event)
 
 
@@ -72,7 +72,7 @@ class JobStarted(JobEvent):
 
 
 class JobProgress(JobEvent):
-    """How far an attempt is."""
+    """Progress of an attempt."""
 
     name_of_event = "prefecture.job.progress"
 
@@ -83,26 +83,26 @@ class JobProgress(JobEvent):
 
 
 class JobEnded(JobEvent):
-    """A job has ended: for good, unless a person retries its flow run in Prefect's UI."""
+    """Base of the final events of a job. Final, unless a user retries its flow run in the UI."""
 
     ended: datetime
     revision: int = 1
-    """Which final state of the job this is: 2 where it has failed, and was retried in the UI."""
+    """Number of this final state of the job: 2 where it failed and was retried in the UI."""
     attempts: int
     waited: float
-    """Seconds in a queue before the first attempt was started."""
+    """Seconds in a queue before the first attempt started."""
     ran: float
     """Seconds that its attempts ran, all together."""
 
     @property
     def event_id(self) -> UUID:
-        """One for each final state."""
-        again = "" if self.revision == 1 else f":{self.revision}"
-        return uuid5(self.job, f"{self.name_of_event}{again}")
+        """The id of this event, one for each final state."""
+        suffix = "" if self.revision == 1 else f":{self.revision}"
+        return uuid5(self.job, f"{self.name_of_event}{suffix}")
 
 
 class JobCompleted(JobEnded):
-    """A job's result stands: its manifest is there."""
+    """A job has completed: its result is published."""
 
     name_of_event = "prefecture.job.completed"
 
@@ -113,7 +113,7 @@ class JobCompleted(JobEnded):
 
 
 class JobFailed(JobEnded):
-    """A job has failed, and will not be tried again."""
+    """A job has failed and is not retried."""
 
     name_of_event = "prefecture.job.failed"
 
@@ -132,7 +132,7 @@ class JobCancelled(JobEnded):
 
 
 class NotificationUndelivered(JobEvent):
-    """A subscriber could not be told of a job's end, and will not be."""
+    """A notification of a final event could not be delivered, and is given up."""
 
     name_of_event = "prefecture.notification.undelivered"
 
@@ -141,27 +141,28 @@ class NotificationUndelivered(JobEvent):
     reason: str
     """Why the last attempt failed, in one line."""
     revision: int = 1
-    """Of the job's end."""
+    """Number of the final state that the notification is about."""
 
     @property
     def event_id(self) -> UUID:
-        """One for each subscriber and final state."""
-        again = "" if self.revision == 1 else f":{self.revision}"
-        return uuid5(self.job, f"{self.name_of_event}:{self.subscriber}{again}")
+        """The id of this event, one for each subscriber and final state."""
+        suffix = "" if self.revision == 1 else f":{self.revision}"
+        return uuid5(self.job, f"{self.name_of_event}:{self.subscriber}{suffix}")
 
 
 Ended = Annotated[JobCompleted | JobFailed | JobCancelled, Field(discriminator="outcome")]
-"""The end of a job, as JSON or from it."""
+"""The type of a final event, for conversion to and from JSON."""
 
 ENDINGS = (
     JobCompleted.name_of_event,
     JobFailed.name_of_event,
     JobCancelled.name_of_event,
 )
+"""The names of the final events."""
 
 
 def agent_reported(report: AgentReport) -> None:
-    """Tell how a host is: healthy, or unhealthy with the checks that fail."""
+    """Emit the health of a host: healthy, or unhealthy with the failing checks."""
     emit_event(
         AGENT_UNHEALTHY if report.failed else AGENT_HEALTHY,
         resource={
@@ -173,22 +174,22 @@ def agent_reported(report: AgentReport) -> None:
 
 
 def about(run: FlowRun, task: str) -> dict[str, Any]:
-    """What every event of a job says, read off one of its flow runs."""
+    """Return the fields of JobEvent, read from one of the job's flow runs."""
     return {
         "job": job_id(run.labels, run.id),
         "task": task,
         "name": run.name,
-        # Checked by the job itself: it may be anything, or missing.
+        # Not validated yet: it may be of any type, or missing.
         "results_directory": str(run.parameters.get("results_directory", "")),
         "tags": own_tags(run.tags)[:_MOST_TAGS],
     }
 
 
 def job_moved(event: JobEvent) -> None:
-    """Emit an event from within a job's flow run, which Prefect names beside it. Does not wait.
+    """Emit an event from within a job's flow run, without waiting. Prefect adds the flow run.
 
-    Its id is a new one: a run that was put back in its queue runs again, under the same id as
-    before, and an id that comes twice makes Prefect's writer of events fail (see `known`).
+    The event has a random id, not `event_id`: a run that was put back in its queue emits the event
+    a second time, and an id that comes twice makes Prefect's writer of events fail (see `known`).
     """
     if not reports_to_server():
         return
@@ -198,11 +199,11 @@ def job_moved(event: JobEvent) -> None:
 
 
 async def known(client: PrefectClient, ids: Iterable[UUID]) -> set[UUID]:
-    """Those of the events that the server has written down, which it does every five seconds.
+    """Return the ids of those events that the server has stored, which it does every 5 s.
 
-    To be asked before an event is sent a second time. On SQLite, a batch of events that the server
-    has already makes its writer fail, and after five failures everything in the queue is dropped:
-    the events of others, too.
+    Call this before an event is sent a second time. On SQLite, events that are stored already make
+    the server's writer fail, and after five failures it drops its whole queue of events, those of
+    other senders too.
     """
     wanted = list(ids)
     found: set[UUID] = set()
@@ -213,23 +214,23 @@ async def known(client: PrefectClient, ids: Iterable[UUID]) -> set[UUID]:
 
 
 async def tell(client: PrefectClient, events: Iterable[tuple[JobEvent, UUID, datetime]]) -> None:
-    """Tell of jobs from outside, and wait until the server has heard.
+    """Send events from outside a flow run, and wait until the server has accepted them.
 
-    With each event the flow run that it is about, and when it happened. To be told again only where
-    it is not `known` some seconds later.
+    Each event comes with the id of its flow run and the time when it occurred. Repeat an event only
+    where it is not `known` some seconds later.
     """
-    told = [_outside(event, flow_run, occurred) for event, flow_run, occurred in events]
-    for start in range(0, len(told), _AT_ONCE):
-        # Not the websocket, which does not say what has arrived.
+    sent = [_prefect_event(event, flow_run, occurred) for event, flow_run, occurred in events]
+    for start in range(0, len(sent), _AT_ONCE):
+        # Not by the websocket, which does not confirm events.
         await client.request(
             "POST",
             "/events",
-            json=[event.model_dump(mode="json") for event in told[start : start + _AT_ONCE]],
+            json=[event.model_dump(mode="json") for event in sent[start : start + _AT_ONCE]],
         )
 
 
-def _outside(event: JobEvent, flow_run: UUID, occurred: datetime) -> Event:
-    """An event with what Prefect names beside one that is told from within a flow run."""
+def _prefect_event(event: JobEvent, flow_run: UUID, occurred: datetime) -> Event:
+    """Make an event with the related resources that Prefect adds within a flow run."""
     related = [
         {
             "prefect.resource.id": f"prefect.flow-run.{flow_run}",

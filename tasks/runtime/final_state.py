@@ -1,4 +1,4 @@
-"""How an attempt ends where its work did not: the state for an error, and nothing for a stop."""
+"""Maps an exception or SIGTERM to the final state of a flow run."""
 
 import asyncio
 import errno
@@ -21,25 +21,25 @@ from tasks.storage.results import local_files
 from tasks.storage.results.disk import disk_fault
 
 STOPPED = (asyncio.CancelledError, TerminationSignal)
-"""What SIGTERM raises in a flow: the first where it awaits something, else the second."""
+"""The exceptions that SIGTERM raises in a flow: the first at an `await`, else the second."""
 
-_NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)  # met in the middle of the work itself
-_LAST_WORDS = 5.0  # seconds in which the engine tells the server of its end
-_ASKING = 4.0  # of these, in which the server says why the end has come
+_NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)  # errors of a full or read-only disk
+_EXIT_AFTER = 5.0  # seconds that Prefect's engine has to report the final state
+_ASKING = 4.0  # seconds of these to ask the server for the reason
 
 
-async def ended(error: BaseException) -> State:
-    """The state that an error of ours, or a full disk, ends a run in: Failed, with one line.
+async def state_for(error: BaseException) -> State:
+    """Return the final state for a PrefectureError or a full disk: Failed, with one line.
 
-    Crashed, to be tried again, where nobody's results can be written now: the stage is gone, and so
-    it is not this job that has filled the disk. Raises any other error again.
+    Crashed, so that the job is retried, where no job can write results now: the stage is removed,
+    so it is not this job that filled the disk. Any other error is raised unchanged.
 
-    Where the run is being stopped, its process ends soon after; where that is since it was
-    cancelled, the supervisor says so once nothing runs any more, and the engine is told to say
-    nothing: it would call the end a crash.
+    For SIGTERM, the process exits soon after. Where the run was cancelled, Abort is raised: Prefect
+    then reports no state, where it would report a crash, and the supervisor sets Cancelled once no
+    process of the run is left.
     """
     if isinstance(error, STOPPED):
-        _end_soon()
+        _exit_soon()
         if await _is_cancelling():
             get_run_logger().info("cancelled: its work is stopped")
             asyncio.get_running_loop().set_exception_handler(_all_but_abort)
@@ -62,8 +62,8 @@ async def ended(error: BaseException) -> State:
 
 
 async def _is_cancelling() -> bool:
-    """Whether that is what the run is stopped for. No, where nobody answers: the engine calls it
-    a crash then, and the supervisor has the last word."""
+    """Whether the run is stopped since it was cancelled. False where the server does not answer:
+    Prefect then reports a crash, and the supervisor corrects it."""
     context = FlowRunContext.get()
     if context is None or context.flow_run is None:
         return False
@@ -71,21 +71,23 @@ async def _is_cancelling() -> bool:
         async with asyncio.timeout(_ASKING), get_client() as client:
             state = (await client.read_flow_run(context.flow_run.id)).state
     except (TimeoutError, httpx.HTTPError, ObjectNotFound) as problem:
-        get_run_logger().warning("why it is stopped is not known: %s", in_short(problem))
+        get_run_logger().warning(
+            "could not ask the server why this run is stopped: %s", in_short(problem)
+        )
         return False
     return state is not None and (state.is_cancelling() or state.is_cancelled())
 
 
 def _all_but_abort(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
-    """Nothing is amiss where a loop that ends meets Abort."""
+    """Handle exceptions of an event loop as by default, but ignore Abort."""
     if not isinstance(context.get("exception"), Abort):
         loop.default_exception_handler(context)
 
 
-def _end_soon() -> None:
-    """Have this process end soon after SIGTERM, whatever its threads are at: nothing else can
-    interrupt one, and the interpreter would wait for each."""
+def _exit_soon() -> None:
+    """Exit this process soon after SIGTERM, even while threads work: they cannot be interrupted,
+    and the interpreter would wait for each."""
     if has_process_of_its_own():
-        end = threading.Timer(_LAST_WORDS, os._exit, (128 + signal.SIGTERM,))
+        end = threading.Timer(_EXIT_AFTER, os._exit, (128 + signal.SIGTERM,))
         end.daemon = True
         end.start()

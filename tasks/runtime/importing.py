@@ -1,6 +1,6 @@
-"""The start of a program: what it imports lives as long as it does, and is no garbage.
+"""Imports at the start of a program, without garbage collection: modules stay until its end.
 
-Until all of it is there, Ctrl-C ends the program without a traceback of where it was.
+During the imports, Ctrl-C ends the program without a traceback.
 """
 
 import atexit
@@ -10,16 +10,16 @@ import threading
 
 
 class importing:  # reads as a statement, as those of contextlib do
-    """Import what a program needs without a look for garbage, neither now nor at its end.
+    """Switch off the garbage collection of imported modules, during the block and at exit.
 
-    Measured on Prefect's client: 0.8 s of CPU in place of 1.2 s from start to end, 1.4 in place of
-    2.4 s on its server. Not contextlib's: its blocks may swallow an exception, which leaves every
-    name that is imported possibly unbound, as a type checker sees it.
+    Measured on Prefect's client: 0.8 s of CPU instead of 1.2 s from start to exit; on its server
+    1.4 s instead of 2.4 s. Not made with contextlib: type checkers then assume that the block may
+    swallow an exception, and report every imported name as possibly unbound.
     """
 
     def __enter__(self) -> None:
         gc.disable()
-        # Whatever else Ctrl-C does by now, nohup's nothing for example, it goes on doing.
+        # Another handler of Ctrl-C, such as nohup's that ignores it, is left unchanged.
         self._interrupts = (
             threading.current_thread() is threading.main_thread()
             and signal.getsignal(signal.SIGINT) is signal.default_int_handler
@@ -32,4 +32,4 @@ class importing:  # reads as a statement, as those of contextlib do
             signal.signal(signal.SIGINT, signal.default_int_handler)
         gc.freeze()
         gc.enable()
-        atexit.register(gc.freeze)  # Python's end looks for garbage as well, and frees all of it
+        atexit.register(gc.freeze)  # Python collects garbage at exit too

@@ -1,4 +1,4 @@
-"""A flow of the platform's own, such as keeping the books: no job, and nothing a user submits."""
+"""Decorator for the platform's own flows, such as the run history: not jobs."""
 
 import functools
 from collections.abc import Callable, Coroutine
@@ -18,10 +18,10 @@ P = ParamSpec("P")
 def platform_flow(
     name: str,
 ) -> Callable[[Callable[P, Coroutine[Any, Any, str]]], Flow[P, Coroutine[Any, Any, State[Any]]]]:
-    """Make a flow of an async function that returns one line on what it has done.
+    """Make a flow of an async function that returns one line: the message of the final state.
 
-    An error of ours ends the run Failed with its one line and no traceback. Nothing is tried again:
-    the next run on the schedule catches up.
+    A PrefectureError ends the run Failed with the error's one line and no traceback. There are no
+    retries: the next run on the schedule catches up.
     """
 
     def decorate(
@@ -35,7 +35,7 @@ def platform_flow(
                 get_run_logger().error("%s", error)
                 return Failed(message=str(error))
 
-        # Every minute a result of its own, in a file that no one reads, is not wanted.
+        # No return value: a run a minute would each leave a file that nothing reads.
         made = flow(name=name, timeout_seconds=_LONGEST, persist_result=False)
         return made(run)
 

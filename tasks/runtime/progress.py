@@ -1,4 +1,4 @@
-"""How far a job is, as a progress artifact in the UI and, in larger steps, by events."""
+"""Progress of a job, as a progress artifact in the UI and, less often, as events."""
 
 import asyncio
 from collections.abc import AsyncGenerator
@@ -16,15 +16,15 @@ from tasks.reporting import reports_to_server
 from tasks.runtime.events import JobProgress, about, job_moved
 
 _INTERVAL = 1.0  # seconds between updates: often enough to watch, rare enough to cost nothing
-_PATIENCE = 5.0  # seconds that a job's end waits for an update that is under way
-# Events are kept for a day: one for each step so far, or after so many seconds.
+_LAST_UPDATE = 5.0  # seconds to wait at the end for an update that is under way
+# The server keeps events for a day: one after each 5 %, or after 10 s where anything changed.
 _STEP = 0.05
 _SECONDS = 10.0
 
 
 @dataclass
 class Progress:
-    """Set by whoever does the work, from any thread; shown once a second."""
+    """The progress of a job. The work sets it, from any thread; the UI shows it once a second."""
 
     fraction: float = 0.0
     """Share of the work that is done, 0 to 1."""
@@ -32,14 +32,14 @@ class Progress:
     """What is being done, in a few words."""
 
     def set(self, fraction: float) -> None:
-        """Say how far the work is."""
+        """Set the share of the work that is done, 0 to 1."""
         self.fraction = fraction
 
 
 @asynccontextmanager
 async def show_progress(text: str) -> AsyncGenerator[Progress]:
-    """A progress bar in the UI for as long as the block runs, where that is longer than a second:
-    most jobs are shorter, and a bar costs the server two requests and two events."""
+    """Show a progress bar in the UI while the block runs, from its second 1 on: most jobs are
+    shorter, and a bar costs the server two requests and two events."""
     progress = Progress(text=text)
     bar = _Bar(progress)
     over = asyncio.Event()
@@ -48,8 +48,8 @@ async def show_progress(text: str) -> AsyncGenerator[Progress]:
         yield progress
     finally:
         over.set()
-        # Not cancelled in a request: the server may come to that after the last one.
-        await asyncio.wait({ticker}, timeout=_PATIENCE)
+        # Not cancelled during a request: the server could apply it after the last one.
+        await asyncio.wait({ticker}, timeout=_LAST_UPDATE)
         ticker.cancel()
         await asyncio.gather(ticker, return_exceptions=True)
         if bar.shown:
@@ -57,7 +57,7 @@ async def show_progress(text: str) -> AsyncGenerator[Progress]:
 
 
 class _Bar:
-    """The artifact in the UI."""
+    """The progress artifact in the UI."""
 
     def __init__(self, progress: Progress) -> None:
         self._progress = progress
@@ -69,9 +69,9 @@ class _Bar:
         return self._artifact is not None
 
     async def show(self) -> None:
-        """Show how far the work is now."""
+        """Create the artifact, or update it with the current progress."""
         percent = min(100.0, round(100 * self._progress.fraction, 1))
-        # The bar in the UI has no number of its own.
+        # The bar in the UI shows no number.
         text = ": ".join(part for part in (f"{percent:g} %", self._progress.text) if part)
         if self._given_up:
             return
@@ -81,8 +81,8 @@ class _Bar:
             else:
                 await aupdate_progress_artifact(self._artifact, percent, text)
         except httpx.HTTPError as error:
-            # A bar that stands still is no reason to lose the work. One that was not made may be
-            # there all the same: another would stand beside it.
+            # A failed update must not end the job. After a failed request the artifact may
+            # exist all the same: a second one would stand beside it.
             self._given_up = self._artifact is None
             what = "will not be shown" if self._given_up else "could not be shown"
             get_run_logger().warning("progress %s: %s", what, error)
@@ -90,29 +90,29 @@ class _Bar:
 
 async def _show_changes(bar: _Bar, progress: Progress, over: asyncio.Event) -> None:
     clock = asyncio.get_running_loop().time
-    shown = told = Progress(text=progress.text)
-    told_at = clock()
+    shown = sent = Progress(text=progress.text)
+    sent_at = clock()
     while not await _is_set(over, _INTERVAL):
         if progress != shown or not bar.shown:
             shown = Progress(progress.fraction, progress.text)
             await bar.show()
-        far = abs(shown.fraction - told.fraction) >= _STEP
-        if far or (shown != told and clock() - told_at >= _SECONDS):
-            _tell(shown)
-            told, told_at = shown, clock()
+        far = abs(shown.fraction - sent.fraction) >= _STEP
+        if far or (shown != sent and clock() - sent_at >= _SECONDS):
+            _emit(shown)
+            sent, sent_at = shown, clock()
 
 
 async def _is_set(event: asyncio.Event, seconds: float) -> bool:
-    """Whether it is, after so many seconds at most."""
+    """Wait for an event for at most `seconds`. Returns whether it is set."""
     with suppress(TimeoutError):
         await asyncio.wait_for(event.wait(), seconds)
     return event.is_set()
 
 
-def _tell(progress: Progress) -> None:
+def _emit(progress: Progress) -> None:
     context = FlowRunContext.get()
     if context is None or context.flow_run is None or context.flow is None:
-        return  # no flow run: no job to tell of
+        return  # outside a flow run there is no job
     run = context.flow_run
     job_moved(
         JobProgress(

@@ -1,6 +1,6 @@
-"""Steps of a job that talk to something else, as Prefect tasks: what failed and passes is retried.
+"""Requests of a job to storage and registries, as Prefect tasks: transient errors are retried.
 
-A step that is done is not done again: each has tries of its own.
+Each task is retried alone: one that has completed is not repeated.
 """
 
 import asyncio
@@ -16,37 +16,39 @@ from prefect.tasks import exponential_backoff
 from tasks.errors import RegistryUnavailable, StorageUnavailable
 from tasks.reporting import reports_to_server
 
-# A minute of waiting, in six waits of 1, 2, 4, 8, 16 and 32 s: long enough for a restart or a
-# fail-over of storage. What takes longer is an outage, and the job's end tells of it.
+# Six waits of 1, 2, 4, 8, 16 and 32 s, a minute in all: long enough for a restart or a fail-over
+# of storage. A longer outage fails the job.
 TRIES = 7
 FIRST_WAIT = 1.0
-# Share of a wait by which it varies, so that jobs which failed together do not return together.
+# Share by which a wait varies, so that jobs which failed together do not all retry at once.
 JITTER = 0.5
-# Seconds after a step's first failure from which on it is not tried again. Met where each try is
-# slow itself, as with storage that accepts and never answers.
-PATIENCE = 60.0
+# Seconds after a task's first failure in which it is retried. This limit counts where each try is
+# slow, as with storage that accepts a connection and never answers.
+RETRY_SECONDS = 60.0
 
 P = ParamSpec("P")
 R = TypeVar("R")
-_Step = Callable[P, Coroutine[Any, Any, R]]
+_Function = Callable[P, Coroutine[Any, Any, R]]
 
 
-def step(name: str, run_name: str) -> Callable[[_Step[P, R]], Task[P, Coroutine[Any, Any, R]]]:
-    """Make a task of an async function; each run is called `run_name`, a template of parameters.
+def retried_task(
+    name: str, run_name: str
+) -> Callable[[_Function[P, R]], Task[P, Coroutine[Any, Any, R]]]:
+    """Make a task with retries of an async function. `run_name`: a template of its parameters.
 
-    The task raises what the function raises: StorageUnavailable and RegistryUnavailable after its
-    last try, all else at once.
+    The task raises the errors of the function: StorageUnavailable and RegistryUnavailable after the
+    last try, all others at once.
     """
     first_failures: dict[UUID, float] = {}
 
-    def is_retryable(step: Task[..., Any], run: TaskRun, state: State[Any]) -> bool:
+    def is_retryable(made: Task[..., Any], run: TaskRun, state: State[Any]) -> bool:
         failed = first_failures.setdefault(run.id, time.monotonic())
         return (
             isinstance(state.data, StorageUnavailable | RegistryUnavailable)
-            # One short of Prefect's own count, because at its end Prefect logs a traceback: of
-            # what the job is about to tell in one line.
-            and run.run_count < step.retries
-            and time.monotonic() - failed < PATIENCE
+            # One less than Prefect's own limit, at which Prefect logs a traceback; the job shows
+            # the error in one line.
+            and run.run_count < made.retries
+            and time.monotonic() - failed < RETRY_SECONDS
         )
 
     return task(
@@ -60,12 +62,12 @@ def step(name: str, run_name: str) -> Callable[[_Step[P, R]], Task[P, Coroutine[
     )
 
 
-def here(made: Task[P, Coroutine[Any, Any, R]]) -> _Step[P, R]:
-    """The step, or where there is no server that runs tasks, its function, which is tried once."""
+def as_task(made: Task[P, Coroutine[Any, Any, R]]) -> _Function[P, R]:
+    """Return the task; without a server (`run_locally`) its function, which is tried once."""
     return made if reports_to_server() else made.fn
 
 
-@step("use-storage", run_name="{doing}")
+@retried_task("use-storage", run_name="{doing}")
 async def with_retries(doing: str, work: Callable[[], Any]) -> Any:
-    """What `work` returns, which blocks, and asks something that may be away for a moment."""
+    """Return the value of blocking work; StorageUnavailable and RegistryUnavailable are retried."""
     return await asyncio.to_thread(work)

@@ -161,10 +161,10 @@ async def test_storage_that_stays_away_is_given_up_in_one_line(
     check_told(caplog, retries=retries.TRIES - 1)
 
 
-async def test_patience_ends_before_the_tries(
+async def test_time_for_retries_ends_before_the_tries(
     storage: FaultyStorage, client: "S3Client", monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    monkeypatch.setattr(retries, "PATIENCE", 0.0)
+    monkeypatch.setattr(retries, "RETRY_SECONDS", 0.0)
     (found, *_) = find_objects(SOURCE, client)
     storage.fail(f"HEAD /{BUCKET}/", "busy", times=100)
     with pytest.raises(StorageUnavailable):

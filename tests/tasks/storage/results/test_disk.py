@@ -99,7 +99,7 @@ async def test_what_keeps_everyone_from_writing_is_no_jobs_fault(
     (root / local_files.STAGING).rmdir()
     with disable_run_logger():
         for one in (error, local_files.unwritable(root, error)):
-            state = await final_state.ended(one)
+            state = await final_state.state_for(one)
             assert state.is_crashed()
             assert (state.message or "").startswith(
                 f"{INFRASTRUCTURE}results cannot be written under {root}/.staging: "
@@ -109,14 +109,16 @@ async def test_what_keeps_everyone_from_writing_is_no_jobs_fault(
 async def test_what_keeps_one_job_from_writing_is_its_own(root: Path, settings: Settings) -> None:
     with disable_run_logger():
         for number in (errno.ENOSPC, errno.EACCES, errno.ENAMETOOLONG):
-            state = await final_state.ended(local_files.unwritable(root, OSError(number, "why")))
+            state = await final_state.state_for(
+                local_files.unwritable(root, OSError(number, "why"))
+            )
             assert state.is_failed()
-        state = await final_state.ended(OSError(errno.ENOSPC, "No space left on device"))
+        state = await final_state.state_for(OSError(errno.ENOSPC, "No space left on device"))
         assert state.is_failed()
-        state = await final_state.ended(InvalidPayload("payload: no"))
+        state = await final_state.state_for(InvalidPayload("payload: no"))
         assert state.is_failed()
         with pytest.raises(PermissionError):
-            await final_state.ended(PermissionError(errno.EACCES, "a file of its own"))
+            await final_state.state_for(PermissionError(errno.EACCES, "a file of its own"))
 
 
 if __name__ == "__main__":
