@@ -1,5 +1,5 @@
-"""The run history in SQL: what was asked for, what became of it, and how long it took.
+"""The run history in SQL: jobs, their outcomes and their durations.
 
-`extract` reads attempts from the Prefect API, `store` writes them, `windows` and `aggregate` count
-them, `questions` reads what was counted. Nothing of Prefecture needs it to have a job done.
+`extract` reads attempts from the Prefect API, `store` writes them, `periods` and `aggregate` count
+them, `queries` reads the counts. Jobs run without it.
 """

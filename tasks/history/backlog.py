@@ -1,4 +1,4 @@
-"""What waits and what runs at this moment."""
+"""The backlog: how many attempts are pending and running now."""
 
 from datetime import UTC, datetime
 
@@ -21,7 +21,7 @@ _RUNNING = [StateType.PENDING, StateType.RUNNING, StateType.CANCELLING]
 
 
 async def read_backlog(client: PrefectClient) -> list[Row]:
-    """A row for each queue, of all pools for jobs together.
+    """Count pending and running attempts: a row for each queue, all pools of jobs together.
 
     A job that is scheduled for later is not pending before it is due.
     """

@@ -1,4 +1,4 @@
-"""The database of the run history: opened, locked, and its schema seen to."""
+"""The database of the run history: connections, the lock of writers, migrations."""
 
 import sqlite3
 from collections.abc import Generator
@@ -15,14 +15,14 @@ from tasks.settings import Settings
 
 _BUSY = 30.0  # seconds to wait for another writer
 _CONNECT = 10  # seconds for a database to answer
-_LOCK = 0x70726566  # of PostgreSQL's and MySQL's named locks, ours
+_LOCK = 0x70726566  # identifies Prefecture's lock in PostgreSQL and MySQL
 _DRIVERS = {"sqlite": "sqlite", "postgresql": "postgresql+psycopg", "mysql": "mysql+pymysql"}
 _FILE = "history.db"
 _UPDATE = "update this Prefecture, or give it a database of its own by PREFECTURE_HISTORY_URL"
 
 
 class History:
-    """An open history. Any number of processes may have it open; one at a time writes."""
+    """An open run history. Any number of processes may open it; one at a time writes."""
 
     def __init__(self, engine: Engine, place: str) -> None:
         self._engine = engine
@@ -30,31 +30,31 @@ class History:
 
     @contextmanager
     def writing(self) -> Generator[Connection]:
-        """A transaction that no other writer is in. Raises OperatorError where it cannot be had."""
-        with self._told(), self._engine.begin() as connection:
-            _alone(connection)
+        """Open an exclusive write transaction. Raises OperatorError where the database fails."""
+        with self._operator_errors(), self._engine.begin() as connection:
+            _lock_writers(connection)
             yield connection
 
     @contextmanager
     def reading(self) -> Generator[Connection]:
-        """A look at one moment. Raises OperatorError where there is nothing to look at."""
-        with self._told(), self._engine.connect() as connection:
-            connection = connection.execution_options(looks=True)
+        """Open a read transaction. Raises OperatorError where there is no up-to-date history."""
+        with self._operator_errors(), self._engine.connect() as connection:
+            connection = connection.execution_options(read_only=True)
             self._check(connection)
             yield connection
 
     def migrate(self) -> None:
-        """Make the tables, or bring them up to date. Raises OperatorError where they are newer."""
-        with self._told(), self._engine.connect() as connection:
-            found = _schema(connection.execution_options(looks=True))
+        """Create or migrate the tables. Raises OperatorError where their schema is newer."""
+        with self._operator_errors(), self._engine.connect() as connection:
+            found = _schema(connection.execution_options(read_only=True))
         if found == SCHEMAS[-1]:
             return
         with self.writing() as connection:
             found = _schema(connection)
             if found == SCHEMAS[-1]:
-                return  # another was first
+                return  # another process was first
             self._refuse_unknown(found)
-            # Heavy, and wanted once in a database's life.
+            # A slow import, needed once for each database.
             from tasks.history.migrations.upgrade import upgrade
 
             upgrade(connection)
@@ -63,8 +63,8 @@ class History:
         found = _schema(connection)
         if found is None:
             raise OperatorError(
-                f"there is no run history in {self._place} yet: aggregate-history makes it in its "
-                "first pass, a minute after `prefecture up`"
+                f"there is no run history in {self._place} yet: aggregate-history creates it in "
+                "its first pass, a minute after `prefecture up`"
             )
         self._refuse_unknown(found)
         if found != SCHEMAS[-1]:
@@ -74,7 +74,7 @@ class History:
             )
 
     def _refuse_unknown(self, found: str | None) -> None:
-        # Newer than this code; or of another program's tables, such as Prefect's own.
+        # Newer than this code, or the schema of another program, such as Prefect.
         if found is not None and found not in SCHEMAS:
             raise OperatorError(
                 f"the run history in {self._place} has the schema {found}, and this code knows "
@@ -82,8 +82,8 @@ class History:
             )
 
     @contextmanager
-    def _told(self) -> Generator[None]:
-        """What goes wrong with the database, in one line, and without the password in its URL."""
+    def _operator_errors(self) -> Generator[None]:
+        """Convert database errors to OperatorError: one line, without the password in the URL."""
         try:
             yield
         except DBAPIError as error:
@@ -96,12 +96,12 @@ class History:
 
 @contextmanager
 def open_history(settings: Settings) -> Generator[History]:
-    """The history that the settings name. Nothing is asked of it yet."""
+    """Open the history that the settings name, without connecting yet."""
     url = _address(settings)
     if url.get_backend_name() == "sqlite" and url.database:
         settings.home.mkdir(parents=True, exist_ok=True)
-    # MySQL's lock is of the connection, which must end with the transaction, and not go back into
-    # a pool with the lock on it.
+    # MySQL's lock belongs to the connection: it must close after the transaction, and not return
+    # to a pool with the lock.
     pool = NullPool if url.get_backend_name() == "mysql" else None
     arguments = _connect_args(url)
     engine = create_engine(url, connect_args=arguments, pool_pre_ping=True, poolclass=pool)
@@ -115,13 +115,13 @@ def open_history(settings: Settings) -> Generator[History]:
 
 
 def _address(settings: Settings) -> URL:
-    """Where the history is. Raises OperatorError where no such database is known."""
+    """Return the address of the database. Raises OperatorError where it is not supported."""
     if settings.history_url is None:
         return URL.create("sqlite", database=str(settings.home / _FILE))
     try:
         url = make_url(settings.history_url.get_secret_value())
     except ArgumentError:
-        # Without the text: a password may be in it.
+        # The message omits the address: it may hold a password.
         raise OperatorError(
             "PREFECTURE_HISTORY_URL is no address of a database: write "
             "postgresql://user:password@host/name, or mysql://, or sqlite:////folder/file"
@@ -137,15 +137,15 @@ def _address(settings: Settings) -> URL:
 def _connect_args(url: URL) -> dict[str, object]:
     if url.get_backend_name() == "sqlite":
         return {"timeout": _BUSY}
-    # Both are UTC: a server's own time zone must not be read into a time without one.
+    # UTC in both: times are stored without a zone, and must not be read in the server's zone.
     if url.get_backend_name() == "postgresql":
         return {"connect_timeout": _CONNECT, "options": "-c timezone=UTC"}
     return {"connect_timeout": _CONNECT, "init_command": "SET time_zone = '+00:00'"}
 
 
 def _prepare(connection: DBAPIConnection, _: object) -> None:
-    # The driver would begin a transaction at the first write alone: what was read before it could
-    # be old by then.
+    # By default the driver begins a transaction only at the first write: earlier reads could be
+    # out of date by then.
     connection.isolation_level = None
     cursor = connection.cursor()
     cursor.execute("PRAGMA journal_mode=WAL")
@@ -154,49 +154,49 @@ def _prepare(connection: DBAPIConnection, _: object) -> None:
 
 def _begin(connection: Connection) -> None:
     options = connection.get_execution_options()
-    connection.exec_driver_sql("BEGIN" if options.get("looks") else "BEGIN IMMEDIATE")
+    connection.exec_driver_sql("BEGIN" if options.get("read_only") else "BEGIN IMMEDIATE")
 
 
-def _alone(connection: Connection) -> None:
-    """Hold until the end of the transaction what every writer holds. SQLite does by itself."""
+def _lock_writers(connection: Connection) -> None:
+    """Take the lock of writers until the end of the transaction. SQLite does this by itself."""
     match connection.dialect.name:
         case "postgresql":
             connection.execute(text(f"SELECT pg_advisory_xact_lock({_LOCK})"))
         case "mysql" | "mariadb":
-            # Not of the transaction, as MySQL has none such: of the connection. It is the server's,
-            # of all databases, and has 64 letters at most: hence the digest of the one's name.
+            # MySQL's named locks belong to the connection, and their names to all databases of the
+            # server, with 64 characters at most: hence the digest of the database's name.
             name = f"SHA1(CONCAT('prefecture-{_LOCK} ', DATABASE()))"
             got = connection.execute(text(f"SELECT GET_LOCK({name}, {int(_BUSY)})"))
             if got.scalar() != 1:
-                raise OperatorError("another writes the run history, for too long: try again")
+                raise OperatorError("another process writes the run history for too long: retry")
         case _:
             pass
 
 
 def _schema(connection: Connection) -> str | None:
-    """The schema that is there; None where there is none."""
+    """Return the schema of the database; None where it has none."""
     if not inspect(connection).has_table("alembic_version"):
         return None
     return connection.execute(text("SELECT version_num FROM alembic_version")).scalar()
 
 
 def _fault(error: DBAPIError) -> str:
-    """What is wrong, and the cure, where it is one of the usual things."""
+    """Describe a database error and its cure."""
     said = " ".join(str(error.orig).split())[:200]
     if isinstance(error.orig, sqlite3.Error):
         if "malformed" in said or "not a database" in said:
             return (
-                f"is corrupt ({said}): move the file away; the next pass makes a new one out of "
-                "what Prefect still has, or put a copy of it back"
+                f"is corrupt ({said}): move the file away; the next pass makes a new one from the "
+                "runs that Prefect still has; or restore a backup"
             )
         if "disk is full" in said or "disk I/O" in said:
             return f"cannot be written ({said}): free some space; the next pass catches up"
         if "locked" in said:
-            return f"is being written by another for too long ({said}): the next pass catches up"
-        return f"cannot be used ({said}): see to the file; the next pass catches up"
+            return f"is locked by another process for too long ({said}): the next pass catches up"
+        return f"cannot be used ({said}): check the file; the next pass catches up"
     if error.connection_invalidated or "connect" in said.lower():
         return (
-            f"does not answer ({said}): start it, or see to PREFECTURE_HISTORY_URL; the next "
+            f"does not answer ({said}): start it, or correct PREFECTURE_HISTORY_URL; the next "
             "pass catches up"
         )
-    return f"refuses ({said}): see to it; the next pass catches up"
+    return f"refuses ({said}): correct the database; the next pass catches up"

@@ -1,12 +1,12 @@
-"""Attempts, read from the Prefect API and written into the history; again is the same as once.
+"""Reads attempts from the Prefect API and writes them into the history. Idempotent.
 
-Ended ones are read by the time of their end, in slices of time: each is a request, a transaction
-and a watermark, so that whatever ends the reading loses one slice at most. What has not ended is
-read by its state. A run that is known as open and is nowhere any more was deleted.
+Ended attempts are read by their end time, in slices: each slice is a request, a transaction and a
+watermark, so that an interruption loses one slice at most. Open attempts are read by their state. A
+run that is open in the history and no longer on the server was deleted.
 
-Over the API a run costs 1 ms of the server's (200 a page), by its events, three a run and 50 a
-page, 5 ms; in its own tables 4 us (benchmarks/reading_history.py). The API alone is public, works
-from anywhere and with every database, and 1,000 a second are more than Prefect can run.
+A run costs the server 1 ms over the API (200 a page), 5 ms by its events (three a run, 50 a page),
+and 4 us in its own tables (benchmarks/reading_history.py). Only the API is public and works from
+any host with every database; 1,000 runs a second are more than Prefect can run.
 """
 
 import asyncio
@@ -32,8 +32,8 @@ from tasks.prefect_api.pages import PAGE
 
 ENDED = "ended"
 DUE = "due"
-_OVERLAP = timedelta(seconds=60)  # so far behind its own time may a run become visible
-_SKEW = timedelta(minutes=10)  # that this host's clock may be ahead of the server's
+_OVERLAP = timedelta(seconds=60)  # a run may become visible this long after its own end time
+_SKEW = timedelta(minutes=10)  # at most, between this host's clock and the server's
 _FIRST_SLICE = timedelta(hours=1)
 _LONGEST_SLICE = timedelta(days=30)
 _SHORTEST_SLICE = timedelta(milliseconds=1)
@@ -43,35 +43,35 @@ _WAITING = [StateType.SCHEDULED, StateType.PAUSED]
 
 @dataclass
 class Pass:
-    """What one pass has read and written."""
+    """Counts of one pass: attempts read and written."""
 
     read: int = 0
-    """Attempts that came from the API."""
+    """Attempts read from the API."""
     new: int = 0
-    """Those that were new, or had changed."""
+    """Attempts of these that were new or had changed."""
     deleted: int = 0
     forgotten: int = 0
     reached: datetime = field(default_factory=lambda: datetime.fromtimestamp(0, UTC))
-    """The time up to which every end is in the history."""
+    """The history holds every attempt that ended up to this time."""
     all: bool = True
-    """Whether that is now: not where the time was over before."""
+    """Whether that is now. False where the pass ran out of time."""
 
 
 class Extract:
-    """One pass over what the server knows."""
+    """One pass over the runs of the server."""
 
     def __init__(
         self, client: PrefectClient, history: History, reader: RowReader, seconds: float
     ) -> None:
         self._client = client
         self._history = history
-        self._readings = reader
+        self._reader = reader
         self._until = asyncio.get_running_loop().time() + seconds
         self._seen: set[str] = set()
         self.done = Pass()
 
     async def run(self) -> Pass:
-        """Read until nothing is new, or the time is over: the next pass goes on from there."""
+        """Read all new attempts, or until the time is over: the next pass continues there."""
         await self._ended()
         await self._open()
         await self._closed_unseen()
@@ -94,8 +94,8 @@ class Extract:
                 continue
             page = await self._rest(page, begin)
             newest = max([newest, *(plain(run.end_time) for run in page if run.end_time)])
-            # A slice is settled, even where nothing ended in it. One of the last minutes is so only
-            # as far as what was seen: by whose clock is now now?
+            # The watermark moves to the end of the slice, but in the last minutes, where clocks
+            # may differ, only to the newest end that was read.
             mark = max(newest, end) if end and end < now - _SKEW else newest
             await self._put(page, {ENDED: mark})
             self.done.reached = mark
@@ -106,7 +106,7 @@ class Extract:
             length = min(_LONGEST_SLICE, length * growth)
 
     async def _rest(self, page: list[FlowRun], begin: datetime) -> list[FlowRun]:
-        """The page, and what more there is in a slice that is too short to be cut again."""
+        """Read all pages of a slice that is too short to be divided; `page` is the first."""
         found = {run.id: run for run in page}
         while len(page) == PAGE:
             page = await self._page(
@@ -116,16 +116,16 @@ class Extract:
         return list(found.values())
 
     async def _earliest(self) -> datetime | None:
-        """When the first of all runs was due; None where there is none."""
+        """Return when the first of all runs was due; None where there are no runs."""
         first = await self._read({}, FlowRunSort.EXPECTED_START_TIME_ASC, 1)
         due = first[0].expected_start_time if first else None
         return plain(due) - _OVERLAP if due else None
 
     async def _open(self) -> None:
-        """What a worker holds; what waits and was due since the last pass.
+        """Read the attempts that a worker holds, and the pending ones due since the last pass.
 
-        Not what is due later: it does not wait, and the runs that a schedule plans are deleted, and
-        others planned, whenever the schedule or its deployment changes.
+        Runs that are due later are not read: they are not pending yet, and a schedule's future runs
+        are deleted and planned anew whenever the schedule or its deployment changes.
         """
         at_work = {"state": {"type": {"any_": _AT_WORK}}}
         held: dict[UUID, FlowRun] = {}
@@ -153,7 +153,7 @@ class Extract:
         await self._put([], {DUE: newest})
 
     async def _closed_unseen(self) -> None:
-        """What was open when last seen, and has not come by: asked for by its id."""
+        """Read by id the attempts that were open, and were not read in this pass."""
         now = datetime.now(UTC)
         open_ = await self._in_thread(store.open_attempts, PAGE)
         unseen = [id for id in open_ if id not in self._seen]
@@ -204,11 +204,11 @@ class Extract:
         self.done.read += len(runs)
         changed = {str(run.id): plain(run.updated or datetime.now(UTC)) for run in runs}
         new = await self._in_thread(store.newer, changed) if runs else set[str]()
-        rows: list[Row] = [await self._readings.row(run) for run in runs if str(run.id) in new]
+        rows: list[Row] = [await self._reader.row(run) for run in runs if str(run.id) in new]
         self.done.new += await self._in_thread(store.put, rows, marks)
 
     async def _in_thread(self, work: Any, *given: Any) -> Any:
-        """A transaction of its own, which blocks."""
+        """Run `work` in a transaction, in a thread."""
 
         def write() -> Any:
             with self._history.writing() as connection:

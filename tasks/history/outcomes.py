@@ -1,10 +1,10 @@
-"""What became of a job, read off its attempts."""
+"""The outcome of a job, derived from its attempts."""
 
 from collections.abc import Sequence
 from typing import Any
 
 Row = dict[str, Any]
-"""A row of a table, by its columns' names."""
+"""A row of a table, by column name."""
 
 _OUTCOMES = {
     "COMPLETED": "completed",
@@ -15,11 +15,11 @@ _OUTCOMES = {
 OPEN = "open"
 
 
-def settle(attempts: Sequence[Row]) -> tuple[Row, Row | None]:
-    """The row of a job, and the attempt that decided its outcome; None while it is open.
+def job_row(attempts: Sequence[Row]) -> tuple[Row, Row | None]:
+    """Make the row of a job from its attempts, and return the deciding one; None while it is open.
 
-    The first attempt that completed decides, whatever became of others; else the last one does. A
-    crash decides nothing: another attempt follows, or the supervisor calls the last one failed.
+    The attempt that completed first decides, if any; else the last one does. A crash decides
+    nothing: another attempt follows, or the supervisor sets the last one to Failed.
     """
     ordered = sorted(attempts, key=lambda row: (row["number"], row["submitted"], row["flow_run"]))
     first, last = ordered[0], ordered[-1]

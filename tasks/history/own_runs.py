@@ -1,10 +1,9 @@
-"""The runs of a platform flow itself, of which there is one a minute: tidied by each.
+"""Cleanup of the runs of a platform flow, of which there is one a minute. Each run does it.
 
-Runs that are overdue are removed, since the one that runs does their work: after a night without a
-worker there is one pass, and not hundreds. What has completed is removed after an hour: otherwise
-the platform's own runs would soon be most of the UI's list, and of what Prefect's database holds.
-What should have ended long
-ago was cut short with its worker, and is called crashed.
+Overdue runs are removed, since the current run does their work: after a night without a worker
+there is one pass, not hundreds. Completed runs are removed after an hour: otherwise the platform's
+own runs would soon be most of the UI's list and of Prefect's database. A run that should have ended
+long ago was killed with its worker, and is set to Crashed.
 """
 
 from contextlib import suppress
@@ -20,14 +19,14 @@ from prefect.context import FlowRunContext
 from prefect.exceptions import ObjectNotFound
 from prefect.states import Crashed
 
-_LONGEST = timedelta(minutes=15)  # over the time limit of a platform flow
+_LONGEST = timedelta(minutes=15)  # more than the time limit of a platform flow
 _KEPT = timedelta(hours=1)
 _CUT_SHORT = Crashed(message="its worker was stopped; a later run has done its work")
-_MOST = 20  # removed by one run: a few more than come
+_MOST = 20  # removed by one run: more than the new ones since the last run
 
 
 async def tidy_own_runs(client: PrefectClient) -> int:
-    """Remove overdue and old runs of the deployment that this run is of. Returns how many."""
+    """Remove overdue and old runs of the calling run's deployment. Returns their number."""
     context = FlowRunContext.get()
     run = context.flow_run if context else None
     if run is None or run.deployment_id is None:
@@ -53,7 +52,7 @@ async def tidy_own_runs(client: PrefectClient) -> int:
         await _of(client, run.deployment_id, old, _MOST),
     ):
         for each in found:
-            with suppress(ObjectNotFound):  # by another, just now
+            with suppress(ObjectNotFound):  # another run removed it just now
                 await client.delete_flow_run(each.id)
                 gone += 1
     return gone

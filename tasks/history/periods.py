@@ -1,4 +1,4 @@
-"""Counting the touched periods anew, from what the database holds."""
+"""Counts periods anew, from the attempts in the database."""
 
 from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime, timedelta
@@ -18,9 +18,9 @@ _MANY = 400  # values in one query, and ranges
 
 
 def recount(connection: Connection, minutes: set[datetime], horizon: datetime) -> None:
-    """Count the minutes anew, their hours, and every longer period they are in.
+    """Count these minutes anew, with their hours and all longer periods that contain them.
 
-    Those that began before the horizon are left alone, as not all their attempts are kept.
+    Hours before the horizon are left unchanged: their attempts are no longer complete.
     """
     hours = {at.replace(minute=0) for at in minutes}
     hours = {hour for hour in hours if hour >= horizon}
@@ -31,21 +31,22 @@ def recount(connection: Connection, minutes: set[datetime], horizon: datetime) -
     counted = aggregate.count_attempts(attempts)
     for period, starts in wanted.items():
         _put(connection, Throughput, period, starts, counted[period])
-    _put(connection, AttemptsPerTask, "hour", hours, aggregate.count_takes(attempts))
+    _put(connection, AttemptsPerTask, "hour", hours, aggregate.count_per_task(attempts))
     for period, shorter in _LONGER:
         starts = _starts(hours, period)
         spans = _spans(starts, period)
         parts = _read(connection, Throughput, aggregate.PARTS, shorter, spans)
         _put(connection, Throughput, period, starts, aggregate.merge(parts, period))
-        takes = _read(connection, AttemptsPerTask, aggregate.TAKES, shorter, spans)
-        _put(connection, AttemptsPerTask, period, starts, aggregate.merge_takes(takes, period))
-    months = _read(connection, AttemptsPerTask, aggregate.TAKES, "month", None)
+        counts = _read(connection, AttemptsPerTask, aggregate.PER_TASK, shorter, spans)
+        merged = aggregate.merge_per_task(counts, period)
+        _put(connection, AttemptsPerTask, period, starts, merged)
+    months = _read(connection, AttemptsPerTask, aggregate.PER_TASK, "month", None)
     ever = {datetime.fromtimestamp(0, UTC)}
-    _put(connection, AttemptsPerTask, EVER, ever, aggregate.merge_takes(months, EVER))
+    _put(connection, AttemptsPerTask, EVER, ever, aggregate.merge_per_task(months, EVER))
 
 
 def _attempts(connection: Connection, hours: set[datetime]) -> pl.DataFrame:
-    """Every attempt that anything happened to in these hours."""
+    """Read every attempt that was submitted, started or ended in these hours."""
     table = columns(Attempt)
     wanted = select(table.c.flow_run, *(table.c[name] for name in aggregate.ATTEMPTS))
     times = (Attempt.submitted, Attempt.started, Attempt.ended)
@@ -58,7 +59,7 @@ def _attempts(connection: Connection, hours: set[datetime]) -> pl.DataFrame:
 
 
 def _ranges(hours: set[datetime]) -> Iterator[tuple[datetime, datetime]]:
-    """The hours, those that follow each other as one."""
+    """Join consecutive hours to ranges."""
     begin = end = None
     for hour in sorted(hours):
         if begin is None or end is None or hour != end:
@@ -77,7 +78,7 @@ def _starts(hours: Iterable[datetime], period: str) -> set[datetime]:
 
 
 def _spans(starts: set[datetime], period: str) -> list[tuple[datetime, datetime]]:
-    """When each of these periods begins and ends."""
+    """Return the start and the end of each period."""
     begins = pl.DataFrame({"start": _naive(starts)}, schema={"start": pl.Datetime("us")})
     ends = begins.with_columns(end=pl.col("start").dt.offset_by(_NEXT[period]))
     return [
@@ -92,7 +93,7 @@ def _read(
     period: str,
     spans: list[tuple[datetime, datetime]] | None,
 ) -> pl.DataFrame:
-    """The rows of shorter periods that lie in these spans; all, where none are given."""
+    """Read the rows of shorter periods in these spans; all rows where `spans` is None."""
     wanted = select(*(columns(table).c[name] for name in schema))
     of_period = wanted.where(col(table.period) == period)
     rows: list[Any] = []
@@ -111,7 +112,7 @@ def _put(
     starts: set[datetime],
     rows: pl.DataFrame,
 ) -> None:
-    """Put rows in the place of all that these periods have."""
+    """Replace all rows of these periods."""
     ordered = sorted(starts)
     for at in range(0, len(ordered), _MANY):
         which = (col(table.period) == period) & col(table.start).in_(ordered[at : at + _MANY])
@@ -126,7 +127,7 @@ def _put(
 
 
 def frame(rows: list[Any], schema: pl.Schema) -> pl.DataFrame:
-    """Rows of the database as a frame, their times without a zone."""
+    """Convert rows of the database to a frame, with times without a zone."""
     plain = [
         tuple(v.replace(tzinfo=None) if isinstance(v, datetime) else v for v in row) for row in rows
     ]

@@ -1,4 +1,4 @@
-"""What the history says of the time since a moment: the same numbers for terminal and report."""
+"""Queries of the run history since a given time, for `prefecture stats` and the report."""
 
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -30,7 +30,7 @@ _LEFT_OUT = ("start", "waited_spread", "ran_spread")
 
 @dataclass(frozen=True)
 class Query:
-    """Which part of the history is asked for."""
+    """The part of the history to read."""
 
     since: datetime
     task: str | None = None
@@ -38,48 +38,49 @@ class Query:
 
     @property
     def begin(self) -> datetime:
-        """The whole hour, or day, that the answer begins with."""
+        """The hour or day in which the answer begins."""
         at = self.since.replace(minute=0, second=0, microsecond=0)
         return at if self.period == "hour" else at.replace(hour=0)
 
     @property
     def period(self) -> str:
-        """What the answer is made of."""
+        """The period of the rows that are read: hour, or day for long spans."""
         return "hour" if datetime.now(UTC) - self.since <= _BY_HOUR else "day"
 
 
 @dataclass(frozen=True)
 class Answer:
-    """Numbers; columns as in the tables."""
+    """The result of a query. Columns are those of the tables."""
 
     begin: datetime
     asked: datetime
     periods: pl.DataFrame
-    """throughput, hour by hour or day by day."""
+    """Throughput by hour or by day."""
     throughput: list[Row]
-    """The same, the whole time in one row for each task and queue."""
+    """Throughput of the whole time, a row for each task and queue."""
     attempts_per_task: list[Row]
-    takes: pl.DataFrame
-    """attempts_per_task of every task together, hour by hour or day by day."""
+    of_all_tasks: pl.DataFrame
+    """Attempts per task for ALL tasks together, by hour or by day."""
     published_ever: int
-    """Bytes."""
+    """Bytes published since the history began."""
     backlog: list[Row]
-    """The newest."""
+    """The newest backlog, a row for each queue."""
     slowest: list[Row]
-    """Jobs that ran for longest, all their attempts together."""
+    """The ten jobs with the longest run time, all attempts together."""
     most_requeued: list[Row]
+    """The ten jobs with the most attempts."""
 
 
 def ask(connection: Connection, query: Query) -> Answer:
-    """Read the history."""
+    """Run a query."""
     parts = _parts(connection, query)
     return Answer(
         begin=query.begin,
         asked=datetime.now(UTC),
         periods=parts,
         throughput=summed(parts),
-        attempts_per_task=_takes(connection, query),
-        takes=_all_takes(connection, query),
+        attempts_per_task=_per_task(connection, query),
+        of_all_tasks=_of_all_tasks(connection, query),
         published_ever=_published(connection),
         backlog=_backlog(connection, query),
         slowest=_jobs(connection, query, "ran", 0),
@@ -88,18 +89,18 @@ def ask(connection: Connection, query: Query) -> Answer:
 
 
 def known_tasks(connection: Connection) -> list[str]:
-    """The tasks that the history has counted anything of, by their names."""
+    """Return the names of all tasks in the history."""
     made = columns(Throughput)
     return sorted(connection.execute(select(made.c.task).distinct()).scalars())
 
 
 def by_minute(connection: Connection, query: Query) -> pl.DataFrame:
-    """throughput, minute by minute: for an answer of which little is known yet."""
+    """Return the throughput by minute, for a history of few hours."""
     return _parts(connection, query, "minute")
 
 
 def summed(parts: pl.DataFrame, by: tuple[str, ...] = ("task", "queue")) -> list[Row]:
-    """Periods added up, for each task and queue, or one of these alone."""
+    """Add up periods, for each task and queue, or for one of the two."""
     other = [name for name in ("task", "queue") if name not in by]
     parts = parts.with_columns(pl.lit("").alias(name) for name in other)
     rows = aggregate.merge(parts, EVER).drop(*_LEFT_OUT, *other).sort(*by)
@@ -107,7 +108,7 @@ def summed(parts: pl.DataFrame, by: tuple[str, ...] = ("task", "queue")) -> list
 
 
 def read_attempts(connection: Connection, query: Query) -> pl.DataFrame:
-    """Every attempt that was at work since, with when it started and ended, if it has."""
+    """Return the start and the end (null while open) of every attempt that ran since then."""
     which = (col(Attempt.ended) >= query.begin) | col(Attempt.ended).is_(None)
     wanted = select(columns(Attempt).c.started, columns(Attempt).c.ended)
     rows = connection.execute(wanted.where(which, col(Attempt.started).is_not(None)))
@@ -126,7 +127,7 @@ def _parts(connection: Connection, query: Query, period: str | None = None) -> p
     return frame(list(connection.execute(wanted)), aggregate.PARTS)
 
 
-def _takes(connection: Connection, query: Query) -> list[Row]:
+def _per_task(connection: Connection, query: Query) -> list[Row]:
     made = columns(AttemptsPerTask)
     counts = [made.c[name] for name in ("jobs", "attempts", "starts")]
     wanted = (
@@ -138,17 +139,17 @@ def _takes(connection: Connection, query: Query) -> list[Row]:
     if query.task:
         wanted = wanted.where(made.c.task == query.task)
     rows = [dict(row) for row in connection.execute(wanted).mappings()]
-    # A sum is a decimal in some databases.
+    # Some databases return sums as decimals.
     rows = [{k: v if k == "task" else int(v) for k, v in row.items()} for row in rows]
     return [row | {"average_starts": row["starts"] / row["jobs"]} for row in rows]
 
 
-def _all_takes(connection: Connection, query: Query) -> pl.DataFrame:
+def _of_all_tasks(connection: Connection, query: Query) -> pl.DataFrame:
     made = columns(AttemptsPerTask)
-    wanted: Select[Any] = select(*(made.c[name] for name in aggregate.TAKES)).where(
+    wanted: Select[Any] = select(*(made.c[name] for name in aggregate.PER_TASK)).where(
         made.c.period == query.period, made.c.start >= query.begin, made.c.task == ALL
     )
-    return frame(list(connection.execute(wanted)), aggregate.TAKES)
+    return frame(list(connection.execute(wanted)), aggregate.PER_TASK)
 
 
 def _published(connection: Connection) -> int:

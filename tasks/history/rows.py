@@ -1,4 +1,4 @@
-"""A flow run as a row of the history."""
+"""Converts flow runs to rows of the history."""
 
 import asyncio
 from datetime import UTC, datetime
@@ -21,7 +21,7 @@ _DIRECTORY = TypeAdapter[str](ResultsDirectory)
 
 
 class RowReader:
-    """Makes rows of runs; keeps what it has asked once."""
+    """Makes rows of runs, and caches the names of flows."""
 
     def __init__(self, client: PrefectClient, results: ResultsRoot) -> None:
         self._client = client
@@ -29,11 +29,11 @@ class RowReader:
         self._tasks: dict[UUID, str] = {}
 
     async def row(self, run: FlowRun) -> Row:
-        """The attempt that a run is. Raises StorageUnavailable while its result cannot be seen."""
+        """Make the row of a run. Raises StorageUnavailable where S3 does not answer."""
         state = run.state_type or StateType.SCHEDULED
         created = plain(run.created or datetime.now(UTC))
         due = plain(run.expected_start_time or created)
-        # One that ended before it started has the time of its end in the place of its start.
+        # A run that ended before it started has its end time as `start_time`.
         started = plain(run.start_time) if run.start_time and run.run_count else None
         ended = plain(run.end_time) if run.end_time and state in _FINAL else None
         message = (run.state and (run.state.message or run.state.name)) or ""
@@ -49,7 +49,7 @@ class RowReader:
             "host": _host(run),
             "state": state.value,
             "cause": None if state not in _CAUSED else " ".join(message.split())[:_CAUSE],
-            # A schedule plans its runs days before: it submits each when it is due.
+            # A schedule creates its runs days before; each counts as submitted when it is due.
             "submitted": due if run.auto_scheduled else created,
             "due": due,
             "started": started,
@@ -68,7 +68,7 @@ class RowReader:
         return self._tasks[run.flow_id]
 
     async def _published(self, run: FlowRun) -> int | None:
-        """The bytes of the result, where this very run published one."""
+        """Return the bytes of the result; None where this run did not publish it."""
         if run.state_type != StateType.COMPLETED:
             return None
         try:
@@ -76,7 +76,7 @@ class RowReader:
             job = job_id(run.labels, run.id)
             result = await asyncio.to_thread(self._results.find, directory, job)
         except (ValidationError, CorruptResult):
-            return None  # whoever wants the result is told; here it is only not counted
+            return None  # not counted; a reader of the result gets the error
         if result is None or result.manifest.flow_run != run.id:
             return None
         return result.manifest.bytes
@@ -92,11 +92,11 @@ def _worker(run: FlowRun) -> str | None:
 
 
 def _host(run: FlowRun) -> str | None:
-    """The host: of a process it is in its own name, of a worker of ours in the worker's."""
-    body, _, number = (run.infrastructure_pid or "").rpartition(":")
-    if number.isdigit() and body and "/" not in body:
-        return body[:_NAME]
+    """Return the host of a run: from the id of its process, or from its worker's name."""
+    host, _, number = (run.infrastructure_pid or "").rpartition(":")
+    if number.isdigit() and host and "/" not in host:
+        return host[:_NAME]
     worker = _worker(run)
     if worker is None or not worker.startswith(_OWN_WORKER):
-        return worker  # by docs/guides/several-hosts.md, a worker has its host's name
+        return worker  # a worker with its host's name, as in docs/guides/several-hosts.md
     return worker.removeprefix(_OWN_WORKER).rpartition("-")[0]

@@ -1,7 +1,7 @@
 """The tables of the run history. Times are UTC without a time zone, durations are seconds.
 
-Every text has a length, since MySQL wants one; ids are text, so that SQL of one's own reads the
-same in every database.
+Every text has a length, which MySQL requires; ids are text, so that a query is the same in every
+database.
 """
 
 from datetime import UTC, datetime
@@ -24,11 +24,11 @@ from sqlmodel import Field, SQLModel
 from tasks.contracts import plain
 
 SCHEMAS = ("0001",)
-"""The schemas that this code knows, one for each migration: the last is the one it works with."""
+"""The schemas that this code knows, one for each migration; it works with the last."""
 ALL = "all"
-"""In the place of a task's name: every task together."""
+"""Value of the column `task` for all tasks together."""
 EVER = "ever"
-"""The period that holds everything, whose start is 1970."""
+"""The period that contains all time; its start is 1970."""
 
 _ID = 36
 _NAME = 128
@@ -36,13 +36,13 @@ _CAUSE = 1000
 
 
 class Utc(TypeDecorator[datetime]):
-    """UTC, stored without a zone; in microseconds in every database."""
+    """A time in UTC, stored without a zone, with microseconds in every database."""
 
     impl = DateTime
     cache_ok = True
 
     def load_dialect_impl(self, dialect: Dialect) -> TypeEngine[Any]:
-        # MySQL keeps whole seconds only, unless told.
+        # MySQL stores whole seconds by default.
         mysql = dialect.name in ("mysql", "mariadb")
         return dialect.type_descriptor(DATETIME(fsp=6) if mysql else DateTime())
 
@@ -57,9 +57,9 @@ _Long = Text().with_variant(LONGTEXT(), "mysql", "mariadb")
 
 
 class Table(SQLModel):
-    """One of these."""
+    """Base of the tables of the run history."""
 
-    metadata: ClassVar[MetaData] = MetaData()  # pyright: ignore[reportIncompatibleVariableOverride]  # as SQLAlchemy has it done
+    metadata: ClassVar[MetaData] = MetaData()  # pyright: ignore[reportIncompatibleVariableOverride]  # as SQLAlchemy documents it
 
 
 class Attempt(Table, table=True):
@@ -71,14 +71,14 @@ class Attempt(Table, table=True):
     """1 for the first attempt at its job."""
     task: str = Field(max_length=_NAME)
     name: str = Field(max_length=_NAME)
-    """Prefect's, or the user's own."""
+    """Name of the flow run: made by Prefect, or chosen by the user."""
     queue: str = Field(max_length=_NAME)
     pool: str = Field(max_length=_NAME)
     worker: str | None = Field(default=None, max_length=_NAME)
     host: str | None = Field(default=None, max_length=_NAME)
-    """Where it ran, where its worker or its body says so."""
+    """The host that it ran on, where its process or its worker names one."""
     state: str = Field(index=True, max_length=16)
-    """Prefect's type of state, such as COMPLETED; DELETED where it was deleted before its end."""
+    """Prefect's state type, such as COMPLETED; DELETED where it was deleted before its end."""
     cause: str | None = Field(default=None, max_length=_CAUSE)
     """Why it did not complete, in one line."""
     submitted: datetime = Field(sa_type=Utc, index=True)
@@ -86,33 +86,33 @@ class Attempt(Table, table=True):
     started: datetime | None = Field(default=None, sa_type=Utc, index=True)
     ended: datetime | None = Field(default=None, sa_type=Utc, index=True)
     starts: int = 0
-    """How often it was started: more than once where its worker was stopped in an orderly way."""
+    """How often it was started: more than once where its worker shut down and put it back."""
     waited: float | None = Field(default=None, sa_type=Double)
     """Seconds from due to the first start."""
     ran: float | None = Field(default=None, sa_type=Double)
-    """Seconds it ran, all starts together; none for one that never started, or has not ended."""
+    """Seconds it ran, all starts together; null where it never started, or has not ended."""
     published_bytes: int | None = Field(default=None, sa_type=BigInteger)
-    """Of the result, where this attempt published it."""
+    """Bytes of the result, where this attempt published it."""
     updated: datetime = Field(sa_type=Utc)
-    """When the server last changed it: of two reader the later one counts."""
+    """When the server last changed the run: a later version replaces an earlier one."""
     checked: datetime = Field(sa_type=Utc)
-    """When the server was last asked for it."""
+    """When the run was last read from the server."""
     job_attempts: int | None = None
-    """Where this attempt decided what became of its job: how many attempts that took."""
+    """Attempts of the job, where this attempt decided its outcome; else null."""
     job_starts: int | None = None
-    """The same: how many starts."""
+    """Starts of the job, where this attempt decided its outcome; else null."""
 
 
 class Job(Table, table=True):
-    """One accepted request, from its first submission to its end."""
+    """One accepted request, from its submission to its outcome."""
 
     job: str = Field(primary_key=True, max_length=_ID)
     task: str = Field(max_length=_NAME)
     name: str = Field(max_length=_NAME)
     queue: str = Field(max_length=_NAME)
-    """The queue that it was submitted to."""
+    """The queue it was submitted to."""
     outcome: str = Field(index=True, max_length=16)
-    """completed, failed, cancelled, deleted; open while it is none of these."""
+    """completed, failed, cancelled or deleted; open before that."""
     submitted: datetime = Field(sa_type=Utc, index=True)
     started: datetime | None = Field(default=None, sa_type=Utc)
     ended: datetime | None = Field(default=None, sa_type=Utc, index=True)
@@ -121,19 +121,19 @@ class Job(Table, table=True):
     waited: float | None = Field(default=None, sa_type=Double)
     """Seconds from due to the first start."""
     ran: float = Field(sa_type=Double)
-    """Seconds that all its attempts ran."""
+    """Seconds that its attempts ran, all together."""
     published_bytes: int | None = Field(default=None, sa_type=BigInteger)
 
 
 class Throughput(Table, table=True):
-    """What happened in a period. A row stands only where something did."""
+    """Counts of a period, by task and queue. There is no row where nothing happened."""
 
     period: str = Field(primary_key=True, max_length=8)
     """minute, hour, day, week (from Monday) or month."""
     start: datetime = Field(primary_key=True, sa_type=Utc)
     task: str = Field(primary_key=True, max_length=_NAME)
     queue: str = Field(primary_key=True, max_length=_NAME)
-    """Of the attempt: one that follows a crash is in `high`."""
+    """Queue of the attempt: one that follows a crash is in `high`."""
     received: int = 0
     """Jobs submitted."""
     started: int = 0
@@ -147,27 +147,27 @@ class Throughput(Table, table=True):
     cancelled: int = 0
     """Jobs that were cancelled."""
     ran: int = 0
-    """Attempts that ended and had run: those that the ran_ columns are about."""
+    """Attempts that ended and had run: the ran_ columns are about these."""
     published_bytes: int = Field(default=0, sa_type=BigInteger)
     waited_total: float = Field(default=0.0, sa_type=Double)
-    """Seconds that the attempts which started had waited."""
+    """Seconds that the started attempts had waited."""
     waited_mean: float | None = Field(default=None, sa_type=Double)
     waited_p50: float | None = Field(default=None, sa_type=Double)
     waited_p95: float | None = Field(default=None, sa_type=Double)
     waited_p99: float | None = Field(default=None, sa_type=Double)
     ran_total: float = Field(default=0.0, sa_type=Double)
-    """Seconds that the attempts which ended had run."""
+    """Seconds that the ended attempts had run."""
     ran_mean: float | None = Field(default=None, sa_type=Double)
     ran_p50: float | None = Field(default=None, sa_type=Double)
     ran_p95: float | None = Field(default=None, sa_type=Double)
     ran_p99: float | None = Field(default=None, sa_type=Double)
     waited_spread: str = Field(default="", sa_type=_Long)  # pyright: ignore[reportArgumentType]
-    """How the values spread, as bucket:count: what longer periods are made of."""
+    """Histogram of the values, as bucket:count; longer periods are made from it."""
     ran_spread: str = Field(default="", sa_type=_Long)  # pyright: ignore[reportArgumentType]
 
 
 class AttemptsPerTask(Table, table=True):
-    """How many attempts and starts the jobs took that ended in a period."""
+    """Attempts and starts of the jobs that ended in a period."""
 
     __tablename__ = "attempts_per_task"  # pyright: ignore[reportAssignmentType]
 
@@ -180,30 +180,30 @@ class AttemptsPerTask(Table, table=True):
     attempts: int
     starts: int
     average_starts: float = Field(sa_type=Double)
-    """Starts of a job."""
+    """Starts per job."""
 
 
 class Backlog(Table, table=True):
-    """What waited and what ran at one moment."""
+    """Attempts pending and running at one moment."""
 
     taken: datetime = Field(primary_key=True, sa_type=Utc)
     queue: str = Field(primary_key=True, max_length=_NAME)
     pending: int
-    """Attempts that wait."""
+    """Attempts that are due and that no worker holds."""
     running: int
     """Attempts that a worker holds."""
     oldest_wait: float = Field(sa_type=Double)
-    """Seconds that the one which is due longest has waited; 0 where none is due."""
+    """Seconds since the oldest pending attempt was due; 0 where there is none."""
 
 
 class Watermark(Table, table=True):
-    """How far something has come."""
+    """The time up to which a kind of data has been processed."""
 
     name: str = Field(primary_key=True, max_length=64)
     at: datetime = Field(sa_type=Utc)
 
 
 def columns(table: type[Table]) -> Columns:
-    """A table as SQLAlchemy has it."""
+    """Return the SQLAlchemy table of a model."""
     made: Columns = getattr(table, "__table__")  # noqa: B009  # SQLModel does not declare it
     return made

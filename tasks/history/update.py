@@ -1,4 +1,4 @@
-"""One pass of keeping the history: read, count, look at the backlog, forget what is old."""
+"""One pass of the run history: read attempts, count, read the backlog, delete old rows."""
 
 import asyncio
 from datetime import UTC, datetime, timedelta
@@ -19,9 +19,10 @@ _AT_MOST = 45.0  # seconds of reading: the next pass is a minute later
 
 
 async def update_history(client: PrefectClient, settings: Settings) -> Pass:
-    """Bring the history up to date. Raises OperatorError and ServerUnavailable in one line.
+    """Bring the history up to date.
 
-    Attempts are forgotten only once every end is in the history.
+    Old attempts are deleted only when the pass has read all that ended. Raises OperatorError where
+    the database fails, ServerUnavailable where the Prefect server does.
     """
     reader = RowReader(client, open_results(settings))
     with open_history(settings) as history:
@@ -32,7 +33,7 @@ async def update_history(client: PrefectClient, settings: Settings) -> Pass:
             backlog = await read_backlog(client)
         except httpx.HTTPError as error:
             raise ServerUnavailable(
-                f"the Prefect server did not do what was asked, and the next pass goes on: "
+                f"the Prefect server does not answer or failed, and the next pass goes on: "
                 f"{in_short(error)}"
             ) from error
 

@@ -178,7 +178,7 @@ class Job:
         keep = functools.partial(self.stage.set_aside, folder)
         location = await off_the_loop(self.results, "keep the logs", keep)
         files = "\n".join(f"- `{name}`" for name in names)
-        await _create_artifact(
+        await _show_artifact(
             f"## {self.task} failed\n\n{notes}\n\n`{location}`\n\n{files}\n", location
         )
         return location
@@ -264,7 +264,7 @@ async def _earlier_receipt(results_directory: str) -> Receipt | None:
 async def _list_result(result: Result, notes: str = "", appendix: str = "") -> Receipt:
     """List a result in the UI and return its receipt."""
     manifest, location = result.manifest, result.location
-    await _create_artifact(
+    await _show_artifact(
         listing(result, notes, appendix),
         f"{len(manifest.files):,} files, {manifest.bytes:,} bytes: {location}",
     )
@@ -273,7 +273,7 @@ async def _list_result(result: Result, notes: str = "", appendix: str = "") -> R
     )
 
 
-async def _create_artifact(markdown: str, description: str) -> None:
+async def _show_artifact(markdown: str, description: str) -> None:
     if not reports_to_server():
         return
     try:

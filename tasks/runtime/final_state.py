@@ -34,9 +34,9 @@ async def state_for(error: BaseException) -> State:
     Crashed, so that the job is retried, where no job can write results now: the stage is removed,
     so it is not this job that filled the disk. Any other error is raised unchanged.
 
-    For SIGTERM, the process exits soon after. Where the run was cancelled, Abort is raised: Prefect
-    then reports no state, where it would report a crash, and the supervisor sets Cancelled once no
-    process of the run is left.
+    For SIGTERM, a process of the run's own exits soon after. Where the run was cancelled, Abort is
+    raised: Prefect then reports no state, where it would report a crash, and the supervisor sets
+    Cancelled once no process of the run is left.
     """
     if isinstance(error, STOPPED):
         _exit_soon()

@@ -38,7 +38,7 @@ class Progress:
 
 @asynccontextmanager
 async def show_progress(text: str) -> AsyncGenerator[Progress]:
-    """Show a progress bar in the UI while the block runs, from its second 1 on: most jobs are
+    """Show a progress bar in the UI while the block runs, after its first second: most jobs are
     shorter, and a bar costs the server two requests and two events."""
     progress = Progress(text=text)
     bar = _Bar(progress)

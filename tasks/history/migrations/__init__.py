@@ -1,1 +1,1 @@
-"""The history's schema, step by step, and how a database is brought up to it."""
+"""Migrations of the run history's schema."""

@@ -1,4 +1,4 @@
-"""What alembic runs for each migration: on the connection that it is given, in its transaction."""
+"""Alembic's entry point: runs migrations on a given connection, in its transaction."""
 
 from alembic import context
 

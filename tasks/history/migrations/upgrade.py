@@ -10,7 +10,7 @@ _HERE = Path(__file__).parent
 
 
 def upgrade(connection: Connection) -> None:
-    """Apply the migrations that are missing, in the transaction of the connection."""
+    """Apply the missing migrations, in the transaction of the connection."""
     config = Config()
     config.set_main_option("script_location", str(_HERE))
     config.attributes["connection"] = connection

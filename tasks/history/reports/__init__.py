@@ -1,1 +1,1 @@
-"""The usage report: its charts, its page, and where it is shown."""
+"""The usage report: its charts, its page, and its publication."""

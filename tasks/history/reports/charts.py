@@ -1,7 +1,7 @@
 """Charts of the history as SVG, drawn without a browser.
 
-Colours of text, lines and grounds are names that CSS resolves (`--ink`, `--line`), so that one
-drawing serves light, dark and paper.
+Colours of text and lines are CSS variables (`--ink`, `--line`), so that one drawing serves light
+mode, dark mode and paper.
 """
 
 import re
@@ -11,10 +11,10 @@ import altair as alt
 import polars as pl
 import vl_convert
 
-WIDTH, HEIGHT = 460, 230  # of a drawing, in its own pixels: legible at the width of a phone
-# Okabe and Ito's colours, which people who are colour-blind tell apart, in tones for both grounds.
+WIDTH, HEIGHT = 460, 230  # pixels; legible at the width of a phone
+# Okabe and Ito's colours, safe for colour-blind readers, in tones for light and dark mode.
 PALETTE = ["#3d8fd1", "#e08a1e", "#2aa57f", "#c86aa8", "#8a7fd6", "#b8a019", "#d2553f", "#7f8c9b"]
-_INK, _LINE = "#010203", "#040506"  # stand-ins, put into CSS's terms at the end
+_INK, _LINE = "#010203", "#040506"  # placeholders, replaced by CSS variables at the end
 _NAMES = {_INK: "var(--ink)", _LINE: "var(--line)"}
 _DAYS = ["Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun"]
 _FONT = "system-ui, -apple-system, 'Segoe UI', Roboto, sans-serif"
@@ -35,7 +35,7 @@ def throughput(completed: pl.DataFrame, period: str) -> str:
 def durations(spread: pl.DataFrame, measure: str) -> str:
     """p50 to p95 by queue, on a logarithmic scale. Columns: queue, waited_p50 … ran_p95."""
     low, high = f"{measure}_p50", f"{measure}_p95"
-    least = 0.01  # seconds: what took no time at all has a place too
+    least = 0.01  # seconds: a logarithmic scale has no 0
     shown = spread.filter(pl.col(high).is_not_null()).with_columns(
         pl.col(low, high).clip(lower_bound=least)
     )
@@ -56,7 +56,7 @@ def durations(spread: pl.DataFrame, measure: str) -> str:
 
 def outcomes(shares: pl.DataFrame, period: str) -> str:
     """Shares over time. Columns: start, rate, share (0 to 1)."""
-    rates = {"succeeded": PALETTE[2], "crashed": PALETTE[6], "tried again": PALETTE[1]}
+    rates = {"succeeded": PALETTE[2], "crashed": PALETTE[6], "retried": PALETTE[1]}
     lines = alt.Chart(shares).mark_line(interpolate="monotone", strokeWidth=2.5, point=_POINT)
     return _svg(
         lines.encode(
@@ -135,11 +135,10 @@ _SECONDS = (
 
 
 def _time(period: str) -> Any:
-    # In two lines, as a reader's font may be wider than the one that this is drawn with; and no day
-    # twice.
+    # In two lines, since a reader's font may be wider than the one used here; each day once.
     form = _DATES if period == "day" else _HOURS
     axis = alt.Axis(labelExpr=form, tickCount=5, labelOverlap=True)
-    # A band of its own for each hour or day: UTC, whatever zone this is drawn in.
+    # UTC, whatever the zone of this host.
     return alt.X("start:T", title=None, scale=alt.Scale(type="utc"), axis=axis)
 
 
@@ -165,7 +164,7 @@ def _whole() -> Any:
 
 
 def png(svg: str) -> bytes:
-    """A drawing as an image on white, for where no CSS is."""
+    """Convert an SVG to a PNG on white, for viewers without CSS."""
     colours = {_NAMES[_INK]: "#1c2530", _NAMES[_LINE]: "#e3e7ec"}
     for name, colour in colours.items():
         svg = svg.replace(name, colour)
@@ -177,7 +176,7 @@ def png(svg: str) -> bytes:
 
 
 def _svg(chart: Any, height: int = HEIGHT) -> str:
-    """Draw. The text stays text, and the width gives way to the page's."""
+    """Render a chart as SVG with real text, scalable to the width of the page."""
     drawn = chart.properties(width=WIDTH, height=height, background="transparent").configure(
         **_look()
     )

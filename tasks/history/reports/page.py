@@ -1,4 +1,4 @@
-"""The usage report: one HTML file that needs nothing else, and its charts."""
+"""The usage report: one self-contained HTML file, and its charts."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -15,12 +15,12 @@ from tasks.history.reports import charts, shapes
 
 _TEMPLATE = "report.html.jinja"
 _STEP = 1000.0
-_NOISY = timedelta(days=3)  # over more than that, shares of single hours only flicker
+_NOISY = timedelta(days=3)  # over longer spans, shares of single hours are noise
 
 
 @dataclass(frozen=True)
 class Chart:
-    """One card: its drawings, and what to know of them."""
+    """One card of the report: a title, a caption, drawings."""
 
     name: str
     title: str
@@ -30,7 +30,7 @@ class Chart:
 
 @dataclass(frozen=True)
 class Report:
-    """What is published, and shown in the UI."""
+    """The report to publish and to show in the UI."""
 
     html: str
     charts: list[Chart]
@@ -41,9 +41,11 @@ def make_report(
     answer: Answer, attempts: pl.DataFrame, period: str, slots: int | None, disk: tuple[int, int],
     minutes: pl.DataFrame | None = None,
 ) -> Report:  # fmt: skip
-    """Draw and write it. `disk` is how many bytes are used where results are kept, and how many
-    there are; zeros where that is not known. `minutes`: the answer's periods minute by minute, for
-    charts of the first hours."""
+    """Draw the charts and render the page.
+
+    `disk`: used bytes and size of the disk of the results root; zeros where not known. `minutes`:
+    the answer's throughput by minute, for charts of the first hours.
+    """
     drawn = _draw(answer, attempts, period, slots, minutes)
     total = _total(answer)
     page = Environment(loader=FileSystemLoader(Path(__file__).parent), autoescape=True)
@@ -55,7 +57,7 @@ def make_report(
 
 
 def seconds(value: float | None) -> str:
-    """A duration for people."""
+    """Format a duration for readers; "-" for None."""
     if value is None:
         return "-"
     if value < 1:
@@ -68,7 +70,7 @@ def seconds(value: float | None) -> str:
 
 
 def size(value: float) -> str:
-    """A number of bytes for people."""
+    """Format a number of bytes for readers."""
     for unit in ("bytes", "kB", "MB", "GB", "TB"):
         if value < _STEP or unit == "TB":
             return f"{value:.0f} {unit}" if unit == "bytes" else f"{value:.1f} {unit}"
@@ -77,7 +79,7 @@ def size(value: float) -> str:
 
 
 def percent(value: float | None) -> str:
-    """A share for people."""
+    """Format a share, 0 to 1, as a percentage; "-" for None."""
     return "-" if value is None else f"{value:.1%}"
 
 
@@ -109,10 +111,10 @@ def _draw(
         ("durations", "Waiting and running", "By queue: from due to the first start, and from "
          "there to the end. The dot is the median, the bar ends at the 95th percentile.", spread,
          lambda data: [charts.durations(data, measure) for measure in ("waited", "ran")]),
-        ("outcomes", "How it ends", "Of the jobs that ended, the share that succeeded; of the "
-         "attempts, the shares that crashed and that were another try.",
+        ("outcomes", "Outcomes", "Of the jobs that ended, the share that succeeded; of the "
+         "attempts, the shares that crashed and that were retries.",
          shapes.rates(shown, coarse), lambda data: [charts.outcomes(data, coarse)]),
-        ("storage", "Storage", "Bytes published since the beginning of this report, by task.",
+        ("storage", "Storage", "Bytes published since the start of this report, by task.",
          shapes.published(shown, period), lambda data: [charts.storage(data, period)]),
     ]  # fmt: skip
     if made_of == "hour" and period != "minute":
@@ -128,11 +130,11 @@ def _draw(
 
 
 def _total(answer: Answer) -> dict[str, Any]:
-    """Everything in one row, and shares of it."""
+    """Return totals of all tasks and queues, and shares of them."""
     parts = answer.periods.with_columns(pl.lit("").alias("task"), pl.lit("").alias("queue"))
     rows = summed(parts, ("task", "queue"))
     row: dict[str, Any] = rows[0] if rows else dict.fromkeys(answer.periods.columns, 0)
-    takes = answer.takes.sum().row(0, named=True) if len(answer.takes) else {}
+    per_job = answer.of_all_tasks.sum().row(0, named=True) if len(answer.of_all_tasks) else {}
     ends = row["completed"] + row["failed"]
     return {
         name: row[name]
@@ -144,8 +146,8 @@ def _total(answer: Answer) -> dict[str, Any]:
         "ran_p50": row.get("ran_p50"),
         "success": row["completed"] / ends if ends else None,
         "crash": row["crashed"] / row["started"] if row["started"] else None,
-        "again": (takes["attempts"] - takes["jobs"]) / takes["attempts"] if takes else None,
-        "average_starts": takes["starts"] / takes["jobs"] if takes else None,
+        "again": (per_job["attempts"] - per_job["jobs"]) / per_job["attempts"] if per_job else None,
+        "average_starts": per_job["starts"] / per_job["jobs"] if per_job else None,
         "pending": sum(part["pending"] for part in answer.backlog),
         "running": sum(part["running"] for part in answer.backlog),
         "oldest_wait": max((part["oldest_wait"] for part in answer.backlog), default=0.0),

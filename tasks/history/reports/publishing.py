@@ -1,4 +1,4 @@
-"""A usage report of the last days, made and published."""
+"""Makes and publishes a usage report of the last days."""
 
 import asyncio
 import functools
@@ -20,13 +20,13 @@ from tasks.settings import Settings
 DIRECTORY = "reports"
 """The results directory that reports are published in."""
 NEWEST = "latest"
-"""A link beside them to the newest, on a disk."""
+"""The name of a link to the newest report, where results are on a disk."""
 
 _FILE = "report.html"
 
 
 async def publish_report(client: PrefectClient, settings: Settings, days: int) -> Receipt:
-    """Make it, publish it like any result, show it in the UI, and remove those that are too old.
+    """Make a report, publish it as a result, show it in the UI, and remove old reports.
 
     Raises OperatorError where there is no history.
     """
@@ -38,7 +38,7 @@ async def publish_report(client: PrefectClient, settings: Settings, days: int) -
     if isinstance(settings.results, Path):
         _link(settings.results / DIRECTORY, str(receipt.job))
     await show(client, report, answer)
-    # Last: the newest is linked by now, and stands.
+    # Last, when the newest report is published and linked.
     before = datetime.now(UTC) - timedelta(days=settings.history_days)
     old = functools.partial(root.remove_old, DIRECTORY, task, before)
     await off_the_loop(root, "remove old reports", old)
@@ -61,7 +61,7 @@ def _make(settings: Settings, days: int) -> tuple[Report, Answer]:
 
 
 def _link(folder: Path, newest: str) -> None:
-    """Have the link name the newest; replaced in one step, so that it always names one."""
+    """Point the link to the newest report. Replaced atomically, so that it always exists."""
     made = folder / f".{NEWEST}.{newest}"
     made.symlink_to(newest)
     made.replace(folder / NEWEST)

@@ -1,4 +1,4 @@
-"""The answer in the shapes that charts are drawn from. Pure polars."""
+"""Converts an answer to the frames that charts are drawn from. Pure polars."""
 
 from datetime import UTC, datetime, timedelta
 
@@ -9,13 +9,12 @@ from tasks.history.queries import Answer
 _HOUR = 3600.0
 _SECONDS = {"minute": 60.0, "hour": _HOUR, "day": 24 * _HOUR}
 _EVERY = {"minute": "1m", "hour": "1h", "day": "1d"}
-_BY_MINUTE = timedelta(hours=3)  # of data: up to this, charts show minutes
-_BY_HOUR = timedelta(days=10)  # and up to this, hours: more bars than there is room for
+_BY_MINUTE = timedelta(hours=3)  # charts show minutes up to this span of data
+_BY_HOUR = timedelta(days=10)  # and hours up to this span; more bars have no room
 
 
 def begin_of(answer: Answer) -> datetime:
-    """The period in which the first thing happened that an answer knows of; its own beginning where
-    nothing did."""
+    """Return the start of the first period with data; the beginning of the answer without data."""
     first = answer.periods["start"].min()
     if not isinstance(first, datetime):
         return answer.begin
@@ -23,8 +22,7 @@ def begin_of(answer: Answer) -> datetime:
 
 
 def grain(answer: Answer, period: str) -> str:
-    """What charts show an answer in, made of `period`s: minutes, hours or days, as there are data
-    for."""
+    """Return the period of the charts, minute, hour or day, for an answer that has `period`s."""
     span = answer.asked - begin_of(answer)
     if period == "day" or span > _BY_HOUR:
         return "day"
@@ -32,34 +30,36 @@ def grain(answer: Answer, period: str) -> str:
 
 
 def completed(answer: Answer, period: str) -> pl.DataFrame:
-    """start, task, completed."""
+    """Return completed jobs. Columns: start, task, completed."""
     start = pl.col("start").dt.truncate(_EVERY[period])
     counts = answer.periods.group_by(start, "task").agg(pl.col("completed").sum())
     return counts.filter(pl.col("completed") > 0).sort("start", "task")
 
 
 def rates(answer: Answer, period: str) -> pl.DataFrame:
-    """start, rate, share: of the ends that are successes, of the starts that crash, of the attempts
-    that are another try."""
+    """Return the shares of jobs that succeeded, of starts that crashed, and of retried attempts.
+
+    Columns: start, rate, share (0 to 1).
+    """
     start = pl.col("start").dt.truncate(_EVERY[period])
     counts = answer.periods.group_by(start).agg(
         pl.col("completed", "failed", "crashed", "started").sum()
     )
     ends = pl.col("completed") + pl.col("failed")
-    # Tries are counted by the hour.
-    takes = answer.takes.clear() if period == "minute" else answer.takes
-    takes = takes.group_by(start).agg(pl.col("attempts", "jobs").sum())
-    again = pl.col("attempts") - pl.col("jobs")
+    # Attempts per task are counted by the hour.
+    tried = answer.of_all_tasks.clear() if period == "minute" else answer.of_all_tasks
+    tried = tried.group_by(start).agg(pl.col("attempts", "jobs").sum())
+    retries = pl.col("attempts") - pl.col("jobs")
     parts = [
         _rate(counts, "succeeded", pl.col("completed"), ends),
         _rate(counts, "crashed", pl.col("crashed"), pl.col("started")),
-        _rate(takes, "tried again", again, pl.col("attempts")),
+        _rate(tried, "retried", retries, pl.col("attempts")),
     ]
     return pl.concat(parts).sort("start")
 
 
 def received_by_weekday(answer: Answer) -> pl.DataFrame:
-    """weekday (1 Monday), hour, received; of whole days there is no hour."""
+    """Return received jobs. Columns: weekday (1 Monday), hour, received. Needs periods of hours."""
     return (
         answer.periods.group_by(
             pl.col("start").dt.weekday().cast(pl.Int64).alias("weekday"),
@@ -71,8 +71,10 @@ def received_by_weekday(answer: Answer) -> pl.DataFrame:
 
 
 def busy(attempts: pl.DataFrame, period: str, begin: datetime, now: datetime) -> pl.DataFrame:
-    """start, busy: how many jobs were at work on average, in every minute, hour or day since
-    `begin`, the beginning of one."""
+    """Return the average number of running jobs in each period since `begin`, the start of one.
+
+    Columns: start, busy.
+    """
     begin, now = begin.replace(tzinfo=None), now.replace(tzinfo=None)
     every, length = _EVERY[period], _SECONDS[period]
     first, last = pl.col("started").dt.truncate(every), pl.col("ended").dt.truncate(every)
@@ -95,7 +97,10 @@ def busy(attempts: pl.DataFrame, period: str, begin: datetime, now: datetime) ->
 
 
 def published(answer: Answer, period: str) -> pl.DataFrame:
-    """start, task, total: bytes since the beginning, for every task in every period."""
+    """Return bytes published since the beginning, for every task in every period.
+
+    Columns: start, task, total.
+    """
     start = pl.col("start").dt.truncate(_EVERY[period])
     made = answer.periods.group_by(start, "task").agg(pl.col("published_bytes").sum())
     made = made.filter(pl.col("published_bytes").sum().over("task") > 0)

@@ -1,4 +1,4 @@
-"""The usage report in the Prefect UI: its charts and tables as artifacts, the newest of each."""
+"""Shows the newest usage report in the Prefect UI: its charts and tables as artifacts."""
 
 import base64
 from typing import Any
@@ -18,9 +18,9 @@ _KEY = "usage-"
 
 
 async def show(client: PrefectClient, report: Report, answer: Answer) -> None:
-    """Make them anew, and remove those of earlier reports: each holds a whole picture."""
+    """Create the artifacts, and delete those of earlier reports: each holds a whole picture."""
     for chart in report.charts:
-        # One card may hold several drawings.
+        # A card may hold several drawings.
         for number, svg in enumerate(chart.svgs):
             image = base64.b64encode(png(svg)).decode()
             await acreate_image_artifact(

@@ -1,1 +1,1 @@
-"""One file a step; alembic reads them by their own `revision` and `down_revision`."""
+"""One file for each migration; alembic orders them by `revision` and `down_revision`."""

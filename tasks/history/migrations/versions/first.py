@@ -10,18 +10,18 @@ from sqlalchemy.types import TypeEngine
 revision = "0001"
 down_revision = None
 
-# Written out: a later change of the tables must not change what this made.
+# Not imported from the models: later changes of the tables must not change this migration.
 _TIME = sa.DateTime().with_variant(mysql.DATETIME(fsp=6), "mysql", "mariadb")
 _DOUBLE: TypeEngine[float] = sa.Double()
 _LONG = sa.Text().with_variant(mysql.LONGTEXT(), "mysql", "mariadb")
 
 
 def _create_table(name: str, *parts: sa.Column[Any] | sa.PrimaryKeyConstraint) -> None:
-    # MySQL commits every statement here by itself: one that was killed midway begins again. Names
-    # are any text, told apart by their case, whatever the server's own character set.
-    again = op.get_bind().dialect.name in ("mysql", "mariadb")
+    # MySQL commits every statement here by itself: a killed migration is run anew. Names are any
+    # text, case-sensitive, whatever the server's default character set.
+    if_missing = op.get_bind().dialect.name in ("mysql", "mariadb")
     charset = {"mysql_charset": "utf8mb4", "mysql_collate": "utf8mb4_bin"}
-    op.create_table(name, *parts, if_not_exists=again, **charset)
+    op.create_table(name, *parts, if_not_exists=if_missing, **charset)
 
 
 def _create_index(table: str, column: str) -> None:
@@ -31,7 +31,7 @@ def _create_index(table: str, column: str) -> None:
 
 
 def upgrade() -> None:
-    """Make them."""
+    """Create the tables."""
     _create_table(
         "attempt",
         sa.Column("flow_run", sa.String(36), nullable=False),
