@@ -1,7 +1,7 @@
 """The tree of errors; each docstring names the cure.
 
 PrefectureError
-├── JobError              the job's own fault: final, told to the user in one line
+├── JobError              the job's own fault: final, shown to the user in one line
 │   ├── InvalidPayload    a value that is not allowed
 │   │   └── KeyTaken      a key that another job was submitted with
 │   ├── SourceNotFound    there is no such file, or it is outside the inputs root

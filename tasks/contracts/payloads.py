@@ -235,7 +235,7 @@ class AverageFiles(Payload):
             default_factory=nothing,
             title="Column",
             description="Of files of several columns, the one to average: its name, or its number "
-            "from 1 on; * for all, row after row, which text needs not say.",
+            "from 1 on; * for all, row after row (the default for text).",
             min_length=1,
             max_length=500,
             examples=["temperature"],
@@ -258,8 +258,8 @@ class AverageFiles(Payload):
         Field(
             default_factory=nothing,
             title="Delimiter",
-            description="Of text: what separates the fields of a row. Left out, the first rows "
-            "tell.",
+            description="Of text: the separator of the fields of a row. Left out, the first rows "
+            "decide.",
             examples=[";"],
         ),
     ]
@@ -268,8 +268,7 @@ class AverageFiles(Payload):
         Field(
             default_factory=nothing,
             title="Decimal",
-            description="Of text: what comes before the decimals of a number. Left out, the first "
-            "rows tell.",
+            description="Of text: the decimal mark of numbers. Left out, the first rows decide.",
             examples=[","],
         ),
     ]
@@ -278,8 +277,8 @@ class AverageFiles(Payload):
         Field(
             default_factory=nothing,
             title="Comment",
-            description="Of text: what begins a comment, which lasts to the end of its line. Left "
-            "out, lines with # before the first row are comments.",
+            description="Of text: the character that begins a comment, up to the end of its line. "
+            "Left out, lines with # before the first row are comments.",
             examples=["%"],
         ),
     ]

@@ -48,7 +48,7 @@ async def fetch_object(found: S3Object, path: Path) -> None:
 
 
 @retried_task("fetch-object", run_name="fetch {found.name}")
-async def fetch_or_say(found: S3Object, path: Path) -> FileUnreadable | None:
+async def fetch_or_refusal(found: S3Object, path: Path) -> FileUnreadable | None:
     """Download an object; return FileUnreadable where S3 refuses it.
 
     The error is not raised: Prefect would log a traceback, and the compute task only lists the file
@@ -63,5 +63,5 @@ async def fetch_or_say(found: S3Object, path: Path) -> FileUnreadable | None:
 
 async def fetch_each(found: S3Object, path: Path) -> None:
     """Download an object with retries. Raises FileUnreadable, StorageUnavailable."""
-    if (refusal := await as_task(fetch_or_say)(found, path)) is not None:
+    if (refusal := await as_task(fetch_or_refusal)(found, path)) is not None:
         raise refusal

@@ -32,11 +32,11 @@ def throughput(completed: pl.DataFrame, period: str) -> str:
     )
 
 
-def durations(spread: pl.DataFrame, measure: str) -> str:
+def durations(by_queue: pl.DataFrame, measure: str) -> str:
     """p50 to p95 by queue, on a logarithmic scale. Columns: queue, waited_p50 … ran_p95."""
     low, high = f"{measure}_p50", f"{measure}_p95"
     least = 0.01  # seconds: a logarithmic scale has no 0
-    shown = spread.filter(pl.col(high).is_not_null()).with_columns(
+    shown = by_queue.filter(pl.col(high).is_not_null()).with_columns(
         pl.col(low, high).clip(lower_bound=least)
     )
     queues = alt.Y("queue:N", title=None, sort=["high", "normal", "low"])

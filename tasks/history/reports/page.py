@@ -94,8 +94,8 @@ def _draw(
             period = made_of
         else:
             shown = replace(answer, periods=minutes)
-    by_queue = answer.periods.with_columns(pl.lit("").alias("task"))
-    spread = pl.DataFrame(summed(by_queue, ("queue",)), infer_schema_length=None)
+    periods = answer.periods.with_columns(pl.lit("").alias("task"))
+    by_queue = pl.DataFrame(summed(periods, ("queue",)), infer_schema_length=None)
     begin = answer.begin if period == made_of else shapes.begin_of(shown)
     if period == "day":
         begin = begin.replace(hour=0)
@@ -109,7 +109,7 @@ def _draw(
         ("utilisation", "Slots in use", f"Jobs at work, averaged over each {period}; {line}.",
          busy, lambda data: [charts.utilisation(data, period, slots)]),
         ("durations", "Waiting and running", "By queue: from due to the first start, and from "
-         "there to the end. The dot is the median, the bar ends at the 95th percentile.", spread,
+         "there to the end. The dot is the median, the bar ends at the 95th percentile.", by_queue,
          lambda data: [charts.durations(data, measure) for measure in ("waited", "ran")]),
         ("outcomes", "Outcomes", "Of the jobs that ended, the share that succeeded; of the "
          "attempts, the shares that crashed and that were retries.",
