@@ -1,1 +1,1 @@
-"""What the settings name as storage, opened: S3 with its credentials, and the results root."""
+"""Storage that the settings name: S3 with its credentials, inputs and the results root."""

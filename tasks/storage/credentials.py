@@ -1,4 +1,4 @@
-"""S3 clients, made with the credentials block that the settings name."""
+"""S3 clients with the credentials block that the settings name."""
 
 import asyncio
 from typing import TYPE_CHECKING, Any
@@ -12,32 +12,32 @@ if TYPE_CHECKING:
     from mypy_boto3_s3.client import S3Client
     from prefect_aws.credentials import AwsCredentials, MinIOCredentials
 
-# Who retries: the client once more and at once, for the odd lost packet; the
-# retries of tasks.runtime.retries for all that lasts: the UI shows them, and they wait without a
-# thread. The client's own five tries, ten for a body, would multiply with them, unseen.
+# The client retries once and at once, for a lost packet. Longer faults are retried by
+# tasks.runtime.retries, which the UI shows and which waits without a thread. The client's default
+# of five tries, ten for a body, would multiply with these, unseen.
 TRIES = 2
 _CLIENT_CONFIG: dict[str, Any] = {
     "retries": {"total_max_attempts": TRIES},
-    # Seconds; the client's own, a minute each, would use up a step's patience.
+    # Seconds. The client's default, a minute each, would use up the time allowed for retries.
     "connect_timeout": 10,
     "read_timeout": 20,
-    "signature_version": "s3v4",  # for links too, which the client would sign by the old one
-    # Not every S3 knows the client's newer checksums; ours are in the manifest.
+    "signature_version": "s3v4",  # for links too, which the client signs with v2 by default
+    # Not every S3 store knows the client's newer checksums; the manifest has its own.
     "request_checksum_calculation": "when_required",
 }
 
 
 async def load_credentials(name: str | None) -> "AwsCredentials | MinIOCredentials":
-    """The credentials block that PREFECTURE_S3_CREDENTIALS names.
+    """Load the credentials block that PREFECTURE_S3_CREDENTIALS names.
 
-    Raises OperatorError where it names none, or one that the server does not have.
+    Raises OperatorError where `name` is None, or the server has no block of that name.
     """
     if name is None:
         raise OperatorError(
             "s3:// addresses need credentials: save an AwsCredentials or MinIOCredentials block "
             "and set PREFECTURE_S3_CREDENTIALS to its name, e.g. aws-credentials/photos"
         )
-    # Registers the block types; heavy, so imported only where S3 is named.
+    # This registers the block types. It is heavy, so it is imported only where S3 is used.
     from prefect_aws.credentials import AwsCredentials, MinIOCredentials
 
     try:
@@ -47,21 +47,21 @@ async def load_credentials(name: str | None) -> "AwsCredentials | MinIOCredentia
             f"there is no block {name} on the Prefect server: save it, or correct "
             "PREFECTURE_S3_CREDENTIALS"
         ) from error
-    assert isinstance(block, AwsCredentials | MinIOCredentials)  # the setting's pattern says so
+    assert isinstance(block, AwsCredentials | MinIOCredentials)  # the setting's pattern ensures it
     return block
 
 
 async def s3_client(name: str | None) -> "S3Client":
-    """A client with the credentials that a block of this name holds.
+    """Make a client with the credentials of the block of this name.
 
     Raises OperatorError where there is no such block or AWS refuses it, StorageUnavailable where
     AWS does not answer.
     """
     block = await load_credentials(name)
     parameters = block.aws_client_parameters
-    parameters.config = _CLIENT_CONFIG | (parameters.config or {})  # whoever made it knows better
+    parameters.config = _CLIENT_CONFIG | (parameters.config or {})  # the block's values win
     try:
-        return await asyncio.to_thread(block.get_s3_client)  # asks AWS where it assumes a role
+        return await asyncio.to_thread(block.get_s3_client)  # calls AWS where it assumes a role
     except s3_errors() as error:
         if is_transient(error):
             raise StorageUnavailable(

@@ -1,8 +1,7 @@
-"""Where Prefect keeps the small values that compute flows return: in a saved block.
+"""The storage of the small values that compute flows return: a saved block of Prefect's.
 
-The value is for those who use Prefect's own client, its UI and its automations. Prefecture itself
-reads manifests only: a manifest stands where a result stands, also where the attempt that
-published it came to its end before it could return anything.
+The value is for users of Prefect's own client, UI and automations. Prefecture itself reads only
+manifests: every result has one, even if the attempt that published it died before it returned.
 """
 
 from pathlib import Path
@@ -17,33 +16,34 @@ from tasks.storage.results.local_files import RECORDS
 
 
 def result_storage() -> ResultStorage:
-    """What compute flows are declared with: the saved block, once `prefecture apply` has saved it.
+    """Result storage of compute flows: the block that `prefecture apply` has saved.
 
-    Without one, where a flow is imported outside a job, it is the folder that the block would name.
+    Without a saved block, where a flow is imported outside a job, it is the folder that the block
+    would name.
     """
-    # Not get_settings: this is asked when a flow is imported, which must decide nothing for others.
+    # Not get_settings, which caches: importing a flow must not fix the settings for other code.
     results = Settings().results
     if isinstance(results, Path):
         folder, saved = results / RECORDS, result_block_id()
         return folder if saved is None else SavedFolder.of(folder, saved)
-    import prefect_aws.s3  # noqa: F401  # makes the type of block known  # pyright: ignore[reportUnusedImport]
+    import prefect_aws.s3  # noqa: F401  # registers the block type  # pyright: ignore[reportUnusedImport]
 
     return f"s3-bucket/{RESULT_BLOCK}"
 
 
 class SavedFolder(LocalFileSystem):
-    """The saved block of a folder, made of what `prefecture apply` has given the job of it.
+    """The saved block of a folder, made from the block id that `prefecture apply` gives the job.
 
-    To load a block by its full name, Prefect imports every collection that is installed, which
-    makes a short job cost three times the CPU time; to load it by its class is a request and an
-    event for each job, 3 %. This costs nothing that can be measured.
+    Loading a block by its full name imports every installed collection: a short job then costs
+    three times the CPU time. Loading it by its class costs a request and an event for each job,
+    3 %. This class costs nothing that can be measured.
     """
 
     _block_type_slug = "prefecture-saved-folder"
 
     @classmethod
     def of(cls, folder: Path, document: UUID) -> "SavedFolder":
-        """The block whose document has that id, and which names that folder."""
+        """Make the block with that folder and the id `document`."""
         block = cls(basepath=str(folder))
         block._block_document_id = document
         return block

@@ -1,11 +1,11 @@
-"""What a failure of the S3 client means: someone's to mend, or passing. No Prefect in here."""
+"""Classifies errors of the S3 client: transient, or to be corrected. Does not import Prefect."""
 
 from functools import cache
 from typing import Any
 
-_PASSING_STATUS = (408, 429)  # and 500 up, but for what is never done
+_TRANSIENT_STATUS = (408, 429)  # and 500 and above, except 501
 _NOT_IMPLEMENTED = 501
-_PASSING_CODES = ("RequestTimeout", "SlowDown", "Throttling")
+_TRANSIENT_CODES = ("RequestTimeout", "SlowDown", "Throttling")
 _REASONS = {
     "NoSuchBucket": "the bucket does not exist",
     "404": "the bucket does not exist",
@@ -34,7 +34,7 @@ _REASONS_OF_OBJECTS = {
 
 @cache
 def s3_errors() -> tuple[type[Exception], ...]:
-    """Everything that the S3 client raises. Imported when asked for: it is heavy."""
+    """All exception classes of the S3 client, imported on the first call: the import is heavy."""
     from boto3.exceptions import Boto3Error
     from botocore.exceptions import BotoCoreError, ClientError
     from s3transfer.exceptions import S3DownloadFailedError
@@ -43,7 +43,7 @@ def s3_errors() -> tuple[type[Exception], ...]:
 
 
 def is_transient(error: Exception) -> bool:
-    """Whether it may go better the next time."""
+    """Whether the error is transient: a retry may succeed."""
     from boto3.exceptions import Boto3Error
     from botocore.exceptions import (
         ClientError,
@@ -56,40 +56,40 @@ def is_transient(error: Exception) -> bool:
     if isinstance(error, ClientError):
         if status(error) >= 500:
             return status(error) != _NOT_IMPLEMENTED
-        return status(error) in _PASSING_STATUS or error_code(error) in _PASSING_CODES
+        return status(error) in _TRANSIENT_STATUS or error_code(error) in _TRANSIENT_CODES
     return isinstance(error, Boto3Error | ConnectionError | HTTPClientError | IncompleteReadError)
 
 
 def status(error: Exception) -> int:
-    """The HTTP status of S3's refusal; 0 where there was no answer."""
+    """The HTTP status of S3's answer; 0 where there was none."""
     return _response(error).get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
 
 
 def error_code(error: Exception) -> str:
-    """S3's own word for its refusal."""
+    """S3's own error code; empty where there was no answer."""
     return str(_response(error).get("Error", {}).get("Code", ""))
 
 
 def reason(error: Exception) -> str:
-    """Why S3 refused what was asked of a bucket, in a few words."""
+    """Why S3 refused a request to a bucket, in a few words."""
     return _REASONS.get(error_code(error), text(error))
 
 
 def reason_of_object(error: Exception) -> str:
-    """Why S3 refused to give an object, in a few words and with its own code."""
+    """Why S3 refused to give an object, in a few words, with S3's error code."""
     code = error_code(error)
     known = _REASONS_OF_OBJECTS.get(code)
     return f"{known} ({code})" if known else text(error)
 
 
 def text(error: Exception) -> str:
-    """What the client says, in one line."""
+    """The client's error message, in one line."""
     error = _cause(error)
     return " ".join(str(getattr(error, "last_exception", error)).split())
 
 
 def _cause(error: Exception) -> Exception:
-    """The refusal itself, where the client calls it a failed upload."""
+    """The S3 error itself, where the client wraps it in S3UploadFailedError."""
     from boto3.exceptions import S3UploadFailedError
 
     cause = error.__cause__ or error.__context__

@@ -1,1 +1,1 @@
-"""Inputs: what a source names, on a disk or in S3."""
+"""Inputs: the files that a source names, on a disk or in S3."""

@@ -1,4 +1,4 @@
-"""What a source means: the files it names, under the inputs root and nowhere else."""
+"""The files that a source names under the inputs root, and nowhere else."""
 
 import errno
 import os
@@ -22,22 +22,22 @@ _SPECIAL = {
 
 
 class InputFile(Protocol):
-    """One file of a source, wherever it is kept."""
+    """One file of a source, on a disk or in S3."""
 
     @property
     def name(self) -> str:
-        """Its path relative to the source, with '/'; unique within the source."""
+        """The file's path relative to the source, with '/'; unique within the source."""
         ...
 
     def local(self, scratch: Path) -> AbstractAsyncContextManager[Path]:
-        """The file on this machine's disk, for as long as the block runs.
+        """Give the file's path on this host's disk, for as long as the block runs.
 
-        `scratch` is a folder for a copy of what is not on this disk; the copy is removed.
+        A file that is not on this disk is copied to the folder `scratch`; the copy is removed.
         """
         ...
 
     async def is_as_listed(self) -> bool:
-        """Whether it is still what it was when the source was listed, as far as can be told."""
+        """Whether the file is unchanged since the source was listed, as far as can be told."""
         ...
 
 
@@ -48,15 +48,15 @@ class LocalFile:
     name: str
     path: Path
     listed: tuple[int, int] | None = None
-    """Its bytes, and the time of its last change in ns, then."""
+    """Size in bytes, and time of the last change in ns, when the source was listed."""
 
     @asynccontextmanager
     async def local(self, scratch: Path) -> AsyncGenerator[Path]:
-        """The file itself: nothing is copied."""
+        """Give the file's own path: nothing is copied."""
         yield self.path
 
     async def is_as_listed(self) -> bool:
-        """Whether its size and the time of its last change are."""
+        """Whether the file's size and the time of its last change are those of the listing."""
         return _version(self.path) == self.listed
 
 
@@ -65,35 +65,36 @@ class Unreadable:
     """A member of a source that cannot be read, and why."""
 
     name: str
-    """As it can be written in a manifest; a byte that is not UTF-8 as \\xe9."""
+    """The name as it can stand in a manifest; a byte that is not UTF-8 as \\xe9."""
     reason: str
     message: str
-    """The reason for one who has not the name before them, and knows the source."""
+    """The reason with the source and the name, readable alone."""
 
     @asynccontextmanager
     async def local(self, scratch: Path) -> AsyncGenerator[Path]:
-        """Raises FileUnreadable."""
+        """Raise FileUnreadable."""
         raise FileUnreadable(self.message, self.reason)
         yield scratch
 
     async def is_as_listed(self) -> bool:
-        """Always: nobody reads it."""
+        """Always true: the file is never read."""
         return True
 
 
 def _version(path: Path) -> tuple[int, int] | None:
     try:
         status = path.stat()
-    except OSError:  # nothing there, or out of reach: whoever opens it can say why
+    except OSError:  # missing or not accessible: opening it gives the reason
         return None
     return status.st_size, status.st_mtime_ns
 
 
 def find_local(source: str, root: Path) -> list[LocalFile]:
-    """The files that a path, folder or glob names under `root`, sorted by name.
+    """Find the files that a path, folder or glob names under `root`, sorted by name.
 
     A folder means every file below it that is not hidden. Raises SourceNotFound where the source
-    leaves the root, by '..' or by a symbolic link, cannot be read, or names no file.
+    leaves the root, by '..' or by a symbolic link, cannot be read, or names no file;
+    FileUnreadable where one of its files cannot be read.
     """
     found, bad = _find(source, root)
     if bad:
@@ -102,10 +103,10 @@ def find_local(source: str, root: Path) -> list[LocalFile]:
 
 
 def find_each(source: str, root: Path) -> list[LocalFile | Unreadable]:
-    """As `find_local`, with what it refuses below the source as members that cannot be read.
+    """Find files as `find_local` does, and return unreadable members instead of raising.
 
-    Named pipes, sockets and devices are among these. Raises SourceNotFound where the source itself
-    leaves the root, cannot be read, or names nothing.
+    Named pipes, sockets and devices are unreadable members. Raises SourceNotFound where the source
+    itself leaves the root, cannot be read, or names nothing.
     """
     found, bad = _find(source, root, special=True)
     return sorted([*found, *bad], key=lambda file: file.name)
@@ -132,7 +133,7 @@ def _find(
         below.found = {start.name: start}
     elif kind == stat.S_IFDIR:
         below.walk(start, Glob("**"))
-    # A slash at the end asks for folders, which are no files.
+    # A slash at the end asks for folders, which are not files.
     elif is_glob(source) and source[-1] != "/" and _kind(root / fixed, source) == stat.S_IFDIR:
         below.walk(root / fixed, Glob(pattern))
     found = below.found
@@ -151,7 +152,7 @@ def is_glob(source: str) -> bool:
 
 
 def split_glob(pattern: str) -> tuple[str, str]:
-    """The folder that every match lies in, by its segments without a wildcard, and the rest."""
+    """Split a glob into its leading segments without a wildcard, a folder, and the rest."""
     segments = pattern.split("/")
     names = segments[:-1]
     fixed = next((n for n, name in enumerate(names) if is_glob(name)), len(names))
@@ -159,12 +160,12 @@ def split_glob(pattern: str) -> tuple[str, str]:
 
 
 class Glob:
-    """A shell's glob, followed one segment of a path at a time.
+    """A shell's glob, matched one segment of a path at a time.
 
-    `*`, `?` and `[…]` stay inside a segment, `**` stands for any number of them, and only a dot
-    matches the dot of a hidden name. (`glob.translate` is no help before Python 3.13.)
+    `*`, `?` and `[…]` match inside a segment, `**` matches any number of segments, and only a dot
+    matches the dot of a hidden name. (`glob.translate` exists only from Python 3.13 on.)
 
-    A state holds the places in the pattern that the path so far may have come to.
+    A state is the set of places in the pattern that the path so far may have reached.
     """
 
     def __init__(self, pattern: str) -> None:
@@ -173,7 +174,7 @@ class Glob:
         self.start = self._open({0})
 
     def step(self, state: frozenset[int], name: str) -> frozenset[int]:
-        """The state after one more segment; empty where nothing can match any more."""
+        """Return the state after one more segment; empty where no match is possible any more."""
         places: set[int] = set()
         for place in state - {self._end}:
             glob = self._globs[place]
@@ -201,7 +202,7 @@ class Glob:
         return self.is_match(state)
 
     def _open(self, places: set[int]) -> frozenset[int]:
-        """With the places behind each `**`, which may stand for nothing."""
+        """Add the place behind each `**`, which may match no segment at all."""
         for place, glob in enumerate(self._globs):
             if glob == "**" and place in places:
                 places.add(place + 1)
@@ -209,9 +210,9 @@ class Glob:
 
 
 class _Below:
-    """The files below a folder that match, by their path relative to it.
+    """The matching files below a folder, by their path relative to it.
 
-    A link that leads nowhere counts as one: whoever opens it can say what is wrong with it.
+    A dangling link counts as a file: opening it gives the reason.
     """
 
     def __init__(self, source: str, root: Path, special: bool) -> None:
@@ -223,7 +224,7 @@ class _Below:
         self._special = special
 
     def walk(self, start: Path, glob: Glob) -> None:
-        """Look at everything below `start`. Raises SourceNotFound where that cannot be read."""
+        """Collect the files below `start`. Raises SourceNotFound where `start` cannot be read."""
         waiting = [(start, glob.start)]
         while waiting:
             folder, state = waiting.pop()
@@ -242,7 +243,7 @@ class _Below:
                     waiting.append((path, reached))
 
     def _take(self, path: Path, name: str, glob: Glob, reached: frozenset[int]) -> bool:
-        """Keep or refuse what is at a path; whether it is a folder to look into."""
+        """Keep or refuse the entry at a path. Returns whether it is a folder to look into."""
         try:
             kind = _kind_of(path)
         except OSError as error:
@@ -287,7 +288,7 @@ class _Below:
 
 
 def _kind(path: Path, source: str) -> int | None:
-    """As `_kind_of`. Raises SourceNotFound where it cannot be known."""
+    """As `_kind_of`; raises SourceNotFound where the path cannot be read."""
     try:
         return _kind_of(path)
     except OSError as error:
@@ -295,7 +296,7 @@ def _kind(path: Path, source: str) -> int | None:
 
 
 def _kind_of(path: Path) -> int | None:
-    """What a path leads to (stat.S_IFREG, stat.S_IFDIR and so on), None where that is nothing."""
+    """File type of a path's target (stat.S_IFREG and so on); None where there is no target."""
     try:
         return stat.S_IFMT(path.stat().st_mode)
     except OSError as error:
@@ -320,7 +321,7 @@ def _unreadable(error: OSError, source: str) -> SourceNotFound:
 
 
 def _refuse_outsider(name: str, path: Path, source: str, root: Path) -> None:
-    # Where the target is not mounted into the container this still tells where it would be.
+    # This works also where the target is not mounted into the container.
     if not Path(os.path.realpath(path)).is_relative_to(os.path.realpath(root)):
         raise SourceNotFound(
             f"source '{source}': {name} is a symbolic link out of the inputs root: "

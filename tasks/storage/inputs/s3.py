@@ -1,4 +1,4 @@
-"""Sources kept in S3: listed first, fetched one at a time when their turn comes."""
+"""Sources in S3: all objects are listed first, and each is downloaded when it is read."""
 
 import asyncio
 import re
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from mypy_boto3_s3.client import S3Client
 
 _WILDCARD = re.compile(r"[*?[]")
-_SUFFIX = 16  # characters of a key's suffix that its copy keeps: names of files are short
+_SUFFIX = 16  # characters of a key's suffix that its copy keeps: file names are limited
 
 
 def is_s3(source: str) -> bool:
@@ -36,13 +36,13 @@ class S3Object:
     bucket: str
     key: str
     fetch: "Fetch"
-    """How `local` downloads: at once and once, or by a step that is retried."""
+    """How `local` downloads: in one try, or with retries."""
     listed: str = ""
-    """Its ETag then."""
+    """The object's ETag when the source was listed."""
 
     @asynccontextmanager
     async def local(self, scratch: Path) -> AsyncGenerator[Path]:
-        """A copy in `scratch`, streamed to disk and removed afterwards. Raises as `download`."""
+        """Give a copy in `scratch`, streamed to disk, removed afterwards. Raises as `download`."""
         path = scratch / f"{uuid.uuid4().hex}{PurePosixPath(self.key).suffix[:_SUFFIX]}"
         try:
             await self.fetch(self, path)
@@ -51,14 +51,14 @@ class S3Object:
             path.unlink(missing_ok=True)
 
     async def is_as_listed(self) -> bool:
-        """Always, for whoever reads the copy: `download` sees to it."""
+        """Always true of the copy: `download` compares the ETags."""
         return True
 
     def download(self, path: Path) -> None:
-        """Write the object to `path`, or nothing. Blocking.
+        """Write the whole object to `path`, or nothing. Blocking.
 
-        Raises FileUnreadable where the object is gone, refused, archived or another than was
-        listed, StorageUnavailable where S3 is.
+        Raises FileUnreadable where the object is gone, refused, archived or has changed since the
+        listing; StorageUnavailable where S3 does not answer.
         """
         from boto3.s3.transfer import TransferConfig
 
@@ -84,12 +84,12 @@ Fetch = Callable[[S3Object, Path], Awaitable[None]]
 
 
 async def download_once(found: S3Object, path: Path) -> None:
-    """`S3Object.download` in a thread, tried once."""
+    """Run `S3Object.download` in a thread, without retries."""
     await asyncio.to_thread(found.download, path)
 
 
 async def connect(credentials: str | None) -> "S3Client":
-    """An S3 client from the credentials block that the setting names.
+    """Make an S3 client from the credentials block that the setting names.
 
     Raises SourceNotFound where no block is set, the server has none of that name, or AWS refuses
     it; StorageUnavailable where AWS does not answer.
@@ -101,10 +101,11 @@ async def connect(credentials: str | None) -> "S3Client":
 
 
 def find_objects(source: str, client: "S3Client", fetch: Fetch = download_once) -> list[S3Object]:
-    """The objects that an s3:// address names (an object, a prefix or a glob), sorted by name.
+    """Find the objects that an s3:// address (object, prefix or glob) names, sorted by name.
 
-    Blocking: one request per 1,000 keys. Raises SourceNotFound where there are none, a key cannot
-    be a path, or the bucket, key or credentials are refused; StorageUnavailable where S3 is.
+    Blocking: one request per 1,000 keys. Raises SourceNotFound where there are none, or the
+    bucket, key or credentials are refused; FileUnreadable where a key cannot be a path;
+    StorageUnavailable where S3 does not answer.
     """
     found: list[S3Object] = []
     for member in find_each_object(source, client, fetch):
@@ -117,7 +118,7 @@ def find_objects(source: str, client: "S3Client", fetch: Fetch = download_once) 
 def find_each_object(
     source: str, client: "S3Client", fetch: Fetch = download_once
 ) -> list[S3Object | Unreadable]:
-    """As `find_objects`, with keys that cannot be paths as members that cannot be read."""
+    """Find objects as `find_objects`; keys that cannot be paths become unreadable members."""
     bucket, _, pattern = source.removeprefix(S3_SCHEME).partition("/")
     if not bucket:
         raise SourceNotFound(f"source '{source}' names no bucket: write s3://bucket/prefix")
@@ -133,7 +134,7 @@ def find_each_object(
     members: list[S3Object | Unreadable] = []
     for name in sorted(found):
         key = found[name]
-        # The name is where the result will be written.
+        # The name becomes the path in the result.
         if stays_inside(name):
             members.append(S3Object(name, client, bucket, key, fetch, etags[key]))
             continue
@@ -146,7 +147,7 @@ def find_each_object(
 
 
 def _select(keys: list[str], pattern: str) -> dict[str, str]:
-    """The keys that are meant, by their name in the source: what is called so, before a glob."""
+    """Select the keys of a pattern, by name in the source. A literal key or prefix wins."""
     if pattern in keys:
         return {pattern.rpartition("/")[2]: pattern}
     prefix = f"{pattern.removesuffix('/')}/" if pattern else ""
@@ -160,7 +161,7 @@ def _select(keys: list[str], pattern: str) -> dict[str, str]:
 
 @contextmanager
 def _reading(address: str, of_object: bool = False) -> Generator[None]:
-    """Every failure of the S3 client as one line: the user's to mend, or no one's."""
+    """Turn the S3 client's errors into one line: transient, or for the user to correct."""
     try:
         yield
     except s3_errors() as error:

@@ -1,7 +1,7 @@
-"""Whether results can be written to a disk at all.
+"""Checks whether results can be written to a disk.
 
-Asked by supervisors, and by jobs that could not write theirs: where nobody can, it is a fault of
-the infrastructure, which passes; else it is that one job's.
+Supervisors run them, and jobs that could not write their result: where no job could write, the
+fault is the infrastructure's and transient; else it is that one job's.
 """
 
 import os
@@ -14,7 +14,7 @@ from tasks.storage.results import local_files
 from tasks.storage.results.local import LocalRoot
 
 _LONGEST = 10.0  # seconds
-# In the folder itself and by relative names: a container sees it without the folders above it.
+# Relative names in the folder itself: a container sees it without its parent folders.
 _WRITE = f"""
 test -w . && test -w {local_files.STAGING} && file=$(mktemp {local_files.STAGING}/check.XXXXXX) &&
 echo x > "$file"; ended=$?; test -z "$file" || rm -f "$file"; exit $ended
@@ -22,7 +22,7 @@ echo x > "$file"; ended=$?; test -z "$file" || rm -f "$file"; exit $ended
 
 
 def disk_fault(root: Path, min_free: int) -> str | None:
-    """What keeps this process from writing results under `root`, in one line; None for nothing.
+    """Why this process cannot write results under `root`, in one line; None where it can.
 
     `min_free`: bytes that must be free there.
     """
@@ -36,9 +36,9 @@ def disk_fault(root: Path, min_free: int) -> str | None:
 
 
 def disk_fault_of(user: str, root: Path, min_free: int) -> str | None:
-    """The same for another user, `uid:gid`, where this process may become them, as root may.
+    """As `disk_fault`, for the user `uid:gid`, where this process is root.
 
-    Where it may not, it is asked for this process itself.
+    Where it is not, the check is for this process itself.
     """
     uid, _, gid = user.partition(":")
     fault = disk_fault(root, min_free)
@@ -58,7 +58,7 @@ def disk_fault_of(user: str, root: Path, min_free: int) -> str | None:
 
 
 def too_full(folder: Path, min_free: int) -> str | None:
-    """Whether less than so many bytes are free in a folder, in one line; None where it is not."""
+    """Error line where less than `min_free` bytes are free in a folder; else None."""
     free = shutil.disk_usage(folder).free
     if free >= min_free:
         return None

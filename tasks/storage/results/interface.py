@@ -1,8 +1,7 @@
-"""What a results root promises, on whatever it keeps results: the interface of this package.
+"""The interface of a results root, for a local disk and for S3.
 
-Everything in here blocks. Where S3 keeps the results, every method but those that say otherwise
-raises StorageUnavailable while it does not answer, and a PrefectureError that says why where it
-refuses.
+Every method blocks. With S3, every method, unless it says otherwise, raises StorageUnavailable
+where S3 does not answer, and a PrefectureError with the reason where S3 refuses.
 """
 
 from contextlib import AbstractContextManager
@@ -16,36 +15,36 @@ from tasks.storage.results.parts import Parts
 
 
 class Result(Protocol):
-    """A result that stands."""
+    """A published result."""
 
     @property
     def manifest(self) -> Manifest:
-        """What it says of itself."""
+        """The manifest of the result."""
         ...
 
     @property
     def location(self) -> str:
-        """Where it stands: a folder, or an s3:// address. The same as its text."""
+        """The result's folder or s3:// address; the same as `str(result)`."""
         ...
 
     def __str__(self) -> str: ...
 
     def address(self, file: PublishedFile) -> str | None:
-        """The https address of one of its files, where it has one. No secret is in it."""
+        """The https address of one of the result's files, without any secret; None on a disk."""
         ...
 
     def links(self) -> list[str]:
-        """For each file a link that anyone can read it with for an hour; empty on a disk."""
+        """A link for each file that anyone can read it with for an hour; empty on a disk."""
         ...
 
     def verify(self) -> None:
-        """Compare every file with the manifest. Raises CorruptResult naming one that differs."""
+        """Compare every file with the manifest. Raises CorruptResult naming a file that differs."""
         ...
 
     def copy(self, target: Path) -> None:
-        """Copy it to a new or empty folder, and check the copies.
+        """Copy the result to a new or empty folder, and check the copies.
 
-        Raises CorruptResult naming one that differs, PrefectureError where it cannot copy.
+        Raises CorruptResult naming a file that differs, PrefectureError where copying fails.
         """
         ...
 
@@ -55,99 +54,99 @@ class Workplace(Protocol):
 
     @property
     def files(self) -> Path:
-        """What is published in the end."""
+        """The folder of the files to publish."""
         ...
 
     @property
     def scratch(self) -> Path:
-        """What is not."""
+        """The folder of temporary files, never published."""
         ...
 
 
 class Stage(Workplace, Protocol):
-    """Where one attempt works, until it publishes or is discarded."""
+    """The folders of one attempt, until it publishes or is discarded."""
 
     @property
     def name(self) -> str:
-        """What others find its parts by."""
+        """The stage's name, by which helper runs find its parts."""
         ...
 
     @property
     def parts(self) -> Parts:
-        """What others hand to this attempt; cleared by whoever opened it, before it publishes."""
+        """Parts from helper runs; the attempt opens them, and clears them before it publishes."""
         ...
 
     def store(self) -> list[PublishedFile]:
-        """Bring the files to where they stay; again, after an error, only those that are missing.
+        """Store the files where they stay. After an error, a second call stores only the rest.
 
         Returns every file with its size and sha256, sorted by path. Raises InvalidPayload where
-        one has the manifest's name, ResultsUnwritable where they cannot be written.
+        a file has the manifest's name, ResultsUnwritable where the files cannot be written.
         """
         ...
 
     def set_aside(self, folder: Path) -> str:
-        """Move a folder of files to `<job id>.failed` beside where the result would stand.
+        """Move a folder of files to `<job id>.failed` beside the place of the result.
 
-        Returns the place. Raises InvalidPayload or ResultsUnwritable where it cannot be.
+        Returns the new place. Raises InvalidPayload or ResultsUnwritable where it cannot be moved.
         """
         ...
 
     def publish(self, manifest: Manifest) -> Result:
-        """Make the stored files a result, all at once.
+        """Publish the stored files as the job's result, atomically.
 
-        Returns the result that stands: another attempt's, where that one was first. Raises
-        InvalidPayload or ResultsUnwritable where there can be none.
+        Returns the published result: another attempt's, where that attempt was first. Raises
+        InvalidPayload or ResultsUnwritable where nothing can be published.
         """
         ...
 
 
 class ResultsRoot(Protocol):
-    """What all results stand under."""
+    """The place of all results: a folder, or a prefix in S3."""
 
     @property
     def fails_transiently(self) -> bool:
-        """Whether it may be out of reach for a while, so that it is worth to try again."""
+        """Whether calls can fail transiently and should be retried."""
         ...
 
     def open_stage(self, directory: str, job: UUID, attempt: UUID) -> AbstractContextManager[Stage]:
-        """A stage for one attempt at `job`, removed when the block ends, published or not.
+        """Open a stage for one attempt at `job`, removed when the block ends, published or not.
 
         Raises InvalidPayload where `directory` cannot hold a result, ResultsUnwritable where the
-        stage cannot be written, StageDiscarded where the block fails because someone removed it.
+        stage cannot be written, StageDiscarded where the block fails because the stage was removed.
         """
         ...
 
     def parts(self, directory: str, job: UUID, stage: str) -> Parts:
-        """The parts of another attempt's stage, of that name."""
+        """Give the parts of another attempt's stage, by the stage's name."""
         ...
 
     def staged(self) -> set[tuple[UUID, UUID]]:
-        """The job and the attempt of every stage that is seen from this host. Asks no S3."""
+        """Job id and attempt id of every stage that this host sees. Makes no request to S3."""
         ...
 
     def discard_stages(self, job: UUID, attempt: UUID | None = None) -> None:
-        """Remove what one attempt at a job, or all, have staged. Only once they are gone.
+        """Remove the stages of one attempt at a job, or of all. Only once those have ended.
 
-        What a result that stands is made of is never touched.
+        Files of a published result are never touched.
         """
         ...
 
     def is_published(self, directory: str, job: UUID) -> bool:
-        """Whether a job's result stands."""
+        """Whether a job's result is published."""
         ...
 
     def find(self, directory: str, job: UUID) -> Result | None:
-        """The result of a job, where it stands. Raises CorruptResult."""
+        """The result of a job; None where none is published. Raises CorruptResult."""
         ...
 
     def search(self, job: UUID) -> Result | None:
-        """The same in whichever directory: slow. Raises CorruptResult."""
+        """As `find`, in all directories: slow. Raises CorruptResult."""
         ...
 
     def remove_old(self, directory: str, task: str, before: datetime) -> int:
-        """Remove what a task has published in a directory before a moment. Returns how many."""
+        """Remove a task's results in a directory from before a time. Returns how many."""
         ...
 
     def check(self) -> None:
-        """See that results can be written. Raises PrefectureError where they cannot."""
+        """Check that results can be written. Raises PrefectureError where they cannot."""
         ...

@@ -7,7 +7,7 @@ _LISTED = 100  # files; all of them are in the manifest
 
 
 def listing(result: Result, notes: str = "", appendix: str = "") -> str:
-    """Where a result stands and what it holds; `notes` stand above the files, `appendix` below."""
+    """Markdown with a result's location and files; `notes` stand above them, `appendix` below."""
     manifest = result.manifest
     rows = "\n".join(
         f"| {_named(file, result.address(file))} | {file.bytes:,} |"

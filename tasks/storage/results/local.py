@@ -25,21 +25,21 @@ class LocalResult:
 
     @property
     def location(self) -> str:
-        """Its folder."""
+        """The result's folder."""
         return str(self.folder)
 
     def __str__(self) -> str:
         return self.location
 
     def address(self, file: PublishedFile) -> None:
-        """None: who may see the folder, sees the file."""
+        """None: a file in a folder has no https address."""
 
     def links(self) -> list[str]:
-        """None either."""
+        """Empty: a file in a folder has no link."""
         return []
 
     def verify(self) -> None:
-        """Read every file again."""
+        """Read every file and compare its size and sha256 with the manifest."""
         local_files.verify(self.folder, self.manifest)
 
     def copy(self, target: Path) -> None:
@@ -49,102 +49,103 @@ class LocalResult:
 
 @dataclass(frozen=True)
 class LocalStage:
-    """A stage beside the place of its result."""
+    """A stage in the results root's file system."""
 
     stage: local_files.Stage
 
     @property
     def files(self) -> Path:
-        """What is published in the end."""
+        """The folder of the files to publish."""
         return self.stage.files
 
     @property
     def scratch(self) -> Path:
-        """What is not."""
+        """The folder of temporary files, never published."""
         return self.stage.scratch
 
     @property
     def name(self) -> str:
-        """Of its folder."""
+        """The name of the stage's folder."""
         return self.stage.files.parent.name
 
     @property
     def parts(self) -> LocalParts:
-        """In a folder beside the files."""
+        """Parts in a folder beside the files."""
         return LocalParts(self.stage.files.parent / FOLDER)
 
     def store(self) -> list[PublishedFile]:
-        """Flush the files, which are where they stay already."""
+        """Flush the files; they are on the right disk already."""
         return local_files.inventory(self.files)
 
     def set_aside(self, folder: Path) -> str:
-        """Rename a folder to a place beside the result's."""
+        """Rename the folder to a place beside the result's."""
         target = self.stage.target
         with local_files.writing(self.stage.results):
             local_files.check_place(self.stage.results, target)
             target.parent.mkdir(parents=True, exist_ok=True)
             to = target.with_name(f"{target.name}{local_files.FAILED}")
-            if os.path.lexists(to):  # of an attempt that did not come to say that it had failed
+            if os.path.lexists(to):  # left by an attempt that died before its final state was set
                 to = to.with_name(f"{to.name}.{secrets.token_hex(4)}")
             folder.rename(to)
         return str(to)
 
     def publish(self, manifest: Manifest) -> LocalResult:
-        """Rename the folder to its place."""
+        """Rename the folder of files to the result's place."""
         return LocalResult(self.stage.target, local_files.publish(self.stage, manifest))
 
 
 @dataclass(frozen=True)
 class LocalRoot:
-    """A folder that results stand under."""
+    """A results root that is a folder."""
 
     root: Path
     fails_transiently: bool = False
 
     @contextmanager
     def open_stage(self, directory: str, job: UUID, attempt: UUID) -> Generator[LocalStage]:
-        """A stage for one attempt; see tasks.storage.results.local_files."""
+        """Open a stage for one attempt; see tasks.storage.results.local_files."""
         with local_files.open_stage(self.root, directory, job, attempt) as stage:
             yield LocalStage(stage)
 
     def parts(self, directory: str, job: UUID, stage: str) -> LocalParts:
-        """In the folder of that stage."""
+        """Parts in the folder of that stage."""
         return LocalParts(self.root / local_files.STAGING / stage / FOLDER)
 
     def staged(self) -> set[tuple[UUID, UUID]]:
-        """The job and the attempt of every stage there."""
+        """Job id and attempt id of every stage under the root."""
         return local_files.staged(self.root)
 
     def discard_stages(self, job: UUID, attempt: UUID | None = None) -> None:
-        """Remove what one attempt at a job, or all, have staged."""
+        """Remove the stages of one attempt at a job, or of all."""
         local_files.discard_stages(self.root, job, attempt)
 
     def is_published(self, directory: str, job: UUID) -> bool:
-        """Whether a job's result stands."""
+        """Whether a job's result is published."""
         return local_files.is_published(self.root, directory, job)
 
     def find(self, directory: str, job: UUID) -> LocalResult | None:
-        """The result of a job."""
+        """The result of a job; None where none is published."""
         if not self.is_published(directory, job):
             return None
         return _read(self.root / directory / str(job))
 
     def search(self, job: UUID) -> LocalResult | None:
-        """The same in whichever directory."""
+        """As `find`, in all directories."""
         folder = local_files.find(self.root, job)
         return None if folder is None else _read(folder)
 
     def remove_old(self, directory: str, task: str, before: datetime) -> int:
-        """Each is gone at once, by a rename, and then emptied."""
+        """Remove old results: each is first renamed, so that it is gone at once, then deleted."""
         gone = 0
         with local_files.writing(self.root):
             for path in (self.root / directory).glob(f"*/{local_files.MANIFEST}"):
-                with suppress(FileNotFoundError, CorruptResult):  # by another; no one knows whose
+                # Skip a result that another process removed, or whose manifest is corrupt.
+                with suppress(FileNotFoundError, CorruptResult):
                     gone += self._remove(path.parent, task, before)
         return gone
 
     def check(self) -> None:
-        """Write a file that is gone at once."""
+        """Write a temporary file to the staging folder."""
         folder = self.root / local_files.STAGING
         try:
             with tempfile.TemporaryFile(dir=folder) as file:
@@ -153,7 +154,7 @@ class LocalRoot:
             raise local_files.unwritable(folder, error) from error
 
     def _remove(self, folder: Path, task: str, before: datetime) -> bool:
-        # The manifest's own age first: to read every one, each time, would be slow.
+        # The manifest file's age first: to read every manifest each time would be slow.
         age = (folder / local_files.MANIFEST).stat().st_mtime
         if folder.is_symlink() or age >= before.timestamp():
             return False

@@ -1,11 +1,11 @@
 """Results on a local disk: staged beside their place, published by one rename.
 
-    <results root>/<directory>/<job id>/             the result, complete or not there at all
-    <results root>/.staging/<job id>.<attempt>/      where one attempt works
+    <results root>/<directory>/<job id>/                 the result, complete or absent
+    <results root>/.staging/<job id>.<attempt>.<token>/  the stage of one attempt
 
-One file system holds both, so the rename is atomic, and it fails when the target is there already:
-of two attempts at one job the second to arrive loses and discards its own. A result folder always
-holds a manifest, so the target is never an empty folder, the one case in which a rename would win.
+Both are on one file system, so the rename is atomic, and it fails where the target exists: of two
+attempts at one job the second discards its own files. A result folder always holds a manifest, so
+the target is never an empty folder, the only case in which a rename would replace it.
 """
 
 import hashlib
@@ -33,14 +33,14 @@ from tasks.errors import (
 MANIFEST = "manifest.json"
 STAGING = ".staging"
 FAILED = ".failed"
-"""Behind a job's id: what a job that failed has left to read."""
-RECORDS = ".prefect"  # under the root too: what Prefect keeps of the flows' return values
+"""Suffix behind a job's id: the folder of files that a failed job leaves."""
+RECORDS = ".prefect"  # under the root too: Prefect's records of the flows' return values
 _log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
 class Stage:
-    """The folders one attempt works in, until it publishes or is discarded."""
+    """The folders of one attempt, until it publishes or is discarded."""
 
     results: Path
     target: Path
@@ -50,15 +50,15 @@ class Stage:
 
 @contextmanager
 def open_stage(root: Path, directory: str, job: UUID, attempt: UUID) -> Generator[Stage]:
-    """A stage for one attempt at `job`, removed when the block ends, published or not.
+    """Open a stage for one attempt at `job`, removed when the block ends, published or not.
 
     Raises InvalidPayload where `directory` cannot hold a result, ResultsUnwritable where the root
-    cannot be written, and StageDiscarded where the block fails because someone removed the stage.
+    cannot be written, and StageDiscarded where the block fails because the stage was removed.
     """
     target = root / directory / str(job)
     check_place(root, target)
-    # An attempt that was put back in its queue runs again under the same id: hence the suffix.
-    # No folder of the job's above it: one attempt would remove it while another moves in.
+    # An attempt that was put back in its queue runs again under the same id: hence the token.
+    # No parent folder per job: one attempt would remove it while another is created in it.
     folder = root / STAGING / f"{job}.{attempt}.{secrets.token_hex(4)}"
     stage = Stage(root, target, folder / "files", folder / "scratch")
     try:
@@ -71,35 +71,36 @@ def open_stage(root: Path, directory: str, job: UUID, attempt: UUID) -> Generato
             if folder.exists():
                 raise
             raise StageDiscarded(
-                f"attempt {attempt} was given up, and what it staged removed: another does the job"
+                f"attempt {attempt} was given up and its stage removed: another attempt does "
+                "the job"
             ) from error
     finally:
         discard(folder)
 
 
 def discard_stages(root: Path, job: UUID, attempt: UUID | None = None) -> None:
-    """Remove what one attempt at a job, or all, have staged. Only once they are gone."""
+    """Remove the stages of one attempt at a job, or of all. Only once those have ended."""
     for folder in (root / STAGING).glob(f"{job}.{attempt or '*'}.*"):
         discard(folder)
 
 
 def staged(root: Path) -> set[tuple[UUID, UUID]]:
-    """The job and the attempt of every stage that stands under `root`."""
+    """Job id and attempt id of every stage under `root`."""
     found: set[tuple[UUID, UUID]] = set()
     for folder in (root / STAGING).glob("*.*.*"):
-        with suppress(ValueError):  # not one of ours: left alone
+        with suppress(ValueError):  # not a stage of Prefecture's: left alone
             job, attempt, _ = folder.name.split(".")
             found.add((UUID(job), UUID(attempt)))
     return found
 
 
 def is_published(root: Path, directory: str, job: UUID) -> bool:
-    """Whether a job's result stands."""
+    """Whether a job's result is published."""
     return (root / directory / str(job) / MANIFEST).is_file()
 
 
 def inventory(folder: Path) -> list[PublishedFile]:
-    """Every file below `folder` with its size and sha256, flushed to the disk, sorted by path."""
+    """Flush every file below `folder`, and list them with size and sha256, sorted by path."""
     with writing(folder):
         return [
             _seal(path, path.relative_to(folder).as_posix())
@@ -109,10 +110,10 @@ def inventory(folder: Path) -> list[PublishedFile]:
 
 
 def publish(stage: Stage, manifest: Manifest) -> Manifest:
-    """Move the staged files with their manifest to their place, all at once.
+    """Move the staged files with their manifest to the result's place, atomically.
 
-    Returns the manifest that stands there: another attempt's, where that one was first. Raises
-    InvalidPayload where a file has the manifest's name, or the directory is no place for a result.
+    Returns the published manifest: another attempt's, where that attempt was first. Raises
+    InvalidPayload where a file has the manifest's name, or the directory cannot hold a result.
     """
     path = stage.files / MANIFEST
     if os.path.lexists(path):
@@ -130,7 +131,7 @@ def publish(stage: Stage, manifest: Manifest) -> Manifest:
             if (stage.target / MANIFEST).is_file():
                 return read_manifest(stage.target)
             raise
-        # Up to the root, because the directory's own folders may be new as well.
+        # Up to the root, because the folders of the results directory may be new too.
         for folder in stage.target.parents:
             flush(folder)
             if folder == stage.results:
@@ -139,7 +140,7 @@ def publish(stage: Stage, manifest: Manifest) -> Manifest:
 
 
 def find(root: Path, job: UUID) -> Path | None:
-    """The folder of a job's result, wherever it stands under `root`; None where there is none."""
+    """Search `root` for the folder of a job's result; None where there is none."""
     for folder, subfolders, files in os.walk(root):
         here = Path(folder)
         if MANIFEST in files:
@@ -167,9 +168,9 @@ def verify(folder: Path, manifest: Manifest) -> None:
 
 
 def copy(folder: Path, manifest: Manifest, target: Path) -> None:
-    """Copy a result to `target`, then check the copies. The target must not exist or be empty.
+    """Copy a result to `target`, a new or empty folder, then check the copies.
 
-    Raises CorruptResult naming the first file that differs, PrefectureError where it cannot copy.
+    Raises CorruptResult naming the first file that differs, PrefectureError where copying fails.
     """
     try:
         prepare_target(target)
@@ -186,14 +187,14 @@ def copy(folder: Path, manifest: Manifest, target: Path) -> None:
 
 
 def prepare_target(target: Path) -> None:
-    """Make the folder that a result is copied to. Raises InvalidPayload where it holds anything."""
+    """Make the target folder of a copy. Raises InvalidPayload where it is not an empty folder."""
     if target.exists() and (not target.is_dir() or any(target.iterdir())):
         raise InvalidPayload(f"{target} is not an empty folder: name a new one")
     target.mkdir(parents=True, exist_ok=True)
 
 
 def uncopied(source: object, target: Path, error: OSError) -> PrefectureError:
-    """The one line for a copy that could not be written."""
+    """The error for a copy that could not be written."""
     return PrefectureError(
         f"{source} cannot be copied to {target}: {error.strerror or error}: free space there, "
         "or name another folder"
@@ -201,26 +202,26 @@ def uncopied(source: object, target: Path, error: OSError) -> PrefectureError:
 
 
 def name_taken() -> InvalidPayload:
-    """The one line for a result that holds a file called like its manifest."""
+    """The error for a result that holds a file with the manifest's name."""
     return InvalidPayload(
         f"a result cannot hold a file called {MANIFEST} beside its manifest: rename that file"
     )
 
 
 def damaged(file: object) -> CorruptResult:
-    """The one line for a file that differs from its manifest."""
+    """The error for a file that differs from its manifest."""
     return CorruptResult(
         f"{file} is not the file that was published: do not use this result, run the job again"
     )
 
 
 def unreadable(manifest: object) -> CorruptResult:
-    """The one line for a manifest that is none."""
+    """The error for a manifest that cannot be read."""
     return CorruptResult(f"{manifest} cannot be read: do not use this result, run the job again")
 
 
 def check_place(root: Path, target: Path) -> None:
-    """Refuse a target inside another result, through a file, or out of the root by a link."""
+    """Raise InvalidPayload where a target is inside a result, below a file or outside the root."""
     directory = f"results directory '{target.parent.relative_to(root)}'"
     # Not Path.resolve, which raises at a link to itself before Python 3.13.
     if not Path(os.path.realpath(target.parent)).is_relative_to(os.path.realpath(root)):
@@ -244,13 +245,13 @@ def _seal(path: Path, name: str) -> PublishedFile:
 
 
 def sha256(path: Path) -> str:
-    """Of a file's content."""
+    """The sha256 of a file's content, in hexadecimal."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def flush(path: Path) -> None:
-    """Bring what was written to a file or folder to the disk."""
+    """Flush a file or folder to the disk."""
     handle = os.open(path, os.O_RDONLY)
     try:
         os.fsync(handle)
@@ -259,15 +260,15 @@ def flush(path: Path) -> None:
 
 
 def discard(folder: Path) -> None:
-    """Remove an attempt's staging folder; what cannot be removed is logged, and harms no job.
+    """Remove an attempt's staging folder. Failure is logged, and is harmless.
 
-    It changes its name first: an attempt that is about to publish, on a host that cannot be
-    reached, then finds nothing to move, where it could have moved what is just being emptied.
+    It is renamed first: an attempt that is about to publish, on a host that cannot be reached,
+    then finds nothing to move, where else it could publish a folder that is being emptied.
     """
     try:
         take_out(folder, folder)
     except FileNotFoundError:
-        return  # it was never made, or another was first
+        return  # it was never made, or another process has removed it
     except OSError as error:
         _log.warning("staging folder %s is left behind: %s", folder, error)
 
@@ -275,8 +276,8 @@ def discard(folder: Path) -> None:
 def take_out(folder: Path, stage: Path) -> None:
     """Remove a folder of a stage, or the stage itself, even while others write into it.
 
-    It is renamed to a discarded stage of the same attempt; where that cannot be emptied because
-    somebody has written into it meanwhile, it is left for the supervisor, which tries again.
+    It is renamed to a discarded stage of the same attempt. Where that cannot be deleted, because
+    another process writes into it, it is left for the supervisor, which tries again later.
     Raises OSError where it cannot be renamed.
     """
     name, _, _ = stage.name.rpartition(".")
@@ -289,7 +290,7 @@ def take_out(folder: Path, stage: Path) -> None:
 
 
 def unwritable(root: Path, error: OSError) -> ResultsUnwritable:
-    """The one line that says why results cannot be written under `root`."""
+    """The error for results that cannot be written under `root`, with the reason."""
     return ResultsUnwritable(
         f"results cannot be written under {root}: {error.strerror or error}: free space there "
         "or give the worker's user write access, then submit again"
@@ -298,7 +299,7 @@ def unwritable(root: Path, error: OSError) -> ResultsUnwritable:
 
 @contextmanager
 def writing(root: Path) -> Generator[None]:
-    """Every failure to write to the disk as one line."""
+    """Turn every OSError of the block into ResultsUnwritable with one line."""
     try:
         yield
     except OSError as error:

@@ -1,4 +1,4 @@
-"""The results root that the settings name."""
+"""Opens the results root that the settings name."""
 
 import asyncio
 from functools import partial
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 def open_results(settings: Settings) -> ResultsRoot:
-    """The results root. Neither Prefect nor S3 is asked before something is done with it."""
+    """Return the results root. It calls Prefect and S3 only when one of its methods is used."""
     if isinstance(settings.results, Path):
         return LocalRoot(settings.results)
     connect = partial(_connect, settings.s3_credentials)
@@ -24,5 +24,5 @@ def open_results(settings: Settings) -> ResultsRoot:
 
 
 def _connect(credentials: str | None) -> "S3Client":
-    # In a thread of the root's user, which has no event loop.
+    # The root's methods run in threads, which have no event loop.
     return asyncio.run(s3_client(credentials))

@@ -1,7 +1,7 @@
-"""What an attempt is handed by others that help it: files kept with its stage, gone with it.
+"""Parts of a job that helper runs make: files in the stage of the job's attempt, removed with it.
 
-Whoever makes a part works in a stage of its own, and hands the finished file over in one step: a
-name that is there is whole. The same name may be handed over twice; either file is as good.
+A helper works in its own stage and puts each finished file here atomically: a file that is here is
+complete. The same name may be put twice; either file is valid.
 """
 
 import os
@@ -21,30 +21,30 @@ if TYPE_CHECKING:
 
 FOLDER = "parts"
 _OPEN = "open"
-"""Of S3, where no folder can stand empty: the name that says that parts are wanted."""
+"""In S3, which has no empty folders: the marker key that says that parts are wanted."""
 
 
 class Parts(Protocol):
-    """The parts of one attempt. Every method may raise what its results root does."""
+    """The parts of one attempt. Every method may raise the errors of its results root."""
 
     def open(self) -> None:
-        """Say that parts are wanted. Only the attempt itself does so."""
+        """Declare that parts are wanted. Only the attempt itself calls this."""
         ...
 
     def names(self) -> set[str]:
-        """What was handed over. Raises StageDiscarded where nothing is wanted any more."""
+        """Names of the parts so far. Raises StageDiscarded where no part is wanted any more."""
         ...
 
     def put(self, name: str, file: Path) -> None:
-        """Hand a file over; it is moved. Raises StageDiscarded as `names`."""
+        """Move a finished file here. Raises StageDiscarded where no part is wanted any more."""
         ...
 
     def get(self, name: str, scratch: Path) -> AbstractContextManager[Path]:
-        """A part as a file on this host; a copy in `scratch` where it has to be one."""
+        """Give a part as a file on this host; from S3, a copy in `scratch`."""
         ...
 
     def clear(self) -> None:
-        """Remove them all: nothing is wanted any more."""
+        """Remove all parts; no further part is wanted."""
         ...
 
 
@@ -60,7 +60,7 @@ class LocalParts:
             self.folder.mkdir(exist_ok=True)
 
     def names(self) -> set[str]:
-        """The files there."""
+        """Names of the files in the folder."""
         try:
             return {path.name for path in self.folder.iterdir()}
         except FileNotFoundError as error:
@@ -77,29 +77,29 @@ class LocalParts:
 
     @contextmanager
     def get(self, name: str, scratch: Path) -> Generator[Path]:
-        """The file itself."""
+        """Give the path of the file itself."""
         yield self.folder / name
 
     def clear(self) -> None:
-        """Remove the folder, even while a helper that is late puts a part into it."""
+        """Remove the folder, even while a late helper puts a part into it."""
         with local_files.writing(self.folder):
             local_files.take_out(self.folder, self.folder.parent)
 
 
 @dataclass(frozen=True)
 class S3Parts:
-    """Parts under a prefix beside the attempt's files, which is removed with them."""
+    """Parts under a prefix beside the attempt's files, removed with them."""
 
     connect: "Callable[[], S3Client]"
     place: S3Address
 
     def open(self) -> None:
-        """Write a mark."""
+        """Write the marker key."""
         with writing(str(self.place)):
             self.connect().put_object(Bucket=self.place.bucket, Key=self.place.key(_OPEN), Body=b"")
 
     def names(self) -> set[str]:
-        """The keys there, without the mark."""
+        """Names of the keys under the prefix, without the marker."""
         with reading(str(self.place)):
             found = {key.rpartition("/")[2] for key in self._keys()}
         if _OPEN not in found:
@@ -117,7 +117,7 @@ class S3Parts:
 
     @contextmanager
     def get(self, name: str, scratch: Path) -> Generator[Path]:
-        """A copy, removed afterwards."""
+        """Give a copy, removed afterwards."""
         copy = scratch / name
         try:
             with reading(f"{self.place}/{name}"):
@@ -129,7 +129,7 @@ class S3Parts:
             copy.unlink(missing_ok=True)
 
     def clear(self) -> None:
-        """Delete the keys, the mark first."""
+        """Delete the keys, the marker first."""
         with writing(str(self.place)):
             for key in sorted(self._keys(), key=lambda key: not key.endswith(f"/{_OPEN}")):
                 self.connect().delete_object(Bucket=self.place.bucket, Key=key)
@@ -139,4 +139,4 @@ class S3Parts:
 
 
 def _over(place: object) -> StageDiscarded:
-    return StageDiscarded(f"{place}: no part is wanted there any more: the attempt is over")
+    return StageDiscarded(f"{place}: no part is wanted there any more: the attempt has ended")

@@ -1,13 +1,13 @@
-"""Results in S3: files under keys of their attempt alone, published by one conditional write.
+"""Results in S3: each attempt has its own keys, and publishes by one conditional write.
 
     <prefix>/<directory>/<job id>/manifest.json              written last, once: the result
-    <prefix>/<directory>/<job id>/<attempt>.<token>/<path>   the files, wherever the manifest says
-    <scratch>/.staging/<job id>.<attempt>.<token>/           where one attempt works, on its host
+    <prefix>/<directory>/<job id>/<attempt>.<token>/<path>   files of the attempt in the manifest
+    <scratch>/.staging/<job id>.<attempt>.<token>/           the stage of one attempt, on its host
 
 The manifest is written with `If-None-Match: *`: of two attempts the second is refused, and removes
-its own keys. Where a store ignores that header the attempt looks before it writes and reads back
-afterwards: whoever the manifest does not name has lost. What a dead attempt has left in S3 is
-found by its folder on its host, which is removed last: not while its manifest may be on its way.
+its own keys. For stores that ignore that header, the attempt reads the manifest before it writes
+and after: an attempt that the manifest does not name has lost. Keys of a dead attempt are found by
+its folder on its host. That folder is removed last, and not while its manifest may still arrive.
 """
 
 import logging
@@ -46,14 +46,14 @@ _log = logging.getLogger(__name__)
 
 
 class S3Root:
-    """A prefix in a bucket that results stand under."""
+    """A results root that is a prefix in a bucket."""
 
     fails_transiently = True
 
     def __init__(
         self, address: S3Address, scratch: Path, connect: "Callable[[], S3Client]"
     ) -> None:
-        """`scratch`: a folder of this host; `connect` is called once, when S3 is needed first."""
+        """`scratch`: a folder on this host; `connect` is called when S3 is first used."""
         self._address = address
         self._scratch = scratch
         self._connect = connect
@@ -62,7 +62,7 @@ class S3Root:
 
     @property
     def client(self) -> "S3Client":
-        """The client of this root."""
+        """The S3 client of this root."""
         with self._lock:
             if self._connected is None:
                 self._connected = self._connect()
@@ -70,7 +70,7 @@ class S3Root:
 
     @contextmanager
     def open_stage(self, directory: str, job: UUID, attempt: UUID) -> Generator[S3Stage]:
-        """A stage for one attempt; what it has in S3 is removed with it, unless it is published."""
+        """Open a stage for one attempt; its keys in S3 are removed with it, unless published."""
         # An attempt that was put back in its queue runs again under the same id: hence the token.
         name = f"{attempt}.{secrets.token_hex(4)}"
         folder = self._scratch / local_files.STAGING / f"{job}.{name}"
@@ -85,7 +85,7 @@ class S3Root:
                 if folder.exists():
                     raise
                 raise StageDiscarded(
-                    f"attempt {attempt} was given up, and what it staged removed: another does "
+                    f"attempt {attempt} was given up and its stage removed: another attempt does "
                     "the job"
                 ) from error
         finally:
@@ -95,29 +95,29 @@ class S3Root:
                 self._leave(stage)
 
     def parts(self, directory: str, job: UUID, stage: str) -> S3Parts:
-        """Under the keys of that attempt."""
+        """Parts under the keys of that attempt."""
         return S3Parts(lambda: self.client, parts_of(self._place(directory, job), stage))
 
     def staged(self) -> set[tuple[UUID, UUID]]:
-        """The job and the attempt of every stage on this host."""
+        """Job id and attempt id of every stage on this host."""
         return local_files.staged(self._scratch)
 
     def discard_stages(self, job: UUID, attempt: UUID | None = None) -> None:
-        """Remove what attempts of this host at a job have left here and in S3."""
+        """Remove the stages and keys of attempts of this host at a job."""
         for folder in (self._scratch / local_files.STAGING).glob(f"{job}.{attempt or '*'}.*"):
             self._discard(folder)
 
     def is_published(self, directory: str, job: UUID) -> bool:
-        """Whether a job's manifest stands, whatever it says."""
+        """Whether a job's manifest exists; its content is not read."""
         place = self._place(directory, job)
         return local_files.MANIFEST in self._names(place.key(local_files.MANIFEST), place)
 
     def find(self, directory: str, job: UUID) -> S3Result | None:
-        """The result of a job."""
+        """The result of a job; None where none is published."""
         return self._read(self._place(directory, job))
 
     def search(self, job: UUID) -> S3Result | None:
-        """The same in whichever directory."""
+        """As `find`, in all directories: lists every key of the root."""
         manifest = f"/{job}/{local_files.MANIFEST}"
         with reading(str(self._address)):
             for key in self._keys(self._address.key("")):
@@ -130,14 +130,14 @@ class S3Root:
         return None
 
     def remove_old(self, directory: str, task: str, before: datetime) -> int:
-        """Of each the manifest first: without it, nothing is a result."""
+        """Remove old results, the manifest of each first: without it, there is no result."""
         gone = 0
         with reading(str(self._address)):
             listed = dated_keys(self.client, self._address.bucket, self._address.key(directory, ""))
             old = [key for key, at in listed if at < before and key.endswith(_MANIFEST)]
         for key in old:
             place = S3Address(self._address.bucket, key.removesuffix(_MANIFEST))
-            with suppress(CorruptResult):  # whose it is, nobody knows
+            with suppress(CorruptResult):  # its task is unknown: left alone
                 manifest = read_manifest(self.client, place)
                 if manifest is None or manifest.task != task or manifest.published >= before:
                     continue
@@ -148,14 +148,14 @@ class S3Root:
         return gone
 
     def check(self) -> None:
-        """Write an empty object, always the same."""
+        """Write an empty object under a fixed key."""
         try:
             with writing(str(self._address)):
                 self.client.put_object(
                     Bucket=self._address.bucket, Key=self._address.key(_PROBE), Body=b""
                 )
         except PrefectureError:
-            self._connected = None  # the credentials may have been corrected by the next time
+            self._connected = None  # load the credentials anew the next time: they may be corrected
             raise
 
     def _place(self, directory: str, job: UUID) -> S3Address:
@@ -173,10 +173,10 @@ class S3Root:
         return keys(self.client, self._address.bucket, prefix)
 
     def _leave(self, stage: S3Stage) -> None:
-        """Discard one's own; what cannot be discarded now, the supervisor discards later."""
+        """Discard this process's own stage; where that fails, the supervisor does it later."""
         if not stage.at_work.acquire(blocking=False):
-            # Cancelled: what the thread has not uploaded yet would come after the removal.
-            _log.warning("%s is left behind: it is still at work", stage.folder.name)
+            # Cancelled: the thread would upload more files after the removal.
+            _log.warning("%s is left behind: it is still uploading", stage.folder.name)
             return
         try:
             self._discard(stage.folder)
@@ -188,9 +188,9 @@ class S3Root:
             stage.at_work.release()
 
     def _discard(self, folder: Path) -> None:
-        """Remove an attempt's folder, and before that its keys, unless a result is made of them.
+        """Remove an attempt's keys, unless a result uses them, then its folder.
 
-        Both are left, to be asked for again, while its manifest may be on its way.
+        Both are left for a later call while the attempt's manifest may still arrive.
         """
         stored = folder / STORED
         if stored.is_file():
@@ -206,7 +206,7 @@ class S3Root:
         local_files.discard(folder)
 
     def _abort_uploads(self, prefix: str) -> None:
-        """What was broken off in the middle of a file, where the store can tell."""
+        """Abort unfinished multipart uploads, where the store lists them."""
         pages = self.client.get_paginator("list_multipart_uploads").paginate(
             Bucket=self._address.bucket, Prefix=prefix
         )

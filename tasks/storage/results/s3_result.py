@@ -1,4 +1,4 @@
-"""A result in S3, read back: every byte is streamed past its sha256."""
+"""Reads results in S3, and checks every byte against its sha256 as it is streamed."""
 
 import hashlib
 from collections.abc import Callable, Generator, Iterator
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from boto3.s3.transfer import TransferConfig
     from mypy_boto3_s3.client import S3Client
 
-AT_ONCE = 4  # files in transfer
+AT_ONCE = 4  # files transferred at a time
 _CHUNK = 2**20  # bytes
 _PART = 16 * 2**20  # bytes
 _PARTS_AT_ONCE = 2  # of each file: all together within the client's ten connections
@@ -35,35 +35,35 @@ _MEND = (
 
 @dataclass(frozen=True)
 class S3Result:
-    """A result whose manifest stands in S3."""
+    """A published result in S3."""
 
     client: "S3Client"
     place: S3Address
-    """Of the manifest; the files are in its folder there."""
+    """The address of the manifest's parent; the files are below it, in the manifest's `folder`."""
     manifest: Manifest
 
     @property
     def location(self) -> str:
-        """The address that the keys of its files begin with, its manifest's aside."""
+        """The s3:// address that the keys of the manifest and the files begin with."""
         return f"{self.place}/"
 
     def __str__(self) -> str:
         return self.location
 
     def address(self, file: PublishedFile) -> str:
-        """What a link to a file is without its signature."""
+        """The https address of a file: a link without its signature."""
         return self._link(file).partition("?")[0]
 
     def links(self) -> list[str]:
-        """A presigned link to each file. No request is made for that."""
+        """A presigned link to each file, made without a request."""
         return [self._link(file) for file in self.manifest.files]
 
     def verify(self) -> None:
-        """Read every file, in memory a piece at a time."""
+        """Read every file, 1 MiB at a time, and compare its size and sha256 with the manifest."""
         self._each(self._check)
 
     def copy(self, target: Path) -> None:
-        """Download every file, then read the copies. The manifest comes last."""
+        """Download every file, then check the copies. The manifest is written last."""
         try:
             local_files.prepare_target(target)
             self._each(partial(self._download, target))
@@ -119,11 +119,11 @@ class S3Result:
 
 
 class ObjectGone(PrefectureError):
-    """There is no such object, in a bucket that is there."""
+    """The object does not exist, but its bucket does."""
 
 
 def transfer_config() -> "TransferConfig":
-    """Parts that bound the memory of a transfer: a file of any size goes through some 32 MiB."""
+    """Transfer settings that bound memory: some 32 MiB for a file of any size."""
     from boto3.s3.transfer import TransferConfig
 
     return TransferConfig(
@@ -135,7 +135,7 @@ def transfer_config() -> "TransferConfig":
 
 
 def read_manifest(client: "S3Client", place: S3Address) -> Manifest | None:
-    """The manifest of a job's result; None where it does not stand. Raises CorruptResult."""
+    """The manifest of a job's result; None where none is published. Raises CorruptResult."""
     address = f"{place}/{local_files.MANIFEST}"
     try:
         with reading(address):
@@ -150,12 +150,12 @@ def read_manifest(client: "S3Client", place: S3Address) -> Manifest | None:
 
 
 def keys(client: "S3Client", bucket: str, prefix: str) -> Iterator[str]:
-    """Every key that begins so, page by page."""
+    """Iterate over the keys with a prefix, page by page."""
     return (key for key, _ in dated_keys(client, bucket, prefix))
 
 
 def dated_keys(client: "S3Client", bucket: str, prefix: str) -> Iterator[tuple[str, datetime]]:
-    """The same, and when each was written."""
+    """As `keys`, with the time when each was written."""
     pages = client.get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=prefix)
     for page in pages:
         for item in page.get("Contents", []):
@@ -164,7 +164,7 @@ def dated_keys(client: "S3Client", bucket: str, prefix: str) -> Iterator[tuple[s
 
 @contextmanager
 def reading(address: str) -> Generator[None]:
-    """Every failure to read from S3 as one line; ObjectGone where there is no such object."""
+    """Turn errors of reading from S3 into one line; ObjectGone where the object is missing."""
     try:
         yield
     except s3_errors() as error:
@@ -177,7 +177,7 @@ def reading(address: str) -> Generator[None]:
 
 @contextmanager
 def writing(address: str) -> Generator[None]:
-    """Every failure to write to S3 as one line."""
+    """Turn errors of writing to S3 into one line."""
     try:
         yield
     except s3_errors() as error:

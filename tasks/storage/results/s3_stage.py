@@ -1,4 +1,4 @@
-"""Where one attempt works whose result will stand in S3; see tasks.storage.results.s3."""
+"""The stage of one attempt that publishes to S3; see tasks.storage.results.s3."""
 
 import time
 from collections.abc import Callable
@@ -26,46 +26,46 @@ if TYPE_CHECKING:
     from mypy_boto3_s3.client import S3Client
 
 STORED = "stored-under"
-"""In an attempt's folder: the key of its job's result, where the attempt may have files."""
-_PUBLISHING = "publishing"  # beside it: a manifest was sent, and how that ended is not known
-_ON_ITS_WAY = 60.0  # seconds after which S3 does not do any more what it was asked
-_TAKEN = (409, 412)  # to a conditional write: another is under way, or was first
-_NO_CONDITIONS = 501  # to a conditional write, of stores that know none
+"""File in an attempt's folder with the key of its job's result; the attempt may have keys there."""
+_PUBLISHING = "publishing"  # file beside it: a manifest was sent, and the outcome is not known
+_MAY_ARRIVE = 60.0  # seconds in which S3 may still carry out a write that got no answer
+_TAKEN = (409, 412)  # answers to a conditional write: another is under way, or was first
+_NO_CONDITIONS = 501  # answer of stores that know no conditional write
 
 
 @dataclass
 class S3Stage:
-    """Where one attempt works, and where in S3 its files go."""
+    """The folders of one attempt on this host, and the place of its files in S3."""
 
     connect: "Callable[[], S3Client]"
     place: S3Address
-    """Of the job's result."""
+    """The address of the job's result."""
     folder: Path
-    """On this host."""
+    """The stage's folder on this host."""
     name: str
-    """Of the attempt's folder beside the manifest."""
+    """The name of the attempt's prefix beside the manifest."""
     published: bool = False
     at_work: Lock = field(default_factory=Lock)
-    """Held by the thread that stores or publishes, which outlives an attempt that is cancelled."""
+    """Held by the thread that stores or publishes; it outlives a cancelled attempt."""
     _stored: dict[str, PublishedFile] = field(default_factory=dict[str, PublishedFile])
 
     @property
     def files(self) -> Path:
-        """What is published in the end."""
+        """The folder of the files to publish."""
         return self.folder / "files"
 
     @property
     def scratch(self) -> Path:
-        """What is not."""
+        """The folder of temporary files, never published."""
         return self.folder / "scratch"
 
     @property
     def parts(self) -> S3Parts:
-        """Under a key of the attempt's own."""
+        """Parts under a key of this attempt."""
         return S3Parts(self.connect, parts_of(self.place, self.name))
 
     def store(self) -> list[PublishedFile]:
-        """Upload the files, a few at a time, each as a stream."""
+        """Upload the files, four at a time, each as a stream."""
         paths = sorted(path for path in self.files.rglob("*") if path.is_file())
         if self.files / local_files.MANIFEST in paths:
             raise local_files.name_taken()
@@ -78,7 +78,7 @@ class S3Stage:
                 return list(threads.map(self._upload, paths))
 
     def set_aside(self, folder: Path) -> str:
-        """Upload the files of a folder beside the result's place."""
+        """Upload the files of a folder to `<job id>.failed`, beside the result's place."""
         place = S3Address(self.place.bucket, f"{self.place.prefix}{local_files.FAILED}")
         for path in sorted(path for path in folder.rglob("*") if path.is_file()):
             name = path.relative_to(folder).as_posix()
@@ -89,10 +89,10 @@ class S3Stage:
         return f"{place}/"
 
     def publish(self, manifest: Manifest) -> S3Result:
-        """Write the manifest, unless one stands."""
+        """Write the manifest, unless the job has one."""
         with self.at_work:
-            if not self.folder.exists():  # given up by another, and so are its keys
-                raise StageDiscarded(f"what {self.folder.name} had staged was removed")
+            if not self.folder.exists():  # the supervisor gave this attempt up and removed its keys
+                raise StageDiscarded(f"the stage {self.folder.name} was removed")
             client = self.connect()
             standing = read_manifest(client, self.place)
             if standing is None:
@@ -100,7 +100,7 @@ class S3Stage:
                 standing = read_manifest(client, self.place)
             if standing is None:
                 raise StorageUnavailable(
-                    f"{self.place}/{local_files.MANIFEST} is not to be seen yet: try again later"
+                    f"{self.place}/{local_files.MANIFEST} is not visible yet: try again later"
                 )
             self.published = standing.folder == self.name
             return S3Result(client, self.place, standing)
@@ -126,7 +126,7 @@ class S3Stage:
                     put()
             except s3_errors() as error:
                 if is_transient(error):
-                    raise  # whatever is heard of it, it may be done yet
+                    raise  # S3 may still carry the write out
                 publishing.unlink(missing_ok=True)
                 if status(error) not in _TAKEN:
                     raise
@@ -151,14 +151,14 @@ class S3Stage:
 
 
 def parts_of(place: S3Address, name: str) -> S3Address:
-    """Where the parts of an attempt are, by the name of its folder beside the manifest."""
+    """The address of an attempt's parts; `name` is its prefix beside the manifest."""
     return S3Address(place.bucket, place.key(name, f".{FOLDER}"))
 
 
 def is_on_its_way(folder: Path) -> bool:
-    """Whether an attempt's manifest may appear yet, though it was not told so."""
+    """Whether an attempt's manifest may still appear, though S3 did not confirm the write."""
     try:
         since = (folder / _PUBLISHING).stat().st_mtime
     except FileNotFoundError:
         return False
-    return time.time() - since < _ON_ITS_WAY
+    return time.time() - since < _MAY_ARRIVE

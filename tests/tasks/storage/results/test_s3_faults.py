@@ -160,7 +160,7 @@ def test_an_attempt_cancelled_in_the_middle_of_an_upload_loses_no_key(
         upload = threading.Thread(target=stage.store)
         upload.start()
         wait_until(lambda: faulty.faults.count(put) >= 2, what="the upload is under way")
-    assert "is left behind: it is still at work" in caplog.text
+    assert "is left behind: it is still uploading" in caplog.text
     upload.join(240)
     assert len(faulty.keys(job)) == len(CONTENT), "the thread has gone on"
     faulty.root.discard_stages(job)
