@@ -40,7 +40,7 @@ def ours(files: Sequence[Path]) -> Floats:
     """The kernel of average-files, as a job with two CPUs runs it."""
     from tasks.averages.progress import ReadProgress
     from tasks.averages.reading.place import Rules
-    from tasks.averages.sums import stripes
+    from tasks.averages.sums import sum_in_ranges
     from tasks.storage.inputs.local import find_local
 
     async def means() -> Floats:
@@ -48,7 +48,7 @@ def ours(files: Sequence[Path]) -> Floats:
         inputs = find_local(folder.name, folder.parent)[: len(files)]
         found: list[Floats] = []
         with tempfile.TemporaryDirectory() as scratch:
-            async for accumulator, length in stripes(
+            async for accumulator, length in sum_in_ranges(
                 inputs,
                 Path(scratch),
                 threads=CORES,

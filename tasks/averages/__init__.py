@@ -1,1 +1,1 @@
-"""The mean of every index over many files of numbers, exact and streamed: pure work, no Prefect."""
+"""average-files: the exact mean of every index over many files of numbers."""

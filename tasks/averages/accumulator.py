@@ -1,4 +1,4 @@
-"""The exact sums of an accumulator of indices: what files are added to, and means are made of."""
+"""An accumulator: the exact sums of a range of indices, to which files are added."""
 
 from collections.abc import Generator, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -12,28 +12,28 @@ from tasks.averages.reading.exact import ExactSum, Floats
 from tasks.averages.reading.place import BLOCK, Rules
 from tasks.errors import UnreadableInput
 
-_PART = 8  # blocks whose means are made and written at a time: a million numbers
-BYTES_PER_NUMBER = 16  # of an exact sum: two components
+_PART = 8  # blocks whose means are computed and written at a time: a million numbers
+BYTES_PER_NUMBER = 16  # an exact sum has two components
 
 
 def accumulator_size(memory: int) -> int:
-    """How many indices have their sums in so many bytes, in whole blocks."""
+    """Number of indices whose sums fit into `memory` bytes, in whole blocks."""
     return max(BLOCK, memory // BYTES_PER_NUMBER // BLOCK * BLOCK)
 
 
 class Accumulator:
-    """The exact sums of up to `size` indices, from `first` on; any thread may add to it."""
+    """The exact sums of `size` indices, from `first` on. Threads may add at the same time."""
 
     def __init__(self, first: int, size: int) -> None:
         self.first = first
         self.size = size
-        # Of zeros the kernel maps what is touched.
+        # The kernel maps pages of zeros only when they are written.
         self._high, self._low = np.zeros(size), np.zeros(size)
         parts = (slice(start, start + BLOCK) for start in range(0, size, BLOCK))
         self._blocks = [_Block(ExactSum(self._high[part], self._low[part])) for part in parts]
 
     def add(self, index: int, numbers: Floats, rules: Rules, error: Floats) -> bool:
-        """Add numbers to the indices from `index` on. Returns False where a sum is spoilt."""
+        """Add numbers to the indices from `index` on. Returns False where a sum is not finite."""
         at, done = index - self.first, 0
         while done < len(numbers):
             block, start = divmod(at + done, BLOCK)
@@ -46,21 +46,21 @@ class Accumulator:
     def add_sums(
         self, block: int, missing: Floats, components: Sequence[Floats], error: Floats
     ) -> bool:
-        """Add the sums of a block of indices, made elsewhere. Returns False where one is spoilt."""
+        """Add another accumulator's sums of a block. Returns False where a sum is not finite."""
         return self._blocks[block].add_sums(missing, components, error)
 
     def blocks(self, length: int) -> list[list[Floats]]:
-        """The first `length` indices in blocks: how many are missing, and the sums' components."""
+        """The first `length` indices in blocks: counts of missing numbers, and sum components."""
         blocks = self._blocks[: -(-length // BLOCK)]
         return [
             block.rows(min(BLOCK, length - number * BLOCK)) for number, block in enumerate(blocks)
         ]
 
     def means(self, files: int, length: int, threads: int) -> Generator[Floats]:
-        """The means of the first `length` indices, a part at a time, in the place of the sums.
+        """Yield the means of the first `length` indices, a part at a time; overwrites the sums.
 
-        Each part is divided by so many threads. Fresh memory would cost more than the division.
-        Raises UnreadableInput where an index has none.
+        Each part is divided by `threads` threads. New memory would cost more than the division.
+        Raises UnreadableInput where an index has no finite number in any file.
         """
         counts = np.full(BLOCK, float(files))
         spare = [np.empty(BLOCK) for _ in range(threads)]
@@ -79,7 +79,7 @@ class Accumulator:
                 yield self._high[start:end]
 
     def _divide(self, counts: Floats, end: int, starts: Iterable[int], spare: Floats) -> int | None:
-        """Put the means of some blocks in their place. Returns the first index that has none."""
+        """Replace the sums of some blocks by means. Returns the first index that has no mean."""
         for start in starts:
             means = self._high[start : min(start + BLOCK, end)]
             none = self._blocks[start // BLOCK].mean(counts, spare[: len(means)])
@@ -96,7 +96,7 @@ class _Block:
     sums: ExactSum
     lock: Lock = field(default_factory=Lock)
     missing: Floats | None = None
-    """For each index, how many files have no finite number there."""
+    """For each index, the number of files without a finite number there."""
 
     def add(self, numbers: Floats, start: int, rules: Rules, error: Floats) -> bool:
         with self.lock:
@@ -120,7 +120,7 @@ class _Block:
         return [missing, *(component[:size] for component in self.sums.components())]
 
     def mean(self, counts: Floats, out: Floats) -> int | None:
-        """The means of its first indices into `out`; returns the first index that has none."""
+        """Write the means of the first indices to `out`. Returns the first index without a mean."""
         if self.missing is not None:
             missing = self.missing[: len(out)]
             counts = counts[: len(out)] - missing

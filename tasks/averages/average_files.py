@@ -1,4 +1,4 @@
-"""The files of a job to the means in its stage: by this run alone, or shared with others."""
+"""Averages the files of a job: in this run alone, or in parts together with helper runs."""
 
 import asyncio
 import time
@@ -24,7 +24,7 @@ from tasks.averages.reading.place import Options, Rules
 from tasks.averages.scheduler import Scheduler
 from tasks.averages.shared_progress import SharedProgress, show
 from tasks.averages.speculation import SpeculationRule
-from tasks.averages.sums import stripes
+from tasks.averages.sums import sum_in_ranges
 from tasks.averages.sums_files import Done
 from tasks.contracts import AverageFiles, SumFiles
 from tasks.errors import UnreadableInput
@@ -35,39 +35,39 @@ from tasks.settings import Settings, get_settings
 from tasks.storage.inputs.local import InputFile
 from tasks.storage.results.opening import open_results
 
-_LOOK = 10.0  # seconds between a helper's looks whether it is still wanted
-_SOON = 5.0  # seconds: beside a file that takes longer, what is done but once is nothing
+_CHECK_INTERVAL = 10.0  # seconds between a helper's checks that its part is still wanted
+_SHORT = 5.0  # seconds: beside a file that takes longer, one-time costs do not matter
 _LEAST_START = 1.0  # seconds
-_SHOWN = 20  # kinds of files, or files left out
+_SHOWN = 20  # layouts, or files left out
 _DELIMITERS = {"tab": "\t", "blank": " "}
 
 
 class AverageSummary(BaseModel, frozen=True):
-    """What was averaged: so many files, of so many numbers each, and how."""
+    """Summary of a job: the number of files, the numbers in each, and how they were averaged."""
 
     files: int
     numbers: int
     bytes: int
-    """Of all files."""
+    """Size of all files together."""
     phases: int
-    """1 where this run did it alone; 2 where sums were made first and put together then."""
+    """1 where this run did it alone; 2 where parts were summed first and then combined."""
     runs: int
-    """Parts that the files were divided in."""
+    """Parts into which the files were divided."""
     copied: int
-    """Parts that a second run was given, because the first was slow."""
+    """Parts that were also given to a second run, because the first was slow."""
     read: list[dict[str, Any]]
-    """How the files were read: header, columns, delimiter and so on, with how many were so."""
+    """Layouts of the files (header, columns, delimiter and so on), with the number of files."""
     missing: int
-    """Places in files without a finite number, that were skipped."""
+    """Places in files without a finite number, which were skipped."""
     comments: int
-    """Lines of text that were passed over as comments."""
+    """Lines of text that were skipped as comments."""
     left_out: list[str]
-    """Files of the source that hold no numbers, such as Spark's _SUCCESS: the first of them."""
+    """The first files of the source that hold no numbers, such as Spark's _SUCCESS."""
     seconds: float
-    """From the first file's opening to the last mean's writing."""
+    """Seconds from opening the first file to writing the last mean."""
 
     def notes(self) -> str:
-        """The same for people, in markdown."""
+        """The summary as markdown for the UI."""
         lines = [f"The means of **{self.numbers:,} numbers** over **{self.files:,} files**.", ""]
         lines += [f"- {described(kind)}" for kind in self.read[:_SHOWN]]
         if self.missing:
@@ -80,20 +80,20 @@ class AverageSummary(BaseModel, frozen=True):
 
 
 async def average(payload: AverageFiles, job: Job) -> AverageSummary:
-    """Write the means of the payload's files to the job's stage, and what else is asked for.
+    """Write the means of the payload's files, and its other wanted outputs, to the job's stage.
 
     Raises SourceNotFound, StorageUnavailable, and UnreadableInput naming the file.
     """
-    files, marks = await _find(payload)
+    files, left_out = await _find(payload)
     began = time.monotonic()
-    async with show(len(files)) as live:
-        # Others that share the work are flow runs of the same server.
+    async with show(len(files)) as shared:
+        # Helper runs are flow runs of the same server.
         several = payload.workers > 1 and reports_to_server()
         if several and (parts := await _parts(files, payload, job)):
-            total = await _shared(files, parts, payload, job, live)
+            total = await _with_helpers(files, parts, payload, job, shared)
         else:
             parts = [Part(0, len(files))]
-            progress = live.progress = ReadProgress(len(files))
+            progress = shared.progress = ReadProgress(len(files))
             await _write(_alone(files, payload, job, progress), len(files), payload, job)
             total = progress
     return AverageSummary(
@@ -102,17 +102,17 @@ async def average(payload: AverageFiles, job: Job) -> AverageSummary:
         bytes=total.bytes,
         phases=1 if len(parts) == 1 else 2,
         runs=len(parts),
-        copied=live.scheduler.copied if live.scheduler else 0,
+        copied=shared.scheduler.copied if shared.scheduler else 0,
         read=summarized(total.read_as),
         missing=total.missing,
         comments=total.comments,
-        left_out=marks[:_SHOWN],
+        left_out=left_out[:_SHOWN],
         seconds=round(time.monotonic() - began, 3),
     )
 
 
 async def sum_part(part: SumFiles) -> None:
-    """Do one part for the job that wants it. Raises StageDiscarded where none does any more."""
+    """Sum one part for another run's job. Raises StageDiscarded where it is no longer wanted."""
     settings, (run, _) = get_settings(), this_run()
     root = open_results(settings)
     store = root.parts(part.directory, part.job, part.stage)
@@ -120,31 +120,31 @@ async def sum_part(part: SumFiles) -> None:
     files, _ = await _find(part.of)
     if listing(files) != part.listing:
         raise UnreadableInput(
-            "the source has other files than when the job began: leave them alone until it has "
-            "ended, and submit it again"
+            "the files of the source have changed since the job began: leave them alone until the "
+            "job has ended, and submit it again"
         )
     wanted = Part(part.first, part.end)
     async with (
         in_threads(root.open_stage(part.directory, part.job, run.id)) as stage,
-        show(wanted.files) as live,
+        show(wanted.files) as shared,
     ):
-        live.progress = ReadProgress(wanted.files)
+        shared.progress = ReadProgress(wanted.files)
         exchange = Exchange(
             files, store, stage.scratch, settings.cpus, part.memory, _rules(part.of),
             partial(off_the_loop, root),
         )  # fmt: skip
         wanted_still = partial(off_the_loop, root, "look for the job", store.names)
-        await _as_long_as(wanted_still, exchange.make(wanted, live.progress))
+        await _while_wanted(wanted_still, exchange.make(wanted, shared.progress))
 
 
-async def _as_long_as(
+async def _while_wanted(
     wanted: Callable[[], Awaitable[object]], work: Coroutine[Any, Any, None]
 ) -> None:
-    """Do work, and give it up when `wanted`, asked now and then, raises."""
+    """Run `work`, and call `wanted` every 10 s; where that raises, cancel the work and raise."""
     task = asyncio.create_task(work)
     try:
         while not task.done():
-            await asyncio.wait({task}, timeout=_LOOK)
+            await asyncio.wait({task}, timeout=_CHECK_INTERVAL)
             await wanted()
         await task
     finally:
@@ -153,19 +153,19 @@ async def _as_long_as(
 
 
 async def _find(payload: AverageFiles) -> tuple[Sequence[InputFile], list[str]]:
-    """The files that the payload's source names, or those that it wants to be generated.
+    """The files of the payload's source, or the files to generate.
 
-    And the names of those that hold no numbers, and are left out.
+    Returns also the names of the files that are left out, since they hold no numbers.
     """
     if "generate" in payload.model_fields_set:
         return generated_files(payload.generate), []
-    files, marks = without_markers(await find_inputs(payload.source))
+    files, left_out = without_markers(await find_inputs(payload.source))
     if not files:
         raise UnreadableInput(
-            f"source '{payload.source}' names {', '.join(marks[:3])} alone, which holds no "
+            f"source '{payload.source}' names {', '.join(left_out[:3])} alone, which holds no "
             "numbers: name the files beside it"
         )
-    return files, marks
+    return files, left_out
 
 
 async def _write(
@@ -181,7 +181,7 @@ def _alone(
     files: Sequence[InputFile], payload: AverageFiles, job: Job, progress: ReadProgress
 ) -> AsyncGenerator[tuple[Accumulator, int]]:
     settings = get_settings()
-    return stripes(
+    return sum_in_ranges(
         files,
         job.stage.scratch,
         threads=settings.cpus,
@@ -192,7 +192,7 @@ def _alone(
 
 
 async def _parts(files: Sequence[InputFile], payload: AverageFiles, job: Job) -> list[Part] | None:
-    """How the files are divided; None where that is worth nothing."""
+    """The parts into which to divide the files; None where division does not pay."""
     if "partition" in payload.model_fields_set:
         size = payload.partition
     else:
@@ -202,10 +202,10 @@ async def _parts(files: Sequence[InputFile], payload: AverageFiles, job: Job) ->
 
 
 async def _start_cost(job: Job) -> float:
-    """Seconds from this run's taking by its worker to its start, as the server has noted them.
+    """Seconds between this run's states Pending and Running, from the server.
 
-    At least a second: with a fork server that alone takes a tenth, and a run that is started
-    is submitted, waited for and its sums are read besides.
+    At least a second: with a fork server the start takes a tenth of that, but a helper run is
+    also submitted, waited for, and its sums are read.
     """
     async with get_client() as client:
         states = await client.read_flow_run_states(job.flow_run)
@@ -217,12 +217,12 @@ async def _start_cost(job: Job) -> float:
 
 
 async def _file_cost(files: Sequence[InputFile], payload: AverageFiles, job: Job) -> float:
-    """Seconds that the first file takes; read once more if that was soon done.
+    """Seconds to sum the first file; measured twice where that is short.
 
-    The first time takes with it what is done but once, such as the loading of compiled code.
+    The first measurement includes one-time costs, such as loading compiled code.
     """
     cost = await _seconds_of_first(files, payload, job)
-    return min(cost, await _seconds_of_first(files, payload, job)) if cost < _SOON else cost
+    return min(cost, await _seconds_of_first(files, payload, job)) if cost < _SHORT else cost
 
 
 async def _seconds_of_first(files: Sequence[InputFile], payload: AverageFiles, job: Job) -> float:
@@ -232,21 +232,21 @@ async def _seconds_of_first(files: Sequence[InputFile], payload: AverageFiles, j
     return time.monotonic() - began
 
 
-async def _shared(
+async def _with_helpers(
     files: Sequence[InputFile],
     parts: Sequence[Part],
     payload: AverageFiles,
     job: Job,
-    live: SharedProgress,
+    shared: SharedProgress,
 ) -> ReadProgress:
-    """The same by several runs. Returns what they have counted."""
+    """Write the means with the help of other runs. Returns the counts of all runs together."""
     settings, store = get_settings(), job.stage.parts
     with_retries = partial(off_the_loop, job.results)
     exchange = Exchange(
         files, store, job.stage.scratch, settings.cpus, settings.sum_memory, _rules(payload),
         with_retries,
     )  # fmt: skip
-    await with_retries("make room for the parts", store.open)
+    await with_retries("open the store of parts", store.open)
     done: dict[Part, Done] = {}
 
     async def finished() -> Mapping[Part, float]:
@@ -254,14 +254,14 @@ async def _shared(
         return {part: one.seconds for part, one in done.items()}
 
     async def do(part: Part) -> None:
-        live.progress = ReadProgress(part.files)
-        await exchange.make(part, live.progress)
+        shared.progress = ReadProgress(part.files)
+        await exchange.make(part, shared.progress)
 
     run, _ = this_run()
     async with get_client() as client:
         helpers = FlowRuns(client, run, _wanted(files, payload, job, settings))
-        live.scheduler = Scheduler(parts, payload.workers, helpers, finished, do, _rule(settings))
-        await live.scheduler.run()
+        shared.scheduler = Scheduler(parts, payload.workers, helpers, finished, do, _rule(settings))
+        await shared.scheduler.run()
     await _write(exchange.together(done), len(files), payload, job)
     if payload.keep_sums:
         await exchange.keep(done, job.stage.files / "sums")

@@ -1,4 +1,4 @@
-"""Parts of a job made, by whichever run, and put together by the run that has the job."""
+"""Exchange of part sums: every run of a job stores them, and the job's own run combines them."""
 
 import asyncio
 import hashlib
@@ -19,7 +19,7 @@ from tasks.averages.progress import ReadProgress
 from tasks.averages.read_as import check_alike
 from tasks.averages.reading.exact import Floats
 from tasks.averages.reading.place import ERRORS, Rules
-from tasks.averages.sums import stripes
+from tasks.averages.sums import sum_in_ranges
 from tasks.averages.sums_files import Done
 from tasks.errors import StorageUnavailable, UnreadableInput
 from tasks.storage.inputs.local import InputFile
@@ -29,17 +29,17 @@ T = TypeVar("T")
 
 
 class WithRetries(Protocol):
-    """Does what blocks and asks a storage, and again where that was away."""
+    """Runs blocking work on a storage, with retries while the storage is not available."""
 
     def __call__(self, doing: str, work: Callable[[], T], /) -> Awaitable[T]: ...
 
 
 @dataclass(frozen=True)
 class Exchange:
-    """What every run of a job does alike."""
+    """Sums parts, stores them, and combines the sums of all parts."""
 
     files: Sequence[InputFile]
-    """All of the job's."""
+    """All files of the job."""
     store: Parts
     scratch: Path
     threads: int
@@ -48,10 +48,10 @@ class Exchange:
     with_retries: WithRetries
 
     async def make(self, part: Part, progress: ReadProgress) -> None:
-        """Sum the files of a part, and hand the sums over. Raises as `stripes`."""
+        """Sum the files of a part, and store the sums. Raises as `sum_in_ranges`."""
         began, rounds, length = time.monotonic(), 0, 0
         mine = self.files[part.first : part.end]
-        async for accumulator, count in stripes(
+        async for accumulator, count in sum_in_ranges(
             mine,
             self.scratch,
             threads=self.threads,
@@ -61,7 +61,7 @@ class Exchange:
         ):
             path = self.scratch / sums.name(str(part), rounds)
             await asyncio.to_thread(sums.write, accumulator, count, path)
-            await self.with_retries("hand sums over", partial(self.store.put, path.name, path))
+            await self.with_retries("store sums", partial(self.store.put, path.name, path))
             rounds, length = rounds + 1, length + count
         done = Done(
             first=mine[0].name,
@@ -76,18 +76,18 @@ class Exchange:
         )
         path = self.scratch / sums.name_of_done(str(part))
         path.write_text(done.model_dump_json())
-        await self.with_retries("hand sums over", partial(self.store.put, path.name, path))
+        await self.with_retries("store sums", partial(self.store.put, path.name, path))
 
     async def finished(self, known: Mapping[Part, Done]) -> Mapping[Part, Done]:
-        """The parts that are there, with what is said of each; `known` were looked at before."""
+        """The finished parts with their records; those of `known` are not read again."""
         look = partial(self._finished, known)
         try:
-            return await asyncio.to_thread(look)  # too often for a step of its own each time
+            return await asyncio.to_thread(look)  # called too often to be a task run each time
         except StorageUnavailable:
             return await self.with_retries("look for sums", look)
 
     async def together(self, done: Mapping[Part, Done]) -> AsyncGenerator[tuple[Accumulator, int]]:
-        """The sums of all files, an accumulator after the other, and how many indices each has.
+        """Yield the sums of all files, one accumulator after another, each with its length.
 
         Raises UnreadableInput where files of two parts differ in length.
         """
@@ -103,7 +103,7 @@ class Exchange:
             first += length
 
     async def keep(self, done: Mapping[Part, Done], folder: Path) -> None:
-        """Put the sums of all parts into a folder, to be published."""
+        """Copy the sums of all parts to a folder, to be published."""
         folder.mkdir()
         for part, one in done.items():
             rounds = [sums.name(str(part), number) for number in range(one.rounds)]
@@ -128,7 +128,7 @@ class Exchange:
 
 
 def listing(files: Sequence[InputFile]) -> str:
-    """What tells one list of files from another: a digest of their names, in their order."""
+    """Digest of the files' names in their order: differs for different lists of files."""
     digest = hashlib.sha256()
     for file in files:
         digest.update(file.name.encode() + b"\0")

@@ -1,4 +1,4 @@
-"""Flow runs that help a job of average-files: made in its queue, at its place, ended with it."""
+"""Helper runs of an average-files job: flow runs in the job's queue, cancelled at its end."""
 
 import asyncio
 from collections import defaultdict
@@ -38,10 +38,10 @@ _STAGES = {
 
 
 class FlowRuns:
-    """The helpers of one attempt."""
+    """The helper runs of one attempt."""
 
     def __init__(self, client: PrefectClient, run: FlowRun, wanted: SumFiles) -> None:
-        """`run`: the attempt's own; `wanted`: what each helper is given, but for its part."""
+        """`run`: the attempt's own; `wanted`: the helpers' payload, the same but for the part."""
         self._client = client
         self._run = run
         self._wanted = wanted
@@ -49,7 +49,7 @@ class FlowRuns:
         self._seen: dict[UUID, FlowRun] = {}
 
     async def start(self, parts: Sequence[Part]) -> None:
-        """One more run for each part, in the job's own queue and at the job's place there."""
+        """Create one more run for each part, in the job's queue and at the job's place there."""
         deployment = await self._client.read_deployment_by_name(DEPLOYMENT)
         for start in range(0, len(parts), _AT_ONCE):
             some = parts[start : start + _AT_ONCE]
@@ -59,12 +59,12 @@ class FlowRuns:
                 self._seen[run.id] = run
 
     async def look(self) -> Mapping[Part, Sequence[Helper]]:
-        """How far they are; as they were before, where the server does not answer."""
+        """Observe all helpers; where the server does not answer, return the last observation."""
         try:
             await self._read()
             fractions = await self._fractions()
         except httpx.HTTPError as error:
-            get_run_logger().warning("the helpers could not be asked after: %s", error)
+            get_run_logger().warning("could not read the helper runs: %s", error)
             fractions = {}
         return {
             part: [_helper(self._seen[id], fractions.get(id, 0.0)) for id in ids]
@@ -75,7 +75,7 @@ class FlowRuns:
         """Cancel the runs of a part that have not started."""
         for id in self._made[part]:
             if _stage(self._seen[id]) is Stage.WAITING:
-                await self._set(id, Cancelled(message="its job does this part itself"))
+                await self._set(id, Cancelled(message="the job's own run does this part"))
 
     async def stop(self) -> None:
         """Cancel every run that has not ended."""
@@ -84,12 +84,12 @@ class FlowRuns:
             for id, run in self._seen.items():
                 stage = _stage(run)
                 if stage is Stage.WAITING:
-                    await self._set(id, Cancelled(message="its job does not need it any more"))
+                    await self._set(id, Cancelled(message="its job no longer needs it"))
                 elif stage is Stage.RUNNING:
-                    await self._set(id, Cancelling(message="its job does not need it any more"))
+                    await self._set(id, Cancelling(message="its job no longer needs it"))
         except httpx.HTTPError as error:
-            # They find that nothing is wanted, and end.
-            get_run_logger().warning("the helpers could not be stopped: %s", error)
+            # Not serious: each helper checks that its part is wanted, and then ends.
+            get_run_logger().warning("could not cancel the helper runs: %s", error)
 
     async def _make(self, deployment: UUID, part: Part) -> FlowRun:
         wanted = self._wanted.model_copy(update={"first": part.first, "end": part.end})
@@ -131,7 +131,7 @@ class FlowRuns:
         }
 
     async def _set(self, id: UUID, state: State[Any]) -> None:
-        with suppress(ObjectNotFound):  # deleted: it is not there to be ended
+        with suppress(ObjectNotFound):  # the run was deleted
             await self._client.set_flow_run_state(id, state)
 
 

@@ -1,4 +1,4 @@
-"""Files beside data that hold none: what Spark, Databricks, Parquet and Delta leave in a folder."""
+"""Marker files without data that Spark, Databricks, Parquet and Delta leave in a folder."""
 
 from collections.abc import Sequence
 from fnmatch import fnmatchcase
@@ -10,13 +10,13 @@ _FOLDERS = frozenset({"_temporary", "_delta_log", "_spark_metadata"})
 
 
 def without_markers(files: Sequence[InputFile]) -> tuple[list[InputFile], list[str]]:
-    """The files that may hold numbers, and the names of those that are known to hold none.
+    """Split files into those that may hold numbers and the names of marker files.
 
-    Hidden files are no part of a source anyway.
+    Hidden local files need no rule here: a folder as a source does not include them.
     """
-    marks = [file.name for file in files if _is_marker(file.name)]
-    left = frozenset(marks)
-    return [file for file in files if file.name not in left], marks
+    left_out = [file.name for file in files if _is_marker(file.name)]
+    left = frozenset(left_out)
+    return [file for file in files if file.name not in left], left_out
 
 
 def _is_marker(name: str) -> bool:

@@ -41,7 +41,7 @@ class MeansWriter:
         self.count += len(means)
 
     def finish(self) -> None:
-        """Write down how many they were, where a format has that at its beginning."""
+        """Write the count where a format has it in its header."""
         if self._npy is not None:
             self._npy.seek(0)
             write_npy_header(self._npy, self.count)
@@ -49,7 +49,7 @@ class MeansWriter:
 
 @contextmanager
 def writing(folder: Path, formats: frozenset[NumbersFormat]) -> Generator[MeansWriter]:
-    """Write means.parquet, and means.csv and means.npy where asked, to a folder."""
+    """Open means.parquet in a folder, and means.csv and means.npy where `formats` has them."""
     with ExitStack() as files:
         writer = MeansWriter(folder, formats, files)
         yield writer

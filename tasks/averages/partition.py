@@ -1,13 +1,13 @@
-"""How many files a run is given.
+"""Divides the files of a job into parts, one part for each run.
 
 With F files of t seconds each, W workers, and S seconds that a run takes to start, runs of P files
-make each worker busy for about
+keep each worker busy for about
 
     (F / (W * P)) * (S + P * t)  +  P * t / 2
 
-seconds: its share of the runs, and half a run that it waits for the last of the others. That is
-least for P = sqrt(2 * F * S / (W * t)). A run is never given more than its worker's share, F / W,
-so that none idles; and where all the work takes no longer than starting one run, none is started.
+seconds: its share of the runs, and half a run of waiting for the last worker. The minimum is at
+P = sqrt(2 * F * S / (W * t)). A run never gets more than its worker's share, F / W, so that no
+worker is idle. Where all the work takes no longer than starting one run, no run is started.
 """
 
 from dataclasses import dataclass
@@ -16,14 +16,14 @@ from math import ceil, sqrt
 
 @dataclass(frozen=True, order=True)
 class Part:
-    """The files from `first` up to, and without, `end`."""
+    """The files from index `first` up to, but not including, `end`."""
 
     first: int
     end: int
 
     @property
     def files(self) -> int:
-        """How many they are."""
+        """The number of files."""
         return self.end - self.first
 
     def __str__(self) -> str:
@@ -31,23 +31,23 @@ class Part:
 
     @classmethod
     def parse(cls, text: str) -> "Part":
-        """The part of that text. Raises ValueError."""
+        """Parse the text of a part, such as `0-8`. Raises ValueError."""
         first, _, end = text.partition("-")
         return cls(int(first), int(end))
 
 
 @dataclass(frozen=True)
 class Cost:
-    """What was measured."""
+    """Measured times."""
 
     start: float
-    """Seconds that a run takes before it does anything."""
+    """Seconds that a run takes to start."""
     file: float
     """Seconds for one file."""
 
 
 def size_of_parts(files: int, workers: int, cost: Cost) -> int:
-    """How many files a run is given, from what things cost; all, where none is worth a start."""
+    """Number of files for each run; all files where starting another run does not pay."""
     if workers == 1 or files * cost.file <= cost.start:
         return files
     best = sqrt(2 * files * cost.start / (workers * cost.file))
@@ -55,5 +55,5 @@ def size_of_parts(files: int, workers: int, cost: Cost) -> int:
 
 
 def partition(files: int, size: int) -> list[Part]:
-    """All files in parts of that size, the last perhaps smaller."""
+    """Divide all files into parts of `size` files; the last part may be smaller."""
     return [Part(first, min(first + size, files)) for first in range(0, files, size)]

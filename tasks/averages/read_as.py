@@ -1,4 +1,4 @@
-"""How files were read, counted, and whether their columns go together."""
+"""Counts files by layout, and checks that their columns agree."""
 
 from collections.abc import Iterable
 from typing import Any
@@ -10,15 +10,15 @@ _DIGESTS = {"names", "names_in_any_order"}
 
 
 class ReadAs(Layout, frozen=True):
-    """Files that were read alike."""
+    """A layout, and the files that were read with it."""
 
     files: int
     first: str
-    """The name of the first of them."""
+    """The name of the first file."""
 
 
 def count(places: Iterable[tuple[str, Layout]]) -> list[ReadAs]:
-    """Files by their layout, in the order of their first ones."""
+    """Count files by layout, in the order of each layout's first file."""
     files: dict[Layout, int] = {}
     firsts: dict[Layout, str] = {}
     for name, layout in places:
@@ -31,9 +31,9 @@ def count(places: Iterable[tuple[str, Layout]]) -> list[ReadAs]:
 
 
 def check_alike(found: Iterable[ReadAs], length: int) -> None:
-    """Raise UnreadableInput where a place means one column in one file and another in another.
+    """Raise UnreadableInput where files differ in the number or the order of their columns.
 
-    `length`: numbers in each file. A file of one row is as good as one of one column.
+    `length`: numbers in each file. A file of one row counts as a file of one column.
     """
     width: ReadAs | None = None
     orders: dict[str, ReadAs] = {}
@@ -55,7 +55,7 @@ def check_alike(found: Iterable[ReadAs], length: int) -> None:
 
 
 def summarized(found: Iterable[ReadAs]) -> list[dict[str, Any]]:
-    """The same for people: what is not so left out, those that differ in names alone together."""
+    """Summarize layouts for the UI: without empty fields, and merged where only names differ."""
     kinds: dict[str, dict[str, Any]] = {}
     for one in found:
         said = one.model_dump(exclude=_DIGESTS | {"files", "first"}, exclude_none=True)
@@ -65,7 +65,7 @@ def summarized(found: Iterable[ReadAs]) -> list[dict[str, Any]]:
 
 
 def described(kind: dict[str, Any]) -> str:
-    """One of those in a line."""
+    """One line of markdown for an entry of `summarized`."""
     columns = f"column {kind['column']}" if "column" in kind else f"{kind['columns']:,} columns"
     if "column" not in kind and kind["columns"] == 1:
         columns = "1 column"

@@ -1,7 +1,7 @@
-"""The parts of a job done by this run and by others, and none of them waited for that can be done.
+"""Schedules the parts of a job on this run and on helper runs.
 
-The run that has the job never waits for one that has not started: what is left it does itself, so
-that a job ends in whatever number of slots there are, its own one included. Others only help.
+The job's own run never waits for a helper that has not started: it does the remaining parts itself.
+So the job ends with any number of free slots, even with only its own. Helpers only save time.
 """
 
 import asyncio
@@ -14,63 +14,64 @@ from tasks.averages.partition import Part
 from tasks.averages.speculation import SpeculationRule
 from tasks.errors import UnreadableInput
 
-INTERVAL = 1.0  # seconds between two looks at the others
+INTERVAL = 1.0  # seconds between two observations of the helpers
 
 
 class Stage(Enum):
-    """How far a helper is."""
+    """The stage of a helper run."""
 
     WAITING = "waiting"
     RUNNING = "running"
     GONE = "gone"
-    """Ended, crashed or cancelled: whether its part is there, the parts tell."""
+    """Completed, failed, crashed or cancelled; `finished` says whether the part is there."""
 
 
 @dataclass(frozen=True)
 class Helper:
-    """A run that does a part."""
+    """An observation of a helper run, which does one part."""
 
     stage: Stage
     seconds: float = 0.0
-    """That it has run."""
+    """Seconds that it has run."""
     fraction: float = 0.0
-    """Of its part that is done."""
+    """The share of its part that is done, 0 to 1."""
     reason: str | None = None
-    """Why the part cannot be done by anyone."""
+    """Why no run can do the part; None where it has not failed."""
 
 
 class Helpers(Protocol):
-    """Runs that do parts of this job."""
+    """The helper runs of a job."""
 
     async def start(self, parts: Sequence[Part]) -> None:
-        """Ask for a run of each part; once more of a part that has one asks for a copy."""
+        """Create a run for each part; for a part that has a run, a second, speculative run."""
         ...
 
     async def look(self) -> Mapping[Part, Sequence[Helper]]:
-        """How far they are."""
+        """Observe all helpers."""
         ...
 
     async def withdraw(self, part: Part) -> None:
-        """Take back what has not started."""
+        """Cancel the runs of a part that have not started."""
         ...
 
     async def stop(self) -> None:
-        """End whatever has not ended: nothing is wanted any more."""
+        """Cancel all runs that have not ended."""
         ...
 
 
 @dataclass
 class Scheduler:
-    """A job that is done in parts, and how far it is."""
+    """Has the parts of a job done, and records the progress."""
 
     parts: Sequence[Part]
     workers: int
-    """Runs that work at once, this one included."""
+    """Maximum of runs that work at the same time, including this run."""
     helpers: Helpers
     finished: Callable[[], Awaitable[Mapping[Part, float]]]
-    """The parts that are there, and how many seconds each took."""
+    """Returns the finished parts, and the seconds that each took."""
     do: Callable[[Part], Coroutine[Any, Any, None]]
     """Does a part in this run."""
+
     rule: SpeculationRule
     done: Mapping[Part, float] = field(default_factory=dict[Part, float])
     seen: Mapping[Part, Sequence[Helper]] = field(default_factory=dict[Part, Sequence[Helper]])
@@ -78,7 +79,7 @@ class Scheduler:
     copied: int = 0
 
     async def run(self) -> None:
-        """Have every part done. Raises UnreadableInput where one cannot be."""
+        """Have every part done. Raises UnreadableInput where a part cannot be done."""
         own: asyncio.Task[None] | None = None
         try:
             while True:
@@ -96,7 +97,7 @@ class Scheduler:
                     await self.helpers.withdraw(part)
                     self.mine = part
                     own = asyncio.create_task(self.do(part))
-                await self._share_out([part for part in slow if part != self.mine])
+                await self._start_helpers([part for part in slow if part != self.mine])
                 if own is None:
                     await asyncio.sleep(INTERVAL)
                 else:
@@ -111,8 +112,11 @@ class Scheduler:
         return [part for part in self.parts if part not in self.done and part != self.mine]
 
     def _for_this_run(self, slow: Sequence[Part]) -> Part | None:
-        """What this run is to do, from the end: what no other was given; else what none has begun,
-        or begun and not ended; else what is slow, its copy not begun, or not yet asked for."""
+        """Choose a part for this run, the last one first.
+
+        First a part without a helper; else one whose helpers are not running; else one with a
+        helper that has not started; else the slowest part, as its speculative second run.
+        """
         left = self._left()
         fresh = [part for part in left if part not in self.seen]
         idle = [part for part in left if Stage.RUNNING not in self._stages(part)]
@@ -127,7 +131,7 @@ class Scheduler:
     def _stages(self, part: Part) -> set[Stage]:
         return {helper.stage for helper in self.seen.get(part, ())}
 
-    async def _share_out(self, slow: Sequence[Part]) -> None:
+    async def _start_helpers(self, slow: Sequence[Part]) -> None:
         left = self._left()
         busy = sum(bool(self._stages(part) - {Stage.GONE}) for part in left)
         fresh = [part for part in left if part not in self.seen]

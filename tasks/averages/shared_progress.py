@@ -1,4 +1,4 @@
-"""How far a job of average-files is, for whoever watches it."""
+"""Shows the progress of an average-files job in the UI."""
 
 import asyncio
 from collections.abc import AsyncGenerator
@@ -9,21 +9,21 @@ from tasks.averages.progress import ReadProgress
 from tasks.averages.scheduler import Scheduler, Stage
 from tasks.runtime.progress import Progress, show_progress
 
-_INTERVAL = 0.5  # seconds between looks
+_INTERVAL = 0.5  # seconds between updates
 
 
 @dataclass
 class SharedProgress:
-    """What is looked at: set by whoever does the work."""
+    """The sources of the progress bar; the code that does the work sets them."""
 
     files: int
     progress: ReadProgress | None = None
-    """Of the files that this run reads."""
+    """Counters of the files that this run reads."""
     scheduler: Scheduler | None = None
-    """Where others read some too."""
+    """Set where helper runs read files too."""
 
-    def tell(self, progress: Progress) -> None:
-        """The bar, and the words beside it."""
+    def update(self, progress: Progress) -> None:
+        """Set the bar's fraction and text."""
         if self.scheduler is not None:
             progress.fraction, progress.text = _of(self.scheduler, self.progress, self.files)
         elif self.progress is not None:
@@ -46,25 +46,25 @@ def _of(scheduler: Scheduler, progress: ReadProgress | None, files: int) -> tupl
     phase = 1 if len(scheduler.done) < len(scheduler.parts) else 2
     text = f"{done:,.0f} of {files:,} files, phase {phase} of 2, {busy} working, {waiting} waiting"
     return min(1.0, done / files), text + (
-        f", {scheduler.copied} copied" if scheduler.copied else ""
+        f", {scheduler.copied} speculative" if scheduler.copied else ""
     )
 
 
 @asynccontextmanager
 async def show(files: int) -> AsyncGenerator[SharedProgress]:
-    """A progress bar for as long as the block runs."""
-    live = SharedProgress(files)
+    """Show a progress bar for as long as the block runs."""
+    shared = SharedProgress(files)
     async with show_progress(f"{files:,} files") as progress:
-        ticker = asyncio.create_task(_tell(live, progress))
+        ticker = asyncio.create_task(_keep_updating(shared, progress))
         try:
-            yield live
-            live.tell(progress)
+            yield shared
+            shared.update(progress)
         finally:
             ticker.cancel()
             await asyncio.gather(ticker, return_exceptions=True)
 
 
-async def _tell(live: SharedProgress, progress: Progress) -> None:
+async def _keep_updating(shared: SharedProgress, progress: Progress) -> None:
     while True:
-        live.tell(progress)
+        shared.update(progress)
         await asyncio.sleep(_INTERVAL)

@@ -1,4 +1,4 @@
-"""Which parts take so long that a second run shall try them too."""
+"""Speculation: chooses slow parts for a second run."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -10,26 +10,26 @@ K = TypeVar("K")
 
 @dataclass(frozen=True)
 class SpeculationRule:
-    """When a part is given to a second run; whichever ends first counts, and only one does."""
+    """When a slow part gets a second run. The run that finishes first counts, and only that one."""
 
     share: float = 0.75
-    """Of the parts, done before any is copied."""
+    """Share of the parts that must be done before any part gets a second run."""
     factor: float = 1.2
-    """Times the mean of the finished that a part has to run first."""
+    """A part must run longer than this multiple of the finished parts' mean."""
     most: float = 0.1
-    """Copies, as a share of the parts; where it is not 0, one is always allowed."""
+    """Maximum of second runs, as a share of the parts; where not 0, one is always allowed."""
     few: int = 4
-    """Up to so many parts, where a share says little, `seconds` decides as well."""
+    """With at most this many parts, a share says little, and `seconds` decides too."""
     seconds: float = 30.0
-    """That a part has to run longer than the mean of the finished, where they are few."""
+    """With few parts, a part must run this much longer than the mean of the finished parts."""
 
     def slow(
         self, parts: int, finished: Mapping[K, float], running: Mapping[K, float], copies: int
     ) -> list[K]:
-        """The parts to copy now, slowest first.
+        """The parts that get a second run now, slowest first.
 
-        `finished` and `running` are how long each part took and has run so far, in seconds;
-        `copies` how many were made already. What was copied is not among the running.
+        `finished` and `running`: seconds that each part took, or has run so far, without parts
+        that have a second run; `copies`: the number of second runs so far.
         """
         allowed = max(1, int(self.most * parts)) if self.most else 0
         if not finished or copies >= allowed:

@@ -1,7 +1,7 @@
-"""The exact sums of every index over files: one range of indices at a time, by several threads.
+"""Exact sums of every index over files: one range of indices at a time, in several threads.
 
-Memory holds one accumulator and a block for each thread, whatever the size of the files. A file
-longer than an accumulator's range is read on from where that range ended.
+Memory holds one accumulator and a block for each thread, whatever the size of the files. Each
+round reads a further range of indices from every file, from where the last range ended.
 """
 
 import asyncio
@@ -27,7 +27,7 @@ _OF_A_FILE = (FileNotFoundError, PermissionError, UnreadableInput)
 
 @dataclass
 class _Reading:
-    """A file being read: its blocks, and the number that comes next."""
+    """A file being read: its blocks, and the index of its next number."""
 
     file: InputFile
     blocks: Blocks
@@ -35,7 +35,7 @@ class _Reading:
 
 
 class _Failed(Exception):
-    """What is wrong with a file is this one's cause."""
+    """Names the file that an error, this exception's cause, belongs to."""
 
     def __init__(self, file: InputFile) -> None:
         super().__init__(file.name)
@@ -44,7 +44,7 @@ class _Failed(Exception):
 
 @dataclass
 class _Pass:
-    """One accumulator over all files: the files yet to read, and where each has come to."""
+    """One round: an accumulator, the files still to read, and the place reached in each."""
 
     accumulator: Accumulator
     queue: deque[InputFile]
@@ -59,14 +59,14 @@ class _Pass:
             try:
                 await self._some(self._next(), scratch, buffers)
             except Exception:
-                self.queue.clear()  # the others end with the files they are at
+                self.queue.clear()  # the other threads end after their current files
                 raise
 
     def _next(self) -> list[InputFile]:
-        """The files to read abreast: each block of sums is fetched from memory once for all.
+        """Take files to read in parallel: each block of sums is then fetched from memory once.
 
-        That is for files that lie here: of those that have to come first, each is read when it is
-        there, and takes no more disk than it must.
+        Only for files on this disk. A file that is copied here first is read alone, so that few
+        copies take up disk space.
         """
         most = len(self.queue) // self.threads  # some for every thread
         files = [self.queue.popleft()]
@@ -108,7 +108,7 @@ class _Pass:
         return _Reading(file, blocks, accumulator.first)
 
     def _step(self, one: _Reading, buffers: Buffers) -> bool:
-        """Add the next block of a file. Returns False where there is none."""
+        """Add the next block of a file. Returns False where the file has no further block."""
         try:
             numbers = next(one.blocks)
             if not self.accumulator.add(one.index, numbers, self.rules, buffers.error):
@@ -119,7 +119,7 @@ class _Pass:
             self.progress.finished(one.index - self.accumulator.first)
             return False
         except _OF_A_FILE as error:
-            # As _naming would: to enter it at each block takes a tenth of the time of npy files.
+            # As _naming does; to enter it for each block takes a tenth of the time of npy files.
             raise _Failed(one.file) from error
         if not self.rules.refuse and (missing := np.count_nonzero(np.isnan(numbers))):
             self.progress.skipped(int(missing))
@@ -134,7 +134,7 @@ def _abreast(file: InputFile) -> int:
 
 @contextmanager
 def _naming(file: InputFile) -> Generator[None]:
-    """Say of which file it is, where something is wrong with one."""
+    """Turn errors of the block into _Failed with the file."""
     try:
         yield
     except _OF_A_FILE as error:
@@ -142,7 +142,7 @@ def _naming(file: InputFile) -> Generator[None]:
 
 
 async def _reason(file: InputFile, error: BaseException | None) -> BaseException:
-    """What to tell people of what went wrong with a file."""
+    """The error to raise for a file, with its name and the cure."""
     if isinstance(error, FileNotFoundError):
         return UnreadableInput(f"{file.name} has disappeared: {LEAVE_ALONE}")
     if isinstance(error, PermissionError):
@@ -170,7 +170,7 @@ def _spoilt(name: str, index: int, numbers: Floats) -> UnreadableInput:
     )
 
 
-async def stripes(
+async def sum_in_ranges(
     files: Sequence[InputFile],
     scratch: Path,
     *,
@@ -179,11 +179,11 @@ async def stripes(
     rules: Rules,
     progress: ReadProgress,
 ) -> AsyncGenerator[tuple[Accumulator, int]]:
-    """The sums of all indices, an accumulator after the other, and how many indices each has.
+    """Yield the sums of all indices, one accumulator after another, each with its length.
 
-    `threads` files are read at once; the sums of an accumulator take at most `memory` bytes. Raises
-    UnreadableInput naming the file that is of another length, holds what is no number, or is not
-    any more what it was.
+    `threads` threads read files at the same time; an accumulator takes at most `memory` bytes.
+    Raises UnreadableInput naming a file that differs in length, holds something that is no number,
+    or has changed meanwhile.
     """
     size = accumulator_size(memory)
     buffers = [Buffers() for _ in range(min(threads, len(files)))]
@@ -216,7 +216,7 @@ async def stripes(
 
 
 def _length(files: Sequence[InputFile], lengths: dict[str, int], most: int) -> int:
-    """Where all files have come to. Raises UnreadableInput where they differ."""
+    """The index that all files have reached. Raises UnreadableInput where they differ."""
     first = files[0].name
     for file in files:
         if lengths[file.name] != lengths[first]:

@@ -1,8 +1,8 @@
-"""The exact sums of some of the files, kept in a file, and added to those of the others.
+"""Files of exact sums: written for one part, and added to the sums of the other parts.
 
-A line of JSON, and then block after block of indices: how many files have no finite number at each
-index, and the components of the exact sum. Whatever is added to a sum exactly leaves it exact, so
-the whole is the same in whichever parts it was made.
+A file is a line of JSON, then the indices block after block: the number of files without a finite
+number at each index, and the components of the exact sum. Adding exact sums exactly gives exact
+sums, so the result does not depend on the division into parts.
 """
 
 from collections.abc import Iterable
@@ -21,36 +21,36 @@ _DONE = ".done"
 
 
 class Header(BaseModel, frozen=True):
-    """Of a file of sums."""
+    """The first line of a file of sums."""
 
     length: int
-    """Indices."""
+    """The number of indices."""
     rows: int
-    """For each: one for the missing, and one for each component."""
+    """Numbers for each index: the missing count, and the components of the sum."""
 
 
 class Done(BaseModel, frozen=True):
-    """What is said of a part when all of its sums are there."""
+    """The record of a part, written when all its sums are stored."""
 
     first: str
-    """The name of its first file, for whoever compares lengths."""
+    """The name of the part's first file, for errors about lengths."""
     files: int
     bytes: int
     length: int
-    """Numbers in each of the files."""
+    """Numbers in each file."""
     missing: int = 0
-    """Places in them without a finite number, that were skipped."""
+    """Places in the files without a finite number, which were skipped."""
     comments: int = 0
-    """Lines in them that were passed over."""
+    """Comments in the files, which were skipped."""
     read_as: list[ReadAs] = []
-    """How they were read."""
+    """Layouts of the files, each with its number of files."""
     rounds: int
-    """Files of sums, one for each round."""
+    """The number of files of sums, one for each round."""
     seconds: float
 
 
 def write(accumulator: Accumulator, length: int, path: Path) -> None:
-    """Keep the sums of the first `length` indices of an accumulator."""
+    """Write the sums of the first `length` indices of an accumulator to a file."""
     blocks = accumulator.blocks(length)
     rows = max(len(block) for block in blocks)
     with path.open("wb") as file:
@@ -63,9 +63,9 @@ def write(accumulator: Accumulator, length: int, path: Path) -> None:
 
 
 def add(accumulator: Accumulator, path: Path, error: Floats) -> int:
-    """Add the sums that are kept in a file. Returns how many indices they were.
+    """Add the sums in a file to an accumulator. Returns the number of indices.
 
-    Raises CorruptResult where the file is not what was written.
+    Raises CorruptResult where the file is damaged.
     """
     with path.open("rb") as file:
         try:
@@ -84,19 +84,19 @@ def add(accumulator: Accumulator, path: Path, error: Floats) -> int:
 
 
 def _damaged(path: Path) -> CorruptResult:
-    return CorruptResult(f"{path} is not the sums that were written: run the job again")
+    return CorruptResult(f"the sums in {path} are damaged: run the job again")
 
 
 def name(part: str, number: int) -> str:
-    """What the sums of a round are called."""
+    """The name of a part's file of sums for a round."""
     return f"{part}.{number}"
 
 
 def name_of_done(part: str) -> str:
-    """What the file is called that says that all sums of a part are there."""
+    """The name of the file with a part's record, which says that all its sums are stored."""
     return f"{part}{_DONE}"
 
 
 def done(names: Iterable[str]) -> set[str]:
-    """The parts of which all is there, by what stands in a folder."""
+    """The finished parts among the names of stored files."""
     return {name.removesuffix(_DONE) for name in names if name.endswith(_DONE)}

@@ -149,8 +149,8 @@ def divide(high: Floats, low: Floats, counts: Floats, out: Floats, doubtful: Flo
     """
     for i in range(out.shape[0]):
         total, rest = _add(high[i], low[i])
-        out[i], scheduler = _near_quotient(total, rest, counts[i])
-        doubtful[i] = TINY if (abs(total) < _LEAST) & (total != 0.0) else scheduler
+        out[i], doubt = _near_quotient(total, rest, counts[i])
+        doubtful[i] = TINY if (abs(total) < _LEAST) & (total != 0.0) else doubt
     for i in range(out.shape[0]):
         if doubtful[i] != 0.0:
             total, rest = _add(high[i], low[i])

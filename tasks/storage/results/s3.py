@@ -33,7 +33,7 @@ from tasks.storage.results.s3_result import (
     reading,
     writing,
 )
-from tasks.storage.results.s3_stage import STORED, S3Stage, is_on_its_way, parts_of
+from tasks.storage.results.s3_stage import STORED, S3Stage, manifest_may_arrive, parts_of
 from tasks.storage.s3_errors import error_code, s3_errors
 
 if TYPE_CHECKING:
@@ -198,7 +198,7 @@ class S3Root:
             _, _, name = folder.name.partition(".")
             standing = read_manifest(self.client, place)
             if standing is None or standing.folder != name:
-                if is_on_its_way(folder):
+                if manifest_may_arrive(folder):
                     return
                 with writing(str(place)):
                     self._abort_uploads(place.key(name, ""))

@@ -155,7 +155,7 @@ def parts_of(place: S3Address, name: str) -> S3Address:
     return S3Address(place.bucket, place.key(name, f".{FOLDER}"))
 
 
-def is_on_its_way(folder: Path) -> bool:
+def manifest_may_arrive(folder: Path) -> bool:
     """Whether an attempt's manifest may still appear, though S3 did not confirm the write."""
     try:
         since = (folder / _PUBLISHING).stat().st_mtime

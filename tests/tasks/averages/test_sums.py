@@ -15,7 +15,7 @@ from tasks.averages.accumulator import BYTES_PER_NUMBER
 from tasks.averages.progress import ReadProgress
 from tasks.averages.reading.exact import Floats
 from tasks.averages.reading.place import BLOCK, Options, Rules
-from tasks.averages.sums import stripes
+from tasks.averages.sums import sum_in_ranges
 from tasks.errors import UnreadableInput
 from tasks.storage.inputs.local import find_local
 
@@ -63,7 +63,7 @@ def average(
     async def run() -> list[Floats]:
         parts: list[Floats] = []
         rules = Rules(refuse=refuse, options=Options(**options))
-        async for accumulator, length in stripes(
+        async for accumulator, length in sum_in_ranges(
             files, root, threads=threads, memory=memory, rules=rules, progress=progress
         ):
             parts += accumulator.means(len(files), length, threads)
@@ -333,7 +333,7 @@ def test_a_file_that_changes_or_goes(tmp_path: Path) -> None:
         async def once() -> None:
             progress, rules = ReadProgress(2), Rules()
             given = {"threads": 1, "memory": 2**30, "rules": rules, "progress": progress}
-            async for _ in stripes(listed, tmp_path, **given):  # pyright: ignore[reportArgumentType]
+            async for _ in sum_in_ranges(listed, tmp_path, **given):  # pyright: ignore[reportArgumentType]
                 pass
 
         with pytest.raises(UnreadableInput) as refused:
