@@ -1,1 +1,1 @@
-"""Numbers out of files, and their exact sums: what one run does with one processor."""
+"""Reads numbers from files of several formats, and sums them exactly."""

@@ -1,4 +1,4 @@
-"""Which column is meant: by name, or by number from 1 on."""
+"""Finds a column by its name, or by its number from 1 on."""
 
 import hashlib
 from collections.abc import Sequence
@@ -10,9 +10,9 @@ _SHOWN = 5
 
 
 def find_column(wanted: str, names: Sequence[str], count: int, file: str) -> int:
-    """The place of the wanted column, from 0 on.
+    """Find the index of the wanted column, from 0 on.
 
-    `names` may be empty where columns have none, `count` 0 where it is not known yet. Raises
+    `names` is empty where columns have no names, `count` is 0 where it is not known yet. Raises
     UnreadableInput where there is no such column, or more than one of that name.
     """
     places = [place for place, name in enumerate(names) if name == wanted]
@@ -37,7 +37,7 @@ def find_column(wanted: str, names: Sequence[str], count: int, file: str) -> int
 
 
 def listed(names: Sequence[str], count: int) -> str:
-    """The columns in a few words."""
+    """List the columns in a few words."""
     if not names:
         return f"{count:,} without names" if count else "no line of names"
     more = f" and {len(names) - _SHOWN:,} more" if len(names) > _SHOWN else ""
@@ -45,13 +45,13 @@ def listed(names: Sequence[str], count: int) -> str:
 
 
 def choice(names: Sequence[str]) -> str:
-    """The cure where one of several columns has to be chosen."""
+    """The cure for an error where a column has to be chosen."""
     example = next((name for name in names if name), "1")
     return f'submit with "column": "{example}", or "{EVERY_COLUMN}" for all, row after row'
 
 
 def with_names(layout: Layout, names: Sequence[str]) -> Layout:
-    """The layout with what tells files with the same columns in another order apart."""
+    """Add digests of the column names to a layout: they differ where the order differs."""
     if len(names) < 2:
         return layout
     digests = {"names": _digest(names), "names_in_any_order": _digest(sorted(names))}

@@ -1,7 +1,7 @@
-"""How loops are compiled: to machine code that holds no interpreter lock, and is kept.
+"""Compiles loops with numba: without the interpreter lock, and cached on disk.
 
-numba keeps it beside the source, and reads it only where it could write it too. A container of ours
-cannot write there: it takes what the image was built with along to a folder where it can.
+numba caches machine code beside the source, and reads the cache only where it can also write it.
+A job's container cannot write there, so the image's cache is copied to a temporary folder.
 """
 
 import shutil
@@ -15,7 +15,7 @@ from numba import (  # pyright: ignore[reportMissingTypeStubs]
     njit,  # pyright: ignore[reportUnknownVariableType]
 )
 
-_BUILT = Path(__file__).parents[3] / "compiled"  # by the Dockerfile
+_BUILT = Path(__file__).parents[3] / "compiled"  # the cache that the Dockerfile makes
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -28,12 +28,12 @@ if _BUILT.is_dir():
 
 
 def compiled(function: Callable[P, R]) -> Callable[P, R]:
-    """Compile a function when it is first called."""
+    """Decorator: compile a function when it is first called."""
     compile = cast(Callable[[Any], Any], njit(nogil=True, cache=True))  # pyright: ignore[reportUnknownArgumentType]
     return cast(Callable[P, R], compile(function))
 
 
 def inlined(function: Callable[P, R]) -> Callable[P, R]:
-    """Compile a function into those that call it."""
+    """Decorator: compile a function inline into its callers."""
     compile = cast(Callable[[Any], Any], njit(nogil=True, cache=True, inline="always"))  # pyright: ignore[reportUnknownArgumentType]
     return cast(Callable[P, R], compile(function))

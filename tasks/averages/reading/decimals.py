@@ -1,10 +1,10 @@
-"""Decimal numbers in text to the nearest float64, as fast as a disk can bring them.
+"""Parses decimal numbers in text to the nearest float64, as fast as a disk delivers them.
 
 The method is Eisel and Lemire's (D. Lemire, "Number parsing at a gigabyte per second", Software:
 Practice and Experience 51, 2021, pp. 1700-1727): the decimal significand times a power of ten in
 128 bits, which decides the rounding for nearly every number; the rest is left to Python's float.
-It is compiled here, because no library on PyPI parses text into float64 without holding the
-interpreter's lock on one core and as fast: benchmarks/average_files.py has polars and pyarrow.
+It is compiled here, because no library on PyPI parses text into float64 as fast on one core
+without the interpreter lock: benchmarks/average_files.py measures polars and pyarrow.
 """
 
 import numpy as np
@@ -19,14 +19,14 @@ Floats = NDArray[np.float64]
 Integers = NDArray[np.int64]
 
 _LEAST, _MOST = -342, 308  # powers of ten beyond which every number is 0 or infinite
-_DIGITS = 19  # that a 64-bit significand holds
+_DIGITS = 19  # decimal digits that a 64-bit significand holds
 
 
 def _powers_of_ten() -> tuple[Words, Words]:
-    """The first 128 bits of 10**q for every q: high and low half, cut off, not rounded."""
+    """The first 128 bits of 10**q for every q, in two halves: truncated, not rounded."""
     high, low = list[int](), list[int]()
     for q in range(_LEAST, _MOST + 1):
-        # 10**q without its power of two, which only moves the point.
+        # 10**q without its power of two, which only changes the exponent.
         five = 5 ** abs(q)
         if q >= 0:
             bits = five.bit_length()
@@ -45,13 +45,13 @@ HIGH, LOW = _powers_of_ten()
 _EXACT = np.array([10.0**q for q in range(23)])  # the powers of ten that are float64
 
 END, FULL, ODD, RAGGED = 0, 1, 2, 3
-# What `parse` knows of the text it is in, by its place in an array of integers. First the layout:
-# whether commas alone separate fields, else blanks do; how many fields a row has, 0 where the first
-# row says so and -1 where rows may differ; the fields to read, from one up to another; and the byte
-# that begins a comment, or 0.
+# Indices into the state of `parse`, an array of integers. First the layout of the text: whether
+# commas separate fields, or blanks; the fields of a row, 0 where the first row decides and -1 where
+# rows may differ; the first field to read, and the first not to read; and the byte that begins a
+# comment, or 0.
 COMMAS, COLUMNS, FIRST, LAST, COMMENT = range(5)
-# Then the place in it: the field of the row, from 0; whether that holds something already; and how
-# many empty lines came just before.
+# Then the position in the text: the field in the row, from 0; whether that field has a value; and
+# the number of empty lines just before.
 COLUMN, FILLED, EMPTY = range(5, 8)
 ALL = 2**62  # more fields than any row has
 
@@ -59,7 +59,7 @@ ALL = 2**62  # more fields than any row has
 def new_state(
     *, commas: bool, columns: int = 0, first: int = 0, last: int = ALL, comment: int = 0
 ) -> Integers:
-    """The state at the beginning of a text of that layout."""
+    """Make the state for the beginning of a text with this layout."""
     return np.array([commas, columns, first, last, comment, 0, 0, 0], np.int64)
 
 
@@ -75,7 +75,7 @@ def _times(a: uint64, b: uint64) -> tuple[uint64, uint64]:
 
 @inlined
 def _nearest(w: uint64, q: int, high: Words, low: Words, bits: Words) -> bool:
-    """The float64 nearest to w * 10**q as its bits, and whether that is certain."""
+    """Write the float64 nearest to w * 10**q to `bits`. Returns whether that is certain."""
     zeros = 0
     for step in (32, 16, 8, 4, 2, 1):
         if w >> uint64(64 - step) == uint64(0):
@@ -113,7 +113,7 @@ def _nearest(w: uint64, q: int, high: Words, low: Words, bits: Words) -> bool:
 
 @inlined
 def _digits(data: Bytes, i: int, end: int, w: uint64) -> tuple[uint64, int]:
-    """The digits from `i` on behind those of `w`, modulo 2**64, and where they end.
+    """Append the digits from `i` on to `w`, modulo 2**64. Returns `w` and the digits' end.
 
     Eight at a time (D. Lemire, "Quickly parsing eight digits", 2018), as one little-endian word.
     """
@@ -155,10 +155,10 @@ def _ends(c: np.uint8) -> bool:
 
 @inlined
 def _skipped(data: Bytes, i: int, end: int, commas: bool, comment: int) -> int:
-    """Where a field ends that is not read; `i` itself where its quotes do not end in its line."""
+    """The end of a field to skip; `i` itself where its quotes do not end in its line."""
     begin = i
     if data[i] == 34:  # a quote
-        while i < end and data[i] == 34:  # a doubled one stands for itself
+        while i < end and data[i] == 34:  # a doubled quote is part of the field
             i += 1
             while i < end and data[i] != 34 and data[i] != 10:
                 i += 1
@@ -202,7 +202,7 @@ def _parse(
                         if columns == 0:
                             columns = column + 1
                     column, filled = 0, False
-                elif column:  # nothing behind the last comma
+                elif column:  # an empty field behind the last comma
                     if first <= column < last:
                         why = ODD
                         break
@@ -249,7 +249,7 @@ def _parse(
             fraction = after - i - 1
             digits += fraction
             i = after
-        if digits > _DIGITS:  # zeros in front do not count
+        if digits > _DIGITS:  # leading zeros do not count
             while begin < i and (data[begin] == 48 or data[begin] == 46):
                 digits -= data[begin] == 48
                 begin += 1
@@ -290,21 +290,20 @@ def _parse(
 
 
 def parse(data: Bytes, start: int, end: int, state: Integers, out: Floats) -> tuple[int, int, int]:
-    """Numbers of `data[start:end]`, which ends where a field does, into `out`.
+    """Parse the numbers of `data[start:end]`, which ends at the end of a field, into `out`.
 
-    `state`, from new_state, says how fields are separated and which are read, and is kept up to
-    date. Returns how many numbers there were, where reading has come to, and why it ended: at the
-    END, because `out` is FULL, at something ODD that begins there, or at a line end where the row
-    is RAGGED: it has other than the expected number of fields. Odd is what Python's float must look
-    at, an empty field that was to be read, a comment, whatever follows an empty line, a second
-    number in one field between commas, and a comma where blanks separate. `data` is never read
-    beyond `end`.
+    `state`, from new_state, says how fields are separated and which are read, and is updated.
+    Returns the count of numbers, the position reached, and why parsing stopped: at the END, `out`
+    is FULL, something ODD begins there, or the row that ends there is RAGGED: its number of fields
+    is not the expected one. Odd is a token that needs Python's float, an empty field to be read, a
+    comment, anything that follows an empty line, a second number in one field between commas, and
+    a comma where blanks separate. `data` is never read beyond `end`.
     """
     return _parse(data, start, end, state, out, HIGH, LOW, _EXACT)
 
 
 @compiled
 def translate(data: Bytes, start: int, end: int, table: Bytes) -> None:
-    """Put the table's byte in the place of each of `data[start:end]`."""
+    """Replace each byte of `data[start:end]` by the table's entry for it."""
     for i in range(start, end):
         data[i] = table[data[i]]

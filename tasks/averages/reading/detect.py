@@ -1,4 +1,4 @@
-"""How a text of numbers is written: what separates, what lines of names and comments come first."""
+"""Detects the dialect of a text of numbers: separator, decimal mark, header, comments."""
 
 import csv
 import re
@@ -13,12 +13,12 @@ from tasks.averages.reading.place import EVERY_COLUMN, Layout, Options
 from tasks.averages.reading.streams import Text
 from tasks.errors import UnreadableInput
 
-_FIRST = 2**16  # bytes in which most headers end
-_MOST = 2**24  # and all
-_ROWS, _FIELDS = 20, 200  # that are looked at
+_FIRST = 2**16  # bytes of the first sample, which holds most headers
+_MOST = 2**24  # bytes of the largest sample
+_ROWS, _FIELDS = 20, 200  # rows, and fields in each, that are examined
 BLANK = " "
 WORDS = {BLANK: "blank", "\t": "tab"}
-# What may separate fields, with what marks decimals. Of those that fit alike the first is taken.
+# Separators of fields, with decimal marks. Of dialects that fit equally the first is chosen.
 _DIALECTS = (
     (";", "."),
     (";", ","),
@@ -37,51 +37,51 @@ _NUMBERS = {
 _NAME = re.compile(rb"[(\[]?[A-Za-z_\x80-\xff]")
 _THOUSANDS = re.compile(rb"[-+]?\d{1,3}( \d{3})+(,\d*)?")
 _QUOTED = re.compile(rb'"[^"]*"')
-_SEPARATOR_LINE = re.compile(rb'"?sep=([!-~\t])"?\s*', re.IGNORECASE)  # Excel's
+_SEPARATOR_LINE = re.compile(rb'"?sep=([!-~\t])"?\s*', re.IGNORECASE)  # written by Excel
 _FIELD_END = re.compile(rb"[\s,;|]")
 csv.field_size_limit(2**24)
-# What others write where there is no number, in small letters.
+# What programs write where there is no number, in lower case.
 MARKERS = frozenset(
     b"na|n/a|#n/a|#na|<na>|null|none|nil|missing|\\n|nan|-nan|1.#qnan|-1.#qnan|1.#ind|-1.#ind|"
     b"1.#inf|-1.#inf|nan(ind)|-nan(ind)|#div/0!|#num!|.|-|--|?|".split(b"|")
 )
 _COMMA, _POINT = 44, 46
-_FOREIGN_COMMA, _FOREIGN_POINT = 2, 1  # a comma and a point that mean nothing, and spoil a number
+_FOREIGN_COMMA, _FOREIGN_POINT = 2, 1  # for a comma and a point that make a number invalid
 
 
 class _TooLittle(Exception):
-    """More of the text has to be seen."""
+    """The sample is too short to decide."""
 
 
 @dataclass(frozen=True)
 class Dialect:
-    """What has to be known to read on from any place of a text."""
+    """How to parse a text, from its beginning or from a later place."""
 
     begin: int
-    """The byte of the first row."""
+    """The position of the first row's first byte."""
     state: decimals.Integers
     newline: bytes
     separator: str | None
     """The character between fields; None where rows have one field."""
     decimal: str
     comment: bytes
-    """The byte that begins one; empty where none may come any more."""
+    """The byte that begins a comment among the rows; empty where no comment may follow."""
     comments: int
-    """Lines of them before the first row."""
+    """Comment lines before the first row."""
     layout: Layout
 
     @property
     def commas(self) -> bool:
-        """Whether the parser sees commas between fields, not blanks."""
+        """Whether the parser gets fields separated by commas, not by blanks."""
         return self.separator not in (None, BLANK)
 
     @property
     def rows_matter(self) -> bool:
-        """Whether some fields are not read, so that only a line end is a safe place to stop."""
+        """Whether some fields are skipped, so that a piece may end only at a line end."""
         return bool(self.state[decimals.FIRST] or self.layout.column)
 
     def table(self) -> decimals.Bytes | None:
-        """By what each byte is replaced before it is parsed; None where all stay."""
+        """Replacement for each byte before parsing; None where nothing is replaced."""
         table = np.arange(256, dtype=np.uint8)
         if self.newline == b"\r":
             table[13] = 10
@@ -94,14 +94,17 @@ class Dialect:
         return None if (table == np.arange(256)).all() else table
 
     def as_written(self, parsed: bytes) -> bytes:
-        """A field as it stands in the file."""
+        """A field as it is written in the file."""
         back = bytes((_FOREIGN_POINT, _FOREIGN_COMMA)), b".,"
         parsed = parsed.replace(b".", b",") if self.decimal == "," else parsed
         return parsed.translate(bytes.maketrans(*back))
 
 
 def detect(text: Text, name: str, options: Options) -> Dialect:
-    """Look at the beginning of a text. Raises UnreadableInput where it has no such column."""
+    """Detect the dialect from the beginning of a text.
+
+    Raises UnreadableInput where the wanted column does not exist, or blanks may separate thousands.
+    """
     text.stream.seek(text.mark)
     sample, ended = b"", False
     while True:
@@ -141,7 +144,7 @@ class _Sample:
         )
         if decimal == "," and separator == BLANK != options.delimiter:
             _refuse_thousands(rows[(options.header or 0) :], name)
-        if separator is None:  # as where a header is all there is
+        if separator is None:  # for instance where the text is only a header
             separator = next((c for c in ";|\t," if c.encode() in b"".join(rows[:1])), None)
             separator = separator if options.decimal != "," or separator != "," else None
         names, lines = self._header(rows, whole, separator)
@@ -155,7 +158,7 @@ class _Sample:
         else:
             header = names[0] if names else []
             if separator in (None, BLANK) and width == 1:
-                counted, header = False, [" ".join(header)]  # one name, of several words
+                counted, header = False, [" ".join(header)]  # one name of several words
         if not lines and said:
             mark = (options.comment or "#").encode()
             header = _names(said.strip().lstrip(mark).strip(), separator)
@@ -189,7 +192,7 @@ class _Sample:
         )
 
     def _line(self, at: int) -> tuple[bytes, int, bool]:
-        """The line at a place, where the next begins, and whether it is all there."""
+        """The line at a position, where the next line begins, and whether the line is complete."""
         end = self._data.find(self._newline, at)
         if end < 0:
             return self._data[at:], len(self._data), self._ended
@@ -206,7 +209,7 @@ class _Sample:
         return (found[1].decode("latin-1"), after) if found else (None, 0)
 
     def _comments(self, at: int) -> tuple[bytes, int, int]:
-        """The last line of the comments there, where they end, and how many they are."""
+        """The last comment line from a position on, where the comments end, and their number."""
         mark, said, count = (self._options.comment or "#").encode(), b"", 0
         while at < len(self._data):
             line, after, whole = self._line(at)
@@ -221,7 +224,7 @@ class _Sample:
         return said, at, count
 
     def _rows(self, at: int, most: int) -> tuple[list[bytes], bool]:
-        """Some lines, and whether the last of them is all there."""
+        """At most `most` lines, and whether the last one is complete."""
         rows, whole = list[bytes](), True
         while at < len(self._data) and len(rows) < most:
             line, at, whole = self._line(at)
@@ -233,7 +236,7 @@ class _Sample:
     def _header(
         self, rows: Sequence[bytes], whole: bool, separator: str | None
     ) -> tuple[list[list[str]], int]:
-        """The names in each line of the header, and how many lines those are."""
+        """The names in each line of the header, and the number of header lines."""
         if (lines := self._options.header) is not None:
             if len(rows) <= lines and not (whole and self._ended):
                 raise _TooLittle
@@ -245,12 +248,12 @@ class _Sample:
         names = _names(rows[0], separator)
         checked = names[1:] if len(names) > 1 and not names[0].strip() else names
         if separator in (None, BLANK) and all(len(_split(row, None)) <= 1 for row in rows[1:]):
-            # One name may be of several words: `temp 2`.
+            # One name may have several words: `temp 2`.
             checked = names[:1] + [name for name in names[1:] if not name.isdigit()]
         return ([names], 1) if checked and all(map(_is_name, checked)) else ([], 0)
 
     def _bare(self, row: bytes) -> bytes:
-        """A row without its comment, and with a word for what stands in quotes."""
+        """A row without its comment, and with a letter in place of quoted text."""
         if b'"' in row:
             row = _QUOTED.sub(b"q", row)
         if self._options.comment:
@@ -261,15 +264,15 @@ class _Sample:
 def _dialect(
     rows: Sequence[bytes], separator: str | None, decimal: str | None
 ) -> tuple[str | None, str]:
-    """What separates the fields and marks the decimals, None where rows have one field.
+    """Choose the separator, None where rows have one field, and the decimal mark.
 
-    That is whatever makes numbers of all fields. Where nothing does, as beside columns of text, it
-    is what divides all rows alike.
+    The best dialect makes all fields numbers. Where none does, as with columns of text, the best
+    divides all rows into the same number of fields.
     """
     rows = [row.strip(b" ") for row in rows if row.strip()]
     body = rows[1:] or rows
     seen = b"".join(body)
-    # Where commas mark decimals between blanks, the blanks may stand between thousands.
+    # Where commas mark decimals, blanks may separate thousands: tried only if the user asks.
     dialects = [*_DIALECTS, (BLANK, ",")] if decimal else _DIALECTS
     best: tuple[tuple[float, ...], str | None, str] = (-1.0,), separator, decimal or "."
     for place, (each, mark) in enumerate(dialects):
@@ -279,9 +282,9 @@ def _dialect(
             continue
         fits = _fits(body, each, mark)
         alike = fits < 1 and len({len(_split(row, each)) for row in body}) == 1
-        # Columns of text fit no dialect, and one with fewer columns might seem to fit better.
+        # Columns of text fit no dialect; fewer columns could then seem to fit better.
         rank = -_ORDER.index(each) if alike else 0.0
-        # The first row may be a header: it counts where the others do not decide.
+        # The first row may be a header: it counts only where the other rows do not decide.
         key = (fits == 1, alike, rank, fits, _fits(rows[:1], each, mark), -place)
         if key > best[0]:
             best = key, each, mark
@@ -289,19 +292,19 @@ def _dialect(
 
 
 def _fits(rows: Sequence[bytes], separator: str, decimal: str) -> float:
-    """The share of fields that are numbers so."""
+    """The share of fields that are numbers in this dialect."""
     fields = [field for row in rows for field in _split(row, separator)[:_FIELDS]]
     return sum(_is_number(field, decimal) for field in fields) / max(len(fields), 1)
 
 
 def _may_be_names(row: bytes) -> bool:
-    """Whether the beginning of a row may be that of a long header."""
+    """Whether an incomplete row may be the beginning of a long header."""
     found = [_names(row, separator) for separator in _ORDER if separator.encode() in row]
     return not found or any(all(map(_is_name, names[1:-1] or names[:1])) for names in found)
 
 
 def _refuse_thousands(rows: Sequence[bytes], name: str) -> None:
-    """Raise UnreadableInput where each row may be one number of several groups of digits."""
+    """Raise UnreadableInput where each row may be one number with blanks between thousands."""
     if rows and all(_THOUSANDS.fullmatch(row.strip()) for row in rows if row.strip()):
         shown = rows[0].strip()[:_FIELDS].decode(errors="replace")
         raise UnreadableInput(
@@ -324,8 +327,8 @@ def _is_number(field: bytes, decimal: str = ".") -> bool:
 
 
 def value_of(field: bytes) -> float | None:
-    """What Python's float makes of a field; None where that is no number."""
-    if b"_" in field:  # float takes 1_000
+    """The value of a field by Python's float; None where it is not a number."""
+    if b"_" in field:  # float accepts 1_000
         return None
     try:
         return float(field)
@@ -339,13 +342,13 @@ def _names(line: bytes, separator: str | None) -> list[str]:
         separator, text = BLANK, " ".join(text.split())
     try:
         fields = next(csv.reader([text], delimiter=separator, skipinitialspace=True), list[str]())
-    except csv.Error:  # a carriage return or zero byte in it
+    except csv.Error:  # the line holds a carriage return or a zero byte
         return [text]
     return [field.strip() for field in fields]
 
 
 def _is_name(field: str) -> bool:
-    """Whether a field is the name of a column, and no number in other clothes (`$5`, `"1.5"`)."""
+    """Whether a field is the name of a column, and not a decorated number (`$5`, `"1.5"`)."""
     bare = field.encode().strip(b"\"'").strip()
     if not bare or bare.lower() in MARKERS or value_of(bare) is not None:
         return False

@@ -1,15 +1,15 @@
-"""Sums of float64 without any rounding error, so that no order of adding can change them.
+"""Sums of float64 without rounding errors, independent of the order of addition.
 
-Each index has an expansion: a few float64 whose exact sum is the exact sum of what was added
+Each index has an expansion: a few float64 whose exact sum is the exact sum of the added numbers
 (J. R. Shewchuk, "Adaptive precision floating-point arithmetic and fast robust geometric
 predicates", Discrete & Computational Geometry 18, 1997, pp. 305-363). A number is added to the
-first component with Knuth's two-sum, which gives the rounding error exactly; the error to the
-second, and what that leaves, for few data anything, to a third and so on. Nothing is lost, so the
-sum of any files in any order on any number of workers is the same. Its quotient is rounded once, to
-the nearest float64, so that the mean has the same bits as one made of fractions.
+first component with Knuth's two-sum, which gives the rounding error exactly; the error is added to
+the second component, the error of that, which few data have, to a third and so on. Nothing is lost,
+so the sum is the same for any order of the files and any number of workers. The quotient is rounded
+once, to the nearest float64, so the mean has the same bits as a mean computed with fractions.
 
-numba compiles the loop because nothing ready-made has it: on one core of an AMD EPYC it adds
-13 GB/s from the cache, where the same twelve operations in numpy reach 1.9 GB/s.
+numba compiles the loop because no library has it: on one core of an AMD EPYC it adds 13 GB/s from
+the cache, where the same twelve operations in numpy reach 1.9 GB/s.
 """
 
 from collections.abc import Iterator
@@ -26,19 +26,19 @@ Floats = NDArray[np.float64]
 _SPLITTER = 2.0**27 + 1  # halves the bits of a float64 (T. J. Dekker, 1971)
 _FAR = 2.0**900
 _DOWN, _UP = 2.0**-200, 2.0**200
-_LEAST = 2.0**-960  # below it a mean of up to 2**62 numbers may have fewer than 53 bits
-_ABOUT = 2.0**-98  # of a number: 2**-45 of its last place, or half of that
+_LEAST = 2.0**-960  # below this sum, a mean of up to 2**62 numbers may have fewer than 53 bits
+_ABOUT = 2.0**-98  # relative error bound: 2**-45 of a number's last place, or half of that
 MIDDLE, TINY = 1.0, float("inf")
-# Every component lies 53 bits below the one before, and float64 spans 2,098 bits.
+# Every component is 53 bits below the previous one, and float64 spans 2,098 bits.
 _MOST = 42
 
 
 @inlined
 def _add(a: float, b: float) -> tuple[float, float]:
-    """The sum of two numbers, rounded, and what that has lost, exactly.
+    """The rounded sum of two numbers, and its exact rounding error.
 
-    (D. E. Knuth, The Art of Computer Programming 2, section 4.2.2, theorem B.) Where one is not
-    finite, or the sum becomes infinite, what is lost is no number.
+    (D. E. Knuth, The Art of Computer Programming 2, section 4.2.2, theorem B.) Where a number is
+    not finite, or the sum becomes infinite, the error is not-a-number.
     """
     s = a + b
     v = s - a
@@ -47,13 +47,13 @@ def _add(a: float, b: float) -> tuple[float, float]:
 
 @compiled
 def two_sums(high: Floats, low: Floats, more: Floats, error: Floats, start: int) -> int:
-    """Add `more` to `high` and what rounding loses to `low`, from `start` on, in parts.
+    """Add `more` to `high` and the rounding errors to `low`, from `start` on, in parts.
 
-    A part is as long as `error`. Returns the end where nothing is lost, else where the part begins
-    in which the second addition has lost something too: what that is is in `error`.
+    A part is as long as `error`. Returns the length of `more`, or the start of the first part in
+    which the addition to `low` has rounding errors too: these are then in `error`.
     """
     for first in range(start, more.shape[0], error.shape[0]):
-        # Parts of their own, so that the compiler sees indices from 0 on and adds several at once.
+        # Slices, so that the compiler sees indices from 0 on and vectorizes the loop.
         part = more[first : first + error.shape[0]]
         highs, lows = high[first : first + len(part)], low[first : first + len(part)]
         lost = 0
@@ -68,7 +68,7 @@ def two_sums(high: Floats, low: Floats, more: Floats, error: Floats, start: int)
 
 @compiled
 def two_sum(total: Floats, more: Floats, error: Floats) -> bool:
-    """`total` += `more`, and what rounding has lost into `error`. Returns whether it lost any.
+    """Add `more` to `total`, and write rounding errors to `error`. Returns whether there are any.
 
     `error` may be `more`.
     """
@@ -81,7 +81,7 @@ def two_sum(total: Floats, more: Floats, error: Floats) -> bool:
 
 @inlined
 def _remainder(t: float, q: float, count: float) -> float:
-    """`t` - `q` * `count`, exactly, where `q` is `t` / `count` rounded (Dekker's product)."""
+    """The exact `t` - `q` * `count`, where `q` is `t` / `count` rounded (Dekker's product)."""
     p = q * count
     c = q * _SPLITTER
     qh = c - (c - q)
@@ -95,8 +95,11 @@ def _remainder(t: float, q: float, count: float) -> float:
 
 @inlined
 def _scales(t: float) -> tuple[float, float]:
-    """What to multiply a sum by, and its quotient: near the ends of float64's range the products of
-    a division would overflow, or lose bits. Without a branch, and so for several at a time."""
+    """Factors for a sum, and for its quotient.
+
+    Near the limits of float64's range the products of a division would overflow or lose bits.
+    Without a branch, so that the loop is vectorized.
+    """
     size = abs(t)
     scale = _DOWN if size > _FAR else (_UP if size < 1 / _FAR else 1.0)
     back = _UP if size > _FAR else (_DOWN if size < 1 / _FAR else 1.0)
@@ -105,12 +108,12 @@ def _scales(t: float) -> tuple[float, float]:
 
 @inlined
 def _near_quotient(t: float, e: float, count: float) -> tuple[float, float]:
-    """(`t` + `e`) / `count`, where `t` is that sum rounded, and `count` an integer.
+    """(`t` + `e`) / `count`, where `t` is `t` + `e` rounded, and `count` an integer.
 
-    And 0 where that is certainly the exact quotient rounded once.
+    Returns also 0 where the result is certainly the exact quotient rounded once.
 
     The quotient of `t` is corrected by the exact remainder. The correction is within 2**-50 ulp of
-    the quotient, so it is certain where 2**-45 ulp more or less make no difference.
+    the quotient, so the result is certain where 2**-45 ulp more or less make no difference.
     """
     scale, back = _scales(t)
     t, e = t * scale, e * scale
@@ -122,9 +125,9 @@ def _near_quotient(t: float, e: float, count: float) -> tuple[float, float]:
 
 @inlined
 def _quotient(t: float, e: float, count: float) -> tuple[float, bool]:
-    """The same, rounded once; and whether the exact quotient may be in the middle of two numbers.
+    """The same quotient rounded once, and whether the exact one may be halfway between two float64.
 
-    That is told from what lies just beside it by the remainder of the remainder, exact too.
+    The remainder of the remainder, exact too, tells halfway from numbers just beside it.
     """
     scale, back = _scales(t)
     t, e = t * scale, e * scale
@@ -132,7 +135,7 @@ def _quotient(t: float, e: float, count: float) -> tuple[float, bool]:
     s, x = _add(_remainder(t, q, count), e)
     c = s / count
     c, d = _add(c, (_remainder(s, c, count) + x) / count)
-    # The exact quotient is q + c + d, and d is too small to matter but in the middle.
+    # The exact quotient is q + c + d; d is so small that it matters only halfway.
     r, left = _add(q, c)
     further = r + 2 * left
     middle = (further - r == 2 * left) & (left != 0)
@@ -142,10 +145,10 @@ def _quotient(t: float, e: float, count: float) -> tuple[float, bool]:
 
 @compiled
 def divide(high: Floats, low: Floats, counts: Floats, out: Floats, doubtful: Floats) -> None:
-    """(`high` + `low`) / `counts`, rounded once, into `out`; counts are integers.
+    """Write (`high` + `low`) / `counts`, rounded once, to `out`; counts are integers.
 
-    `doubtful`: MIDDLE where the quotient may be in the middle between two numbers, TINY where it is
-    next to the least that float64 has, and rounded twice; else 0.
+    `doubtful` is set to MIDDLE where the quotient may be halfway between two float64, TINY where it
+    is near the smallest float64 and rounded twice; else to 0.
     """
     for i in range(out.shape[0]):
         total, rest = _add(high[i], low[i])
@@ -160,21 +163,18 @@ def divide(high: Floats, low: Floats, counts: Floats, out: Floats, doubtful: Flo
 
 
 class ExactSum:
-    """The exact sums of some indices: 16 bytes each, and 8 more for every further component.
-
-    They are kept in two arrays of as many zeros.
-    """
+    """The exact sums of some indices: 16 bytes each, and 8 more for every further component."""
 
     def __init__(self, high: Floats, low: Floats) -> None:
         self._components = [high, low]
         self.size = len(high)
 
     def add(self, numbers: Floats, error: Floats, start: int = 0) -> bool:
-        """Add `numbers` to the indices from `start` on. Returns False where the sum is spoilt.
+        """Add `numbers` to the indices from `start` on. Returns False where a sum is not finite.
 
-        It is where a number is not finite, or a sum leaves the range of float64. `error` is
-        overwritten: best short enough for a core's nearest cache, and long enough that calls are
-        few.
+        A sum is not finite where a number is not, or the sum leaves the range of float64. `error`
+        is a buffer that is overwritten: short enough for a core's L1 cache, long enough that calls
+        are few.
         """
         end = start + len(numbers)
         high, low = self._components[0][start:end], self._components[1][start:end]
@@ -187,7 +187,7 @@ class ExactSum:
         return True
 
     def _add_further(self, left: Floats, part: slice) -> bool:
-        """Add what two components have left over; False where that is no number."""
+        """Add the rounding errors of the first two components; False where one is not finite."""
         for component in self._further():
             if not np.isfinite(left).all():
                 return False
@@ -196,11 +196,11 @@ class ExactSum:
         raise AssertionError("an expansion of float64 cannot be that long")
 
     def components(self) -> list[Floats]:
-        """Arrays whose exact sum is the sum; adding each to another ExactSum adds it."""
+        """The components, arrays whose exact sum is the sum. Adding them to an ExactSum adds it."""
         return self._components
 
     def rounded(self) -> tuple[Floats, Floats]:
-        """The sums rounded to nearest, and the exact rest rounded likewise: both unique."""
+        """The sums rounded to nearest, and the exact rest rounded to nearest: both unique."""
         high, low, *further = self._components
         total, rest = high.copy(), np.empty_like(high)
         two_sum(total, low, rest)
@@ -211,19 +211,19 @@ class ExactSum:
         return total, rest
 
     def mean(self, counts: Floats, out: Floats) -> None:
-        """The exact means, rounded once, of the first indices into `out`, as many as it is long."""
+        """Write the exact means, rounded once, of the first indices to `out`, as many as fit."""
         high, low, *further = self._components
         if further:
             high, low = self.rounded()
         doubtful = np.empty(len(out))
         divide(high, low, counts, out, doubtful)
-        # What the second component has left over decides in the middle alone.
+        # Further components matter only where the quotient is halfway.
         for i in np.flatnonzero(doubtful if further else doubtful == TINY):
             total = sum(Fraction(float(component[i])) for component in self._components)
             out[i] = float(total / int(counts[i]))
 
     def _further(self) -> Iterator[Floats]:
-        """The components from the third on, made when they are asked for."""
+        """Iterate over the components from the third on, which are created when first needed."""
         for place in range(2, _MOST):
             if place == len(self._components):
                 self._components.append(np.zeros_like(self._components[0]))

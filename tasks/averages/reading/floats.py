@@ -1,4 +1,4 @@
-"""Numbers of every kind as float64, without losing what float64 can tell apart."""
+"""Converts numbers of any type to float64, and refuses integers beyond its precision."""
 
 import numpy as np
 from numpy.typing import NDArray
@@ -9,10 +9,10 @@ from tasks.errors import UnreadableInput
 
 
 def as_floats(raw: NDArray[np.generic], name: str, start: int) -> Floats:
-    """The same numbers as float64. Raises UnreadableInput where one is not to be had so."""
+    """Convert to float64. Raises UnreadableInput for an integer of size 2**53 or more."""
     floats = raw.astype(np.float64, copy=False)
     if raw.dtype.kind in "iu" and raw.dtype.itemsize > 4:
-        # From there on two integers may become the same float64.
+        # From 2**53 on, two integers may become the same float64.
         wrong = np.flatnonzero(np.abs(floats) >= 2.0**53)
         if len(wrong):
             raise UnreadableInput(
@@ -23,7 +23,10 @@ def as_floats(raw: NDArray[np.generic], name: str, start: int) -> Floats:
 
 
 def checked(numbers: Floats, rules: Rules) -> Floats:
-    """The numbers, after a look at them where that is not done while they are added."""
+    """Replace numbers that are not finite by not-a-number, unless the rules refuse them.
+
+    Refused numbers are found while they are added.
+    """
     if rules.refuse or np.isfinite(numbers).all():
         return numbers
     return np.where(np.isfinite(numbers), numbers, np.nan)

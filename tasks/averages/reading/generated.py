@@ -1,4 +1,4 @@
-"""Files of random numbers, made when their turn comes and removed when they are read."""
+"""Files of random numbers, written just before they are read and removed afterwards."""
 
 import asyncio
 import uuid
@@ -22,7 +22,7 @@ _SCHEMA = pa.schema([pa.field("value", pa.float64(), nullable=False)])
 
 @dataclass(frozen=True)
 class GeneratedFile:
-    """One of the files: uniform in [0, 1), from PCG64 seeded with the seed and the file's place."""
+    """A file of numbers uniform in [0, 1), from PCG64 seeded with the seed and the file's index."""
 
     name: str
     place: int
@@ -30,7 +30,7 @@ class GeneratedFile:
 
     @asynccontextmanager
     async def local(self, scratch: Path) -> AsyncGenerator[Path]:
-        """The file in `scratch`, written now and removed afterwards."""
+        """Write the file to `scratch`, give its path, and remove it afterwards."""
         path = scratch / f"{uuid.uuid4().hex}.{self.wanted.format}"
         try:
             await asyncio.to_thread(self._write, path)
@@ -39,7 +39,7 @@ class GeneratedFile:
             path.unlink(missing_ok=True)
 
     async def is_as_listed(self) -> bool:
-        """Always: it is made from the seed."""
+        """Always true: the file is made from the seed."""
         return True
 
     def _write(self, path: Path) -> None:
@@ -53,7 +53,7 @@ class GeneratedFile:
 
 
 def generated_files(wanted: GenerateNumbers) -> list[GeneratedFile]:
-    """As many files as wanted; none of them exists yet."""
+    """The wanted files; none of them is written yet."""
     digits = len(str(wanted.files - 1))
     return [
         GeneratedFile(f"{place:0{digits}}.{wanted.format}", place, wanted)

@@ -1,4 +1,4 @@
-"""Columns out of .npy files of rows: of two dimensions, or of records with named fields."""
+"""Reads columns of .npy files with rows: two dimensions, or records with named fields."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -14,7 +14,7 @@ from tasks.errors import UnreadableInput
 
 
 class NpyArray(NamedTuple):
-    """What the header of an .npy file says."""
+    """The header of an .npy file."""
 
     shape: tuple[int, ...]
     fortran_order: bool
@@ -22,41 +22,41 @@ class NpyArray(NamedTuple):
 
     @property
     def size(self) -> int:
-        """How many numbers, or records, there are."""
+        """The number of numbers, or of records."""
         return int(np.prod(self.shape, dtype=np.int64))
 
     @property
     def is_row(self) -> bool:
-        """Whether it is plain numbers that can be read one behind the other."""
+        """Whether the file is one row or column of plain numbers, read in sequence."""
         is_number = self.dtype.kind in "fiu" and self.dtype.itemsize <= 8
         return is_number and sum(n != 1 for n in self.shape) <= 1
 
 
 @dataclass(frozen=True)
 class Table:
-    """Numbers in rows; those of each row follow each other."""
+    """The wanted columns of a file, read row after row."""
 
     rows: NDArray[Any]
-    """On the disk; of two dimensions, or of records."""
+    """The mapped file: two dimensions, or records."""
     fields: Sequence[str]
-    """Of records, those to read."""
+    """The fields to read, of records."""
     columns: slice
-    """Of two dimensions, those to read."""
+    """The columns to read, of two dimensions."""
     width: int
     layout: Layout
 
     @property
     def size(self) -> int:
-        """How many numbers there are."""
+        """The count of numbers in the wanted columns."""
         return len(self.rows) * self.width
 
     def numbers(self, start: int, end: int) -> NDArray[np.generic]:
-        """The numbers from one place up to another."""
+        """The numbers from index `start` up to `end`."""
         first = start // self.width
         rows = self.rows[first : -(-end // self.width)]
         if self.fields:
             kinds = {self.rows.dtype[field] for field in self.fields}
-            # Of one kind as they are, so that integers beyond float64's are found out.
+            # Fields of one type keep it, so that integers beyond float64's precision are found.
             kind = kinds.pop() if len(kinds) == 1 else None
             table = np.stack([rows[field].astype(kind or np.float64) for field in self.fields], 1)
         else:
@@ -66,7 +66,7 @@ class Table:
 
 
 def open_table(path: Path, array: NpyArray, name: str, options: Options) -> Table:
-    """The wanted columns of a file. Raises UnreadableInput where there are none, or none wanted."""
+    """Open the wanted columns. Raises UnreadableInput where they do not exist or none is named."""
     names = list(array.dtype.names or ())
     kinds = [array.dtype[each] for each in names] or [array.dtype]
     dimensions = [n for n in array.shape if n != 1] if names else list(array.shape)
@@ -101,7 +101,7 @@ def open_table(path: Path, array: NpyArray, name: str, options: Options) -> Tabl
 
 
 def _mapped(path: Path, array: NpyArray) -> NDArray[Any]:
-    if not array.size:  # nothing that could be mapped
+    if not array.size:  # an empty file cannot be mapped
         return np.empty((0, *array.shape[1:]), array.dtype)
     rows = cast(NDArray[Any], np.load(path, mmap_mode="r", allow_pickle=False))
     if array.dtype.names:

@@ -1,4 +1,4 @@
-"""Columns out of Parquet files: which are read, and their numbers as float64, row after row."""
+"""Reads columns of Parquet files as float64, row after row."""
 
 from collections.abc import Generator, Sequence
 from dataclasses import dataclass
@@ -27,22 +27,22 @@ from tasks.errors import UnreadableInput
 
 
 class _Pandas(BaseModel):
-    """What pandas says of a table."""
+    """The metadata that pandas writes to a Parquet file."""
 
     index_columns: list[Any] = []
-    """Names; something else for an index that is no column."""
+    """Names of columns; not a name where the index is not a column."""
 
 
 @dataclass(frozen=True)
 class Columns:
-    """The columns that are read."""
+    """The columns to read."""
 
     names: Sequence[str]
     layout: Layout
 
 
 def choose_columns(file: pq.ParquetFile, name: str, options: Options) -> Columns:
-    """The columns to read. Raises UnreadableInput where that is not said, or one has no numbers."""
+    """Choose the columns. Raises UnreadableInput where the choice is not clear, or not numbers."""
     schema = file.schema_arrow
     index = [each for each in _index(schema) if each in schema.names]
     names = [each for each in schema.names if each not in index]
@@ -59,7 +59,7 @@ def choose_columns(file: pq.ParquetFile, name: str, options: Options) -> Columns
         layout = with_names(layout, names)
         chosen = names
     else:
-        # Numbers count every column, as a look at the file shows them.
+        # A column's number counts all columns of the file, the index included.
         chosen = [schema.names[find_column(wanted, schema.names, len(schema.names), name)]]
         layout = Layout(format="parquet", columns=1, column=wanted)
     for each in chosen:
@@ -73,7 +73,7 @@ def choose_columns(file: pq.ParquetFile, name: str, options: Options) -> Columns
 def parquet_blocks(
     file: pq.ParquetFile, columns: Columns, name: str, place: Place, most: int, rules: Rules
 ) -> Generator[Floats]:
-    """Up to `most` numbers from `place` on. Raises UnreadableInput at one that is refused."""
+    """Yield up to `most` numbers from `place` on. Raises UnreadableInput for a refused number."""
     width = len(columns.names)
     start, stop = place.number // width, -(-(place.number + most) // width)  # rows
     begin, groups = 0, list[int]()
@@ -94,7 +94,7 @@ def parquet_blocks(
         low, high = max(start - at, 0), min(stop - at, len(batch))
         if low < high:
             part = batch.slice(low, high - low)
-            # By name: a file's columns are in its own order.
+            # By name: the batch has the columns in the file's order.
             found = [
                 _floats(part.column(part.schema.get_field_index(each)), name, at + low, rules)
                 for each in columns.names
@@ -107,10 +107,10 @@ def parquet_blocks(
 
 
 def _index(schema: pa.Schema) -> list[str]:
-    """The columns that pandas wrote as the names of the rows."""
+    """The columns that pandas wrote as its index."""
     try:
         pandas = _Pandas.model_validate_json((schema.metadata or {}).get(b"pandas", b"{}"))
-    except ValidationError:  # not as pandas writes it
+    except ValidationError:  # not written by pandas
         return []
     return [each for each in pandas.index_columns if isinstance(each, str)]
 
@@ -128,7 +128,7 @@ def _is_number(kind: pa.DataType) -> bool:
 
 
 def _floats(column: Any, name: str, start: int, rules: Rules) -> Floats:
-    """A column's numbers, not-a-number for each null that the rules let be."""
+    """A column's numbers; a null that the rules do not refuse becomes not-a-number."""
     if pa.types.is_dictionary(column.type):
         column = column.dictionary_decode()
     missing: NDArray[np.bool_] | None = None
@@ -140,10 +140,10 @@ def _floats(column: Any, name: str, start: int, rules: Rules) -> Floats:
         if pa.types.is_null(column.type):
             return np.full(len(column), np.nan)
         if pa.types.is_integer(column.type):
-            # They stay integers, so that those beyond float64's are found out.
+            # They stay integers, so that integers beyond float64's precision are found.
             column = cast(Any, pc).fill_null(column, pa.scalar(0, column.type))
     if pa.types.is_decimal(column.type):
-        # By way of text, which is read to the nearest float64; Arrow's own way is not exact.
+        # Through text, which Arrow reads to the nearest float64; its direct cast is not exact.
         column = column.cast(pa.string()).cast(pa.float64())
     numbers = as_floats(column.to_numpy(zero_copy_only=False), name, start)
     if missing is not None:

@@ -1,4 +1,4 @@
-"""What readers and their users agree on: how far a file was read, how, and what is refused."""
+"""Types and constants of the readers: place in a file, layout, options, rules."""
 
 from collections.abc import Generator
 from dataclasses import dataclass, field
@@ -7,13 +7,13 @@ from pydantic import BaseModel
 
 from tasks.averages.reading.exact import Floats
 
-# Numbers read and added at a time: a megabyte, which a core's cache nearly holds with its sums. Of
-# less, the interpreter's part in each block is more than that saves.
+# Numbers read and added at a time: a megabyte, which a core's cache nearly holds with its sums.
+# With smaller blocks, the interpreter's time for each block costs more than the cache saves.
 BLOCK = 131_072
-# Numbers whose rounding errors are kept while they are added: they stay in a core's nearest cache.
+# Numbers whose rounding errors are buffered while they are added: they fit into a core's L1 cache.
 ERRORS = 2048
 
-# What to do about a file that is not what it was, and about what is no finite number.
+# Cures for a file that has changed, and for a place without a finite number.
 LEAVE_ALONE = "leave the files alone until the job has ended, and submit it again"
 WRITE_A_NUMBER = 'write a number there, or submit with "not_finite": "skip"'
 
@@ -22,18 +22,18 @@ EVERY_COLUMN = "*"
 
 
 class Layout(BaseModel, frozen=True):
-    """How a file was read. Files of the same layout are counted together."""
+    """How a file was read. Files with the same layout are counted together."""
 
     format: str
     """csv (any text), npy or parquet."""
     columns: int
-    """Numbers that each row has given."""
+    """Numbers read from each row."""
     column: str | None = None
-    """The column that was chosen; None where all were read."""
+    """The chosen column; None where all were read."""
     header: int = 0
-    """Lines of names that were passed over."""
+    """Header lines, which were skipped."""
     index: str | None = None
-    """The column that was left out as the rows' names, as pandas and R write it."""
+    """The column left out because it holds the rows' names, as pandas and R write it."""
     delimiter: str | None = None
     decimal: str | None = None
     compression: str | None = None
@@ -41,46 +41,46 @@ class Layout(BaseModel, frozen=True):
     names: str | None = None
     """A digest of the columns' names, in their order."""
     names_in_any_order: str | None = None
-    """The same whatever their order."""
+    """A digest of the columns' names, independent of their order."""
 
 
 @dataclass(frozen=True)
 class Place:
-    """Where to read on in a file: before its number `number`."""
+    """Where to continue in a file: before the number with index `number`."""
 
     number: int = 0
     byte: int = 0
-    """Of text: the first byte that is not read."""
+    """In text: the first byte not read yet."""
     between: tuple[int, ...] = ()
-    """Of text: the state of decimals.parse there."""
+    """In text: the state of decimals.parse there."""
     layout: Layout | None = None
-    """None before the file was opened."""
+    """None before the file is opened."""
     comments: int = 0
-    """Lines, or ends of lines, that were passed over as comments."""
+    """Comments skipped so far: lines, or ends of lines."""
 
 
 @dataclass(frozen=True)
 class Options:
-    """What the user says of the files; what is None is found out."""
+    """What the user says about the files; values of None are detected."""
 
     header: int | None = None
-    """Lines before the first row, comments aside."""
+    """Lines before the first row, without comments."""
     column: str | None = None
-    """A name, or a number from 1 on; EVERY_COLUMN for all, row after row."""
+    """A name, or a number from 1 on; EVERY_COLUMN for all columns, row after row."""
     delimiter: str | None = None
-    """The character, or a blank for any number of blanks."""
+    """The separating character; a blank stands for any number of blanks."""
     decimal: str | None = None
     comment: str | None = None
 
 
 @dataclass(frozen=True)
 class Rules:
-    """What is to be done about numbers that are not finite, and how to read."""
+    """How to read files, and how to treat numbers that are not finite."""
 
     refuse: bool = True
-    """Raise UnreadableInput; else they come as not-a-number."""
+    """Raise UnreadableInput for a number that is not finite; else it is read as not-a-number."""
     options: Options = field(default_factory=Options)
 
 
 Blocks = Generator[Floats, None, Place]
-"""Blocks of numbers, each good until the next, and in the end the place to go on at."""
+"""Yields blocks of numbers, each valid until the next, and returns the place to continue at."""

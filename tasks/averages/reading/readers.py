@@ -1,7 +1,7 @@
-"""Numbers out of a file, a block at a time and from any place on: npy, Parquet and CSV.
+"""Readers of npy, Parquet and text files: a block of numbers at a time, from any place on.
 
-A file is read from front to back, in one go or in several; a Place says where the next one goes
-on. Memory is a block of numbers and a piece of the file, whatever the file's size.
+A file is read from beginning to end, in one or several rounds; a Place says where the next round
+continues. Memory holds a block of numbers and a piece of the file, whatever the file's size.
 """
 
 from collections.abc import Callable
@@ -27,7 +27,7 @@ _COMPRESSED = frozenset({".gz", ".bz2", ".xz", ".zst", ".lz4"})
 
 
 def reader(name: str) -> Callable[[Path, str, Place, int, Rules, "Buffers"], Blocks]:
-    """The reader of a file of that name. Raises UnreadableInput where there is none."""
+    """The reader for a file's name. Raises UnreadableInput where there is none."""
     kind = _kind(name)
     if kind not in _READERS:
         known = ", ".join(sorted(_READERS))
@@ -38,7 +38,7 @@ def reader(name: str) -> Callable[[Path, str, Place, int, Rules, "Buffers"], Blo
 
 
 def _kind(name: str) -> str:
-    """What a file's name ends in, in small letters; that of a text without its compression's."""
+    """A file name's suffix in lower case; without that of the compression for text."""
     path = PurePosixPath(name.lower())
     if path.suffix in _COMPRESSED:
         inside = PurePosixPath(path.stem).suffix
@@ -47,18 +47,18 @@ def _kind(name: str) -> str:
 
 
 def abreast(name: str) -> int:
-    """How many files of that kind one thread reads at a time, a block of each in turn.
+    """How many files of this kind one thread reads at a time, a block of each in turn.
 
-    Sums are then fetched from memory once for all, and threads are started less often: on two cores
-    of an AMD EPYC 40 files of npy take 58 ms in two groups, and 61 in groups of 8. Text and Parquet
-    are nearly all reading, and hold a piece of the file meanwhile.
+    Sums are then fetched from memory once for all files, and threads start less often: on two cores
+    of an AMD EPYC 40 npy files take 58 ms in two groups, and 61 ms in groups of 8. Text and Parquet
+    files spend nearly all time on reading, and each holds a piece of the file in memory.
     """
     return _ABREAST.get(_kind(name), 1)
 
 
 @dataclass(frozen=True)
 class Buffers:
-    """What one thread reads and adds with, used again for every block."""
+    """The buffers with which one thread reads and adds, reused for every block."""
 
     numbers: Floats = field(default_factory=lambda: np.empty(BLOCK))
     error: Floats = field(default_factory=lambda: np.empty(ERRORS))
@@ -95,7 +95,7 @@ def _read_row(
     file: FileIO, begin: int, array: NpyArray, layout: Layout, name: str, place: Place, most: int,
     rules: Rules, buffers: Buffers,
 ) -> Blocks:  # fmt: skip
-    """Numbers that lie one behind the other, and are read without a copy where they are float64."""
+    """Read numbers in sequence, without a copy where they are little-endian float64."""
     dtype, number = array.dtype, place.number
     file.seek(begin + number * dtype.itemsize)
     stop = min(array.size, number + most)
@@ -119,7 +119,7 @@ def _read_row(
 
 
 def _npy_header(file: FileIO, name: str) -> NpyArray:
-    """What an .npy file holds; the file is left at the first number."""
+    """Read the header of an .npy file; the file is then at the first number."""
     formats = np.lib.format
     try:
         version = formats.read_magic(file)  # pyright: ignore[reportArgumentType]
@@ -128,7 +128,7 @@ def _npy_header(file: FileIO, name: str) -> NpyArray:
                 f"{name} is written in version {version[0]}.{version[1]} of npy, and 1.0 to 3.0 "
                 "are read: write it again with numpy.save"
             )
-        if version == (3, 0):  # numpy has no function for it that takes an open file
+        if version == (3, 0):  # numpy has no function for this version with an open file
             found = formats.open_memmap(file.name, mode="r")
             file.seek(found.offset)
             return NpyArray(found.shape, not found.flags.c_contiguous, found.dtype)
@@ -154,9 +154,9 @@ def _read_parquet(
 
 
 def _damaged(name: str, kind: str, error: Exception) -> UnreadableInput:
-    told = str(error).strip().splitlines()
+    lines = str(error).strip().splitlines()
     return UnreadableInput(
-        f"{name} is not readable as {kind}: {told[0] if told else type(error).__name__}: "
+        f"{name} is not readable as {kind}: {lines[0] if lines else type(error).__name__}: "
         "it is cut off, or damaged; write it again"
     )
 

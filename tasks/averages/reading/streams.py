@@ -1,4 +1,4 @@
-"""Text as UTF-8 bytes, from a file that may be compressed or in UTF-16: read on from any place."""
+"""Opens text files as seekable streams of UTF-8, decompressed and transcoded where needed."""
 
 import codecs
 import io
@@ -24,8 +24,8 @@ _COMPRESSIONS = {
 _NO_TEXT = {
     b"PK\x03\x04": "a ZIP archive or a spreadsheet: save it as CSV",
     b"\xd0\xcf\x11\xe0": "a spreadsheet: save it as CSV",
-    b"PAR1": "Parquet: give its name the ending .parquet",
-    b"\x93NUMPY": "npy: give its name the ending .npy",
+    b"PAR1": "Parquet: name it with the suffix .parquet",
+    b"\x93NUMPY": "npy: name it with the suffix .npy",
     b"ARROW1": "Arrow: write it as Parquet",
 }
 # The longer mark first: that of UTF-32 begins with that of UTF-16.
@@ -42,19 +42,19 @@ Stream = io.FileIO | io.RawIOBase
 
 @dataclass(frozen=True)
 class Text:
-    """An open text, at its beginning."""
+    """An open text file, at its beginning."""
 
     stream: Stream
-    """Seekable, though a place before the last costs a reading from the beginning."""
+    """Seekable; for a compressed or transcoded file, seeking back rereads it from the beginning."""
     mark: int
-    """Bytes of a byte-order mark at the beginning of the stream."""
+    """Size of the byte-order mark at the beginning of the stream, in bytes."""
     compression: str | None
     encoding: str
 
 
 @contextmanager
 def open_text(path: Path, name: str) -> Generator[Text]:
-    """Open a file of text. Raises UnreadableInput where it holds something else."""
+    """Open a text file. Raises UnreadableInput where the file is not text."""
     with path.open("rb", buffering=0) as file:
         start = file.read(16)
         compression = _begins(start, _COMPRESSIONS)
@@ -80,7 +80,7 @@ def _begins(start: bytes, known: dict[bytes, str]) -> str | None:
 
 
 def _unmarked(start: bytes) -> str:
-    """UTF-16 without a mark shows by the zero in each digit and line end."""
+    """Detect UTF-16 without a byte-order mark, by the zero byte in each digit and line end."""
     if len(start) >= 4 and not start[1] and not start[3] and start[0] and start[2]:
         return "utf-16-le"
     if len(start) >= 4 and not start[0] and not start[2] and start[1] and start[3]:
@@ -109,7 +109,7 @@ def _open(path: Path, compression: str | None) -> IO[bytes]:
 
 
 class _Decoded(io.RawIOBase):
-    """A file's text in UTF-8. Its bytes are made again from the beginning to go back."""
+    """A file's text in UTF-8. Seeking back decodes it again from the beginning."""
 
     def __init__(self, path: Path, name: str, compression: str | None, encoding: str) -> None:
         self._path = path
@@ -130,7 +130,7 @@ class _Decoded(io.RawIOBase):
         return self._at
 
     def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
-        """Go to a place, counted from the beginning."""
+        """Go to a position, counted from the beginning."""
         assert whence == io.SEEK_SET
         if offset < self._at:
             self._pieces.close()
@@ -174,10 +174,10 @@ class _Decoded(io.RawIOBase):
             if isinstance(error, OSError) and error.errno:
                 raise
             kind = self._encoding if isinstance(error, UnicodeDecodeError) else self._compression
-            told = str(error).strip().splitlines()
+            lines = str(error).strip().splitlines()
             raise UnreadableInput(
                 f"{self._name} is not readable as {kind}: "
-                f"{told[0] if told else type(error).__name__}: "
+                f"{lines[0] if lines else type(error).__name__}: "
                 "it is cut off, or damaged; write it again"
             ) from error
 

@@ -1,4 +1,4 @@
-"""Numbers out of text: CSV and its like, in pieces, with the line of whatever is wrong."""
+"""Reads numbers from CSV and similar text in pieces; errors name the line."""
 
 import math
 from dataclasses import dataclass
@@ -25,7 +25,7 @@ from tasks.averages.reading.place import WRITE_A_NUMBER, Blocks, Layout, Place, 
 from tasks.averages.reading.streams import Stream, open_text
 from tasks.errors import UnreadableInput
 
-# Bytes read at a time; a token of ours is far shorter.
+# Bytes read at a time; a number is far shorter.
 PIECE = 2**20
 _LONGEST = 1_000
 _REMOVE = "remove it, for the lines beside it hold more than one number"
@@ -43,11 +43,11 @@ def read(
     numbers: Floats,
     piece: NDArray[np.uint8],
 ) -> Blocks:
-    """Up to `most` numbers from `place` on, of rows of as many fields each, row after row.
+    """Yield up to `most` numbers from `place` on, row after row; rows have equally many fields.
 
-    How the text is written is found out from its beginning where the rules do not say it. Each
-    place that holds no number is told with its line, by UnreadableInput, or, where the rules let it
-    be, comes as not-a-number, so that no number moves up. Empty lines at the end are passed over.
+    The dialect is detected from the beginning of the text where the rules do not say it. A place
+    that holds no number raises UnreadableInput with its line or, where the rules do not refuse it,
+    becomes not-a-number: the other numbers keep their index. Empty lines at the end are skipped.
     """
     with open_text(path, name) as opened:
         dialect = detect(opened, name, rules.options)
@@ -65,7 +65,7 @@ def read(
                 out[count] = value
                 count += 1
             number, filled = number + count, filled + count
-            # Not what is odd one by one: to add a block takes as long as to read a hundred numbers.
+            # Odd numbers are collected: adding a block takes as long as reading a hundred numbers.
             if filled and (why < ODD or filled == len(numbers)):
                 yield numbers[:filled]
                 filled = 0
@@ -80,7 +80,7 @@ def read(
 
 
 class _Pieces:
-    """A file's text in pieces that end where a field does, translated for the parser."""
+    """A file's text in pieces that end at the end of a field, translated for the parser."""
 
     def __init__(
         self, file: Stream, byte: int, piece: NDArray[np.uint8], dialect: Dialect, name: str
@@ -92,7 +92,7 @@ class _Pieces:
         self._name = name
         self._piece = piece
         self._view = memoryview(piece)  # pyright: ignore[reportArgumentType]
-        self._base = byte  # of the piece's first byte
+        self._base = byte  # position of the piece's first byte in the text
         self._filled = 0
         self._ended = False
         self.start = self.end = 0
@@ -100,11 +100,11 @@ class _Pieces:
 
     @property
     def byte(self) -> int:
-        """Where in the file reading has come to."""
+        """The position in the text that reading has reached."""
         return self._base + self.start
 
     def more(self) -> bool:
-        """See that there is something to read from `start` to `end`."""
+        """Read a piece where `start` has reached `end`. Returns False at the end of the text."""
         while self.start == self.end:
             if self._ended and self.end == self._filled:
                 return False
@@ -129,11 +129,11 @@ class _Pieces:
             return self._last_line_end()
         tail = bytes(self._view[max(0, self._filled - _LONGEST) : self._filled])
         last = max(tail.rfind(byte) for byte in _ENDS)
-        # Without one, whatever stands there is no number.
+        # Without an end, the tail is not a number, and the parser reports it.
         return self._filled if last < 0 else self._filled - len(tail) + last + 1
 
     def _last_line_end(self) -> int:
-        # A part of a line at a time: most pieces have one near their end.
+        # Backwards in short parts: most pieces have a line end near their end.
         for start in range(self._filled - _LONGEST, -_LONGEST, -_LONGEST):
             part = bytes(self._view[max(start, 0) : start + _LONGEST])
             if (last := part.rfind(b"\n")) >= 0:
@@ -144,7 +144,7 @@ class _Pieces:
         )
 
     def skip_line(self, *, with_end: bool) -> None:
-        """Go on to the end of the line, or behind it."""
+        """Skip to the end of the line or, with `with_end`, behind it."""
         while self.more():
             text = bytes(self._view[self.start : self.end])
             if (end := text.find(b"\n")) >= 0:
@@ -153,17 +153,17 @@ class _Pieces:
             self.start = self.end
 
     def token(self, at: int) -> bytes:
-        """What stands at a place of the piece, to the next comma, blank or line end."""
+        """The text at a position of the piece, up to the next comma, blank or line end."""
         text = bytes(self._view[at : min(at + _LONGEST, self.end)])
         ends = [found for byte in _ENDS if (found := text.find(byte)) >= 0]
         return text[: min(ends, default=len(text))]
 
     def byte_at(self, at: int) -> int:
-        """The byte at a place of the piece."""
+        """The byte at a position of the piece."""
         return int(self._piece[at])
 
     def line(self, at: int) -> int:
-        """The number of the line that a place of the piece is in, from 1."""
+        """The number of the line at a position of the piece, from 1."""
         left, lines = self._base + at, 1
         self._file.seek(0)
         while left and (text := self._file.read(min(left, PIECE))):
@@ -174,7 +174,7 @@ class _Pieces:
 
 @dataclass
 class _Rows:
-    """What is done about whatever is not simply a number in its field."""
+    """Handles everything that the parser does not: odd fields, comments, empty lines, errors."""
 
     text: _Pieces
     state: decimals.Integers
@@ -183,10 +183,10 @@ class _Rows:
     rules: Rules
     comments: int
     _comments_since_empty: int = 0
-    """Comments that came behind an empty line of which it is not known what it means."""
+    """Comments behind an empty line that may yet prove to be an empty field."""
 
     def odd(self, why: int) -> float | None:
-        """The value of what the parser has stopped at, which is passed over; None for a comment."""
+        """Read past the odd text that stopped the parser. Returns its value; None for a comment."""
         text, state = self.text, self.state
         at = text.start
         if why == RAGGED:
@@ -222,7 +222,10 @@ class _Rows:
         return value
 
     def end(self, *, empty: bool) -> float | None:
-        """Look at the last row, which no line end follows. Returns what is missing there."""
+        """Finish the last row where no line end follows. Returns not-a-number for a missing number.
+
+        Raises UnreadableInput where the row is ragged, or no row has the wanted column.
+        """
         state, value = self.state, None
         if state[FILLED] or state[COLUMN]:
             if not state[FILLED] and state[FIRST] <= state[COLUMN] < state[LAST]:
@@ -241,7 +244,7 @@ class _Rows:
         return value
 
     def layout(self) -> Layout:
-        """How it was read so far."""
+        """The layout as known so far."""
         layout, columns = self.dialect.layout, int(self.state[COLUMNS])
         kept = min(columns, int(self.state[LAST])) - int(self.state[FIRST])
         return layout.model_copy(update={"columns": max(kept, 0)})
@@ -254,7 +257,7 @@ class _Rows:
         self._comments_since_empty += bool(state[EMPTY])
 
     def _empty_line(self) -> float:
-        """An empty line before something: a row of one field that is empty."""
+        """Handle an empty line before other text: a row with one empty field."""
         state = self.state
         wide = state[COLUMNS] > 1 or state[FIRST] > 0
         if self.rules.refuse or wide:

@@ -1,4 +1,4 @@
-"""Compile every loop once, so that the image has them: `python -m tasks.averages.reading.warm`."""
+"""Compiles every loop once, for the image's cache: `python -m tasks.averages.reading.warm`."""
 
 import numpy as np
 
@@ -7,12 +7,12 @@ from tasks.averages.reading.exact import ExactSum
 
 
 def main() -> None:
-    """Add numbers that need three components, divide, and read one of each kind."""
+    """Add numbers that need three components, divide, and parse numbers of each kind."""
     sums, error = ExactSum(np.zeros(1), np.zeros(1)), np.empty(1)
     for number in (1e100, 1.0, 1e-100):
         more = np.array([number])
         sums.add(more, error)
-        more.flags.writeable = False  # as those out of Parquet are, which have loops of their own
+        more.flags.writeable = False  # like arrays from Parquet, for which numba compiles anew
         sums.add(more, error)
     sums.mean(np.ones(1), np.empty(1))
     text = np.frombuffer(bytearray(b"1.5, 0.12345678901234567e-30"), np.uint8)
