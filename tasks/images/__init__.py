@@ -1,1 +1,1 @@
-"""Pictures: one file made smaller or converted, and whole sets of them."""
+"""compress-images and convert-images: single picture files, and sets of them."""

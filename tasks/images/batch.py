@@ -1,4 +1,4 @@
-"""A set of pictures through one piece of work: a few at a time, each reported, none dropped."""
+"""Processes a set of pictures, a few at a time, with a report for each."""
 
 import asyncio
 import base64
@@ -20,13 +20,13 @@ from tasks.storage.results.interface import Workplace
 from tasks.storage.results.local_files import MANIFEST, name_taken
 
 Work = Callable[[Path, str, Path], ImageReport]
-"""Takes a picture on disk, its name and the path to write; blocks; reports, also what is broken."""
+"""Takes a picture's path, its name and the path to write. Blocks. Reports broken pictures too."""
 
 _PREVIEWS = 3
-# A library's own text is of no use to a user; it is logged where developers look.
+# The error text of a library is of no use to a user; it is logged for developers.
 _UNEXPECTED = "could not be processed, by a fault in Prefecture: please report it, with the file"
 _logger = logging.getLogger(__name__)
-_LISTED = 50  # of the missed and of the broken, in the artifact; all are in the manifest
+_LISTED = 50  # entries of each list in the artifact; the manifest has all
 _SUFFIXES: dict[ImageFormat, str] = {
     "jpeg": ".jpg",
     "png": ".png",
@@ -38,7 +38,7 @@ _SUFFIXES: dict[ImageFormat, str] = {
 
 @dataclass(frozen=True)
 class Outcome:
-    """What became of a set: `summary` for the manifest, the rest (markdown) for the UI."""
+    """The outcome of a set: `summary` for the manifest, the rest (markdown) for the UI."""
 
     summary: dict[str, Any]
     notes: str
@@ -46,21 +46,21 @@ class Outcome:
 
 
 def keep_name(picture: InputFile) -> str:
-    """The name a picture is published under where its format is kept: its own."""
+    """The published name of a picture whose format is kept: its own name."""
     return picture.name
 
 
 def name_for_format(
     pictures: Sequence[InputFile], format: ImageFormat
 ) -> Callable[[InputFile], str]:
-    """Names for pictures in a new format: `a.png` becomes `a.webp`.
+    """Returns a function that names pictures in a new format: `a.png` becomes `a.webp`.
 
-    Where two would meet (`a.png` and `a.jpg`), both keep their old suffix: `a.png.webp`.
+    Where two would get the same name (`a.png`, `a.jpg`), both keep their suffix: `a.png.webp`.
     """
     suffix = _SUFFIXES[format]
     readable = [p.name for p in pictures if not isinstance(p, Unreadable)]
     names = {name: PurePosixPath(name).with_suffix(suffix).as_posix() for name in readable}
-    # Again and again, because `a.png.webp` may be what an `a.png.tif` was to become.
+    # Repeated, because the new name `a.png.webp` may also be the new name of `a.png.tif`.
     while met := {name for name, count in Counter(names.values()).items() if count > 1}:
         names |= {old: old + suffix for old, new in names.items() if new in met}
     return lambda picture: names.get(picture.name, picture.name)
@@ -69,13 +69,13 @@ def name_for_format(
 async def rework(
     pictures: Sequence[InputFile], rename: Callable[[InputFile], str], work: Work, stage: Workplace
 ) -> Outcome:
-    """Do `work` on every picture, as many at once as the job has CPUs.
+    """Do `work` on every picture, as many at a time as the job has CPUs.
 
-    Raises UnreadableInput where not one of them is a readable image, FileUnreadable where not one
-    can be opened, InvalidPayload where their names cannot stand in one result.
+    Raises UnreadableInput where no picture is a readable image, FileUnreadable where no file can
+    be opened, InvalidPayload where the names cannot stand in one result.
     """
     _check_names(rename(picture) for picture in pictures if not isinstance(picture, Unreadable))
-    # Most manifest.json are no pictures, and only reported. One that is stops the job at once.
+    # A manifest.json is usually no picture and only reported. If it is one, the job fails at once.
     queue = deque(sorted(pictures, key=lambda picture: rename(picture) != MANIFEST))
     reports: list[ImageReport] = []
     refusals: list[FileUnreadable] = []
@@ -87,9 +87,9 @@ async def rework(
         try:
             report = work(source, picture.name, target)
         except (OSError, MemoryError):
-            raise  # of the machine, not of the picture
+            raise  # a fault of the host, not of the picture
         except Exception:
-            # One bad file must not end the others' job, in whatever way a library fails on it.
+            # One bad file must not fail the whole job, whatever error a library raises for it.
             target.unlink(missing_ok=True)
             _logger.warning("%s could not be processed", picture.name, exc_info=True)
             report = transform.not_readable(picture.name, _UNEXPECTED)
@@ -111,7 +111,7 @@ async def rework(
                 refusals.append(refusal)
                 reports.append(transform.not_readable(picture.name, refusal.reason))
             except Exception:
-                queue.clear()  # the others end with the picture they are at
+                queue.clear()  # the other workers end after their current picture
                 raise
             progress.fraction = len(reports) / len(pictures)
             progress.text = f"{len(reports):,} of {len(pictures):,} pictures"
@@ -124,7 +124,7 @@ async def rework(
                 raise error
 
     if len(refusals) == len(pictures):
-        raise min(refusals, key=str)  # nothing could so much as be opened
+        raise min(refusals, key=str)  # no file could be opened
     reports.sort(key=lambda report: report.source)
     if all(report.outcome == "broken" for report in reports):
         first = reports[0]
@@ -140,7 +140,7 @@ def _preview(name: str, source: Path, target: Path) -> bytes | None:
     try:
         return transform.before_and_after(source, target)
     except Exception:
-        # What is published stands without it.
+        # The result is complete without a preview.
         _logger.warning("%s has no preview", name, exc_info=True)
         return None
 

@@ -1,6 +1,6 @@
-"""What a file holds beside the picture that libvips reads, and a file it writes would not hold.
+"""Finds content of a file that libvips would lose: further pictures, videos, private data.
 
-Only the structure of the files is read here, never a pixel.
+This module reads only the structure of files, never pixels.
 """
 
 import mmap
@@ -11,7 +11,7 @@ from pathlib import Path
 
 from tasks.images.signatures import Format, Unreadable
 
-# Metadata boxes of HEIF and MP4; a larger one is not looked into.
+# Largest metadata box of HEIF or MP4, in bytes, that is examined.
 MAX_BOX = 32 * 2**20
 
 _MARKER = re.compile(rb"\xff[^\x00\xff\xd0-\xd7]")
@@ -32,15 +32,15 @@ _ALPHA = ("urn:mpeg:hevc:2015:auxid:1", "urn:mpeg:mpegB:cicp:systems:auxiliary:a
 _PNG_KNOWN = frozenset(
     b"IHDR PLTE IDAT IEND tRNS cHRM gAMA iCCP sBIT sRGB cICP mDCV cLLI mDCv cLLi tEXt zTXt iTXt "
     b"bKGD hIST pHYs sPLT eXIf tIME oFFs pCAL sCAL "
-    b"iDOT vpAg caNv orNT".split()  # of Apple and ImageMagick, without content
+    b"iDOT vpAg caNv orNT".split()  # of Apple and ImageMagick, no picture content
 )
 _HDR_TRANSFERS = {16: "PQ", 18: "HLG"}
 
 
 def beside(source: Path, format: Format) -> list[str]:
-    """What is in the file beside its picture, in words. Raises Unreadable.
+    """List the content of a file beside its picture, in words. Raises Unreadable.
 
-    TIFF directories are `tasks.images.tiff`'s; frames and pages are counted by libvips.
+    `tasks.images.tiff` examines TIFF directories, and libvips counts frames and pages.
     """
     find = {"jpeg": _beside_jpeg, "png": _beside_png, "avif": _beside_heif, "heic": _beside_heif}
     if format not in find:
@@ -51,7 +51,7 @@ def beside(source: Path, format: Format) -> list[str]:
     except OSError as error:
         raise Unreadable(f"cannot be read: {error.strerror}") from None
     except (struct.error, IndexError):
-        return []  # cut off: the decoder says so
+        return []  # truncated: the decoder reports it
 
 
 def _beside_jpeg(data: mmap.mmap) -> list[str]:
@@ -86,7 +86,7 @@ def _beside_jpeg(data: mmap.mmap) -> list[str]:
 
 
 def _multi_pictures(segment: bytes) -> tuple[list[str], int]:
-    """The further pictures of an MPF index, and their bytes together."""
+    """The further pictures of an MPF index, and their total size in bytes."""
     order = "<" if segment[:2] == b"II" else ">"
     (at,) = struct.unpack_from(f"{order}I", segment, 4)
     (count,) = struct.unpack_from(f"{order}H", segment, at)
@@ -118,7 +118,7 @@ def _beside_png(data: mmap.mmap) -> list[str]:
     while at + 8 <= len(data):
         length, name = struct.unpack_from(">I4s", data, at)
         if name == b"acTL":
-            # libvips reads the first frame only: the others would be lost without a word.
+            # libvips reads only the first frame: the others would be lost silently.
             raise Unreadable("format animated PNG is not supported")
         if name == b"CgBI":
             raise Unreadable("format PNG as rewritten for iPhone apps (CgBI) is not supported")
@@ -137,7 +137,7 @@ def _beside_png(data: mmap.mmap) -> list[str]:
             if data[at:].strip(b"\x00\r\n "):
                 found.append(f"{len(data) - at:,} bytes after the end of the picture")
             break
-    # Twenty per cent from sRGB's is seen. libvips reads neither gAMA nor cHRM.
+    # A difference of 20 % from sRGB's gamma is visible. libvips reads neither gAMA nor cHRM.
     if gamma and profile is None and not 36_000 < gamma < 55_000:
         found.append(f"the gamma of {100_000 / gamma:.2g} (gAMA)")
     if private:
@@ -158,7 +158,7 @@ def _beside_heif(data: mmap.mmap) -> list[str]:
 
 
 def boxes(data: mmap.mmap, start: int, end: int) -> Iterator[tuple[bytes, int, int]]:
-    """The boxes of an ISO base media file: type, and where the content begins and ends."""
+    """Iterate over boxes of an ISO base media file: type, start and end of the content."""
     while start + 8 <= end:
         size, name = struct.unpack_from(">I4s", data, start)
         head = 8
@@ -173,7 +173,7 @@ def boxes(data: mmap.mmap, start: int, end: int) -> Iterator[tuple[bytes, int, i
 
 
 def _frames(data: mmap.mmap, start: int, end: int) -> int:
-    """Samples of the longest track."""
+    """Number of samples in the longest track."""
     longest = 0
     for name, inner, stop in boxes(data, start, end):
         if name in (b"trak", b"mdia", b"minf", b"stbl"):

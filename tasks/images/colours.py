@@ -1,4 +1,4 @@
-"""Pixels in the colours and depth that a format holds, and what that leaves out."""
+"""Converts pixels to colours and a depth that a format can hold, and reports the losses."""
 
 import math
 
@@ -13,7 +13,7 @@ _DEEP = 65_535
 _SHOWN = ("srgb", "rgb16", "b-w", "grey16")
 _CONVERTED = ("scrgb", "lab", "labs", "labq", "lch", "hsv", "xyz")
 _GREY = ("b-w", "grey16")
-# Bits of a sample that a format holds; TIFF holds all.
+# Most bits of a sample that a format holds; TIFF holds any.
 _DEPTHS = {"jpeg": 8, "webp": 8, "avif": 12, "png": 16}
 _SAMPLES = {
     "char": "signed 8-bit",
@@ -21,18 +21,18 @@ _SAMPLES = {
     "int": "signed 32-bit",
     "uint": "32-bit",
 }
-# Floats are measured, and rounding may have carried them past their end.
+# Float samples may lie slightly outside of 0 to 1, by rounding.
 _TOLERANCE = 1e-3
 
 
 def presentable(image: pyvips.Image, format: ImageFormat) -> tuple[pyvips.Image, list[str]]:
-    """The image as every viewer of `format` shows it alike, and what is left out of it.
+    """Convert an image so that every viewer of `format` shows it the same; list what is left out.
 
-    Raises Unreadable where nobody can say what is black and white in it.
+    Raises Unreadable where the values of black and white are not known.
     """
     left_out: list[str] = []
     if image.interpretation == "cmyk":
-        # libvips has a generic CMYK profile of its own, for files without one.
+        # For files without a profile, libvips has a generic CMYK profile.
         deep = image.format == "ushort"
         image = image.icc_transform(
             "srgb", embedded=True, input_profile="cmyk", depth=16 if deep else 8
@@ -52,7 +52,7 @@ def presentable(image: pyvips.Image, format: ImageFormat) -> tuple[pyvips.Image,
         image = _of_unit_range(image)
         left_out.append(f"the depth (floats became {_DEPTHS[format]} bits)")
     elif image.format == "ushort" and _DEPTHS[format] < 16:
-        # HEIC and AVIF of 10 bits come as 16.
+        # HEIC and AVIF of 10 bits are decoded to 16.
         bits = vips.number(image, "bits-per-sample", 16)
         if bits > _DEPTHS[format]:
             left_out.append(f"the depth ({bits} bits became {_DEPTHS[format]})")
@@ -61,7 +61,7 @@ def presentable(image: pyvips.Image, format: ImageFormat) -> tuple[pyvips.Image,
     if image.format == "ushort" and _DEPTHS[format] == 8:
         image = in_8_bit(image)
     if format == "jpeg" and image.hasalpha():
-        # Of the type's own maximum, so after the depth is that of the format.
+        # After the conversion of depth, so that opaque is 255.
         if vips.lowest(image[image.bands - 1]) < 255:
             left_out.append("the transparency (shown on white)")
         image = image.flatten(background=WHITE[: image.bands - 1])
@@ -69,18 +69,18 @@ def presentable(image: pyvips.Image, format: ImageFormat) -> tuple[pyvips.Image,
 
 
 def in_8_bit(image: pyvips.Image) -> pyvips.Image:
-    """An image of 8 or 16 bits in 8."""
+    """Convert an image of 8 or 16 bits to 8 bits."""
     return image.colourspace("srgb" if image.bands > 2 else "b-w").cast("uchar")
 
 
 def in_shades(image: pyvips.Image, bits: int) -> pyvips.Image:
-    """A grey image of 8 bits in the numbers of 2 ** bits shades, as libvips writes them to PNG."""
+    """Reduce a grey image of 8 bits to 2 ** bits shades, numbered as libvips writes them to PNG."""
     shades = 2**bits - 1
     return (image * (shades / 255)).rint().cast("uchar").copy(interpretation="b-w")
 
 
 def _without_further_channels(image: pyvips.Image) -> tuple[pyvips.Image, list[str]]:
-    """Grey or colour, and one more for transparency: spot colours and masks are neither."""
+    """Drop channels other than grey or colour and transparency, and report them."""
     colours = 1 if image.interpretation in _GREY else 3
     if image.bands <= colours + 1:
         return image, []
@@ -89,7 +89,7 @@ def _without_further_channels(image: pyvips.Image) -> tuple[pyvips.Image, list[s
 
 
 def _of_unit_range(image: pyvips.Image) -> pyvips.Image:
-    """Floats of 0 to 1, as writers of float pictures mean them, in 16 bits."""
+    """Convert float samples of 0 to 1, the usual range, to 16 bits. Raises Unreadable."""
     if image.format not in ("float", "double"):
         kind = _SAMPLES.get(str(image.format), image.format)
         raise Unreadable(
@@ -118,7 +118,7 @@ def _has_grey_profile(image: pyvips.Image) -> bool:
 
 
 def _grey_to_srgb(image: pyvips.Image) -> pyvips.Image:
-    """Grey in the colours of sRGB: a format without grey has no place for a profile of grey."""
+    """Convert grey to sRGB: a format without grey cannot hold a profile of grey."""
     depth = 16 if image.format == "ushort" else 8
     return image.icc_transform("srgb", embedded=True, depth=depth)
 

@@ -1,4 +1,4 @@
-"""How each format is made smaller: the encodings to try, best first, and the search in them."""
+"""Encodings to try for each format, best first, and the search for the best that fits."""
 
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -10,14 +10,14 @@ from tasks.images import vips
 from tasks.images.indexed import Palette, palette_of
 from tasks.images.vips import Format, Picture
 
-# Metadata of more than this share of the allowed bytes would be paid for in visible quality.
+# Metadata of more than this share of the allowed bytes would cost visible quality.
 METADATA_SHARE = 0.2
-# Where a search begins: near what a camera's JPEG needs to lose half its bytes.
+# The first guess: near the quality at which a camera's JPEG has half its bytes.
 FIRST_QUALITY = 75
-# Guesses by interpolation, before plain bisection takes over. Four are normal.
+# Guesses by interpolation, before the search continues by bisection. Four are normal.
 GUESSES = 6
 
-# libaom's and libwebp's own defaults. One step more doubles the time for some 2 % of the bytes.
+# The defaults of libaom and libwebp. The next level doubles the time for some 2 % of the bytes.
 AVIF_EFFORT = 4
 WEBP_EFFORT = 4
 # Above 4, quantising 12 MP takes most of a minute.
@@ -32,12 +32,12 @@ _METADATA = ("exif-", "iptc-", "xmp-", "photoshop-", "png-comment", "gif-comment
 
 @dataclass(frozen=True)
 class Encoding:
-    """One way to write a file: the saver's options, and the quality to be reported."""
+    """One way to write a file: the saver's options, and the quality to report."""
 
     options: Mapping[str, object]
     quality: int | None = None
     shades_bits: int | None = None
-    """Of a grey picture that is to have fewer shades."""
+    """Bits per shade, where a grey picture is reduced to fewer shades."""
 
 
 @dataclass(frozen=True)
@@ -46,15 +46,15 @@ class Stage:
 
     encodings: Sequence[Encoding]
     metadata: bool = True
-    # Places each encoding so that log(bytes) is nearly a straight line over it.
+    # Gives each encoding a position on which log(bytes) is nearly linear.
     position: Callable[[int], float] = float
     to_8_bit: bool = False
     palette: Palette | None = None
-    """The colours of a picture that has few, to be written as they are."""
+    """The exact colours of a picture that has at most 256."""
 
 
 def search(measure: Callable[[int], int], budget: int, stage: Stage) -> int | None:
-    """`highest_fitting` over a stage's encodings."""
+    """Run `highest_fitting` on the encodings of a stage."""
     count = len(stage.encodings)
     start = FIRST_QUALITY - 1 if count == len(_ANY_QUALITY) else None
     return highest_fitting(measure, budget, count, stage.position, start)
@@ -67,11 +67,11 @@ def highest_fitting(
     position: Callable[[int], float] = float,
     start: int | None = None,
 ) -> int | None:
-    """The highest of `count` rungs whose size is within `budget`, None when not even the lowest is.
+    """The highest of `count` rungs whose size is within `budget`; None where no rung fits.
 
-    `measure` gives the size of a rung in bytes; it is called once for a rung, and for few of them:
-    interpolation of log(size) over `position`, then bisection. The rung returned was measured and
-    fits, and the next one was measured and does not.
+    `measure` gives the size of a rung in bytes. It is called at most once for a rung, and for few
+    rungs: interpolation of log(size) over `position`, then bisection. The returned rung was
+    measured and fits, and the next higher one was measured and does not.
     """
     low, high = -1, count
     sizes: dict[int, int] = {}
@@ -100,20 +100,20 @@ def _interpolate(
     if slope <= 0:
         return None
     wanted = position(a) - math.log(sizes[a] / budget) / slope
-    # Strictly between the known bounds: a guess outside would teach nothing.
+    # Strictly between the known bounds: a guess outside would give no information.
     rungs = range(low + 1, high)
     return next((rung for rung in reversed(rungs) if position(rung) <= wanted), rungs[0])
 
 
 def jpeg_position(rung: int) -> float:
-    """JPEG bytes follow a power of the quantiser's scale, as the IJG library defines it."""
+    """Position of a JPEG quality: sizes follow a power of the IJG library's quantiser scale."""
     quality = rung + 1
     scale = 5000 / quality if quality < 50 else 200 - 2 * quality
     return -math.log(max(scale, 1))
 
 
 def stages(picture: Picture, budget: int, keep_metadata: bool = True) -> Iterator[Stage]:
-    """The stages for a picture, best first: the first that holds a fitting encoding is taken."""
+    """Yield the stages for a picture, best first: the first with a fitting encoding is used."""
     kinds = {
         "jpeg": _jpeg,
         "png": _png,
@@ -131,7 +131,7 @@ def stages(picture: Picture, budget: int, keep_metadata: bool = True) -> Iterato
 
 
 def without_metadata(image: pyvips.Image) -> tuple[pyvips.Image, int]:
-    """The image with nothing but its orientation and ICC profile, and the savers' `keep` for it."""
+    """The image with only its orientation and ICC profile, and the savers' option `keep` for it."""
     image = image.copy()
     for field in image.get_fields():
         if field.startswith(_METADATA):
@@ -141,16 +141,16 @@ def without_metadata(image: pyvips.Image) -> tuple[pyvips.Image, int]:
 
 
 def metadata_bytes(image: pyvips.Image) -> int:
-    """Size of what `without_metadata` drops, in bytes."""
+    """Size of the metadata that `without_metadata` drops, in bytes."""
     blobs = (f for f in image.get_fields() if f.startswith(_METADATA) and f.endswith("-data"))
     return sum(len(value) for f in blobs if isinstance(value := vips.metadata(image, f), bytes))
 
 
 def default_encoding(format: Format, picture: Picture) -> Encoding:
-    """What a conversion writes: no visible loss at ordinary viewing, or none at all."""
+    """The encoding of a conversion: lossless, or without loss that is visible in normal viewing."""
     return {
-        # The usual publishing values: JPEG 85 (libjpeg-turbo's and web.dev's "high"), WebP and
-        # AVIF at the qualities that look the same in SSIM comparisons.
+        # The usual values for publishing: JPEG 85 (libjpeg-turbo's and web.dev's "high"), and
+        # the qualities of WebP and AVIF that are equal to it in SSIM comparisons.
         "jpeg": Encoding(_jpeg_options(picture, 85), 85),
         "webp": Encoding({"Q": 82, "effort": WEBP_EFFORT}, 82),
         "avif": Encoding(
@@ -163,7 +163,7 @@ def default_encoding(format: Format, picture: Picture) -> Encoding:
 
 
 def _avif_bits(picture: Picture) -> int:
-    """12 are the most that AVIF holds."""
+    """Bits of a sample in AVIF, which holds at most 12."""
     if picture.header.format == "uchar":
         return 8
     return min(12, vips.number(picture.header, "bits-per-sample", 12))
@@ -174,12 +174,12 @@ def _qualities(options: Callable[[int], Mapping[str, object]]) -> list[Encoding]
 
 
 def _jpeg_options(picture: Picture, quality: int) -> Mapping[str, object]:
-    # Colour that the original does not resolve is not worth bytes now.
+    # Where the original has subsampled colour, full colour resolution would waste bytes.
     subsampled = vips.text(picture.header, "jpeg-chroma-subsample") == "4:2:0"
     return {
         "Q": quality,
         "subsample_mode": "on" if subsampled else "auto",
-        # Best Huffman tables need all coefficients in memory: not for streams.
+        # Optimal Huffman tables need all coefficients in memory: not for streamed pictures.
         "optimize_coding": picture.decoded_bytes <= vips.DECODED_IN_MEMORY,
     }
 
@@ -204,7 +204,7 @@ def _png(picture: Picture) -> list[Stage]:
     if bits < 8 and header.bands == 1:
         lossless["bitdepth"] = bits
     exact = [
-        # Prediction suits photographs, none suits drawings, and there is no telling beforehand.
+        # Prediction suits photographs, no prediction suits drawings: both are tried.
         Stage([Encoding({**lossless, "filter": filter})])
         for filter in ("all", "none")
     ]
@@ -215,7 +215,7 @@ def _png(picture: Picture) -> list[Stage]:
     if picture.decoded_bytes > vips.DECODED_BY_WHOLE_CODER:
         return exact  # the quantiser holds the whole picture
     if header.bands == 1 and vips.metadata(header, "icc-profile-data"):
-        # A palette is of colours, which a profile of grey does not describe.
+        # A palette holds colours, which a profile of grey does not describe.
         options = {**lossless, "filter": "none"}
         shades = [Encoding({**options, "bitdepth": b}, shades_bits=b) for b in (1, 2, 4)]
         return [*exact, Stage(shades, to_8_bit=bits == 16)]
@@ -226,7 +226,7 @@ def _png(picture: Picture) -> list[Stage]:
 
 
 def _gif(_: Picture) -> list[Stage]:
-    # Bits per pixel, dither, and the change between frames (0 to 255) that is not worth storing.
+    # Bits per pixel, dither, and the largest change between frames (0 to 255) that is dropped.
     rungs = (
         (1, 0.0, 32),
         (2, 0.0, 32),

@@ -1,4 +1,4 @@
-"""A kind of TIFF that libvips cannot open, decoded by Pillow instead."""
+"""Decodes TIFF in LAB colours, which libvips cannot open, with Pillow."""
 
 from pathlib import Path
 
@@ -12,9 +12,9 @@ _ORIENTATION = 274
 
 
 def open_tiff(source: Path, first: Directory, most: int) -> pyvips.Image | None:
-    """The first page in memory where it is of LAB in 8 bits, or else None. Raises Unreadable.
+    """Decode the first page where it is LAB of 8 bits; else return None. Raises Unreadable.
 
-    Its pixels are floats of L, a and b. `most` is the largest picture that is decoded, in decoded
+    The pixels are floats of L, a and b, in memory. `most` limits the picture's size in decoded
     bytes.
     """
     if not first.is_lab_of_8_bit:
@@ -28,7 +28,7 @@ def open_tiff(source: Path, first: Directory, most: int) -> pyvips.Image | None:
             lab = np.asarray(image).astype(np.float32)
             is_lab = image.mode == "LAB"
             orientation = image.getexif().get(_ORIENTATION, 1)
-    # Pillow has no error of its own for a file that it cannot decode.
+    # Pillow has no single exception for a file that it cannot decode.
     except (OSError, ValueError, SyntaxError, EOFError, KeyError, TypeError, MemoryError):
         raise Unreadable("TIFF in LAB colours that is damaged, or compressed unusually") from None
     if not is_lab:

@@ -1,6 +1,6 @@
-"""HEIC, read by pi-heif: libheif with the HEVC decoder that libvips comes without.
+"""Reads HEIC with pi-heif: libheif with the HEVC decoder that libvips lacks.
 
-There is no encoder: the usual one is GPL. See docs/tasks/images.md for the licences.
+There is no encoder, because the usual one is GPL. For licences see docs/tasks/images.md.
 """
 
 import io
@@ -11,18 +11,18 @@ import pyvips
 
 from tasks.images.signatures import Unreadable
 
-# The whole file is read into memory. Photos of 48 megapixels have some 20 MB.
+# The whole file is read into memory. A photo of 48 megapixels has some 20 MB.
 MAX_FILE = 256 * 2**20
 _BANDS = {"L": 1, "LA": 2, "La": 2, "RGB": 3, "RGBA": 4, "RGBa": 4}
 _FULL = 65_535
 
 
 def open_heic(source: Path, most: int) -> pyvips.Image:
-    """The primary picture of a HEIC file, upright, in memory. Raises Unreadable.
+    """Decode the primary picture of a HEIC file, upright, in memory. Raises Unreadable.
 
-    `most` is the largest picture that is decoded, in decoded bytes.
+    `most` limits the picture's size in decoded bytes.
     """
-    # Imported late, because it imports Pillow. It has no types.
+    # Imported here, because it imports Pillow. It has no type stubs.
     from pi_heif import (  # pyright: ignore[reportMissingTypeStubs]
         open_heif,  # pyright: ignore[reportUnknownVariableType]
     )
@@ -40,7 +40,7 @@ def open_heic(source: Path, most: int) -> pyvips.Image:
         pixels = _pixels(bytes(image.data), image.stride, width, height, _BANDS[mode], item)
     except OSError as error:
         raise Unreadable(f"cannot be read: {error.strerror or 'damaged HEIC'}") from None
-    # libheif's errors come as these, and its texts name its own functions.
+    # Exceptions for libheif's errors; their texts name its functions, so they are not shown.
     except (ValueError, RuntimeError, SyntaxError, EOFError, IndexError, MemoryError):
         raise Unreadable("truncated or damaged HEIC") from None
     colour = _BANDS[mode] > 2
@@ -49,7 +49,7 @@ def open_heic(source: Path, most: int) -> pyvips.Image:
     if mode[-1] == "a":
         pixels = pixels.unpremultiply(max_alpha=_FULL if deep else 255).cast(pixels.format)
     if deep:
-        # The samples stand in the upper bits: white of 10 bits is 65,472 before this.
+        # The samples are in the upper bits: white of 10 bits is 65,472 before scaling.
         white = _FULL - (1 << (16 - image.info["bit_depth"])) + 1
         pixels = (pixels * (_FULL / white)).rint().cast("ushort", shift=False)
         pixels = pixels.copy(interpretation=deep_name)
@@ -61,7 +61,7 @@ def open_heic(source: Path, most: int) -> pyvips.Image:
 def _pixels(
     data: bytes, stride: int, width: int, height: int, bands: int, item: int
 ) -> pyvips.Image:
-    # As one band of the whole stride: what pads a line is cut off, then samples are regrouped.
+    # As one band of the whole stride: the padding is cropped, then samples are regrouped in bands.
     format = "ushort" if item == 2 else "uchar"
     samples = stride // item
     lines = pyvips.Image.new_from_memory(data, samples, height, 1, format)
@@ -71,7 +71,7 @@ def _pixels(
 
 
 def _attach(pixels: pyvips.Image, info: dict[str, Any], pictures: int) -> None:
-    """Set profile and metadata as libvips' own loaders do."""
+    """Set profile and metadata in the same way as libvips' loaders."""
     if info.get("icc_profile"):
         pixels.set_type(pyvips.GValue.blob_type, "icc-profile-data", info["icc_profile"])
     if info.get("xmp"):
@@ -80,19 +80,19 @@ def _attach(pixels: pyvips.Image, info: dict[str, Any], pictures: int) -> None:
         _attach_exif(pixels, info["exif"])
     pixels.set_type(pyvips.GValue.gint_type, "n-pages", pictures)
     pixels.set_type(pyvips.GValue.gint_type, "bits-per-sample", info["bit_depth"])
-    # libheif turns the picture by the file's own boxes, which stand above EXIF's word.
+    # libheif has turned the picture by the file's boxes, which override EXIF's orientation.
     pixels.set_type(pyvips.GValue.gint_type, "orientation", 1)
 
 
 def _attach_exif(pixels: pyvips.Image, exif: bytes) -> None:
     from PIL import Image
 
-    # libvips takes EXIF from a file only: a JPEG of one pixel carries it over.
+    # libvips reads EXIF only from a file: it is passed in a JPEG of one pixel.
     carrier = io.BytesIO()
     try:
         Image.new("L", (1, 1)).save(carrier, "JPEG", exif=exif)
         read = pyvips.Image.jpegload_buffer(carrier.getvalue())
-    except (ValueError, pyvips.Error):  # more than a JPEG holds: said as metadata left out
+    except (ValueError, pyvips.Error):  # too large for a JPEG: reported as metadata left out
         pixels.set_type(pyvips.GValue.gint_type, "exif-left-out", 1)
         return
     for field in read.get_fields():

@@ -1,4 +1,4 @@
-"""PNG with a palette, exactly as it was: libvips would choose its colours anew."""
+"""Writes PNG with an exact palette; libvips would choose new colours."""
 
 import struct
 import tempfile
@@ -21,28 +21,28 @@ _PROFILE = "icc-profile-data"
 
 @dataclass(frozen=True)
 class Palette:
-    """The colours of a picture of at most 256."""
+    """The colours of a picture that has at most 256."""
 
     colours: NDArray[np.uint32]
     """Sorted; the bytes of each are red, green, blue and alpha."""
 
     @property
     def bits(self) -> int:
-        """Of an index."""
+        """Bits of an index."""
         return next(bits for bits in (1, 2, 4, 8) if 2**bits >= len(self.colours))
 
     @property
     def options(self) -> Mapping[str, object]:
-        """Of libvips' saver, for the indices."""
+        """Options of libvips' saver for the indices."""
         return {"compression": 9, "filter": "none", "bitdepth": self.bits}
 
     def index(self, pixels: NDArray[np.uint32]) -> NDArray[np.uint8]:
-        """The places of colours in the palette."""
+        """The indices of pixels' colours in the palette."""
         return np.searchsorted(self.colours, pixels).astype(np.uint8)
 
 
 def palette_of(image: pyvips.Image) -> Palette | None:
-    """The palette of a picture in memory; None where it has too many colours, or none to have."""
+    """The palette of a picture in memory; None where it has over 256 colours, or is not sRGB."""
     if image.format != "uchar" or image.interpretation != "srgb" or image.bands not in (3, 4):
         return None
     colours = np.empty(0, np.uint32)
@@ -57,17 +57,18 @@ def palette_of(image: pyvips.Image) -> Palette | None:
 def encode(
     image: pyvips.Image, palette: Palette, options: Mapping[str, object], beside: Path
 ) -> IO[bytes]:
-    """The picture as an indexed PNG, with the metadata that libvips writes. Raises as its encode.
+    """Encode a picture as an indexed PNG, with the metadata that libvips writes.
 
-    libvips writes the indices as shades of grey; then the header is made that of a palette.
+    libvips writes the indices as shades of grey; then the header is changed to that of a palette.
+    Raises as `vips.encode`.
     """
-    # Of a shade, libvips writes the lowest bits, which are all that an index has.
+    # libvips writes the lowest bits of a shade, and an index has only these.
     indices = palette.index(_packed(image))
     grey = pyvips.Image.new_from_memory(
         indices.tobytes(), image.width, image.height, 1, "uchar"
     ).copy(interpretation="b-w", xres=image.xres, yres=image.yres)
     for field in image.get_fields():
-        # libvips refuses to write a profile of colours into a picture of greys.
+        # libvips refuses to write a colour profile into a grey picture.
         if field.startswith(("exif-", "xmp-", "png-comment", "orientation")):
             grey.set_type(image.get_typeof(field), field, image.get(field))
     with vips.encode(grey, "png", options, beside) as file:
@@ -95,7 +96,7 @@ def _with_palette(grey: bytes, palette: Palette, profile: object) -> bytes:
     chunks = [grey[:8], _chunk(b"IHDR", bytes(header))]
     if isinstance(profile, bytes):
         chunks.append(_chunk(b"iCCP", b"icc\0\0" + zlib.compress(profile, 9)))
-    # All that may stand before a palette, such as the resolution, may stand behind it too.
+    # Chunks allowed before a palette, such as the resolution, are allowed behind it too.
     chunks.append(_chunk(b"PLTE", rgba[:, :3].tobytes()))
     if rgba[:, 3].min() < 255:
         chunks.append(_chunk(b"tRNS", rgba[:, 3].tobytes()))

@@ -1,4 +1,4 @@
-"""Pictures made to fit a box, and freed of what tells who, where and when."""
+"""Shrinks pictures to fit a box, and turns pages and thumbnails upright."""
 
 import pyvips
 
@@ -10,14 +10,14 @@ _GINT = pyvips.GValue.gint_type
 
 
 def fits(image: pyvips.Image, width: int | None, height: int | None) -> bool:
-    """Whether a picture, as it is shown, lies within both bounds (in pixels)."""
+    """Whether a picture, as shown, is within both bounds (in pixels)."""
     return _scale(image, width, height) >= 1
 
 
 def shrink(image: pyvips.Image, width: int | None, height: int | None) -> pyvips.Image:
-    """The picture with both sides, as shown, within the bounds, and the sides' ratio kept.
+    """Shrink a picture, as shown, to within the bounds (in pixels); its aspect ratio is kept.
 
-    It is never enlarged. The frames of an animation are shrunk one by one.
+    A picture is never enlarged. The frames of an animation are shrunk one by one.
     """
     scale = _scale(image, width, height)
     if scale >= 1:
@@ -31,13 +31,13 @@ def shrink(image: pyvips.Image, width: int | None, height: int | None) -> pyvips
     result = result.copy(interpretation=image.interpretation)
     if len(pages) > 1:
         result.set_type(_GINT, "page-height", down)
-    if vips.number(result, "bits-per-sample", 8) < 8:  # shades between what was black and white
+    if vips.number(result, "bits-per-sample", 8) < 8:  # shrinking makes new shades
         result.set_type(_GINT, "bits-per-sample", 8)
     return result
 
 
 def turn_thumbnail(image: pyvips.Image) -> pyvips.Image:
-    """The image, to be turned upright, with the thumbnail in its EXIF data turned as well."""
+    """Turn the thumbnail in an image's EXIF data upright; the image itself is turned later."""
     data = vips.metadata(image, _THUMBNAIL)
     if not isinstance(data, bytes) or vips.number(image, "orientation", 1) == 1:
         return image
@@ -46,7 +46,7 @@ def turn_thumbnail(image: pyvips.Image) -> pyvips.Image:
         thumbnail = pyvips.Image.jpegload_buffer(data).copy()
         thumbnail.set_type(_GINT, "orientation", vips.number(image, "orientation", 1))
         turned = thumbnail.autorot().jpegsave_buffer(Q=80, keep=0)
-    except vips.VipsError:  # no JPEG: none is better than one that lies on its side
+    except vips.VipsError:  # not a JPEG: no thumbnail is better than one on its side
         image.remove(_THUMBNAIL)
         return image
     vips.set_blob(image, _THUMBNAIL, turned)
@@ -54,7 +54,7 @@ def turn_thumbnail(image: pyvips.Image) -> pyvips.Image:
 
 
 def turn_pages(image: pyvips.Image) -> pyvips.Image:
-    """The pages of an image, each turned upright."""
+    """Turn each page of an image upright."""
     pages = [page.autorot() for page in image.pagesplit()]
     turned = pyvips.Image.arrayjoin(pages, across=1)
     turned.set_type(_GINT, "page-height", pages[0].height)
@@ -71,6 +71,6 @@ def _scale(image: pyvips.Image, width: int | None, height: int | None) -> float:
 def _resize(page: pyvips.Image, across: float, down: float) -> pyvips.Image:
     if not page.hasalpha():
         return page.resize(across, vscale=down)
-    # Colours of transparent pixels must not run into those beside them.
+    # Premultiplied, so that colours of transparent pixels do not bleed into visible ones.
     solid = page.premultiply().resize(across, vscale=down).unpremultiply()
     return (solid.rint() if page.format in ("uchar", "ushort") else solid).cast(page.format)

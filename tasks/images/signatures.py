@@ -1,4 +1,4 @@
-"""What a file is by its first bytes, whatever its name says."""
+"""Recognises file formats by their first bytes; file names are ignored."""
 
 from pathlib import Path
 from typing import Literal
@@ -59,11 +59,11 @@ _VIDEO_BRANDS = (b"isom", b"mp4", b"qt  ", b"M4V", b"3gp", b"avc1", b"iso")
 
 
 class Unreadable(Exception):
-    """The file is not a picture that can be worked on; the message is the reason, in one line."""
+    """The file is not a picture that can be processed; the message gives the reason in one line."""
 
 
 def recognise(source: Path) -> Format:
-    """The format of a file by its content. Raises Unreadable, with the name of what it is."""
+    """Recognise a file's format by its content. Raises Unreadable naming another known format."""
     try:
         with source.open("rb") as file:
             head = file.read(_HEAD)

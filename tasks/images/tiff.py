@@ -1,7 +1,7 @@
-"""The directories of a TIFF: every picture in the file, and how its samples are to be read.
+"""Reads the directories of a TIFF file: every picture in it, and how its samples are stored.
 
-libvips opens the first directory and says little of the others. Cameras, scanners and Photoshop
-keep more in a file: previews, layers, raw data in sub-directories.
+libvips opens the first directory and says little about the others. Cameras, scanners and Photoshop
+store more in a file: previews, layers, raw data in sub-directories.
 """
 
 import struct
@@ -12,7 +12,7 @@ from typing import BinaryIO
 
 from tasks.images.signatures import Unreadable
 
-# A directory that points to itself would never end; no scanner writes that many pages.
+# A limit against endless chains of directories; no scanner writes this many pages.
 MAX_DIRECTORIES = 20_000
 _MAX_ENTRIES = 4_096
 _MAX_VALUES = 64
@@ -65,36 +65,36 @@ class Directory:
 
     @property
     def width(self) -> int:
-        """In pixels."""
+        """The width in pixels."""
         return self._first(_WIDTH)
 
     @property
     def height(self) -> int:
-        """In pixels."""
+        """The height in pixels."""
         return self._first(_HEIGHT)
 
     @property
     def is_reduced(self) -> bool:
-        """Whether it calls itself a smaller copy of another picture in the file."""
+        """Whether it is marked as a smaller copy of another picture in the file."""
         return bool(self._first(_SUBFILE) & 1)
 
     @property
     def is_raw(self) -> bool:
-        """Whether it holds, or comes with, what a camera's sensor saw."""
+        """Whether it holds, or belongs to, raw data of a camera's sensor."""
         return self._first(_PHOTOMETRIC) in _RAW_PHOTOMETRIC or _DNG_VERSION in self.tags
 
     @property
     def is_lab_of_8_bit(self) -> bool:
-        """CIELAB in bytes, as Photoshop writes it."""
+        """Whether it is CIELAB of 8 bits, as Photoshop writes it."""
         return self._first(_PHOTOMETRIC) == _CIELAB and self._bits == {8}
 
     @property
     def size(self) -> str:
-        """In words."""
+        """Width and height in words, in pixels."""
         return f"{self.width} x {self.height}"
 
     def unsupported(self) -> str | None:
-        """What of it cannot be read, in words; None where there is nothing."""
+        """The feature that cannot be read, in words; None where there is none."""
         photometric, compression = self._first(_PHOTOMETRIC), self._first(_COMPRESSION, 1)
         if photometric in _PHOTOMETRICS:
             return _PHOTOMETRICS[photometric]
@@ -107,7 +107,7 @@ class Directory:
         return None
 
     def explanation(self) -> str | None:
-        """Why libvips may have refused it although it is whole; None where nothing is known."""
+        """Why libvips may have refused an undamaged picture; None where no reason is known."""
         bits = next(iter(self._bits))
         if bits not in (1, 2, 4, 8, 16, 32):
             kind = "-bit float" if self._first(_SAMPLE_FORMAT, 1) == _FLOAT else "-bit"
@@ -127,7 +127,7 @@ class Directory:
 
 
 def read_directories(source: Path) -> list[Directory]:
-    """The pictures of a file in their order, as many as are whole. Raises Unreadable."""
+    """Read the complete directories of a file, in order. Raises Unreadable."""
     try:
         with source.open("rb") as file:
             reader = _Reader(file)
@@ -135,11 +135,11 @@ def read_directories(source: Path) -> list[Directory]:
     except OSError as error:
         raise Unreadable(f"cannot be read: {error.strerror}") from None
     except struct.error:
-        return []  # libvips finds it damaged
+        return []  # damaged: libvips reports it
 
 
 def check(directories: Sequence[Directory]) -> None:
-    """Raise Unreadable where the first picture is not what the file is about, or not readable."""
+    """Raise Unreadable where the first picture is not the main one, or cannot be read."""
     first = directories[0]
     if any(each.is_raw for each in _all(directories)):
         raise Unreadable(
@@ -157,7 +157,7 @@ def check(directories: Sequence[Directory]) -> None:
 
 
 def beside(directories: Sequence[Directory]) -> list[str]:
-    """What a file holds beside its pages, which no new file of libvips would hold."""
+    """List content of a file beside its pages, in words, that libvips would lose."""
     found: list[str] = []
     for sub in (each for page in directories for each in _all(page.subs)):
         what = "a smaller copy" if sub.is_reduced else "a further picture"
@@ -171,7 +171,7 @@ def beside(directories: Sequence[Directory]) -> list[str]:
 
 
 def has_exif(directories: Sequence[Directory]) -> bool:
-    """Whether the first page has EXIF or GPS data, which libvips does not read from a TIFF."""
+    """Whether the first page has EXIF or GPS data, which libvips does not read from TIFF."""
     return bool(directories and directories[0].tags & {_EXIF, _GPS})
 
 
@@ -194,13 +194,13 @@ class _Reader:
         self._seen: set[int] = set()
 
     def chain(self, offset: int, depth: int) -> Iterator[Directory]:
-        """The directory at an offset and those it leads to."""
+        """Iterate over the directory at an offset and those that follow it."""
         while offset and offset not in self._seen and len(self._seen) < MAX_DIRECTORIES:
             self._seen.add(offset)
             try:
                 directory, offset = self._directory(offset, depth)
             except struct.error:
-                return  # cut off: libvips says so of the page
+                return  # truncated: libvips reports it for the page
             yield directory
 
     def _directory(self, offset: int, depth: int) -> tuple[Directory, int]:

@@ -1,8 +1,7 @@
-"""Pictures made smaller, or written in another format: one file in, one file and a report out.
+"""Compresses or converts one picture file, and reports the outcome.
 
-Memory is bounded whatever the size of the input, and every function may be called from several
-threads at once. A file that is no good is reported, never raised; a target that cannot be written
-is an OSError.
+Memory is bounded for any size of input, and every function may be called from several threads at
+once. A broken file is reported, not raised; a target that cannot be written raises OSError.
 """
 
 import errno
@@ -35,13 +34,13 @@ _NOT_KEPT = {
 
 
 class ImageReport(BaseModel):
-    """What became of one picture."""
+    """The outcome of one picture."""
 
     model_config = ConfigDict(frozen=True)
 
     source: str
     outcome: Literal["done", "reduced", "missed", "broken"]
-    """Reduced: published, with something of the picture left out."""
+    """Reduced: published without some part of the picture. Missed: not of the wanted size."""
     output: str | None
     bytes_in: int
     bytes_out: int | None
@@ -49,11 +48,11 @@ class ImageReport(BaseModel):
     quality: int | None
     reason: str | None
     left_out: list[str] | None = None
-    """What of the file is not in the output: parts of the picture, then metadata."""
+    """Content of the file that the output lacks: parts of the picture, then metadata."""
 
 
 class Box(NamedTuple):
-    """The most pixels that a picture may have across and down, as it is shown."""
+    """The most pixels that a picture, as shown, may have in width and height."""
 
     width: int | None = None
     height: int | None = None
@@ -72,14 +71,14 @@ def compress(
 ) -> ImageReport:
     """Write `source` to `target` in its own format, in at most `ratio` of its bytes.
 
-    It gets the highest quality that fits. Where nothing fits, the smallest encoding found, or the
-    original where that is smaller, is written and reported as missed. Raises OSError when `target`
+    The highest quality that fits is used. Where nothing fits, the smallest encoding found, or the
+    original where that is smaller, is written and reported as missed. Raises OSError where `target`
     cannot be written.
     """
     try:
         bytes_in = _size(source)
         picture = vips.open_picture(source)
-        budget = max(1, int(ratio * bytes_in))  # the search compares its logarithm
+        budget = max(1, int(ratio * bytes_in))  # at least 1: the search takes its logarithm
         fits = shaping.fits(picture.header, *box)
         untouched = fits and metadata == "keep"
         if not fits and picture.writable:
@@ -118,11 +117,10 @@ def convert(
     box: Box = UNBOUNDED,
     metadata: Metadata = "keep",
 ) -> ImageReport:
-    """Write `source` to `target` as `format`, upright, at that format's default quality.
+    """Write `source` to `target` as `format`, upright, in that format's default quality.
 
-    The profile is kept where the format can hold its colours, CMYK becomes sRGB, transparency is
-    white in a JPEG. What cannot be kept is reported. Raises OSError when `target` cannot be
-    written.
+    The profile is kept where the format can hold its colours, CMYK becomes sRGB, transparency
+    becomes white in a JPEG. Losses are reported. Raises OSError where `target` cannot be written.
     """
     try:
         bytes_in = _size(source)
@@ -150,9 +148,9 @@ def convert(
 
 
 def before_and_after(source: Path, result: Path, width: int = 320) -> bytes | None:
-    """Both pictures side by side, upright, as a WebP of at most 30 kB; None when one is no picture.
+    """Both pictures side by side, upright, as WebP of at most 30 kB; None where one is unreadable.
 
-    `width` is the box of each, in pixels; neither is enlarged.
+    Each is shrunk to fit a square of `width` pixels; neither is enlarged.
     """
     try:
         left, right = (_thumbnail(path, width) for path in (source, result))
@@ -174,7 +172,7 @@ class _Encoded(NamedTuple):
 
 
 def _search(picture: Picture, budget: int, target: Path, metadata: Metadata) -> _Encoded:
-    """The best encoding that fits, or else the smallest there is."""
+    """The best encoding that fits, or else the smallest one."""
     best: _Encoded | None = None
 
     def measure(stage: Stage, rung: int) -> int:
@@ -182,7 +180,7 @@ def _search(picture: Picture, budget: int, target: Path, metadata: Metadata) -> 
         encoding = stage.encodings[rung]
         file = _encode(picture, stage, encoding, target)
         size = file.seek(0, 2)
-        # One that fits is better than all before it: a search rises from what fits.
+        # An encoding that fits is better than all before it: the search only goes up from there.
         if best is None or size <= budget or size < best.size:
             if best is not None:
                 best.file.close()
@@ -221,7 +219,7 @@ def _encode(picture: Picture, stage: Stage, encoding: Encoding, target: Path) ->
 
 
 def _not_written(picture: Picture, metadata: Metadata) -> str:
-    """Why a picture is kept as it is. Raises Unreadable where it may not be kept so."""
+    """Why a picture is kept as it is. Raises Unreadable where its metadata must be stripped."""
     kind = "TIFF in LAB colours" if picture.format == "tiff" else picture.format.upper()
     if metadata == "strip":
         raise Unreadable(
@@ -234,14 +232,14 @@ def _not_written(picture: Picture, metadata: Metadata) -> str:
 def _keep(
     picture: Picture, name: str, target: Path, bytes_in: int, missed: str | None
 ) -> ImageReport:
-    """Publish the original: within the bound, or because nothing better can be written."""
+    """Write the original as the output: it fits, or nothing better can be written."""
     picture.verify()
     _publish(picture.source, target)
     return _report(name, target, bytes_in, None, missed)
 
 
 def _pages_for(source: Path, format: ImageFormat) -> Picture:
-    """The picture with the pages that `format` is to hold: frames in WebP, pages in TIFF."""
+    """Open the picture with the pages that `format` can hold: frames in WebP, pages in TIFF."""
     first = vips.open_picture(source, all_pages=False)
     vips.check_size(first, format)
     animated = first.format in ("gif", "webp")
@@ -254,7 +252,7 @@ def _pages_for(source: Path, format: ImageFormat) -> Picture:
 
 
 def _left_out(picture: Picture, format: ImageFormat | None = None) -> list[str]:
-    """Parts of a picture that are in its file and not in the pages worked on."""
+    """Parts of a picture that are in its file but not in the processed pages."""
     found: list[str] = []
     if picture.pages_in_file > picture.pages:
         part, last = _PART.get(picture.format, "picture"), picture.pages_in_file
@@ -279,7 +277,7 @@ def _upright(picture: Picture) -> pyvips.Image:
         return picture.image()
     streamed = picture.pixels is None
     if streamed and (orientation > 2 or picture.pages > 1):
-        # Turning needs lines out of order: libvips unpacks into a temporary file, not memory.
+        # Turning needs random access: libvips decodes to a temporary file, not to memory.
         image = vips.load(picture.source, picture.format, picture.pages, access="random")
     else:
         image = picture.image()
@@ -288,7 +286,7 @@ def _upright(picture: Picture) -> pyvips.Image:
 
 
 def _check_room(picture: Picture) -> None:
-    """Raise OSError if the temporary file of `_upright` is what failed."""
+    """Raise OSError where the disk has no room for the temporary file of `_upright`."""
     free = shutil.disk_usage(tempfile.gettempdir()).free
     if picture.pixels is None and free < picture.decoded_bytes:
         raise OSError(errno.ENOSPC, "no room to turn a picture", tempfile.gettempdir())
@@ -298,7 +296,7 @@ def _thumbnail(path: Path, width: int) -> pyvips.Image:
     image = vips.open_picture(path, all_pages=False).image()
     image = image.thumbnail_image(width, height=width, size="down", output_profile="srgb")
     image = image.colourspace("srgb")
-    # In memory, because the pair is encoded several times and a stream is read only once.
+    # In memory, because the pair is encoded several times and a stream can be read only once.
     return (image.flatten(background=colours.WHITE) if image.hasalpha() else image).copy_memory()
 
 
@@ -310,7 +308,7 @@ def _size(source: Path) -> int:
 
 
 def _publish(content: IO[bytes] | Path, target: Path) -> None:
-    """Write the target, whole or not at all. Raises OSError, Unreadable."""
+    """Write the target completely or not at all. Raises OSError, Unreadable."""
     try:
         if isinstance(content, Path):
             with vips.opened(content) as original, target.open("wb") as file:
@@ -354,7 +352,7 @@ def _with_left_out(
 
 
 def not_readable(name: str, reason: str, bytes_in: int = 0) -> ImageReport:
-    """The report of a file that gave no picture."""
+    """The report of a file that cannot be read as a picture."""
     return ImageReport(
         source=name,
         outcome="broken",

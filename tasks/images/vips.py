@@ -1,7 +1,7 @@
-"""Picture files behind a small typed surface of libvips: recognised, opened, decoded, encoded.
+"""A small typed interface to libvips: recognises, opens, decodes and encodes picture files.
 
-libvips' own error text is never shown or examined: its error buffer is one per process, so under
-threads a message may belong to another file. What failed is told apart by where it failed.
+libvips' error text is never shown or examined: a process has one error buffer, so with threads a
+message may belong to another file. Errors are distinguished by the call that failed.
 """
 
 import tempfile
@@ -17,9 +17,9 @@ from tasks.images.beside import beside
 from tasks.images.heic import open_heic
 from tasks.images.signatures import Format, Unreadable, recognise
 
-# Submitted files are hostile until shown otherwise: only the loaders that libvips' authors fuzz.
+# Input files are not trusted: only the loaders that libvips' authors fuzz are enabled.
 pyvips.block_untrusted_set(True)
-# The operation cache would hold on to files and pixels of pictures that are done.
+# The operation cache would keep files and pixels of finished pictures.
 pyvips.cache_set_max(0)
 
 VipsError = pyvips.Error
@@ -29,10 +29,10 @@ VipsError = pyvips.Error
 DECODED_IN_MEMORY = 96 * 2**20
 # Coders that cannot stream (see `_is_whole`) need several times the decoded bytes.
 DECODED_BY_WHOLE_CODER = 256 * 2**20
-# Encoded bytes kept in memory, before they go to an unnamed file beside the target.
+# Encoded bytes kept in memory; more goes to an unnamed file beside the target.
 ENCODED_IN_MEMORY = 16 * 2**20
 
-# One frame after the other is decoded and encoded.
+# These coders decode and encode one frame after another.
 _FRAME_CODERS = ("webp", "gif")
 _LARGEST_SIDE: dict[Format, int] = {"jpeg": 65500, "webp": 16383, "avif": 16384, "gif": 65535}
 _WHOLE_CODERS = {"webp", "avif", "gif", "heic"}
@@ -57,23 +57,23 @@ _SAVERS: dict[Format, Callable[..., None]] = {
 
 @dataclass(frozen=True)
 class Picture:
-    """A picture file: what its content says it is, and its pixels when they are in memory."""
+    """A picture file: its format and header by content, and its pixels where they are in memory."""
 
     source: Path
     format: Format
     header: pyvips.Image
     pages: int
-    """Those that are worked on."""
+    """Number of pages that are processed."""
     pixels: pyvips.Image | None = None
     pages_in_file: int = 1
     beside: tuple[str, ...] = ()
-    """What the file holds beside its pages and no new file will hold."""
+    """Content of the file beside its pages, which a new file will lack."""
     metadata_unread: str | None = None
-    """Metadata of the file that is not read."""
+    """Metadata of the file that libvips does not read, in words."""
     writable: bool = True
     """Whether the picture can be written in its own format."""
     edit: Callable[[pyvips.Image], pyvips.Image] | None = None
-    """What is still to be done to pixels from the file."""
+    """An edit still to be applied to the file's pixels."""
 
     @property
     def decoded_bytes(self) -> int:
@@ -86,12 +86,12 @@ class Picture:
             return self.pixels
         if self.edit is None:
             return load(self.source, self.format, self.pages)
-        # Pages are cut apart to be edited, so that their lines are not asked for in order.
+        # Pages are split to be edited, so their lines are not read in order.
         access = "random" if self.pages > 1 else "sequential"
         return self.edit(load(self.source, self.format, self.pages, access))
 
     def decode(self) -> "Picture":
-        """The same picture, in memory when it is small enough. Raises Unreadable when damaged."""
+        """Decode a picture to memory where it is small enough. Raises Unreadable where damaged."""
         if self.pixels is not None or self.decoded_bytes > DECODED_IN_MEMORY:
             return self
         try:
@@ -100,7 +100,7 @@ class Picture:
             raise damaged(self.format) from None
 
     def edited(self, edit: Callable[[pyvips.Image], pyvips.Image]) -> "Picture":
-        """The picture with pixels that `edit` makes of those in the file."""
+        """Apply `edit` to the pixels, now or when read. Raises Unreadable where damaged."""
         try:
             if self.pixels is not None:
                 pixels = edit(self.pixels).copy_memory()
@@ -110,7 +110,7 @@ class Picture:
             raise damaged(self.format) from None
 
     def verify(self) -> None:
-        """Read every pixel, in bounded memory. Raises Unreadable when damaged."""
+        """Read every pixel, in bounded memory. Raises Unreadable where damaged."""
         if self.pixels is None:
             try:
                 self.image().avg()
@@ -118,7 +118,7 @@ class Picture:
                 raise damaged(self.format) from None
 
     def explain(self, written: Format) -> Unreadable:
-        """Why encoding failed though nothing is wrong with the target: the file, or the format."""
+        """The reason why encoding failed: a damaged file, or pixels the format cannot hold."""
         try:
             self.verify()
         except Unreadable as fault:
@@ -148,7 +148,7 @@ def open_picture(source: Path, all_pages: bool = True) -> Picture:
         raise damaged(format) from None
     in_file = max(number(header, "n-pages", 1), len(directories))
     if len(directories) > 1 and all(each.is_reduced for each in directories[1:]):
-        # A pyramid, or a scanner's thumbnail: copies of the first page.
+        # A pyramid, or a scanner's thumbnail: smaller copies of the first page.
         extra += [f"a smaller copy of {each.size}" for each in directories[1:]]
         in_file = 1
     pages = in_file if all_pages and format != "avif" else 1
@@ -176,7 +176,7 @@ def open_picture(source: Path, all_pages: bool = True) -> Picture:
 
 
 def _in_memory(source: Path, format: Format, pixels: pyvips.Image, extra: list[str]) -> Picture:
-    """A picture that another library has decoded."""
+    """Make a Picture from pixels that another library has decoded."""
     return Picture(
         source,
         format,
@@ -191,7 +191,7 @@ def _in_memory(source: Path, format: Format, pixels: pyvips.Image, extra: list[s
 
 
 def load(source: Path, format: Format, pages: int = 1, access: str = "sequential") -> pyvips.Image:
-    """The image in `source`, its pixels not yet read. Raises pyvips.Error, Unreadable."""
+    """Open the image in `source` without reading pixels. Raises pyvips.Error, Unreadable."""
     options: dict[str, Any] = {"access": access, "fail_on": "error"}
     if format in ("webp", "tiff", "gif"):
         options["n"] = pages
@@ -201,7 +201,7 @@ def load(source: Path, format: Format, pages: int = 1, access: str = "sequential
 
 
 def opened(source: Path) -> IO[bytes]:
-    """The file, open to read. Raises Unreadable."""
+    """Open a picture's file for reading. Raises Unreadable."""
     try:
         return source.open("rb")
     except OSError as error:
@@ -209,7 +209,7 @@ def opened(source: Path) -> IO[bytes]:
 
 
 def read(file: IO[bytes], size: int) -> bytes:
-    """Up to `size` bytes of a picture's file. Raises Unreadable, as of a disk that fails."""
+    """Read up to `size` bytes of a picture's file. Raises Unreadable, for a failing disk too."""
     try:
         return file.read(size)
     except OSError as error:
@@ -219,15 +219,15 @@ def read(file: IO[bytes], size: int) -> bytes:
 def encode(
     image: pyvips.Image, format: Format, options: Mapping[str, object], beside: Path
 ) -> IO[bytes]:
-    """The encoded file: in memory, or beside the target when large, without a name.
+    """Encode to a temporary file: in memory or, where large, unnamed in the folder of `beside`.
 
-    Raises OSError when it cannot be written, pyvips.Error for every other failure.
+    Raises OSError where it cannot be written, pyvips.Error for every other failure.
     """
     file = tempfile.SpooledTemporaryFile(ENCODED_IN_MEMORY, dir=str(beside.parent))  # noqa: SIM115 - the caller closes it
     failures: list[OSError] = []
 
     def guard(action: Callable[[], int]) -> int:
-        # An exception must not cross libvips' C code, where it would be printed and forgotten.
+        # An exception must not reach libvips' C code, where it would be printed and lost.
         try:
             return action()
         except OSError as error:
@@ -245,47 +245,47 @@ def encode(
         if failures:
             raise failures[0] from None
         raise
-    if failures:  # not every saver looks at the result of its last write
+    if failures:  # some savers do not check the result of their last write
         file.close()
         raise failures[0]
     return file
 
 
 def decoded_bytes(image: pyvips.Image) -> int:
-    """Size of an image in memory, uncompressed."""
+    """Size of an uncompressed image in memory, in bytes."""
     item = _ITEM_BYTES.get(str(image.format), 4)
     return image.width * image.height * image.bands * item
 
 
 def metadata(image: pyvips.Image, field: str) -> object:
-    """The value of a metadata field, None where there is none."""
+    """The value of a metadata field; None where the field is not set."""
     return image.get(field) if image.get_typeof(field) else None
 
 
 def lowest(image: pyvips.Image) -> float:
-    """The least of all samples. Reads them all."""
+    """The minimum of all samples. Reads every pixel."""
     return cast("float", image.min())
 
 
 def set_blob(image: pyvips.Image, field: str, value: bytes) -> None:
-    """Set a binary metadata field of an image that nobody else holds."""
+    """Set a binary metadata field, in place: the image must not be shared."""
     image.set_type(pyvips.GValue.blob_type, field, cast("Any", value))
 
 
 def number(image: pyvips.Image, field: str, default: int) -> int:
-    """An integer metadata field."""
+    """An integer metadata field; `default` where it is not set."""
     value = metadata(image, field)
     return value if isinstance(value, int) else default
 
 
 def text(image: pyvips.Image, field: str) -> str:
-    """A textual metadata field, empty where there is none."""
+    """A textual metadata field; empty where it is not set."""
     value = metadata(image, field)
     return value if isinstance(value, str) else ""
 
 
 def check_size(first: Picture, format: Format) -> None:
-    """Raise Unreadable when `format`, or our memory, cannot hold the first page of a picture."""
+    """Raise Unreadable where `format`, or memory, cannot hold the first page of a picture."""
     largest = _LARGEST_SIDE.get(format)
     if largest is not None and max(first.header.width, first.header.height) > largest:
         raise Unreadable(f"{format.upper()} holds at most {largest} pixels a side")
@@ -294,19 +294,19 @@ def check_size(first: Picture, format: Format) -> None:
 
 
 def too_large(picture: Picture, format: Format) -> Unreadable:
-    """The coder would have to hold a picture in memory that is too large for that."""
+    """The error for a picture that its coder must hold in memory, and that is too large for it."""
     kind = format.upper() if format in _WHOLE_CODERS else f"interlaced {format.upper()}"
     width, height = picture.header.width, picture.header.height
     return Unreadable(f"{width} x {height} pixels are too many for {kind}")
 
 
 def damaged(format: Format) -> Unreadable:
-    """The signature is right and what follows is not."""
+    """The error for a file with the right signature whose content is damaged."""
     return Unreadable(f"truncated or damaged {format.upper()}")
 
 
 def _uneven(source: Path, format: Format) -> Unreadable:
-    """Pages that cannot be stacked: different sizes, or a directory that is cut off."""
+    """The error for pages that cannot be stacked: damaged, truncated or of different sizes."""
     try:
         load(source, format).avg()
     except VipsError:
@@ -315,7 +315,7 @@ def _uneven(source: Path, format: Format) -> Unreadable:
 
 
 def _is_whole(picture: Picture) -> bool:
-    """Whether decoding holds the whole picture in memory: no coder can hand out lines earlier."""
+    """Whether decoding holds the whole picture in memory, because the coder cannot stream."""
     header = picture.header
     interlaced = number(header, "interlaced", 0) or number(header, "jpeg-multiscan", 0)
     return picture.format in _WHOLE_CODERS or (
@@ -324,7 +324,7 @@ def _is_whole(picture: Picture) -> bool:
 
 
 def _is_complete_gif(source: Path) -> bool:
-    """Whether the blocks reach the trailer: libvips takes the frames it finds and asks no more."""
+    """Whether a GIF's blocks reach its trailer; libvips accepts files with missing frames."""
 
     def skip_table(flags: int) -> None:
         if flags & 0x80:

@@ -1,10 +1,10 @@
-"""All primes up to a bound, into one Parquet file: pure work, no Prefect.
+"""Writes all primes up to a bound to one Parquet file. Does not import Prefect.
 
 The method is the segmented sieve of Eratosthenes (Bays and Hudson, "The segmented sieve of
 Eratosthenes and primes in arithmetic progressions to 10^12", BIT 17, 1977, pp. 121-127) over odd
 numbers, with the multiples of the smallest primes copied from a pattern rather than struck out.
-It is written here in numpy because primesieve, the usual library, has no wheels on PyPI for the
-Pythons we support. Replace it with primesieve when that changes.
+It is written in numpy because primesieve, the usual library, has no wheels on PyPI for the
+supported versions of Python. Replace it with primesieve when that changes.
 """
 
 import os
@@ -23,20 +23,20 @@ from pydantic import BaseModel
 
 MAX_UPPER_BOUND = 10**10
 
-# Their multiples repeat every 255,255 odd numbers, so a segment of a whole number of periods
-# always begins at the same place of the pattern.
+# Their multiples repeat every 255,255 odd numbers. A segment is a whole number of these periods, so
+# it always begins at the same place of the pattern.
 _PATTERN_PRIMES = (3, 5, 7, 11, 13, 17)
 _PATTERN_PERIOD = 3 * 5 * 7 * 11 * 13 * 17
 
-# One byte per odd number: 2 MB. Half of it costs 1.35 times the time at 10**10 (twice as many
-# Python calls), four times of it 1.3 times (it leaves the L2 cache). Measured on an AMD EPYC.
+# One byte per odd number: 2 MB. At 10**10, half this size takes 1.35 times the time (twice as many
+# Python calls), four times this size 1.3 times (beyond the L2 cache). Measured on an AMD EPYC.
 _SEGMENT_ODDS = 8 * _PATTERN_PERIOD
 SEGMENT_SPAN = 2 * _SEGMENT_ODDS
 
-# A row group is what one thread sieves at a time: 20,420,400 numbers, 0.9 to 1.3 million primes.
+# One thread sieves one row group at a time: 20,420,400 numbers, 0.9 to 1.3 million primes.
 ROW_GROUP_SPAN = 5 * SEGMENT_SPAN
 
-# Beyond this the interpreter lock leaves nothing to gain, and each thread costs about 20 MB.
+# More threads gain nothing, because of the interpreter lock, and each costs about 20 MB.
 _MAX_THREADS = 4
 
 _SCHEMA = pa.schema([pa.field("prime", pa.int64(), nullable=False)])
@@ -66,12 +66,12 @@ def write_primes(
 ) -> PrimeSummary:
     """Write every prime <= `upper_bound` to the Parquet file `target`, ascending, column `prime`.
 
-    The column is int64, not null, in row groups of about a million. `progress` gets the share
-    done, 0 to 1, and `cancelled` is asked, once per row group (about every 50 ms), both in the
-    calling thread. `threads` sieve; by default as many as this process has CPUs, at most four.
+    The column is int64, not null, in row groups of about a million. Once per row group (about
+    every 50 ms), in the calling thread, `progress` gets the share done, 0 to 1, and `cancelled` is
+    called. `threads` threads sieve; by default one for each CPU of this process, at most four.
 
-    An existing `target` is replaced. After any error the file is not valid Parquet, and is the
-    caller's to remove.
+    An existing `target` is replaced. After any error the file is not valid Parquet, and the caller
+    must remove it.
 
     Raises:
         ValueError: `upper_bound` is not in 2..10**10.
@@ -100,7 +100,7 @@ def write_primes(
 
 
 class _Sieve:
-    """What all threads share, and none changes: the pattern, and the primes to strike out with."""
+    """Read-only data that all threads share: the pattern, and the primes to strike out with."""
 
     def __init__(self, upper_bound: int) -> None:
         self._upper_bound = upper_bound
@@ -117,13 +117,13 @@ class _Sieve:
         return [primes for primes in segments if len(primes)]
 
     def _segment(self, low: int) -> _Integers:
-        """The primes above `low`, a multiple of the segment's span, as far as the segment goes."""
+        """The primes of the segment that begins above `low`, a multiple of the segment's span."""
         high = min(low + SEGMENT_SPAN, self._upper_bound)
         first = low + 1
         odds = self._pattern[: (high - low + 1) // 2].copy()  # odds[i] stands for first + 2 * i
         strikers = self._strikers[: np.searchsorted(self._strikers, isqrt(high), "right")]
-        # The first odd multiple from here on, but not before the square: smaller ones have a
-        # smaller factor. Twice its place is -first modulo the prime, made even.
+        # Strike from the first odd multiple in the segment, but not below the square: smaller
+        # multiples have a smaller factor. Twice its index is -first modulo the prime, made even.
         to_multiple = -first % strikers
         starts = (to_multiple + strikers * (to_multiple & 1)) // 2
         starts = np.maximum(starts, (strikers * strikers - first) // 2)
@@ -135,7 +135,7 @@ class _Sieve:
         primes *= 2
         primes += first
         if low == 0:
-            primes[0] = 2  # in the place of 1, which nothing struck out
+            primes[0] = 2  # replaces 1, which no prime has struck out
         return primes
 
 
@@ -152,7 +152,7 @@ def _small_primes(bound: int) -> _Integers:
 def _in_order(
     work: Callable[[int], list[_Integers]], spans: range, threads: int
 ) -> Generator[list[_Integers], None, None]:
-    """The results of `work` in the order of `spans`, at most two more of them than threads."""
+    """Yield the results of `work` in the order of `spans`; at most threads + 2 are pending."""
     pending: deque[Future[list[_Integers]]] = deque()
     pool = ThreadPoolExecutor(threads, thread_name_prefix="primes")
     try:
@@ -168,10 +168,10 @@ def _in_order(
 
 @contextmanager
 def _parquet(target: Path) -> Generator[pq.ParquetWriter, None, None]:
-    """A writer of primes; after an error the file is left without its footer, hence invalid.
+    """Open a writer of primes; after an error the file has no footer, and so is invalid.
 
-    ParquetWriter's own `with`, its destructor, and its C++ half write the footer after an error
-    too, which makes a readable file with primes missing. So the file under it is closed first.
+    ParquetWriter's own `with`, its destructor and its C++ part write the footer after an error
+    too, which gives a readable file with missing primes. So the file is closed before them.
     """
     with pa.OSFile(str(target), "wb") as file:
         writer = pq.ParquetWriter(
