@@ -73,7 +73,7 @@ class AverageSummary(BaseModel, frozen=True):
         if self.missing:
             lines.append(f"- {self.missing:,} places without a number were skipped")
         if self.comments:
-            lines.append(f"- {self.comments:,} comments were passed over")
+            lines.append(f"- {self.comments:,} comments were skipped")
         if self.left_out:
             lines.append(f"- left out, since they hold no numbers: {', '.join(self.left_out)}")
         return "\n".join(lines)
