@@ -1,4 +1,4 @@
-"""Putting Prefecture on a Prefect server, the `prefecture` command, and jobs from Python."""
+"""Deploying to a Prefect server, the `prefecture` command, and the Python API for jobs."""
 
 from importlib import import_module
 from typing import TYPE_CHECKING
@@ -11,7 +11,7 @@ __all__ = ["Job", "Progress", "Result", "find_job", "submit", "submit_many"]
 
 
 def __getattr__(name: str) -> object:
-    """What jobs from Python need, imported when it is asked for: no program of ours needs it."""
+    """Import a name of the Python API on first access: our own programs do not need it."""
     if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     module = "deployments.jobs.following" if name == "Progress" else "deployments.jobs.handle"

@@ -1,4 +1,4 @@
-"""Put pools, queues, blocks and deployments on a Prefect server; again is the same as once."""
+"""Put pools, queues, blocks and deployments on a Prefect server; idempotent."""
 
 from collections.abc import Callable
 
@@ -25,9 +25,9 @@ async def apply(
     """Bring the server up to date; deployments run on `pool`. Returns their number.
 
     Raises OperatorError where a flow does not import, the server refuses a deployment, or the
-    subscribers to notifications are not declared as they should be. Of one who cannot be reached,
-    for a block that is missing perhaps, `warn` is told where it is given: it takes a server that
-    runs to make the block on.
+    declaration of the subscribers is invalid. Where a subscriber's channel or the results cannot
+    be used yet, for example because a block is missing, calls `warn` if it is given, and raises
+    OperatorError otherwise: the block can be made only on a running server.
     """
     program = read_program()
     tasks = {deployment.flow.name for deployment in program if not deployment.of_platform}

@@ -1,4 +1,4 @@
-"""The Prefect server that commands and programs speak to."""
+"""The connection of commands and programs to the Prefect server."""
 
 from collections.abc import AsyncGenerator, Generator
 from contextlib import asynccontextmanager, contextmanager, suppress
@@ -20,37 +20,37 @@ from tasks.settings import api_url, get_settings
 
 _DEFAULT_API = "http://127.0.0.1:4200/api"  # where `prefecture up` listens
 _NOT_ADMITTED = (401, 403)
-_NOTE = "api_url"  # in a home: the address of the server that its `up` has started
+_ADDRESS_FILE = "api_url"  # in a home: the address of the server that its `up` has started
 
 
 def server_api() -> str:
-    """The address of the API that is asked: PREFECT_API_URL, or where the home's `up` listens."""
+    """The address of the API: PREFECT_API_URL, or that of the server started by the home's `up`."""
     return api_url() or _of_home() or _DEFAULT_API
 
 
 @contextmanager
 def known_in_home(home: Path, api: str) -> Generator[None]:
-    """While the block runs, commands of the same home find a server without PREFECT_API_URL."""
-    note = home / _NOTE
-    note.write_text(api)
+    """Let commands of the same home find a server without PREFECT_API_URL, for the block's time."""
+    file = home / _ADDRESS_FILE
+    file.write_text(api)
     try:
         yield
     finally:
-        note.unlink(missing_ok=True)
+        file.unlink(missing_ok=True)
 
 
 def _of_home() -> str | None:
     with suppress(FileNotFoundError):  # none is up, or it was started elsewhere
-        return (get_settings().home / _NOTE).read_text()
+        return (get_settings().home / _ADDRESS_FILE).read_text()
     return None
 
 
 @asynccontextmanager
 async def connect(retries: int | None = None) -> AsyncGenerator[PrefectClient]:
-    """A client for the server that PREFECT_API_URL names; never Prefect's temporary one.
+    """A client for the server at `server_api()`; never for Prefect's temporary server.
 
-    It tries again what a busy server or one that starts again has not answered, for a minute or so,
-    or `retries` times. Raises ServerUnavailable where that does not help.
+    It retries requests that a busy or restarting server has not answered, for about a minute, or
+    `retries` times. Raises ServerUnavailable where a request fails all the same.
     """
     settings: dict[Any, Any] = {PREFECT_API_URL: server_api()}
     if retries is not None:
@@ -64,19 +64,19 @@ async def connect(retries: int | None = None) -> AsyncGenerator[PrefectClient]:
 
 
 def unavailable(error: httpx.HTTPError) -> ServerUnavailable:
-    """What went wrong with the server, in one line."""
+    """The error for a failed request, with the reason and the cure in one line."""
     if isinstance(error, httpx.ConnectError):
         return ServerUnavailable(
             f"no Prefect server answers at {server_api()}: start one with `prefecture up`, or set "
             "PREFECT_API_URL"
         )
     if isinstance(error, httpx.HTTPStatusError) and error.response.status_code in _NOT_ADMITTED:
-        given = "another one than" if PREFECT_API_AUTH_STRING.value() else "and there is none in"
+        given = "other than the one in" if PREFECT_API_AUTH_STRING.value() else "and none is set in"
         return ServerUnavailable(
             f"the Prefect server at {server_api()} wants a password, {given} "
             "PREFECT_API_AUTH_STRING: set that to the user:password that the server has"
         )
     first_line = str(error).partition("\n")[0] or type(error).__name__
     return ServerUnavailable(
-        f"the Prefect server at {server_api()} did not do what was asked: {first_line}"
+        f"the Prefect server at {server_api()} could not answer the request: {first_line}"
     )

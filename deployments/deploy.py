@@ -1,10 +1,9 @@
 """The deployments of prefect.yaml on a Prefect server: created, or brought up to date.
 
-What users add to a deployment stays: their schedules, the runs that these have planned, a pause.
-Prefect's own way to deploy again, which is to create the deployment once more, deletes all of a
-deployment's schedules. So one that is there already is updated, and only where it differs from
-what is declared: each update deletes the runs that are planned, and another is planned in the
-place of each.
+What users add to a deployment stays: their schedules, the planned runs of these, a pause.
+Prefect's own way to deploy again creates the deployment once more, which deletes all of its
+schedules. So an existing deployment is updated instead, and only where it differs from its
+declaration: each update deletes the planned runs, which are then planned anew.
 """
 
 from collections.abc import Mapping, Sequence
@@ -28,10 +27,10 @@ from tasks.errors import OperatorError
 from tasks.prefect_api.clock import server_time
 
 _OURS = "prefecture-"
-"""What the slugs of declared schedules begin with. Users choose others, or none."""
+"""The prefix of the slugs of declared schedules. Users choose other slugs, or none."""
 _RENAMED = {"aggregate-history": "every-minute", "report-usage": "hourly"}
-"""What deployments of earlier versions were called, by flow: their schedules must not go on."""
-_CLOCK = timedelta(seconds=2)  # that the server's time may be early: see server_time
+"""Names of deployments in earlier versions, by flow: they are deleted with their schedules."""
+_CLOCK = timedelta(seconds=2)  # by which server_time may be off
 
 
 async def deploy(
@@ -42,15 +41,15 @@ async def deploy(
     *,
     schedules: bool,
 ) -> None:
-    """Do what `prefect deploy --all` does with prefect.yaml, jobs on the pool that was chosen.
+    """Do what `prefect deploy --all` does with prefect.yaml; compute tasks run on `pool`.
 
-    `socket`: of the Docker engine, for the tasks that start containers.
-    `schedules`: whether the declared ones are active. Raises OperatorError where the server refuses
-    a deployment.
+    `socket`: the Docker engine's, for the tasks that start containers.
+    `schedules`: whether the declared schedules are active. Raises OperatorError where the server
+    refuses a deployment.
 
-    One request for each that is new: with the eight that `prefect deploy` makes, and its schema,
-    which leaves unknown parameters to the engine, that can only crash on them, this took most of
-    the time in which a server was set up (20 s of 34).
+    Makes one request for each new deployment. `prefect deploy` makes eight, which took most of the
+    time in which a server was set up (20 s of 34), and its schema admits unknown parameters, on
+    which the flow engine crashes.
     """
     names = dict.fromkeys(deployment.flow.name for deployment in program)
     ids = {name: await client.create_flow_from_name(name) for name in names}
@@ -89,10 +88,10 @@ async def _present(
 
 
 def _declared(deployment: Deployment, pool: Pool, socket: Path | None) -> dict[str, Any]:
-    """What is declared of a deployment, as Prefect's client wants it."""
+    """The declared fields of a deployment, in the form that Prefect's client takes."""
     variables = dict(deployment.job_variables)
     if pool is not Pool.DOCKER:
-        variables.pop("container", None)  # there is none
+        variables.pop("container", None)  # processes have no container
     if variables.pop("engine", None) and socket is not None:
         variables["engine"] = engine_volume(socket)
     schema = deployment.flow.parameters.model_dump_for_openapi() | {"additionalProperties": False}
@@ -128,8 +127,8 @@ async def _update(
     schedules: Sequence[DeploymentScheduleCreate],
     planned_from: datetime,
 ) -> None:
-    """Write what differs, then have the runs planned again that this has deleted."""
-    # The order of tags says nothing, and Prefect does not keep it.
+    """Update a deployment where it differs, then plan the runs again that the update deleted."""
+    # Tags have no order: Prefect does not keep it.
     there = {name: getattr(known, name) for name in declared} | {"tags": sorted(known.tags)}
     differs = there != {**declared, "tags": sorted(declared["tags"])}
     if differs:
@@ -143,7 +142,7 @@ async def _update_schedules(
     known: DeploymentResponse,
     declared: Sequence[DeploymentScheduleCreate],
 ) -> bool:
-    """Make our own schedules the declared ones, and leave users' alone. Whether any was written."""
+    """Make our schedules the declared ones; leave users' alone. Returns whether any changed."""
     wanted = {schedule.slug: schedule for schedule in declared}
     changed = False
     for present in known.schedules:
@@ -164,17 +163,17 @@ async def _update_schedules(
 
 
 def _is_ours(present: DeploymentSchedule, declared: Sequence[DeploymentScheduleCreate]) -> bool:
-    """Whether an earlier version has made this schedule: the first ones gave theirs no slug."""
+    """Whether Prefecture made this schedule; its first versions gave schedules no slug."""
     if present.slug is None:
         return not present.parameters and present.schedule in [one.schedule for one in declared]
     return present.slug.startswith(_OURS)
 
 
 async def _plan(client: PrefectClient, known: DeploymentResponse, since: datetime) -> None:
-    """Plan the runs of a deployment's schedules from a time on, as the server does by itself.
+    """Plan the runs of a deployment's schedules, from the time `since` on.
 
-    It would a few seconds later, from that moment on: a run that was due before would be lost. One
-    that is there already is not planned twice.
+    The server's scheduler does so a few seconds later, but only from then on: a run due before
+    would be lost. A run that is planned already is not planned twice.
     """
     if not known.paused:
         await client.request(

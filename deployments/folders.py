@@ -1,4 +1,4 @@
-"""The folders on this host that jobs read and write, made ready for the user they run as."""
+"""Prepares the folders on this host that jobs read and write, for the user jobs run as."""
 
 import os
 from pathlib import Path
@@ -12,9 +12,9 @@ _OWN = (RECORDS, STAGING)
 
 
 def prepare_folders(settings: Settings, pool: Pool) -> None:
-    """Make the inputs root and the folder that jobs write: the results root, or the scratch.
+    """Create the inputs root, and the folder that jobs write: the results root, or the scratch.
 
-    Raises OperatorError where jobs could not write it.
+    Raises OperatorError where the jobs' user could not write the latter.
     """
     settings.inputs.mkdir(parents=True, exist_ok=True)
     folders = (settings.written, *(settings.written / name for name in _OWN))
@@ -29,9 +29,10 @@ def prepare_folders(settings: Settings, pool: Pool) -> None:
 
 
 def _hand_over(results: Path, user: int, group: int) -> None:
-    """Give root's own folders to the jobs' user, down to the results, which nobody changes again.
+    """Give folders that root owns to the jobs' user; published results are left as they are.
 
-    Root's are those made just now, or by jobs of the process pool; anyone else's stay as they are.
+    Root owns the folders made just now, and those made by jobs of the process pool. Folders of
+    other users are left alone.
     """
     for place, subfolders, files in os.walk(results):
         if MANIFEST in files:

@@ -1,10 +1,10 @@
-"""Print the part of requirements.lock that a job's container needs: the core dependencies' closure.
+"""Print the part of requirements.lock that the image of jobs needs: core dependencies and theirs.
 
 One lock file serves the host and the image. The Dockerfile runs this file with the base image's
-python3, before anything is installed: standard library only, nothing of ours.
+python3, before anything is installed: it imports the standard library only.
 
-    python3 image_requirements.py core PYPROJECT LOCK     what the image holds
-    python3 image_requirements.py build PYPROJECT LOCK    what builds the source packages among it
+    python3 image_requirements.py core PYPROJECT LOCK     packages of the image
+    python3 image_requirements.py build PYPROJECT LOCK    packages that build its source packages
 """
 
 from __future__ import annotations
@@ -20,12 +20,12 @@ USAGE = "usage: image_requirements.py core|build PYPROJECT LOCK"
 
 
 class LockError(Exception):
-    """The lock does not hold what pyproject.toml asks for."""
+    """The lock is malformed, or lacks a package that pyproject.toml requires."""
 
 
 @dataclass
 class Pin:
-    """One pinned package of the lock: its own lines, and the packages that ask for it."""
+    """One pinned package of the lock: its lines, and the packages that require it."""
 
     name: str
     lines: list[str] = field(default_factory=list[str])
@@ -33,7 +33,7 @@ class Pin:
 
 
 def normalized(requirement: str) -> str:
-    """The package's name in a requirement, as the index spells it (PEP 503)."""
+    """The name of the package in a requirement, normalized (PEP 503)."""
     found = re.match(r"[A-Za-z0-9][A-Za-z0-9._-]*", requirement.strip())
     if found is None:
         raise LockError(f"{requirement!r} does not start with a package's name")
@@ -43,7 +43,7 @@ def normalized(requirement: str) -> str:
 def root_names(part: str, pyproject: str) -> list[str]:
     """Names in `[project] dependencies` (core) or in `[build-system] requires` (build).
 
-    The lock cannot tell: it notes core dependencies and those of extras alike.
+    The lock does not tell core dependencies from those of extras.
     """
     tables = tomllib.loads(pyproject)
     core, build = tables["project"]["dependencies"], tables["build-system"]["requires"]
@@ -53,8 +53,8 @@ def root_names(part: str, pyproject: str) -> list[str]:
 def pins(lock: str) -> list[Pin]:
     """Every pin of a lock made by uv with hashes and `# via` annotations.
 
-    A name stands twice where versions differ by marker. Raises LockError on a line of any other
-    kind, and on a pin without a hash.
+    A package has two pins where its version depends on a marker. Raises LockError on a line of any
+    other kind, and on a pin without a hash.
     """
     found: list[Pin] = []
     for number, line in enumerate(lock.splitlines(), start=1):
@@ -75,10 +75,10 @@ def pins(lock: str) -> list[Pin]:
 
 
 def closure(roots: Iterable[str], locked: Iterable[Pin]) -> list[Pin]:
-    """The pins of the roots and of everything they ask for, in the lock's order.
+    """The pins of the roots and of everything they require, in the lock's order.
 
-    The lock does not say for which extra a parent asks, so a package that only an extra of a kept
-    parent needs is kept as well. Raises LockError for a root that the lock does not hold.
+    The lock does not say which extra of a parent requires a package: packages that only an extra
+    requires are included too. Raises LockError for a root that the lock does not hold.
     """
     locked = list(locked)
     needed = set(roots)
@@ -89,11 +89,11 @@ def closure(roots: Iterable[str], locked: Iterable[Pin]) -> list[Pin]:
     for pin in locked:
         for parent in pin.parents:
             children.setdefault(parent, set()).add(pin.name)
-    ahead = list(needed)
-    while ahead:
-        new = children.get(ahead.pop(), set()) - needed
+    unvisited = list(needed)
+    while unvisited:
+        new = children.get(unvisited.pop(), set()) - needed
         needed |= new
-        ahead += new
+        unvisited += new
     return [pin for pin in locked if pin.name in needed]
 
 
@@ -104,7 +104,7 @@ def image_requirements(part: str, pyproject: Path, lock: Path) -> str:
 
 
 def main(arguments: list[str]) -> int:
-    """Print the requirements, or one line on stderr that says what is wrong."""
+    """Print the requirements, or the error as one line on stderr. Returns the exit code."""
     if len(arguments) != 3 or arguments[0] not in ("core", "build"):
         print(USAGE, file=sys.stderr)
         return 2

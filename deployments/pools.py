@@ -1,4 +1,4 @@
-"""Work pools and their queues on a Prefect server, made or brought up to date."""
+"""Creates and updates work pools and their queues on a Prefect server."""
 
 import json
 import shlex
@@ -30,7 +30,7 @@ from tasks.settings import RESULT_BLOCK_VARIABLE, Settings
 TREE = Path(__file__).resolve().parent.parent
 """The folder that holds this code: flows, tasks, work_pools and prefect.yaml."""
 
-_MOST_WORKERS = 200  # that one request reads
+_MOST_WORKERS = 200  # read by one request
 _BILLION = 1_000_000_000
 
 
@@ -43,9 +43,9 @@ def job_template(
 ) -> dict[str, Any]:
     """The base job template of a pool, with this host's folders, user and limits filled in.
 
-    What is filled in here is part of the job configuration and not a variable: whoever submits a
-    job cannot mount another folder or become another user. `socket`: of the engine, where it is on
-    this host. `block`: the saved block that keeps return values, where they are in a folder.
+    Folders and user are part of the job configuration, not variables: a submitter can neither mount
+    another folder nor become another user. `socket`: the Docker engine's, if it is on this host.
+    `block`: the id of the block that keeps return values, if they are kept in a folder.
     """
     template: dict[str, Any] = json.loads((TREE / "work_pools" / f"{pool}.json").read_text())
     job: dict[str, Any] = template["job_configuration"]
@@ -57,14 +57,14 @@ def job_template(
     if pool is Pool.PROCESS:
         _run_here(job)
         return template
-    # Each root stands at the same path inside the container as outside: a location in a manifest
-    # or in Prefect's result record means the same to both.
+    # Each root has the same path inside the container as outside: a location in a manifest or in
+    # Prefect's result record is valid in both.
     job["volumes"] = [
         f"{settings.inputs}:{settings.inputs}:ro",
         f"{settings.written}:{settings.written}:rw",
         "{{ engine }}",
     ]
-    # The worker hands its own PREFECT_HOME on, which no container can write.
+    # The worker passes on its own PREFECT_HOME, which containers cannot write.
     job["env"] |= {"PREFECT_HOME": "/tmp/prefect", "HOME": "/tmp"}
     job["container_create_kwargs"]["user"] = settings.user
     if image is not None:
@@ -73,18 +73,18 @@ def job_template(
     variables["nano_cpus"]["default"] = settings.cpus * _BILLION
     if socket is not None:
         variables["engine"]["enum"] = [engine_volume(socket)]
-        # The socket's group: without the socket, which few are given, it opens nothing.
+        # The socket's group. Harmless in containers without the socket, which are most of them.
         job["container_create_kwargs"]["group_add"] = [str(socket.stat().st_gid)]
     return template
 
 
 def engine_volume(socket: Path) -> str:
-    """How the containers of tasks that start containers are given the engine."""
+    """The volume that gives a container the Docker engine's socket."""
     return f"{socket}:{ENGINE_SOCKET}"
 
 
 def platform_template() -> dict[str, Any]:
-    """The base job template of the pool that the platform's own flows run on."""
+    """The base job template of the platform's pool."""
     template: dict[str, Any] = json.loads(
         (TREE / "work_pools" / f"{PLATFORM_POOL}.json").read_text()
     )
@@ -93,8 +93,8 @@ def platform_template() -> dict[str, Any]:
 
 
 def _run_here(job: dict[str, Any]) -> None:
-    """Have the processes of a pool run this tree."""
-    # The worker's `python` is whichever comes first on its PATH: name the one that has Prefect.
+    """Make the processes of a pool run the code of this tree, with this interpreter."""
+    # `python` would be the first on the worker's PATH: name the interpreter that has Prefect.
     words = [sys.executable if word == "python" else word for word in str(job["command"]).split()]
     job["command"] = shlex.join(words)
     job["working_dir"] = str(TREE)
@@ -103,8 +103,10 @@ def _run_here(job: dict[str, Any]) -> None:
 async def apply_pools(
     client: PrefectClient, settings: Settings, image: str | None, socket: Path | None
 ) -> None:
-    """Both pools with their queues, high, normal and low in that order of priority; and the
-    platform's."""
+    """Create or update the platform's pool, and both pools of jobs with their queues.
+
+    The queues are high, normal and low, in that order of priority.
+    """
     await _put_pool(client, PLATFORM_POOL, Pool.PROCESS, platform_template())
     block = await result_block(client, settings)
     for pool in Pool:
@@ -125,9 +127,9 @@ async def apply_pools(
 
 
 async def scale(client: PrefectClient, pool: Pool, jobs: int | None) -> None:
-    """How many jobs of a pool run at once, on all hosts together; None: as many as workers take.
+    """Set how many jobs of a pool run at once on all hosts together; None: as workers take.
 
-    Jobs that run are left alone. Raises OperatorError where there is no such pool.
+    Running jobs are left alone. Raises OperatorError where there is no such pool.
     """
     try:
         await client.update_work_pool(pool, WorkPoolUpdate(concurrency_limit=jobs))
@@ -136,9 +138,9 @@ async def scale(client: PrefectClient, pool: Pool, jobs: int | None) -> None:
 
 
 async def read_slots(client: PrefectClient, pool: str) -> int | None:
-    """How many jobs the online workers of a pool take at once; None where one has not said.
+    """How many jobs the online workers of a pool take at once; None if one does not report it.
 
-    Prefect's own workers do not say.
+    Prefect's own workers do not report it.
     """
     workers = await client.read_workers_for_work_pool(pool)
     online = {worker.name for worker in workers if worker.status == "ONLINE"}
@@ -149,7 +151,7 @@ async def read_slots(client: PrefectClient, pool: str) -> int | None:
     )
     slots: dict[str, int] = {}
     for variable in Variable.model_validate_list(response.json()):
-        with suppress(ValidationError):  # somebody else's variable, in spite of its name
+        with suppress(ValidationError):  # not ours, in spite of its name
             report = WorkerReport.model_validate(variable.value)
             if report.pool == pool:
                 slots[report.worker] = report.slots
@@ -159,10 +161,10 @@ async def read_slots(client: PrefectClient, pool: str) -> int | None:
 
 
 async def _put_pool(client: PrefectClient, name: str, kind: Pool, template: dict[str, Any]) -> None:
-    """Make a pool, or give the one that is there its template and leave the rest of it alone.
+    """Create a pool, or update the template of an existing pool and nothing else of it.
 
-    Prefect's `overwrite` would write whether the pool is paused as well, and so take back what a
-    supervisor has said meanwhile.
+    Prefect's `overwrite` would also write whether the pool is paused, and so undo a supervisor's
+    pause.
     """
     try:
         await client.create_work_pool(
@@ -173,7 +175,7 @@ async def _put_pool(client: PrefectClient, name: str, kind: Pool, template: dict
 
 
 async def _image_of(client: PrefectClient, pool: str) -> str | None:
-    """The image that a pool's jobs run in now, where there is such a pool."""
+    """The current image of a pool's jobs; None where there is no such pool or no image."""
     try:
         template = (await client.read_work_pool(pool)).base_job_template
     except ObjectNotFound:

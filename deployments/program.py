@@ -1,4 +1,4 @@
-"""What is deployed: the entries of prefect.yaml, and the compute tasks of installed packages.
+"""The deployments: entries of prefect.yaml, and the compute tasks of installed packages.
 
 A package names its compute tasks under the entry point group `prefecture.tasks`:
 
@@ -22,20 +22,20 @@ from tasks.errors import OperatorError
 
 PREFECT_YAML = TREE / "prefect.yaml"
 ENTRY_POINTS = "prefecture.tasks"
-"""The entry point group of packages with compute tasks: each names the flow of one."""
+"""The entry point group of packages with compute tasks; each entry point names one flow."""
 
 
 COMPUTE = "compute"
-"""The tag of what users run; `internal` is on what Prefecture runs itself."""
+"""The tag of compute tasks; Prefecture's own flows have the tag `internal`."""
 
 
 @dataclass(frozen=True)
 class Deployment:
-    """One deployment: a flow, where its runs go, and what they are given."""
+    """One deployment: a flow, its queue, and the job variables of its runs."""
 
     flow: Flow[..., Any]
     name: str
-    """The queue's, where it is of a compute task."""
+    """The name of the queue, for a compute task."""
     entrypoint: str
     description: str
     tags: list[str]
@@ -44,16 +44,16 @@ class Deployment:
     job_variables: dict[str, Any] = field(default_factory=dict[str, Any])
     schedules: list[dict[str, Any]] = field(default_factory=list[dict[str, Any]])
     pull_steps: list[dict[str, Any]] | None = None
-    """Steps before the flow is loaded; None: it is installed."""
+    """Prefect's steps before it loads the flow; None for flows of installed packages."""
 
     @property
     def of_platform(self) -> bool:
-        """Whether it is one of the platform's own flows, and no job's."""
+        """Whether it is one of the platform's own flows, not a compute task."""
         return self.queue is None
 
 
 def read_program(file: Path = PREFECT_YAML) -> list[Deployment]:
-    """Every deployment. Raises OperatorError naming the task that does not load or is not right."""
+    """All deployments. Raises OperatorError, naming the task, where one is invalid."""
     manifest: dict[str, Any] = yaml.safe_load(file.read_text())
     entries = on_every_queue(manifest["deployments"])
     flows = {name: _of_tree(name) for name in sorted({entry["entrypoint"] for entry in entries})}
@@ -62,10 +62,9 @@ def read_program(file: Path = PREFECT_YAML) -> list[Deployment]:
 
 
 def on_every_queue(entries: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Entries of prefect.yaml, with those that they leave out.
+    """The entries of prefect.yaml, completed: each compute task has one for every queue.
 
-    A compute task with entries that are named after some queues has the same on the others: that of
-    the queue `normal`, or else the first.
+    A missing entry is a copy of the task's entry for the queue `normal`, or else of its first.
     """
     found = list(entries)
     pools, queues = set(Pool), set(Queue)
@@ -106,7 +105,7 @@ def _of_entry(
 
 
 def _of_tree(entrypoint: str) -> Flow[..., Any]:
-    """A flow of this tree. `prefect deploy` puts a placeholder in the place of a broken one."""
+    """Load a flow of this tree. Prefect would put a placeholder in the place of a broken one."""
     try:
         return load_flow_from_entrypoint(str(TREE / entrypoint), use_placeholder_flow=False)
     except Exception as error:
@@ -114,8 +113,10 @@ def _of_tree(entrypoint: str) -> Flow[..., Any]:
 
 
 def _of_packages(taken: dict[str, str]) -> list[Deployment]:
-    """The compute tasks of installed packages, each on every queue. `taken`: the names of others,
-    and who has them."""
+    """The compute tasks of installed packages, each on every queue.
+
+    `taken`: names already in use, with the file or package that declares each.
+    """
     found: list[Deployment] = []
     for point in sorted(set(entry_points(group=ENTRY_POINTS)), key=lambda point: point.name):
         package = point.dist.name if point.dist else "a package"
@@ -131,7 +132,7 @@ def _of_packages(taken: dict[str, str]) -> list[Deployment]:
 
 
 def _of_point(point: EntryPoint, package: str) -> Flow[..., Any]:
-    """The flow that an entry point names."""
+    """Load the flow that an entry point names. Raises OperatorError where it is no compute task."""
     where = f"{package}: the entry point {ENTRY_POINTS} {point.name} = {point.value!r}"
     try:
         flow: Any = point.load()

@@ -1,6 +1,6 @@
-"""The block that Prefect keeps the flows' small return values in: in a folder, or in S3.
+"""The Prefect block that stores the flows' small return values: in a folder, or in S3.
 
-Jobs use the one of a folder without asking the server for it: see tasks/storage/return_values.py.
+Jobs use the block of a folder without a request to the server: see tasks/storage/return_values.py.
 """
 
 import asyncio
@@ -20,9 +20,9 @@ from tasks.storage.results.opening import open_results
 
 
 async def save_result_block(settings: Settings) -> str | None:
-    """Save the block, and check that results can be written where they are kept in S3.
+    """Save the block; where results are kept in S3, check that they can be written.
 
-    Returns what stands in the way, in one line; None where nothing does.
+    Returns the error in one line, or None.
     """
     if isinstance(settings.results, Path):
         await LocalFileSystem(basepath=str(settings.results / RECORDS)).asave(
@@ -47,7 +47,7 @@ async def save_result_block(settings: Settings) -> str | None:
 
 
 async def result_block(client: PrefectClient, settings: Settings) -> UUID | None:
-    """The id of the saved block of a folder; None where none is saved, or results are in S3."""
+    """The id of the saved block; None where none is saved, or where results are kept in S3."""
     if not isinstance(settings.results, Path):
         return None
     try:

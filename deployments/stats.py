@@ -1,4 +1,4 @@
-"""What the history says, for the terminal and for machines."""
+"""The output of `prefecture stats`: tables for the terminal, and JSON."""
 
 from collections.abc import Iterable
 from datetime import datetime
@@ -19,9 +19,9 @@ _TIMES = ("waited_p50", "waited_p95", "ran_p50", "ran_p95")
 
 
 def check_task(task: str, counted: Iterable[str]) -> None:
-    """Refuse a task that is neither in the history, which has `counted`, nor declared.
+    """Raise InvalidPayload where a task is neither declared nor in the run history.
 
-    Raises InvalidPayload.
+    `counted`: the tasks in the run history.
     """
     known = {*counted, *declared_tasks()}
     if task not in known:
@@ -45,14 +45,14 @@ def stats_tables(answer: Answer) -> Iterable[Table | str]:
     """Everything that `prefecture stats` prints, in order."""
     yield _throughput(answer)
     yield _backlog(answer)
-    yield _takes(answer)
+    yield _attempts(answer)
     for title, jobs in (("Slowest jobs", answer.slowest), ("Most tried", answer.most_requeued)):
         if jobs:
             yield _jobs(title, jobs)
 
 
 def as_json(answer: Answer) -> dict[str, Any]:
-    """The same for machines."""
+    """The answer as JSON."""
     parts = {
         "since": answer.begin,
         "asked": answer.asked,
@@ -88,7 +88,7 @@ def _backlog(answer: Answer) -> Table:
     return table
 
 
-def _takes(answer: Answer) -> Table:
+def _attempts(answer: Answer) -> Table:
     table = plain_table("Starts of a job", "task", ">jobs", ">attempts", ">starts", ">average")
     for row in answer.attempts_per_task:
         counts = [f"{row[name]:,}" for name in ("jobs", "attempts", "starts")]

@@ -1,4 +1,4 @@
-"""What is going on: queues, workers, agents, the last jobs, queues that only a typo can make."""
+"""The state of a server: queues, workers, agents, last jobs, and queues created by typos."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -41,7 +41,7 @@ _LATER = timedelta(microseconds=1)  # the server's filters include the time that
 
 @dataclass(frozen=True)
 class QueueStatus:
-    """One queue: how many of its jobs are due and wait, run, or are scheduled for later."""
+    """One queue: how many of its jobs wait (are due), run, or are scheduled for later."""
 
     pool: str
     name: str
@@ -52,7 +52,7 @@ class QueueStatus:
 
 @dataclass(frozen=True)
 class WorkerStatus:
-    """One worker process, as the server last heard of it."""
+    """One worker process, as of its last heartbeat."""
 
     pool: str
     name: str
@@ -62,7 +62,7 @@ class WorkerStatus:
 
 @dataclass(frozen=True)
 class AgentStatus:
-    """What the agent of a host last said, and how many seconds ago by the server's clock."""
+    """The last report of a host's agent, and its age in seconds by the server's clock."""
 
     report: AgentReport
     ago: float
@@ -82,12 +82,12 @@ class JobStatus:
     waited: float
     ran: float
     due: datetime | None = None
-    """When it is, or was, to start."""
+    """The time it was, or is, scheduled for."""
 
 
 @dataclass(frozen=True)
 class StrayQueue:
-    """A queue of one of our pools that is none of ours, and the runs that went there."""
+    """A queue of our pools that Prefecture does not know, and the runs in it."""
 
     pool: str
     name: str
@@ -104,14 +104,14 @@ class Status:
     workers: list[WorkerStatus]
     agents: list[AgentStatus]
     jobs: list[JobStatus]
-    """The last that were due."""
+    """The last jobs that were due."""
     scheduled: list[JobStatus]
-    """The next of those that are scheduled for later."""
+    """The next jobs that are scheduled for later."""
     strays: list[StrayQueue]
 
 
 def as_json(status: Status) -> dict[str, Any]:
-    """The same as JSON."""
+    """The status as JSON."""
     return TypeAdapter(Status).dump_python(
         replace(status, strays=[]), mode="json", exclude={"strays"}
     ) | {
@@ -123,7 +123,7 @@ def as_json(status: Status) -> dict[str, Any]:
 
 
 async def read_status(client: PrefectClient) -> Status:
-    """Ask the server what is going on in our pools."""
+    """Read the state of our pools from the server."""
     now = await server_time(client)
     waits, later = {"before_": now}, {"after_": now + _LATER}
     queues: list[QueueStatus] = []
@@ -144,7 +144,7 @@ async def read_status(client: PrefectClient) -> Status:
                 for states, due in ((SCHEDULED, waits), (RUNNING, None), (SCHEDULED, later))
             ]
             queues.append(QueueStatus(pool, queue, waiting, running, scheduled))
-        # Prefect gives every pool a queue named `default`; nothing of ours puts a run there.
+        # Prefect gives every pool a queue named `default`, which Prefecture does not use.
         for name in sorted(names - set(Queue)):
             runs = await _runs_in(client, pool, name)
             if runs or name != "default":
@@ -178,12 +178,12 @@ async def read_status(client: PrefectClient) -> Status:
 async def _jobs(
     client: PrefectClient, tasks: Mapping[UUID, str], which: dict[str, Any], sort: FlowRunSort
 ) -> list[JobStatus]:
-    """The latest attempt of each of the first jobs of an order."""
+    """The latest attempts of the first jobs that match the filter `which`, in the order `sort`."""
     runs = await client.read_flow_runs(
         work_pool_filter=WorkPoolFilter(name=WorkPoolFilterName(any_=list(Pool))),
         flow_run_filter=FlowRunFilter.model_validate(which),
         sort=sort,
-        limit=_LOOKED_AT,
+        limit=_LAST_ATTEMPTS,
     )
     latest: dict[UUID, FlowRun] = {}
     for run in runs:
@@ -196,9 +196,9 @@ async def _jobs(
 
 
 async def read_agents(client: PrefectClient, now: datetime | None = None) -> list[AgentStatus]:
-    """All agents that report, by the names of their workers. `now`: by the server's clock.
+    """All agents that report. `now`: by the server's clock.
 
-    That clock wrote `updated`: another one would only tell how far it is off.
+    The server's clock also wrote `updated`: with another clock the age would be off.
     """
     now = now or await server_time(client)
     response = await client.request(
@@ -211,14 +211,14 @@ async def read_agents(client: PrefectClient, now: datetime | None = None) -> lis
         try:
             report = AgentReport.model_validate(variable.value)
         except ValidationError:
-            continue  # someone else's variable, in spite of its name
+            continue  # not ours, in spite of its name
         ago = (now - (variable.updated or report.at)).total_seconds()
         agents.append(AgentStatus(report, max(0.0, ago)))
     return agents
 
 
 def job_status(run: FlowRun, task: str) -> JobStatus:
-    """One attempt, as its user thinks of it."""
+    """The status of a job, from one attempt at it."""
     state = run.state
     return JobStatus(
         job=job_id(run.labels, run.id),
@@ -228,7 +228,7 @@ def job_status(run: FlowRun, task: str) -> JobStatus:
         queue=run.work_queue_name or "",
         state=state.name or state.type.value if state else "unknown",
         message=(state.message or "") if state and not state.is_completed() else "",
-        # Of one that still waits, by the server's clock: so far.
+        # While it waits: the time so far, by the server's clock.
         waited=run.estimated_start_time_delta.total_seconds(),
         ran=run.estimated_run_time.total_seconds(),
         due=run.expected_start_time,
@@ -249,7 +249,7 @@ async def _count(
     states: list[StateType],
     due: Mapping[str, datetime] | None,
 ) -> int:
-    """How many runs of a queue are in one of these states, and were first due at such a time."""
+    """Count a queue's runs in any of `states` whose first due time matches the filter `due`."""
     in_pool, in_queue = _in_queue(pool, queue)
     wanted: dict[str, Any] = {"state": {"type": {"any_": states}}}
     return await client.count_flow_runs(

@@ -1,4 +1,4 @@
-"""Tables for the terminal."""
+"""Tables for the terminal: `prefecture status` and `prefecture results`."""
 
 import shlex
 from collections.abc import Iterable
@@ -44,12 +44,12 @@ def results_table(place: object, manifest: Manifest) -> Table:
 
 
 def seconds(value: float) -> str:
-    """A duration for people."""
+    """A duration in words, such as 4.2 s or 3 min 12 s."""
     return f"{value:.1f} s" if value < 60 else f"{value // 60:.0f} min {value % 60:.0f} s"
 
 
 def plain_table(title: str, *columns: str) -> Table:
-    """A table in our one style; a column whose name starts with '>' is aligned to the right."""
+    """A table in the common style; a column whose name starts with '>' is right-aligned."""
     return _table(title, *columns)
 
 
@@ -62,11 +62,11 @@ def _queues(queues: list[QueueStatus]) -> Table:
 
 
 def _workers(workers: list[WorkerStatus]) -> Table:
-    table = _table("Workers", "pool", "worker", "status", "last heard of")
+    table = _table("Workers", "pool", "worker", "status", "last heartbeat")
     for worker in workers:
-        heard = worker.last_heartbeat
+        beat = worker.last_heartbeat
         table.add_row(
-            worker.pool, worker.name, worker.status, heard.strftime("%F %T UTC") if heard else ""
+            worker.pool, worker.name, worker.status, beat.strftime("%F %T UTC") if beat else ""
         )
     return table
 
@@ -78,7 +78,7 @@ def _agents(agents: list[AgentStatus], agent_timeout: float) -> Table:
         report = agent.report
         health = [f"{check}: {found}" for check, found in sorted(report.failed.items())]
         if agent.ago > agent_timeout:
-            health = ["silent: its supervisor, its host or its way to the server is gone"]
+            health = ["silent: its supervisor, its host or its connection to the server is gone"]
         table.add_row(
             *(report.host, report.pool, report.worker, "\n".join(health) or "healthy"),
             *(str(report.running), "paused by it" if report.holds_intake else ""),
@@ -107,7 +107,7 @@ def _scheduled(jobs: list[JobStatus]) -> Table:
 
 def _paused(pool: str, agents: list[AgentStatus]) -> str:
     holding = [a.report.host for a in agents if a.report.holds_intake and a.report.pool == pool]
-    return f"Pool {pool} is paused, and starts no job that waits: " + (
+    return f"Pool {pool} is paused: waiting jobs do not start; " + (
         f"the agent on {' and '.join(sorted(holding))} resumes it once its checks pass."
         if holding
         else f"resume it with: prefect work-pool resume {pool}"
@@ -117,8 +117,8 @@ def _paused(pool: str, agents: list[AgentStatus]) -> str:
 def _stray(stray: StrayQueue) -> str:
     runs = ", ".join(str(run.id) for run in stray.runs)
     return (
-        f"Queue '{stray.name}' of pool {stray.pool} is none of ours: a typo when submitting makes "
-        "such a queue, and its jobs run after all others. "
+        f"Queue '{stray.name}' of pool {stray.pool} is not one of Prefecture's: a typo when "
+        "submitting creates such a queue, and its jobs run after all others. "
         + (f"Its last jobs: {runs}. " if runs else "It is empty. ")
         + "When its jobs have ended, and not before, remove it with: prefect work-queue delete "
         + f"{shlex.quote(stray.name)} --pool {stray.pool}"
@@ -132,6 +132,6 @@ def _table(title: str, *columns: str) -> Table:
             column.lstrip(">"),
             justify="right" if column.startswith(">") else "left",
             overflow="fold",
-            no_wrap=column == "job",  # an id is there to be copied
+            no_wrap=column == "job",  # an id must stay in one piece to be copied
         )
     return table

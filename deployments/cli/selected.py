@@ -138,7 +138,7 @@ def _do(
                 say(await action(client, named[0]))
                 return []
             done = await for_each(named, lambda job: action(client, job))
-        for line in done.said:
+        for line in done.messages:
             out.print(line, soft_wrap=True)
         return done.refused
 

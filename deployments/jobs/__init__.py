@@ -1,1 +1,1 @@
-"""Jobs: submitted, found with all their attempts, cancelled, read back."""
+"""Jobs: submit, find with all attempts, follow, cancel, restart, delete, schedule, read results."""

@@ -1,4 +1,4 @@
-"""The attempts at a job: found by the job's id, or by the id of any of them."""
+"""Finds the attempts at a job, by the job's id or by that of any attempt."""
 
 from collections.abc import Sequence
 from datetime import UTC, datetime
@@ -25,14 +25,14 @@ OUTCOMES: dict[StateType | None, Outcome] = {
     StateType.FAILED: "failed",
     StateType.CANCELLED: "cancelled",
 }
-"""How a job has ended, by the state of its decisive attempt. After a crash it is tried again."""
+"""The outcome of a job, by the state of its decisive attempt. A crash is none: it is retried."""
 SETTLED = 3.0
-"""Seconds in which Failed may still turn Completed: the result may stand after all."""
+"""Seconds in which Failed may still become Completed, if the result turns out to be published."""
 _MOST = 100  # the upper bound of the setting `max_attempts`; a page of the API holds 200
 
 
 async def attempts(client: PrefectClient, job: UUID) -> list[FlowRun]:
-    """Every attempt at a job, in their order. Empty where the server knows none.
+    """All attempts at a job, in order. Empty where the server knows none.
 
     `job` is its id, or the id of any attempt at it.
     """
@@ -40,8 +40,8 @@ async def attempts(client: PrefectClient, job: UUID) -> list[FlowRun]:
         run = await client.read_flow_run(job)
         job = job_id(run.labels, run.id)
     except ObjectNotFound:
-        pass  # the first attempt may be deleted, and later ones there
-    # Labels cannot be asked for; the keys that later attempts were made with can.
+        pass  # the first attempt may be deleted while later ones exist
+    # The API does not filter by labels, but by the keys of later attempts.
     keys = [requeue_key(job, number) for number in range(2, _MOST + 1)]
     found = await client.read_flow_runs(
         flow_run_filter=FlowRunFilter.model_validate(
@@ -56,7 +56,7 @@ async def attempts(client: PrefectClient, job: UUID) -> list[FlowRun]:
 
 
 async def known_attempts(client: PrefectClient, job: UUID) -> list[FlowRun]:
-    """As `attempts`, but raises InvalidPayload where the server knows none."""
+    """All attempts at a job, in order. Raises InvalidPayload where the server knows none."""
     found = await attempts(client, job)
     if not found:
         raise InvalidPayload(f"no job {job} is known here: `prefecture jobs` lists them")
@@ -64,13 +64,13 @@ async def known_attempts(client: PrefectClient, job: UUID) -> list[FlowRun]:
 
 
 def decisive_attempt(runs: Sequence[FlowRun]) -> FlowRun:
-    """The attempt that says how a job stands: the one that completed, or else the latest."""
+    """The attempt that decides the state of a job: the completed one, or else the latest."""
     completed = [run for run in runs if run.state_type is StateType.COMPLETED]
     return [*runs, *completed[:1]][-1]
 
 
 def is_settled(run: FlowRun) -> bool:
-    """Whether the final state of a decisive attempt stays as it is."""
+    """Whether the final state of a decisive attempt can no longer change."""
     if run.state is None or run.state.is_completed():
         return True
     return (datetime.now(UTC) - run.state.timestamp).total_seconds() > SETTLED

@@ -45,12 +45,12 @@ async def submit_many(
     payloads: Sequence[Mapping[str, Any]],
     key: str | None = None,
 ) -> list[UUID]:
-    """Submit a job for each payload; their ids, in the order of the payloads and of the queue.
+    """Submit a job for each payload. Returns their ids, in the order of payloads and of the queue.
 
-    Every payload is checked before the first is submitted. With a key, what was submitted with it
-    before is not submitted again: so a call that broke off is continued. Raises InvalidPayload,
-    which names the payload by its number from 1, KeyTaken, and ServerUnavailable, which says how
-    many were submitted and with which key to go on.
+    All payloads are checked before the first is submitted. With a key, jobs that were submitted
+    with it before are not submitted again: the same call continues an interrupted one. Raises
+    InvalidPayload, which names the payload by its number from 1, KeyTaken, and ServerUnavailable,
+    which says how many were submitted and with which key to continue.
     """
     if key is not None:
         check_key(key)
@@ -59,21 +59,21 @@ async def submit_many(
     if key is not None:
         await bulk.find_submitted()
     for batch in bulk.batches():
-        await bulk.submit_job(batch)
+        await bulk.submit_batch(batch)
     return bulk.jobs
 
 
 @dataclass(frozen=True)
-class _Made:
+class _Created:
     """A job that the server has."""
 
     id: UUID
     due: datetime | None = None
-    """When; not asked for where nothing before it is missing."""
+    """The time it is due; not read where no job before it is missing."""
 
 
 class _Bulk:
-    """Some jobs on the same terms, and which of them the server has."""
+    """Jobs on the same terms, and which of them the server has."""
 
     def __init__(
         self,
@@ -87,9 +87,9 @@ class _Bulk:
         self._terms = terms
         self._deployment = deployment
         self._key = key or str(uuid4())
-        self._is_new = key is None  # then whatever the server makes is ours, and as it was asked
-        self._made: dict[int, _Made] = {}
-        self._knows_ours = True  # the server, until it says that it does not
+        self._is_new = key is None  # then no earlier call can have submitted any of them
+        self._created: dict[int, _Created] = {}
+        self._has_our_endpoint = True  # until the server answers that it does not
         self.parameters: list[dict[str, Any]] = []
         for index, payload in enumerate(payloads):
             try:
@@ -100,10 +100,10 @@ class _Bulk:
 
     @property
     def jobs(self) -> list[UUID]:
-        return [self._made[index].id for index in range(len(self.parameters))]
+        return [self._created[index].id for index in range(len(self.parameters))]
 
     async def find_submitted(self) -> None:
-        """Look which jobs an earlier call has submitted."""
+        """Find the jobs that an earlier call has submitted."""
         count = len(self.parameters)
         for start in range(0, count, PAGE):
             await self._look(range(start, min(start + PAGE, count)))
@@ -114,7 +114,7 @@ class _Bulk:
             )
 
     def batches(self) -> Iterator[range]:
-        """The jobs in their order, as many at a time as one request may hold."""
+        """The indices of the jobs in order, in batches that fit in one request."""
         start = size = 0
         for index, parameters in enumerate(self.parameters):
             length = len(json.dumps(parameters))
@@ -125,43 +125,47 @@ class _Bulk:
         if self.parameters:
             yield range(start, len(self.parameters))
 
-    async def submit_job(self, batch: range) -> None:
-        """Submit what the server does not have of a batch."""
+    async def submit_batch(self, batch: range) -> None:
+        """Submit the jobs of a batch that the server does not have."""
         if not self._missing(batch):
             return
         try:
             for pause in _PAUSES:
-                await self._ask_for_all(batch)
+                await self._create_all(batch)
                 if not self._missing(batch):
                     return
                 await asyncio.sleep(pause)
-            # Asked for alone, each says what is wrong with it.
+            # Submitted singly, a refused job gives its reason.
             for index in self._missing(batch):
-                await self._ask_for_one(batch, index)
-            await self._look(batch)
+                await self._create_one(batch, index)
+            await self._find(batch)
         except httpx.HTTPError as error:
             if not is_transient(error):
                 raise
-            raise self._broken_off() from error
+            raise self._interrupted() from error
         if self._missing(batch):
-            raise self._broken_off()
+            raise self._interrupted()
 
-    async def _ask_for_all(self, batch: range) -> None:
+    async def _create_all(self, batch: range) -> None:
         try:
-            ids = await self._asked_of_ours(batch) or await self._asked_of_prefect(batch)
+            ids = await self._create_with_our_endpoint(batch) or await self._create_with_prefect(
+                batch
+            )
         except PrefectHTTPStatusError as error:
             if error.response.status_code not in REFUSED:
                 raise
             ids = []
         if self._is_new and ids:
-            self._made |= zip(self._missing(batch), map(_Made, ids), strict=True)
+            self._created |= zip(self._missing(batch), map(_Created, ids), strict=True)
         else:
-            await self._look(batch)
+            await self._find(batch)
 
-    async def _asked_of_ours(self, batch: range) -> list[UUID]:
-        """The jobs of a batch, all of them, by the endpoint that `prefecture up` gives its server;
-        none where there is another server."""
-        if not self._knows_ours:
+    async def _create_at_once(self, batch: range) -> list[UUID]:
+        """Create the missing jobs of a batch with the endpoint of `prefecture up`'s server.
+
+        Returns their ids; none where the server has no such endpoint.
+        """
+        if not self._has_our_endpoint:
             return []
         jobs = [
             {
@@ -172,38 +176,38 @@ class _Bulk:
             for index, due in self._places(batch)
         ]
         try:
-            answer = await self._ask("create_jobs", self._terms.common | {"jobs": jobs})
+            answer = await self._post("create_jobs", self._terms.common | {"jobs": jobs})
         except PrefectHTTPStatusError as error:
-            if error.response.status_code not in _NOT_OURS:
+            if error.response.status_code not in _NO_ENDPOINT:
                 raise
-            self._knows_ours = False
+            self._has_our_endpoint = False
             return []
         return [UUID(id) for id in answer]
 
-    async def _asked_of_prefect(self, batch: range) -> list[UUID]:
-        """The same by Prefect's own endpoint; none where not all are there."""
-        bodies, answers = self._bodies(batch), list[dict[str, Any]]()
-        for start in range(0, len(bodies), _AT_ONCE_BY_PREFECT):
-            some = bodies[start : start + _AT_ONCE_BY_PREFECT]
-            answers += (await self._ask("create_flow_run/bulk", some))["results"]
-        if not self._is_new or not await self._are_there(answers):
+    async def _create_with_prefect(self, batch: range) -> list[UUID]:
+        """Create them with Prefect's own endpoint. Returns no ids unless this call created all."""
+        requests, answers = self._requests(batch), list[dict[str, Any]]()
+        for start in range(0, len(requests), _AT_ONCE_BY_PREFECT):
+            some = requests[start : start + _AT_ONCE_BY_PREFECT]
+            answers += (await self._post("create_flow_run/bulk", some))["results"]
+        if not self._is_new or not await self._all_exist(answers):
             return []
         return [UUID(each["flow_run_id"]) for each in answers]
 
-    async def _ask(self, action: str, body: Any) -> Any:
+    async def _post(self, action: str, body: Any) -> Any:
         response = await self._client.request(
             "POST",
-            f"/deployments/{{id}}/{action}",  # pyright: ignore[reportArgumentType]  # of the REST API, not of the client's list
+            f"/deployments/{{id}}/{action}",  # pyright: ignore[reportArgumentType]  # an endpoint that the client does not list
             path_params={"id": self._deployment.id},
             json=body,
         )
         return response.json()
 
-    async def _are_there(self, answers: Sequence[Mapping[str, Any]]) -> bool:
-        """Whether all that the server says it has made is there, none of them refused.
+    async def _all_exist(self, answers: Sequence[Mapping[str, Any]]) -> bool:
+        """Whether the server has created all runs of its answers.
 
-        Its answer is not to be relied on: where SQLite was locked it says 200 and FAILED, and even
-        what it says was CREATED may have been rolled back. To count costs little, to read much.
+        The answers alone are not reliable: where SQLite was locked they are 200 and FAILED, and a
+        run that is reported as CREATED may have been rolled back. Counting costs less than reading.
         """
         ids = [UUID(each["flow_run_id"]) for each in answers if each["status"] == "CREATED"]
         if len(ids) < len(answers):
@@ -211,53 +215,55 @@ class _Bulk:
         there = FlowRunFilter(id=FlowRunFilterId(any_=ids))
         return await self._client.count_flow_runs(flow_run_filter=there) == len(ids)
 
-    async def _ask_for_one(self, batch: range, index: int) -> None:
-        body = self._bodies(batch)[0]
+    async def _create_one(self, batch: range, index: int) -> None:
+        body = self._requests(batch)[0]
         try:
             run = await submit_job(self._client, self._deployment, body)
         except InvalidPayload as error:
             raise InvalidPayload(
                 f"payload {index + 1} of {len(self.parameters)}: {error}; "
-                f"{len(self._made)} were submitted: correct it, and call again with key "
+                f"{len(self._created)} were submitted: correct it, and call again with key "
                 f"'{self._key}'"
             ) from error
-        self._made[index] = _Made(run.id, run.expected_start_time)
+        self._created[index] = _Created(run.id, run.expected_start_time)
 
-    def _bodies(self, batch: range) -> list[dict[str, Any]]:
-        """What Prefect wants to make what is missing of a batch."""
-        bodies: list[dict[str, Any]] = []
+    def _requests(self, batch: range) -> list[dict[str, Any]]:
+        """The requests to Prefect's API that create the missing jobs of a batch."""
+        requests: list[dict[str, Any]] = []
         for index, due in self._places(batch):
             body = self._terms.body(self.parameters[index], self._key_of(index))
-            body["enforce_parameter_schema"] = False  # we have: the server takes a tenth longer
+            body["enforce_parameter_schema"] = False  # checked here: saves a tenth of the time
             if due is not None:
                 details = {"scheduled_time": due.isoformat()}
                 body["state"] = {"type": "SCHEDULED", "state_details": details}
-            bodies.append(body)
-        return bodies
+            requests.append(body)
+        return requests
 
     def _places(self, batch: range) -> list[tuple[int, datetime | None]]:
-        """What is missing of a batch, and when each is due: at the end of the queue, but one that
-        others have got ahead of just before them."""
+        """The missing jobs of a batch, each with the time it is due.
+
+        None is the end of the queue. A job that precedes existing ones is due just before them.
+        """
         places: list[tuple[int, datetime | None]] = []
         due = None
         for index in reversed(batch):
-            if index in self._made:
-                due = self._made[index].due
+            if index in self._created:
+                due = self._created[index].due
                 continue
             if due is not None:
                 due -= _JUST_BEFORE
             places.append((index, due))
         return places[::-1]
 
-    async def _look(self, batch: range) -> None:
-        """Note which jobs of a batch the server has. Raises KeyTaken where one is another."""
+    async def _find(self, batch: range) -> None:
+        """Find which jobs of a batch the server has. Raises KeyTaken where one of them differs."""
         keys = {self._key_of(index): index for index in self._missing(batch)}
         for run in await self._read(keys):
             index = keys[str(run.idempotency_key)]
             self._terms.compare(
                 self.parameters[index], run, self._deployment, f"{self._key}, payload {index + 1}"
             )
-            self._made[index] = _Made(run.id, run.expected_start_time)
+            self._created[index] = _Created(run.id, run.expected_start_time)
 
     async def _read(self, keys: Iterable[str]) -> list[FlowRun]:
         return await self._client.read_flow_runs(
@@ -268,12 +274,12 @@ class _Bulk:
         )
 
     def _missing(self, batch: range) -> list[int]:
-        return [index for index in batch if index not in self._made]
+        return [index for index in batch if index not in self._created]
 
     def _key_of(self, index: int) -> str:
         return f"submit-many:{self._key}:{index}"
 
-    def _broken_off(self) -> ServerUnavailable:
+    def _interrupted(self) -> ServerUnavailable:
         return ServerUnavailable(
             f"{len(self._made)} of {len(self.parameters)} jobs were submitted before the Prefect "
             f"server stopped answering: call again with key '{self._key}' and the rest is "

@@ -1,4 +1,4 @@
-"""Cancel a job, at whichever attempt it is."""
+"""Cancels a job, at its latest attempt."""
 
 import asyncio
 from uuid import UUID
@@ -13,19 +13,19 @@ from tasks.contracts import attempt_number, job_id
 from tasks.errors import PrefectureError
 
 _MESSAGE = "cancelled on request"
-_LOOK = 0.25  # seconds between two looks
-_SETTLED = 2.0  # seconds in which a supervisor that saw the crash first may still requeue
+_POLL = 0.25  # seconds between two queries
+_REQUEUED = 2.0  # seconds in which a supervisor that saw the crash first may still requeue
 _ENDED = (StateType.COMPLETED, StateType.FAILED)
 
 
 async def cancel(client: PrefectClient, job: str, limit: float, *, wait: bool = True) -> str:
-    """Cancel a job and say what became of it.
+    """Cancel a job. Returns its new state as a sentence.
 
     `job` is its id, that of any attempt at it, or an unambiguous prefix.
 
-    Waits until nothing of it runs, for `limit` seconds at most; without `wait`, only until it is
-    known to all that it is to end. Raises PrefectureError where it has ended otherwise, or does
-    not end.
+    Waits until nothing of the job runs, for `limit` seconds at most; without `wait`, only until its
+    state is Cancelling. Raises PrefectureError where it has completed or failed, and where it does
+    not end in time.
     """
     wanted = await resolve_job(client, job)
     latest = await _latest(client, wanted)
@@ -41,19 +41,19 @@ async def cancel(client: PrefectClient, job: str, limit: float, *, wait: bool = 
         if latest.state_type is StateType.CANCELLING and not wait:
             return f"job {wanted} is being cancelled"
         if latest.state_type is StateType.CRASHED:
-            # An engine that is being stopped calls that a crash: its supervisor has the last word.
+            # Prefect reports a cancelled run as crashed at first: its supervisor corrects that.
             if StateType.CANCELLING not in await _history(client, latest):
-                # Nothing runs, but it stands to be run again.
+                # Nothing runs, but a supervisor would requeue it.
                 await client.set_flow_run_state(latest.id, Cancelled(message=_MESSAGE), force=True)
-                settled = now() + _SETTLED
+                settled = now() + _REQUEUED
         elif latest.state_type not in (StateType.CANCELLED, StateType.CANCELLING):
-            await _ask(client, latest)
+            await _request(client, latest)
         if now() - started > limit:
             raise PrefectureError(
                 f"job {wanted} is still {_state(latest)} after {limit:.0f} s: is the supervisor "
                 "of its worker there? `prefecture status` shows the agents"
             )
-        await asyncio.sleep(_LOOK)
+        await asyncio.sleep(_POLL)
         latest = await _latest(client, wanted)
         _refuse_ended(latest, wanted, "was")
 
@@ -62,22 +62,22 @@ async def _latest(client: PrefectClient, job: UUID) -> FlowRun:
     return (await known_attempts(client, job))[-1]
 
 
-async def _ask(client: PrefectClient, run: FlowRun) -> None:
-    """Ask for the end of an attempt: the server itself cancels what no worker has taken.
+async def _request(client: PrefectClient, run: FlowRun) -> None:
+    """Request the cancellation of an attempt. The server itself cancels runs without a worker.
 
     Where the attempt has ended meanwhile, the server changes nothing.
     """
     await client.set_flow_run_state(run.id, Cancelling(message=_MESSAGE))
     if run.state_type is not StateType.SCHEDULED:
         return
-    # One that was put back in its queue by a restart still names the process it had then, and so
-    # waits for someone to end that. It is gone.
+    # A run that a restart of its worker put back in the queue still names its former process, so
+    # the server waits for a worker to kill that. The process is gone.
     if (await _history(client, run))[-2:] == [StateType.SCHEDULED, StateType.CANCELLING]:
         await client.set_flow_run_state(run.id, Cancelled(message=_MESSAGE), force=True)
 
 
 async def _history(client: PrefectClient, run: FlowRun) -> list[StateType]:
-    """The states of an attempt since it was last put in its queue."""
+    """The states of an attempt since it last entered its queue, oldest first."""
     states = await client.read_flow_run_states(run.id)
     types = [state.type for state in sorted(states, key=lambda state: state.timestamp)]
     queued = [at for at, type in enumerate(types) if type is StateType.SCHEDULED]

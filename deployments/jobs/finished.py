@@ -1,4 +1,4 @@
-"""What can be done with a job that has ended: hand the same in once more, or forget it."""
+"""Restarts and deletes jobs that have ended."""
 
 from uuid import UUID, uuid4
 
@@ -14,7 +14,7 @@ from tasks.errors import InvalidPayload, PrefectureError
 
 
 async def restart(client: PrefectClient, job: str) -> UUID:
-    """Submit the same as a new job: payload, directory, queue, limits, tags, name. Returns its id.
+    """Submit a job with the same payload, directory, queue, limits, tags and name. Returns its id.
 
     `job` is a job's id, that of any attempt at it, or an unambiguous prefix. Raises PrefectureError
     where it has not ended, and InvalidPayload where its deployment is gone.
@@ -41,14 +41,13 @@ async def restart(client: PrefectClient, job: str) -> UUID:
 
 
 async def delete(client: PrefectClient, job: str) -> str:
-    """Have the server forget every attempt at a job, and say so. Its results stay.
+    """Delete all attempts at a job from the server. Returns a message. Its results stay.
 
     Raises PrefectureError where it has not ended.
     """
     runs = await _ended(client, job, "cancel it first")
-    for run in reversed(
-        runs
-    ):  # the first is what a job is found by: last, should this be broken off
+    # The first attempt comes last: the job is found by it, should the deletion be interrupted.
+    for run in reversed(runs):
         await client.delete_flow_run(run.id)
     name = job_id(runs[-1].labels, runs[-1].id)
     return f"job {name} is deleted; what it has published stays"

@@ -1,4 +1,4 @@
-"""How far a job is, across its attempts, to its end."""
+"""The progress of a job, across its attempts, until it has ended."""
 
 import asyncio
 from collections.abc import AsyncGenerator
@@ -35,54 +35,54 @@ from tasks.errors import ServerUnavailable
 from tasks.prefect_api.clock import server_time
 from tasks.prefect_api.transient import is_transient
 
-_LOOK = 0.5  # seconds between two looks
-PATIENCE = 600.0
-"""Seconds that a server may be away while a job is followed."""
+_POLL = 0.5  # seconds between two queries
+LONGEST_OUTAGE = 600.0
+"""Seconds for which a server may be unavailable while a job is followed."""
 AWAY = "server away"
 """The state of a job while its server does not answer."""
 
 
 @dataclass(frozen=True)
 class Progress:
-    """How far a job is at one moment."""
+    """The progress of a job at one moment."""
 
     job: UUID
-    """Its id, whichever attempt was asked for."""
+    """The job's id, also where the query was by the id of an attempt."""
     fraction: float
-    """Share of the work that is done, 0 to 1; that of the attempt, if it is not the first."""
+    """Share of the work that the latest attempt has done, 0 to 1."""
     text: str
-    """What is being done; when it is due, if later; or why the job, or this attempt, has ended."""
+    """The current work; the due time, if later; or why the job, or this attempt, has ended."""
     state: str
-    """Prefect's name of it: Scheduled, Pending, Running …"""
+    """Prefect's name of the state: Scheduled, Pending, Running …"""
     attempt: int
     """The latest attempt, 1 for the first."""
     ahead: int | None = None
     """How many jobs are served before it, while it waits in its queue."""
     outcome: Outcome | None = None
-    """How it has ended, once it has. Crashed is no end: the job is tried again."""
+    """None until the job has ended. A crash is no outcome: the job is run again."""
 
 
 async def read_progress(client: PrefectClient, job: UUID) -> Progress:
-    """How far a job is. `job` is its id, or the id of any attempt at it.
+    """Read the progress of a job. `job` is its id, or the id of any attempt at it.
 
-    Raises InvalidPayload where the server knows none such.
+    Raises InvalidPayload where the server knows no such job.
     """
     return await _progress(client, await _decisive(client, job))
 
 
 async def follow(job: UUID) -> AsyncGenerator[Progress]:
-    """Look at a job every half second, until it has ended: the last has an outcome.
+    """Read the progress of a job every half second, until it has ended: the last has an outcome.
 
-    Bears with a server that is away for ten minutes, but not for the first look. Raises
-    InvalidPayload where there is no such job, and ServerUnavailable.
+    Tolerates ten minutes without a server, but not at the first query. Raises InvalidPayload where
+    there is no such job, and ServerUnavailable.
     """
     now = asyncio.get_running_loop().time
     async with connect() as client:
         run = await _decisive(client, job)
         progress = await _progress(client, run)
     answered, ended = now(), None
-    # Without Prefect's own patience, which doubles its pauses: it would be late to see the server
-    # again, and could not be told from a job that stands still.
+    # Without the retries of Prefect's client: its pauses double, so it would notice late that the
+    # server is back, and an outage would look like a job without progress.
     async with connect(retries=0) as client:
         while True:
             if progress.outcome is None:
@@ -92,31 +92,31 @@ async def follow(job: UUID) -> AsyncGenerator[Progress]:
                 ended = ended or now()
                 if is_settled(run) or now() - ended > SETTLED:
                     break
-            await asyncio.sleep(_LOOK)
+            await asyncio.sleep(_POLL)
             try:
-                run = await _again(client, run)
+                run = await _refreshed(client, run)
                 progress = await _progress(client, run)
                 answered = now()
             except httpx.HTTPError as error:
                 if not is_transient(error):
                     raise
-                if now() - answered > PATIENCE:
-                    raise gone(progress.job) from error
+                if now() - answered > LONGEST_OUTAGE:
+                    raise outage_error(progress.job) from error
                 if progress.outcome is None:
                     progress = replace(progress, state=AWAY, text="", ahead=None)
     yield progress
 
 
-def gone(job: UUID) -> ServerUnavailable:
-    """What is said where the server has not answered for as long as it may be away."""
+def outage_error(job: UUID) -> ServerUnavailable:
+    """The error for a server that has not answered for LONGEST_OUTAGE."""
     return ServerUnavailable(
-        f"the Prefect server has not answered for {PATIENCE / 60:.0f} minutes: start it again, "
-        f"then ask for job {job} once more"
+        f"the Prefect server has not answered for {LONGEST_OUTAGE / 60:.0f} minutes: restart it, "
+        f"then query job {job} again"
     )
 
 
-async def _again(client: PrefectClient, run: FlowRun) -> FlowRun:
-    """An attempt as it is now, or the one that has taken its place."""
+async def _refreshed(client: PrefectClient, run: FlowRun) -> FlowRun:
+    """The current state of an attempt, or the attempt that has replaced it."""
     try:
         found = await client.read_flow_run(run.id)
     except ObjectNotFound:
@@ -134,10 +134,10 @@ async def _progress(client: PrefectClient, run: FlowRun) -> Progress:
     state = run.state
     outcome = OUTCOMES.get(run.state_type)
     text = (state.message or "") if state and state.is_final() and outcome != "completed" else ""
-    ahead = None
+    before = None
     if run.state_type is StateType.SCHEDULED:
-        ahead = await _ahead(client, run, await server_time(client))
-        if ahead is None and run.expected_start_time:
+        before = await _jobs_before(client, run, await server_time(client))
+        if before is None and run.expected_start_time:
             text = f"due at {run.expected_start_time.astimezone(UTC):%F %T} UTC"
     fraction = 1.0 if outcome == "completed" else 0.0
     if run.state_type in (StateType.RUNNING, StateType.CANCELLING):
@@ -148,13 +148,13 @@ async def _progress(client: PrefectClient, run: FlowRun) -> Progress:
         text=" ".join(text.split()),
         state=run.state_name or "unknown",
         attempt=attempt_number(run.labels),
-        ahead=ahead,
+        ahead=before,
         outcome=outcome,
     )
 
 
 async def _bar(client: PrefectClient, run: FlowRun) -> tuple[float, str]:
-    """What an attempt's progress artifact says: the share that is done, and the text."""
+    """The share that is done and the text, from an attempt's progress artifact."""
     bars = await client.read_artifacts(
         artifact_filter=ArtifactFilter(
             flow_run_id=ArtifactFilterFlowRunId(any_=[run.id]),
@@ -168,10 +168,10 @@ async def _bar(client: PrefectClient, run: FlowRun) -> tuple[float, str]:
     return min(1.0, bars[0].data / 100), bars[0].description or ""
 
 
-async def _ahead(client: PrefectClient, run: FlowRun, now: datetime) -> int | None:
-    """How many jobs that wait are served before one that waits.
+async def _jobs_before(client: PrefectClient, run: FlowRun, now: datetime) -> int | None:
+    """How many waiting jobs are served before this one.
 
-    None where it does not wait yet, since it is scheduled for later; or is in none of our queues.
+    None where it is scheduled for later, or is in none of our queues.
     """
     due, queues = run.next_scheduled_start_time, list(Queue)
     if due is None or run.work_pool_name is None or run.work_queue_name not in queues:
@@ -180,9 +180,9 @@ async def _ahead(client: PrefectClient, run: FlowRun, now: datetime) -> int | No
         return None
     more_urgent = queues[: queues.index(Queue(run.work_queue_name))]
     in_pool = WorkPoolFilter(name=WorkPoolFilterName(any_=[run.work_pool_name]))
-    ahead = -1  # what is due by then includes the run itself
+    before = -1  # the counts include the run itself
     for names, until in ((more_urgent, max(due, now)), ([run.work_queue_name], due)):
-        ahead += await client.count_flow_runs(
+        before += await client.count_flow_runs(
             work_pool_filter=in_pool,
             work_queue_filter=WorkQueueFilter.model_validate({"name": {"any_": names}}),
             flow_run_filter=FlowRunFilter.model_validate(
@@ -192,4 +192,4 @@ async def _ahead(client: PrefectClient, run: FlowRun, now: datetime) -> int | No
                 }
             ),
         )
-    return max(0, ahead)
+    return max(0, before)

@@ -1,6 +1,6 @@
-"""Jobs for programs that know nothing of Prefect: plain functions and a handle.
+"""Jobs from Python, without Prefect's API: plain functions and a handle.
 
-They work in a script, in a notebook, whose event loop runs already, and in any number of threads.
+They work in scripts, in notebooks, whose event loop runs already, and in any number of threads.
 """
 
 import asyncio
@@ -23,31 +23,31 @@ from tasks.contracts import Manifest, Queue
 from tasks.errors import JobCancelledError, JobFailedError, JobNotEnded
 from tasks.settings import get_settings
 
-_CANCEL_MARGIN = 60.0  # seconds a cancelled job may take to be gone, beside its grace
+_CANCEL_MARGIN = 60.0  # seconds a cancelled job may take to end, beside its grace
 
 
 @dataclass(frozen=True)
 class Result:
-    """What a job has published."""
+    """The published result of a job."""
 
     location: str
-    """Where its files stand."""
+    """Where its files are."""
     manifest: Manifest
 
 
 @dataclass(frozen=True)
 class Job:
-    """A job that was submitted. Any process that knows its id can have a handle to it."""
+    """A handle to a submitted job. Any process that knows the id can get one: see `find_job`."""
 
     id: UUID
 
     @property
     def status(self) -> str:
-        """How it stands, in Prefect's words: Scheduled, Pending, Running, Completed …"""
+        """The state, with Prefect's name: Scheduled, Pending, Running, Completed …"""
         return self.progress().state
 
     def progress(self) -> Progress:
-        """How far it is now, at its latest attempt."""
+        """The current progress, at the latest attempt."""
 
         async def look() -> Progress:
             async with connect() as client:
@@ -56,10 +56,10 @@ class Job:
         return run_coro_as_sync(look())
 
     def wait(self, timeout: float | None = None, *, check: bool = True) -> "Job":
-        """Wait for the job's end, across its attempts, and return the job.
+        """Wait until the job has ended, across its attempts, and return the job.
 
         `timeout` is in seconds. Raises JobFailedError or JobCancelledError with the reason, unless
-        `check` is off, and JobNotEnded, which is a TimeoutError, where the time is over.
+        `check` is False, and JobNotEnded, which is a TimeoutError, where the time is over.
         """
         last = run_coro_as_sync(_end_of(self.id, timeout))
         if check and last.outcome == "failed":
@@ -69,9 +69,9 @@ class Job:
         return self
 
     def results(self, to: Path | str | None = None) -> Result:
-        """Its result, every file checked; copied to a new folder `to` where asked.
+        """Read the result and check every file; with `to`, copy it to that new folder.
 
-        Raises PrefectureError where there is none, and CorruptResult.
+        Raises PrefectureError where there is no result, and CorruptResult where a check fails.
         """
         folder = None if to is None else Path(to)
 
@@ -83,7 +83,7 @@ class Job:
         return run_coro_as_sync(read())
 
     def cancel(self, *, wait: bool = True) -> None:
-        """Cancel it; wait until nothing of it runs. Raises PrefectureError where it has ended."""
+        """Cancel the job and wait until it has ended. Raises PrefectureError if it has already."""
 
         async def end() -> None:
             limit = get_settings().cancel_grace + _CANCEL_MARGIN
@@ -107,10 +107,10 @@ def submit(
 ) -> Job:
     """Submit a job and return at once.
 
-    With a `key` of yours, a job is submitted once however often this is called: the same call
-    returns the same job, and another one with that key raises KeyTaken. `max_duration` is in
-    seconds, `memory` such as 512m, `name` what the UI calls the job. Raises InvalidPayload, in one
-    line that names the field, and ServerUnavailable.
+    With a `key`, the job is submitted once however often this is called: the same call returns the
+    same job, and a different call with that key raises KeyTaken. `max_duration`: seconds one
+    attempt may run. `memory`: such as 512m. `name`: the job's name in the UI. Raises
+    InvalidPayload, in one line that names the field, and ServerUnavailable.
     """
     terms = Terms(task, results_directory, queue, tags, max_duration, memory, name)
 
@@ -135,9 +135,9 @@ def submit_many(
 ) -> list[Job]:
     """Submit a job for each payload; they are served in this order.
 
-    All payloads are checked before the first is submitted. With a `key`, a call that broke off can
-    be made again: only what is missing is submitted. Raises as `submit` does; InvalidPayload names
-    the payload by its number, from 1.
+    All payloads are checked before the first is submitted. With a `key`, an interrupted call can be
+    repeated: only missing jobs are submitted. Raises as `submit` does; InvalidPayload names the
+    payload by its number, from 1.
     """
     terms = Terms(task, results_directory, queue, tags, max_duration, memory, name)
     listed = list(payloads)  # here, in the caller's thread
@@ -150,9 +150,9 @@ def submit_many(
 
 
 def find_job(job: UUID | str) -> Job:
-    """The job of that id, of an attempt of that id, or of an id that begins like that.
+    """Find a job by its id, by that of any attempt at it, or by an unambiguous prefix.
 
-    Raises InvalidPayload where there is none, or several.
+    Raises InvalidPayload where there is no such job, or several.
     """
 
     async def look() -> Progress:

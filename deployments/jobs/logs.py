@@ -1,4 +1,4 @@
-"""What a job has logged, in all of its attempts."""
+"""Reads the log of a job, in all of its attempts."""
 
 import asyncio
 from collections.abc import AsyncGenerator
@@ -28,28 +28,27 @@ _SETTLED = 5.0
 
 @dataclass(frozen=True)
 class Line:
-    """One line, or several, of a log."""
+    """One record of a log; its message may have several lines."""
 
     at: datetime
     attempt: int
     level: int
-    """As Python's logging has it: 20 for INFO, 40 for ERROR."""
+    """The level as in Python's logging: 20 is INFO, 40 is ERROR."""
     message: str
 
 
 async def read_logs(job: UUID, *, follow: bool = False) -> AsyncGenerator[Line]:
-    """What a job has logged, oldest first; with `follow`, until it has ended.
+    """Read the log of a job, oldest line first; with `follow`, until it has ended.
 
-    `job` is its id, or the id of any attempt at it. Followed, a server that is away is waited for,
-    ten minutes at most. Raises InvalidPayload where the server knows none such, and
-    ServerUnavailable.
+    `job` is its id, or the id of any attempt at it. With `follow`, tolerates ten minutes without a
+    server. Raises InvalidPayload where the server knows no such job, and ServerUnavailable.
     """
     seen: set[UUID] = set()
     since: datetime | None = None
     clock = asyncio.get_running_loop().time
     answered: float | None = None
     ended_at: float | None = None
-    # To follow, without Prefect's own patience: see `following`, which bears with the same.
+    # To follow, without the retries of Prefect's client: see `following.follow`.
     async with connect(retries=0 if follow else None) as client:
         while True:
             try:
@@ -59,9 +58,9 @@ async def read_logs(job: UUID, *, follow: bool = False) -> AsyncGenerator[Line]:
             except httpx.HTTPError as error:
                 if answered is None or not is_transient(error):
                     raise
-                if clock() - answered > PATIENCE:
-                    raise gone(job) from error
-                await asyncio.sleep(_LOOK)
+                if clock() - answered > LONGEST_OUTAGE:
+                    raise outage_error(job) from error
+                await asyncio.sleep(_POLL)
                 continue
             attempts = {run.id: attempt_number(run.labels) for run in runs}
             for log in logs:
@@ -74,11 +73,11 @@ async def read_logs(job: UUID, *, follow: bool = False) -> AsyncGenerator[Line]:
             ended_at = (ended_at or clock()) if ended else None
             if not follow or (ended_at is not None and clock() - ended_at > _SETTLED):
                 return
-            await asyncio.sleep(_LOOK)
+            await asyncio.sleep(_POLL)
 
 
 async def _logs(client: PrefectClient, runs: list[UUID], since: datetime | None) -> list[Log]:
-    """In the order of their times."""
+    """The log records of the runs, oldest first."""
     wanted = {"flow_run_id": {"any_": runs}} | ({"timestamp": {"after_": since}} if since else {})
     found: list[Log] = []
     for page in count():

@@ -1,4 +1,4 @@
-"""Many jobs at once: chosen by filters, then each cancelled, restarted or deleted."""
+"""Applies an action to many jobs: chosen by filters, then cancelled, restarted or deleted."""
 
 import asyncio
 from collections import Counter
@@ -11,17 +11,17 @@ from deployments.jobs.queries.listing import JobRecord, list_jobs
 from deployments.jobs.queries.selection import JobState, Selection
 from tasks.errors import InvalidPayload, PrefectureError
 
-_AT_ONCE = 8  # requests: what else the server is asked meanwhile must not wait long
+_AT_ONCE = 8  # requests: others must not wait long for the server meanwhile
 
 
 @dataclass(frozen=True)
 class Done:
-    """What became of many jobs."""
+    """The outcome of an action on many jobs."""
 
-    said: list[str]
-    """A line for each job that it was done with."""
+    messages: list[str]
+    """A line for each job for which it succeeded."""
     refused: list[str]
-    """A line for each job that it was not done with: why."""
+    """A line for each job for which it was refused: the reason."""
 
 
 async def choose(
@@ -29,9 +29,9 @@ async def choose(
 ) -> list[JobRecord]:
     """The jobs of a selection that are in one of `states`, the newest first.
 
-    Jobs that are planned for later are meant only where the selection names that state. Raises
-    InvalidPayload where the selection has no criterion, or names other states; `verb` is what is to
-    be done, for the message.
+    Jobs that are scheduled for later are included only where the selection names that state. Raises
+    InvalidPayload where the selection has no criterion, or names other states. `verb`: the action,
+    for the message.
     """
     if selection.is_everything:
         raise InvalidPayload(
@@ -49,7 +49,7 @@ async def choose(
 
 
 def count_in_words(jobs: Iterable[JobRecord]) -> list[str]:
-    """How many jobs there are of each task and state, the most first, a line for each."""
+    """A line for each task, state and queue with its number of jobs, the largest number first."""
     counts = Counter((job.task, job.state, job.queue) for job in jobs)
     return [
         f"{number:,} {task} {state} in {queue}"
@@ -58,10 +58,10 @@ def count_in_words(jobs: Iterable[JobRecord]) -> list[str]:
 
 
 async def for_each(jobs: Sequence[str], action: Callable[[str], Awaitable[str]]) -> Done:
-    """Do something with each job, some at a time; one that is refused does not stop the others.
+    """Apply an action to each job, some at a time; a refusal does not stop the others.
 
-    `action` takes the job's id, returns what it has done, and raises PrefectureError where it has
-    not. What it returned is in the order of the jobs.
+    `action` takes the job's id and returns a message, or raises PrefectureError to refuse. The
+    messages are in the order of the jobs.
     """
     turn = asyncio.Semaphore(_AT_ONCE)
 
@@ -74,6 +74,6 @@ async def for_each(jobs: Sequence[str], action: Callable[[str], Awaitable[str]])
 
     outcomes = await asyncio.gather(*(one(job) for job in jobs))
     return Done(
-        said=[line for done, line in outcomes if done],
+        messages=[line for done, line in outcomes if done],
         refused=[line for done, line in outcomes if not done],
     )

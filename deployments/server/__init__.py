@@ -1,1 +1,1 @@
-"""What is added to Prefect's server, and the program that runs it."""
+"""Prefecture's additions to Prefect's server, and the program that runs it."""

@@ -1,13 +1,12 @@
-"""An endpoint of the embedded server that makes the flow runs of many jobs at once.
+"""An endpoint of the embedded server that creates the flow runs of many jobs in one request.
 
-Prefect's own `create_flow_run/bulk` makes one run after the other, each with a dozen statements and
-two checks of the pool's schema: 25 ms of the server's one core. Here their terms are checked once
-and the runs inserted together, by the function with which Prefect's scheduler inserts its own.
+Prefect's own `create_flow_run/bulk` creates one run after the other, each with a dozen statements
+and two checks of the pool's schema: 25 ms of the server's one core. This endpoint checks the common
+terms once and inserts the runs together, with the function of Prefect's scheduler.
 
-That function is private to Prefect, `_insert_scheduled_flow_runs`, and held here alone, with the
-other insides of its server that this needs. What they leave is what Prefect's own endpoint leaves:
-tests/integration/jobs/test_endpoint.py compares the rows column by column, and the events, and
-fails where either changes.
+That function, `_insert_scheduled_flow_runs`, is private to Prefect. This module is the only one
+that uses it and other internals of Prefect's server. The rows and events must equal those of
+Prefect's own endpoint: tests/integration/jobs/test_endpoint.py compares them column by column.
 """
 
 from collections.abc import Sequence
@@ -31,22 +30,22 @@ from pydantic import BaseModel, ConfigDict, Field
 from sqlalchemy.ext.asyncio import AsyncSession
 
 _NOT_OF_THE_ROW = {"created", "state", "estimated_run_time", "estimated_start_time_delta"}
-_APART = timedelta(microseconds=1)  # the times of two that follow each other in the queue
+_APART = timedelta(microseconds=1)  # between the due times of consecutive jobs
 
 
 class NewJob(BaseModel):
-    """A job to be made, or found where its key names one already."""
+    """A job to create, or to find where a job with its key exists."""
 
     model_config = ConfigDict(extra="forbid")
     parameters: SizedParameters
-    """Of its flow, taken as they are: who asks has checked them."""
+    """The flow's parameters; not checked here: the caller has checked them."""
     idempotency_key: str
     due: datetime | None = None
-    """Its place in the queue; None for the end of it."""
+    """Its place in the queue; None for the end of the queue."""
 
 
 class NewJobs(BaseModel):
-    """Jobs of one deployment, on the same terms."""
+    """Jobs of one deployment with the same name, tags and job variables."""
 
     model_config = ConfigDict(extra="forbid")
     jobs: Annotated[list[NewJob], Field(min_length=1, max_length=500)]
@@ -61,11 +60,11 @@ async def create_jobs(
     asked: NewJobs,
     db: Annotated[PrefectDBInterface, Depends(provide_database_interface)],
 ) -> list[UUID]:
-    """Make a flow run for each job, due in the order given. Returns their ids, all or none made.
+    """Create a flow run for each job, due in the order given, all or none. Returns their ids.
 
-    Where a key is known already the id is that of the run that has it.
+    Where a run with the key exists already, its id is returned.
     """
-    # For update: a transaction that reads first must be SQLite's writer from the beginning.
+    # For update: on SQLite, a transaction that reads first must take the write lock at its start.
     async with db.session_context(begin_transaction=True, with_for_update=True) as session:
         deployment = await models.deployments.read_deployment(session, id)
         if deployment is None:
@@ -116,7 +115,7 @@ async def _runs(session: AsyncSession, deployment: Deployment, asked: NewJobs) -
 
 
 def _row(run: FlowRun) -> dict[str, Any]:
-    """A run as the scheduler hands it over: with all that its first state writes into it."""
+    """A run as a row for Prefect's scheduler, with the fields set by its first state."""
     state = run.state
     assert state
     due = state.state_details.scheduled_time
@@ -134,10 +133,10 @@ def _row(run: FlowRun) -> dict[str, Any]:
 
 
 async def _events(session: AsyncSession, runs: Sequence[FlowRun]) -> list[Event]:
-    """That each has come into its first state."""
+    """The events of the runs' first state changes."""
     events: list[Event] = []
     for run in runs:
-        # Held until the next, or the session forgets it and reads it anew for each.
+        # The variable keeps the flow in the session, which would otherwise read it anew for each.
         flow = await models.flows.read_flow(session, run.flow_id)
         assert flow and run.state
         events.append(
@@ -157,7 +156,7 @@ async def _events(session: AsyncSession, runs: Sequence[FlowRun]) -> list[Event]
 async def _by_key(
     db: PrefectDBInterface, session: AsyncSession, runs: Sequence[FlowRun]
 ) -> dict[str | None, UUID]:
-    """The ids of the runs that have these runs' keys already."""
+    """The ids of the existing runs with these runs' keys, by key."""
     if not runs:
         return {}
     there = await session.execute(

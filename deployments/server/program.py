@@ -1,4 +1,4 @@
-"""python -m deployments.server.program: `prefect`, whose server has one more endpoint."""
+"""python -m deployments.server.program: Prefect's CLI, whose server has one more endpoint."""
 
 from tasks.runtime.importing import importing
 
@@ -7,9 +7,9 @@ with importing():
 
     from prefect.cli import app
 
-    import deployments.server.bulk_endpoint  # noqa: F401  # adds itself  # pyright: ignore[reportUnusedImport]
+    import deployments.server.bulk_endpoint  # noqa: F401  # registers its route  # pyright: ignore[reportUnusedImport]
 
-    # What its command would import, only later.
+    # Modules that the command would import later anyway.
     for name in ("prefect.cli.server", "prefect.server.api.server"):
         import_module(name)
 

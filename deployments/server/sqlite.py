@@ -1,16 +1,16 @@
 """SQLite under the embedded server: writers take turns.
 
-A transaction that reads first and writes later cannot become a writer where another has written in
-between: SQLite refuses it at once ("database is locked"), the server answers 503, and Prefect's
-client asks again after two seconds and more. Prefect begins such transactions DEFERRED (and says in
-its source that IMMEDIATE is the cure, which it uses for some). Here all of them begin IMMEDIATE: a
-writer waits for the one before it, some milliseconds. What only reads begins no transaction at all.
+A transaction that reads first and writes later fails where another has written in between: SQLite
+refuses it at once ("database is locked"), the server answers 503, and Prefect's client retries
+after two seconds or more. Prefect begins such transactions DEFERRED (its source says that IMMEDIATE
+is the cure, and uses it for some). Here all of them begin IMMEDIATE: a writer waits some
+milliseconds for the one before it. Statements that only read begin no transaction.
 
-And an event that comes twice is kept once. Any client of Prefect's may send one again: its own does
-after a connection that broke. Prefect's writer leaves out what is in the table, but not the second
-of two in one batch, and writes an empty row where nothing is left: either way SQLite refuses the
-batch, and after five tries all events that wait with it are dropped. (On PostgreSQL Prefect writes
-ON CONFLICT DO NOTHING.)
+In addition, an event that arrives twice is stored once. Prefect's client sends events again after a
+broken connection. Prefect's writer skips events that are in the table, but not the second of two in
+one batch, and writes an empty row where none are left: either way SQLite refuses the batch, and
+after five attempts all events that wait with it are dropped. (On PostgreSQL Prefect writes ON
+CONFLICT DO NOTHING.)
 """
 
 import sqlite3
@@ -19,7 +19,7 @@ from typing import Any
 from sqlalchemy import URL, CreateEnginePlugin
 
 PLUGIN = "prefecture"
-"""The name in the address of the database, and of the entry point in pyproject.toml."""
+"""The plugin's name in the database URL, and of its entry point in pyproject.toml."""
 
 _BEGIN, _BEGIN_TO_WRITE = "BEGIN DEFERRED", "BEGIN IMMEDIATE"
 _EVENTS, _EVENTS_ONCE = "INSERT INTO events ", "INSERT OR IGNORE INTO events "
@@ -41,16 +41,16 @@ class _Connection(sqlite3.Connection):
 
 
 class TakesTurns(CreateEnginePlugin):
-    """Gives an engine connections whose transactions take turns, and that keep an event once."""
+    """SQLAlchemy plugin: writers take turns, and an event is stored once."""
 
     def __init__(self, url: URL, kwargs: dict[str, Any]) -> None:
         kwargs["connect_args"] = {**kwargs.get("connect_args", {}), "factory": _Connection}
 
     def update_url(self, url: URL) -> URL:
-        """The address without what names the plugin."""
+        """The database URL without the plugin's name."""
         return url.difference_update_query(["plugin"])
 
 
 def address(file: str) -> str:
-    """The address of a database for Prefect's server, with the plugin in it."""
+    """The database URL for Prefect's server, with the plugin."""
     return f"sqlite+aiosqlite:///{file}?plugin={PLUGIN}"
