@@ -1,1 +1,1 @@
-"""The `prefecture` command: thin, one function a command."""
+"""The `prefecture` command: one thin function for each subcommand."""

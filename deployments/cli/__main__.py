@@ -1,4 +1,4 @@
-"""python -m deployments.cli: the command `prefecture`."""
+"""python -m deployments.cli: the `prefecture` command."""
 
 from deployments.cli.main import main
 

@@ -1,4 +1,4 @@
-"""Commands for whoever wants to know how it has been going."""
+"""Commands for the run history."""
 
 import os
 import socket
@@ -19,9 +19,9 @@ def stats(
     queue: Queue | None = None,
     json: AsJson = False,
 ) -> None:
-    """Show what became of jobs, how long they waited and ran, and what waits now.
+    """Show the outcomes of jobs, how long they waited and ran, and the backlog.
 
-    Reads the history's database alone: the server may be away.
+    Reads only the database of the run history: it works without the server.
 
     Example: `prefecture stats --since 7d --task find-primes`
 
@@ -30,13 +30,13 @@ def stats(
     since
         How far back, in whole hours: 90m, 24h, 7d, 4w; or a date such as 2026-11-01, in UTC.
     task
-        One compute task alone.
+        Only this compute task.
     queue
-        One queue alone.
+        Only this queue.
     json
-        As JSON, for machines: times in UTC, durations in seconds.
+        As JSON: times in UTC, durations in seconds.
     """
-    # Here, since polars would slow down every other command.
+    # Imported here: polars would slow down every other command.
     from deployments.stats import as_json, check_task, stats_tables
     from tasks.history.database import open_history
     from tasks.history.queries import Query, ask, known_tasks
@@ -54,9 +54,10 @@ def stats(
 
 
 def platform() -> None:
-    """Run the platform's own flows, which keep the history; `prefecture up` does so by itself.
+    """Run the worker of the platform's own flows, which keep the run history.
 
-    Runs their worker alone, in the foreground, for a server that `up` does not run.
+    Runs in the foreground, beside a server that `prefecture up` does not run; `up` starts this
+    worker itself.
 
     Example: `prefecture platform`
     """

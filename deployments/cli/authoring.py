@@ -1,4 +1,4 @@
-"""Commands for those who write compute tasks."""
+"""Commands for authors of compute tasks."""
 
 from deployments.cli.console import say
 from deployments.pools import TREE
@@ -8,14 +8,14 @@ from deployments.scaffold.new_task import new_task as write_task
 def new_task(name: str) -> None:
     """Write a new compute task: its flow, its entry in prefect.yaml and its test.
 
-    They work as they are; docs/guides/add-a-task.md says what to change.
+    The new task works at once; docs/guides/add-a-task.md says what to change.
 
     Example: `prefecture new-task count-words`
 
     Parameters
     ----------
     name
-        Of the task: small letters, digits and hyphens, such as count-words.
+        The task's name: lower-case letters, digits and hyphens, such as count-words.
     """
     for path in write_task(name, TREE):
         say(str(path.relative_to(TREE)))

@@ -1,11 +1,11 @@
-"""The command that makes a shell complete the others."""
+"""The command that prints shell completion scripts."""
 
 import sys
 from typing import Literal
 
 
 def completion(shell: Literal["bash", "zsh", "fish"]) -> None:
-    """Print the script with which a shell completes commands and options.
+    """Print the script that makes a shell complete commands and options.
 
     For bash, this line in ~/.bashrc loads it: `source <(prefecture completion bash)`. For zsh and
     fish, write it where the shell looks for completions.
@@ -15,9 +15,9 @@ def completion(shell: Literal["bash", "zsh", "fish"]) -> None:
     Parameters
     ----------
     shell
-        The shell that is to read it.
+        The shell.
     """
-    # Here, since the commands that it completes include this one.
+    # Imported here: `main` imports this module.
     from deployments.cli.main import make_app
 
     sys.stdout.write(make_app([]).generate_completion(shell=shell))

@@ -1,4 +1,4 @@
-"""The terminal that the commands share."""
+"""The terminal output and options that the commands share."""
 
 import json
 import sys
@@ -9,7 +9,7 @@ from rich.console import Console
 
 from tasks.errors import OperatorError
 
-_WIDE = 160  # columns where the output is no terminal: a pipe or a log needs no folding
+_WIDE = 160  # columns in a pipe or a log, which need no folding
 
 out = Console(
     highlight=False, markup=False, emoji=False, width=None if sys.stdout.isatty() else _WIDE
@@ -19,25 +19,25 @@ err = Console(stderr=True, highlight=False, markup=False, emoji=False)
 Flag = Annotated[bool, Parameter(negative="", show_default=False)]
 """An option without a value."""
 AsJson = Annotated[bool, Parameter(name="--json", negative="", show_default=False)]
-"""The option that every command has which reads something."""
+"""The option --json of every command that reads."""
 
 
 def say(message: str) -> None:
-    """A line for whoever reads along, as long as it may be."""
+    """Print a line without wrapping it."""
     out.print(message, markup=False, soft_wrap=True)
 
 
 def say_json(value: Any) -> None:
-    """A value for a machine, in one line."""
+    """Print a value as one line of JSON."""
     sys.stdout.write(f"{json.dumps(value, ensure_ascii=False)}\n")
 
 
 def confirm(query: str, *, yes: bool) -> bool:
-    """Whether the user agrees. Raises OperatorError where nobody can be asked."""
+    """Ask the user; returns whether they agree. Raises OperatorError where there is no terminal."""
     if yes:
         return True
     if not sys.stdin.isatty():
-        raise OperatorError(f"{query} Add --yes: this is no terminal, so nobody can be asked")
+        raise OperatorError(f"{query} Add --yes: there is no terminal to confirm at")
     try:
         return out.input(f"{query} [y/N] ").strip().lower() in ("y", "yes")
     except EOFError:

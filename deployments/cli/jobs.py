@@ -1,4 +1,4 @@
-"""Commands for whoever has a job done."""
+"""Commands to submit and follow jobs, and to get their results."""
 
 import asyncio
 import logging
@@ -45,7 +45,7 @@ def submit(
 ) -> None:
     """Submit a job and print its id.
 
-    `prefecture tasks` has the tasks, and an example of each.
+    `prefecture tasks` lists the tasks, with an example of each.
 
     Example: `prefecture submit find-primes '{"upper_bound": 1000}' numbers --watch`
 
@@ -54,21 +54,21 @@ def submit(
     task
         A compute task, e.g. compress-images.
     payload
-        What it works on, as JSON: '{"source": "photos/*.jpg", "ratio": 0.4}'.
+        The task's parameters as JSON: '{"source": "photos/*.jpg", "ratio": 0.4}'.
     results_directory
-        The name that results are published under.
+        The name under which the result is published.
     queue
         high, normal or low.
     tag
         A tag for the job, e.g. user:anna; may be repeated.
     key
-        Your own name for this request: submitted again with the same key, it is the same job.
+        Your own name for this request: the same request with the same key is the same job.
     name
-        What the UI calls the job.
+        The job's name in the UI.
     max_duration
-        Seconds one attempt may run. Default: what the task's deployment says.
+        Seconds one attempt may run. Default: that of the task's deployment.
     memory
-        Memory of its container, swap included: a number and k, m or g.
+        Memory of its container, including swap: a number and k, m or g.
     watch
         Follow the job to its end, as `prefecture watch` does.
     """
@@ -105,21 +105,21 @@ def submit_many(
     task
         A compute task, e.g. compress-images.
     file
-        A payload as JSON on each line; - is standard input.
+        A file with a payload as JSON on each line; - is standard input.
     results_directory
-        The name that results are published under, each job's in a folder of its own.
+        The name under which results are published, each job's in a folder of its own.
     queue
         high, normal or low.
     tag
         A tag for each job, e.g. user:anna; may be repeated.
     key
-        Your own name for these requests: given again, only the missing jobs are submitted.
+        Your own name for these requests: the same call again submits only missing jobs.
     name
-        What the UI calls the jobs.
+        The jobs' name in the UI.
     max_duration
-        Seconds one attempt may run. Default: what the task's deployment says.
+        Seconds one attempt may run. Default: that of the task's deployment.
     memory
-        Memory of each job's container, swap included: a number and k, m or g.
+        Memory of each job's container, including swap: a number and k, m or g.
     """
     terms = Terms(task, results_directory, queue, tag, max_duration, memory, name)
     payloads = [parse_payload(line, f"line {number}: ") for number, line in _lines(file)]
@@ -133,8 +133,8 @@ def submit_many(
         jobs = asyncio.run(submit_now())
     except KeyboardInterrupt:
         err.print(
-            f"some may be submitted: the same again with --key {shlex.quote(own_key)} submits the "
-            "rest, none of them twice",
+            f"some jobs may be submitted: the same command with --key {shlex.quote(own_key)} "
+            "submits the rest, none of them twice",
             soft_wrap=True,
         )
         sys.exit(_INTERRUPTED)
@@ -145,7 +145,7 @@ def submit_many(
 def watch(job: str, *, json: AsJson = False) -> None:
     """Follow a job to its end: exit code 0 if it completes, 1 if it fails, 2 if it is cancelled.
 
-    Ctrl-C stops watching, and not the job.
+    Ctrl-C stops watching; the job goes on.
 
     Example: `prefecture watch 019ad2c4`
 
@@ -160,7 +160,7 @@ def watch(job: str, *, json: AsJson = False) -> None:
 
 
 def logs(job: str, *, follow: Flag = False, json: AsJson = False) -> None:
-    """Print what a job has logged, in all of its attempts.
+    """Print the log of a job, in all of its attempts.
 
     Example: `prefecture logs 019ad2c4 --follow`
 
@@ -169,9 +169,9 @@ def logs(job: str, *, follow: Flag = False, json: AsJson = False) -> None:
     job
         Its id or the first digits of it, or the id of any attempt at it.
     follow
-        Go on until the job has ended.
+        Continue until the job has ended.
     json
-        A line of JSON for each line, its time in UTC.
+        A line of JSON for each line of the log, times in UTC.
     """
     asyncio.run(_print_logs(_resolved(job), follow=follow, as_json=json))
 
@@ -189,10 +189,10 @@ async def _print_logs(job: UUID, *, follow: bool, as_json: bool) -> None:
 
 
 def results(job: str, *, to: Path | None = None, json: AsJson = False) -> None:
-    """List a job's results, or copy them, after checking every file.
+    """List the files of a job's result, or copy them, after checking every file.
 
-    Where they are kept in S3, the list has a link to each file that is valid for an hour: anyone
-    who has the link can read the file.
+    For results in S3, the list has a link to each file, valid for an hour: anyone with the link can
+    read the file.
 
     Example: `prefecture results 019ad2c4 --to holiday-photos`
 
@@ -201,9 +201,9 @@ def results(job: str, *, to: Path | None = None, json: AsJson = False) -> None:
     job
         Its id or the first digits of it, or the id of any attempt at it.
     to
-        A new folder to copy them to.
+        A new folder to copy the files to.
     json
-        As JSON: where they are, and their manifest.
+        As JSON: their location and the manifest.
     """
 
     async def show() -> None:
@@ -239,7 +239,7 @@ def _watch(job: UUID, *, json: bool = False) -> None:
 
 
 def _lines(file: Path) -> list[tuple[int, str]]:
-    """The lines of a file that hold anything, each with its number. Refuses a file without any."""
+    """The non-empty lines of a file, with their numbers. Raises InvalidPayload if it has none."""
     try:
         text = sys.stdin.read() if file == Path("-") else file.read_text()
     except (OSError, UnicodeDecodeError) as error:

@@ -1,4 +1,4 @@
-"""The entry point: which commands there are, and how an error is told."""
+"""The entry point of `prefecture`: its commands, and the form of its errors."""
 
 from tasks.runtime.importing import importing
 
@@ -17,10 +17,8 @@ with importing():
     from deployments.connection import unavailable
     from tasks.errors import PrefectureError
 
-_USERS = Group(
-    "Users", help="Submit jobs, see what becomes of them, fetch their results.", sort_key=1
-)
-_OPERATORS = Group("Operators", help="Run Prefecture, and see how it is.", sort_key=2)
+_USERS = Group("Users", help="Submit jobs, follow them, fetch their results.", sort_key=1)
+_OPERATORS = Group("Operators", help="Run Prefecture, and see its status.", sort_key=2)
 _HELP = Group("Help", sort_key=3)
 _INTERRUPTED = 128 + signal.SIGINT  # as a shell reports it
 _COMMANDS = {
@@ -44,10 +42,10 @@ _COMMANDS = {
 
 
 def make_app(words: Sequence[str]) -> App:
-    """The command line, for the words that were given.
+    """The command line application, for the given arguments.
 
-    A command loads its own module alone: to load them all takes a third of the time of most. Where
-    the words name none, all are loaded, for the help shows what each is for; so does completion.
+    Imports only the module of the command that `words` name: importing all would be a third of the
+    run time of most commands. Imports all for the help and for completion, which describe each.
     """
     places = {
         name.replace("_", "-"): (f"deployments.cli.{module}", name, group)
@@ -69,7 +67,7 @@ def make_app(words: Sequence[str]) -> App:
                 app.command(f"{module}:{name}", name=command, group=group)
             else:
                 found = getattr(import_module(module), name)
-                if isinstance(found, App):  # with commands of its own
+                if isinstance(found, App):  # has subcommands
                     found.group, found.sort_key = group, order
                     app.command(found)
                 else:
@@ -78,21 +76,22 @@ def make_app(words: Sequence[str]) -> App:
 
 
 def main() -> None:
-    """Run a command: an error of ours is one line on stderr and exit code 1, Ctrl-C is 130."""
+    """Run a command. A PrefectureError is one line on stderr and exit code 1; Ctrl-C is 130."""
     try:
         make_app(sys.argv[1:])()
     except PrefectureError as error:
         _fail(str(error))
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
-        setting = str(first["loc"][0]).upper().removeprefix("PREFECTURE_")  # which an alias has
+        # An alias has the prefix.
+        setting = str(first["loc"][0]).upper().removeprefix("PREFECTURE_")
         _fail(f"setting PREFECTURE_{setting}: {first['msg']}")
     except httpx.HTTPError as error:
         _fail(str(unavailable(error)))
     except KeyboardInterrupt:
         sys.exit(_INTERRUPTED)
     finally:
-        # What is left is Python's own end, which would show another Ctrl-C with a traceback.
+        # Only Python's shutdown is left, which would show a traceback for another Ctrl-C.
         signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 

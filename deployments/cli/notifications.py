@@ -1,4 +1,4 @@
-"""Commands for whoever wants to hear what became of jobs."""
+"""Commands for the inbox and for notifications."""
 
 import asyncio
 import os
@@ -25,23 +25,24 @@ def inbox(*, follow: bool = False, limit: int = 20, json: AsJson = False) -> Non
     Parameters
     ----------
     follow
-        Go on, and show each job as it ends, until Ctrl-C.
+        Continue, and show each job as it ends, until Ctrl-C.
     limit
         How many of the last jobs to show.
     json
-        A line of JSON for each job: the event of its end.
+        A line of JSON for each job: its final event.
     """
     if limit < 0:
         raise InvalidPayload(f"--limit {limit}: use 0 or more")
     show = _show_json if json else _show_line
-    with suppress(KeyboardInterrupt):  # which is how following ends
+    with suppress(KeyboardInterrupt):  # with which the user ends --follow
         asyncio.run(_follow(limit, show) if follow else _list(limit, show))
 
 
 def notify() -> None:
-    """Notify subscribers of each job that ends; `prefecture up` does so by itself.
+    """Run the notifier, which notifies subscribers of each job that ends.
 
-    Runs the notifier alone, in the foreground, for a server that `up` does not run.
+    Runs in the foreground, beside a server that `prefecture up` does not run; `up` starts a
+    notifier itself.
 
     Example: `prefecture notify`
     """

@@ -1,4 +1,4 @@
-"""Commands for whoever operates Prefecture."""
+"""Commands for operators of Prefecture."""
 
 import asyncio
 import os
@@ -30,9 +30,9 @@ def up(
 ) -> None:
     """Keep a server, a worker and its supervisor running, until Ctrl-C or SIGTERM.
 
-    Runs in the foreground, with the notifier, the worker of the platform's own flows and the
-    deployments too, and prints each job that ends. Ctrl-C or SIGTERM stops everything and puts
-    running jobs back in their queue.
+    Runs in the foreground, also starts the notifier and the worker of the platform's own flows,
+    puts the deployments on the server, and prints each job that ends. Ctrl-C or SIGTERM stops
+    everything and puts running jobs back in their queue.
 
     Example: `prefecture up --workers 4 --most 8`
 
@@ -44,9 +44,9 @@ def up(
     workers
         How many jobs run at once.
     most
-        How many `prefecture scale` can raise that to. Default: no more.
+        The maximum for `prefecture scale`. Default: the number of workers.
     port
-        Where the UI and the API listen, on 127.0.0.1.
+        The port of the UI and the API, on 127.0.0.1.
     """
     if workers < 1:
         raise OperatorError(f"--workers {workers}: at least 1 job must be able to run")
@@ -58,14 +58,14 @@ def up(
 def samples(folder: str = "photos") -> None:
     """Put sample photographs into a folder of the inputs root, for a first job.
 
-    A folder that is there already is left as it is.
+    An existing folder is left as it is.
 
     Example: `prefecture samples`
 
     Parameters
     ----------
     folder
-        Its name under the inputs root.
+        The folder's name under the inputs root.
     """
     inputs = get_settings().inputs
     place = inputs / folder
@@ -81,7 +81,7 @@ def samples(folder: str = "photos") -> None:
 def scale(jobs: int, *, pool: Pool | None = None) -> None:
     """Change how many jobs run at once, on all hosts together, while jobs run.
 
-    Running jobs are left alone; where they are more, the next starts when enough have ended. A
+    Running jobs are left alone: where there are more, the next job starts when enough have ended. A
     host takes no more jobs than its worker was started for (`prefecture up --most`).
 
     Example: `prefecture scale 4`
@@ -89,9 +89,9 @@ def scale(jobs: int, *, pool: Pool | None = None) -> None:
     Parameters
     ----------
     jobs
-        At most this many at once. 0: none starts.
+        The maximum number of jobs at once. 0: no job starts.
     pool
-        Default: docker where an engine answers.
+        The pool. Default: docker where an engine answers.
     """
     if jobs < 0:
         raise OperatorError(f"{jobs} jobs at once: use 0 or more")
@@ -114,9 +114,9 @@ def scale(jobs: int, *, pool: Pool | None = None) -> None:
 
 
 def apply(*, pool: Pool | None = None) -> None:
-    """Put pools, queues, blocks and deployments on the server that PREFECT_API_URL names.
+    """Put pools, queues, blocks, deployments and subscribers on the server at PREFECT_API_URL.
 
-    Subscribers to notifications too. Idempotent.
+    Idempotent.
 
     Example: `prefecture apply --pool process`
 
@@ -170,9 +170,9 @@ def status(*, json: AsJson = False) -> None:
 
 
 def work(*, pool: Pool | None = None, name: str | None = None, limit: int = 2) -> None:
-    """Run jobs on this host, for a server elsewhere.
+    """Run a worker on this host, for a server elsewhere.
 
-    Runs a worker alone, in the foreground.
+    Runs in the foreground, without a supervisor: see `prefecture supervise`.
 
     Example: `prefecture work --limit 4`
 
@@ -183,7 +183,7 @@ def work(*, pool: Pool | None = None, name: str | None = None, limit: int = 2) -
     name
         The worker's name. Default: this host's.
     limit
-        How many jobs run here at once.
+        How many jobs run on this host at once.
     """
     if limit < 1:
         raise OperatorError(f"--limit {limit}: at least 1 job must be able to run")
@@ -195,9 +195,9 @@ def work(*, pool: Pool | None = None, name: str | None = None, limit: int = 2) -
 
 
 def supervise(*, pool: Pool | None = None, worker: str | None = None) -> None:
-    """Keep alive the jobs of the worker on this host, `prefecture work` or Prefect's own.
+    """Run a supervisor for the worker on this host, `prefecture work` or Prefect's own.
 
-    Runs a supervisor alone, in the foreground.
+    Runs in the foreground. It runs crashed jobs again, and cleans up after them.
 
     Example: `prefecture supervise`
 
@@ -215,7 +215,7 @@ def supervise(*, pool: Pool | None = None, worker: str | None = None) -> None:
 
 
 def image() -> None:
-    """Build the image of jobs, where this host's engine does not have it, and print its tag.
+    """Build the image of jobs, unless this host's engine has it, and print its tag.
 
     Example: `prefecture image`
     """
@@ -228,15 +228,15 @@ def image() -> None:
 def demo(*, pool: Pool | None = None, inputs: Path | None = None) -> None:
     """Run real jobs of every compute task on all three queues, watch them, and stop everything.
 
-    This is what `make demo` runs. Tasks that start containers are left out where no Docker engine
-    runs the jobs.
+    `make demo` runs this command. Without a Docker engine, tasks that start containers are left
+    out.
 
     Example: `prefecture demo --pool process`
 
     Parameters
     ----------
     pool
-        Default: docker where an engine answers.
+        The pool. Default: docker where an engine answers.
     inputs
         A folder of your own photographs.
     """

@@ -1,4 +1,4 @@
-"""Commands that say what there is, and why."""
+"""Commands that list tasks and jobs, and explain a job's state."""
 
 import asyncio
 
@@ -14,14 +14,14 @@ from tasks.errors import InvalidPayload
 
 
 def tasks(task: str | None = None, *, json: AsJson = False) -> None:
-    """List the compute tasks, or show one: what its payload holds, and an example that works.
+    """List the compute tasks, or show one: its payload's fields, and a working example.
 
     Example: `prefecture tasks compress-images`
 
     Parameters
     ----------
     task
-        One compute task.
+        A compute task to show.
     json
         As JSON, with the payload's schema.
     """
@@ -49,19 +49,19 @@ def tasks(task: str | None = None, *, json: AsJson = False) -> None:
 def jobs(*, where: Where = EVERY_JOB, limit: int = 20, json: AsJson = False) -> None:
     """List jobs, the newest first.
 
-    A job stands in it once, as its latest attempt says; the number of the attempt follows its
-    state, from the second on. Times are ages and durations. Jobs that are planned for later are
-    listed with --state scheduled. The server cannot choose by results directory: add --since where
-    there are many thousands of jobs.
+    Each job is listed once, with its latest attempt, whose number follows the state from the second
+    attempt on. Times are ages and durations. Jobs that are scheduled for later are listed with
+    --state scheduled. The server cannot filter by results directory: add --since where there are
+    many thousands of jobs.
 
     Example: `prefecture jobs --state failed --since 24h`
 
     Parameters
     ----------
     limit
-        At most this many; 0: all.
+        The maximum number of jobs; 0: all.
     json
-        As JSON: whole ids, times in UTC, durations in seconds.
+        As JSON: full ids, times in UTC, durations in seconds.
     """
     if limit < 0:
         raise InvalidPayload(f"--limit {limit}: use 0 or more")
@@ -76,7 +76,7 @@ def jobs(*, where: Where = EVERY_JOB, limit: int = 20, json: AsJson = False) -> 
         say_json([job.as_json() for job in found.jobs])
         return
     if not found.jobs:
-        say("there are no jobs" if selection.is_everything else "no job is like that")
+        say("there are no jobs" if selection.is_everything else "no job matches")
         return
     out.print(jobs_table(found.jobs, out.width))
     if not found.is_all:
@@ -84,10 +84,10 @@ def jobs(*, where: Where = EVERY_JOB, limit: int = 20, json: AsJson = False) -> 
 
 
 def explain(job: str, *, json: AsJson = False) -> None:
-    """Say why a job waits, its place in the queue, and when it is likely to start or to end.
+    """Explain why a job waits, its place in the queue, and when it is likely to start or to end.
 
-    The estimate stands beside what it is reckoned from; jobs that are submitted to a more urgent
-    queue meanwhile are not in it.
+    The estimate is shown with its basis; it does not include jobs that are submitted to a more
+    urgent queue later.
 
     Example: `prefecture explain 019ad2c4`
 

@@ -1,4 +1,4 @@
-"""Commands for jobs that are submitted again and again."""
+"""Commands for schedules of jobs."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
@@ -31,7 +31,7 @@ def create(
 ) -> None:
     """Submit a job at each time of a cron line, and print the schedule's name.
 
-    `prefecture schedule list`, `pause`, `resume` and `delete` are for the schedules that there are.
+    `prefecture schedule list`, `pause`, `resume` and `delete` manage existing schedules.
 
     Example: `prefecture schedule find-primes '{"upper_bound": 1000}' nightly --cron '30 2 * * *'`
 
@@ -40,17 +40,17 @@ def create(
     task
         A compute task, e.g. compress-images.
     payload
-        What each job works on, as JSON.
+        The task's parameters as JSON.
     results_directory
-        The name that results are published under, each job's in a folder of its own.
+        The name under which results are published, each job's in a folder of its own.
     cron
         Minute, hour, day of the month, month and day of the week.
     timezone
-        Where the hours of the cron line are those of the clock, e.g. Europe/Berlin.
+        The time zone of the cron line, e.g. Europe/Berlin.
     queue
         high, normal or low.
     name
-        The schedule's name. Default: the task's and a number.
+        The schedule's name. Default: the task's name and six random digits.
     """
     terms = Terms(task, results_directory, queue)
     work = parse_payload(payload)
@@ -79,7 +79,7 @@ def list_all(*, json: AsJson = False) -> None:
 
 @schedule.command
 def pause(name: str) -> None:
-    """Pause a schedule: no job is submitted. Jobs that wait or run already go on.
+    """Pause a schedule: it submits no jobs. Jobs that wait or run are not affected.
 
     Example: `prefecture schedule pause nightly-primes`
 
@@ -93,7 +93,7 @@ def pause(name: str) -> None:
 
 @schedule.command
 def resume(name: str) -> None:
-    """Resume a schedule that is paused. What was missed meanwhile is not submitted.
+    """Resume a paused schedule. Jobs that were due during the pause are not submitted.
 
     Example: `prefecture schedule resume nightly-primes`
 
@@ -107,10 +107,10 @@ def resume(name: str) -> None:
 
 @schedule.command
 def delete(name: str, *, yes: Annotated[Flag, Parameter(name=["--yes", "-y"])] = False) -> None:
-    """Delete a schedule. What its jobs have published stays.
+    """Delete a schedule. The results of its jobs stay.
 
-    Where jobs of schedules wait in the same queue for the same task, they would be deleted with it:
-    the schedule is only paused then, unless you say --yes.
+    Waiting jobs of any schedule for the same task and queue would be deleted with it: where there
+    are any, the schedule is only paused, unless you add --yes.
 
     Example: `prefecture schedule delete nightly-primes`
 
@@ -119,7 +119,7 @@ def delete(name: str, *, yes: Annotated[Flag, Parameter(name=["--yes", "-y"])] =
     name
         The schedule's name.
     yes
-        Delete the scheduled jobs that wait, too.
+        Also delete the waiting scheduled jobs.
     """
     _run(lambda client: schedules.delete_schedule(client, name, force=yes))
     say(f"schedule {name} is deleted")

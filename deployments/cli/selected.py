@@ -1,4 +1,4 @@
-"""Commands for jobs that are named, or chosen by what is known of them: one, or thousands."""
+"""Commands that act on jobs given by id or selected by options: one, or thousands."""
 
 import asyncio
 import sys
@@ -18,8 +18,8 @@ from deployments.jobs.queries.selection import ACTIVE, ENDED, JobState
 from tasks.errors import InvalidPayload
 from tasks.settings import get_settings
 
-_CANCEL_MARGIN = 60.0  # seconds a cancelled job may take to be gone, beside its grace
-_COUNTED = 10  # kinds of jobs that are listed before the query
+_CANCEL_MARGIN = 60.0  # seconds a cancelled job may take to end, beside its grace
+_COUNTED = 10  # kinds of jobs that are listed before the user is asked
 
 _Yes = Annotated[bool, Parameter(name=["--yes", "-y"], negative="", show_default=False)]
 _Action = Callable[[PrefectClient, str], Awaitable[str]]
@@ -31,20 +31,20 @@ def cancel(
     yes: _Yes = False,
     wait: Annotated[bool, Parameter(negative="--no-wait")] = True,
 ) -> None:
-    """Cancel jobs, whether they wait, run or are to be run again.
+    """Cancel jobs that wait, run, or have crashed and are to be run again.
 
-    Name them, or choose them: then they are counted first, and you are asked.
+    Name them, or select them by options: then their number is shown, and you are asked.
 
     Example: `prefecture cancel --task find-primes --state waiting --tag user:anna`
 
     Parameters
     ----------
     jobs
-        Their ids or the first digits of them, or the ids of any attempts at them.
+        Their ids, first digits of these, or ids of any attempts at them.
     yes
         Do not ask.
     wait
-        Wait until nothing of them runs any more.
+        Wait until nothing of them runs.
     """
     limit = get_settings().cancel_grace + _CANCEL_MARGIN
 
@@ -55,16 +55,16 @@ def cancel(
 
 
 def restart(*jobs: str, where: Where = EVERY_JOB, yes: _Yes = False) -> None:
-    """Submit jobs that have ended again, as new jobs, and print their ids.
+    """Submit copies of jobs that have ended, as new jobs, and print their ids.
 
-    Name them, or choose them: then they are counted first, and you are asked.
+    Name them, or select them by options: then their number is shown, and you are asked.
 
     Example: `prefecture restart --state failed --directory sweep-7 --since 24h`
 
     Parameters
     ----------
     jobs
-        Their ids or the first digits of them, or the ids of any attempts at them.
+        Their ids, first digits of these, or ids of any attempts at them.
     yes
         Do not ask.
     """
@@ -76,16 +76,16 @@ def restart(*jobs: str, where: Where = EVERY_JOB, yes: _Yes = False) -> None:
 
 
 def delete(*jobs: str, where: Where = EVERY_JOB, yes: _Yes = False) -> None:
-    """Delete jobs that have ended from the server, with all attempts. What they published stays.
+    """Delete jobs that have ended from the server, with all attempts. Their results stay.
 
-    Name them, or choose them: then they are counted first, and you are asked.
+    Name them, or select them by options: then their number is shown, and you are asked.
 
     Example: `prefecture delete --until 2026-11-01 --state completed`
 
     Parameters
     ----------
     jobs
-        Their ids or the first digits of them, or the ids of any attempts at them.
+        Their ids, first digits of these, or ids of any attempts at them.
     yes
         Do not ask.
     """
@@ -102,9 +102,9 @@ def _do(
     yes: bool,
     oldest_first: bool = False,
 ) -> None:
-    """Do something with the jobs that are named, or with those that are chosen.
+    """Apply an action to the named jobs, or to the selected jobs after asking the user.
 
-    Ends with exit code 1 where it was not done with one of them.
+    Exits with code 1 where the action was refused for a job.
     """
     selection = where.selection()
     if named and not selection.is_everything:
@@ -115,7 +115,7 @@ def _do(
             async with connect() as client:
                 chosen = await choose(client, selection, states, verb)
             if not chosen:
-                err.print("no job is like that: nothing was done")
+                err.print("no job matches: nothing was done")
                 return []
             number = "1 job" if len(chosen) == 1 else f"{len(chosen):,} jobs"
             lines = count_in_words(chosen)

@@ -1,4 +1,4 @@
-"""Jobs, tasks and schedules as people read them, in 80 columns and in more."""
+"""Tables and texts of jobs, tasks and schedules, for terminals of 80 columns and more."""
 
 from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
@@ -15,16 +15,16 @@ from deployments.jobs.queries.short_ids import short_ids
 from deployments.jobs.schedules import Scheduled
 from deployments.tables import plain_table
 
-_ROOM_FOR_REASONS = 110  # columns, from which on a table of jobs has their tags and reasons too
+_ROOM_FOR_REASONS = 110  # columns from which on a table of jobs has their tags and reasons
 
 
 def printable(text: str) -> str:
-    """A text without what would steer the terminal: names are anyone's to choose."""
+    """A text without control characters, which could steer the terminal: users choose names."""
     return "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in text)
 
 
 def jobs_table(jobs: Sequence[JobRecord], width: int) -> Table:
-    """Jobs, one in a line; `width` columns decide what there is room for."""
+    """A table of jobs; more columns of it are shown the larger `width`, in characters, is."""
     wide = width >= _ROOM_FOR_REASONS
     now = datetime.now(UTC)
     short = short_ids(job.job for job in jobs)
@@ -47,7 +47,7 @@ def jobs_table(jobs: Sequence[JobRecord], width: int) -> Table:
 
 
 def tasks_table(tasks: Iterable[ComputeTask]) -> Table:
-    """All compute tasks."""
+    """A table of compute tasks."""
     table = plain_table("", "task", "queues", "what it does")
     table.title = None
     table.columns[0].no_wrap = True
@@ -57,7 +57,7 @@ def tasks_table(tasks: Iterable[ComputeTask]) -> Table:
 
 
 def task_page(task: ComputeTask) -> Iterable[Table | str]:
-    """One compute task: what it does, its payload, and an example."""
+    """The description of a compute task, its payload's fields, and an example."""
     yield f"{task.name}: {printable(task.description)}"
     yield f"queues: {', '.join(task.queues)}\n"
     table = plain_table("Payload", "field", "value", "meaning")
@@ -75,7 +75,7 @@ def task_page(task: ComputeTask) -> Iterable[Table | str]:
 
 
 def explanation(found: Explanation) -> Iterable[str]:
-    """Why a job is where it is."""
+    """The lines of `prefecture explain`."""
     job, now = found.job, datetime.now(UTC)
     attempt = f", attempt {job.attempt}" if job.attempt > 1 else ""
     directory = printable(job.results_directory)
@@ -85,7 +85,7 @@ def explanation(found: Explanation) -> Iterable[str]:
     for reason in found.reasons:
         yield f"  {printable(reason)}"
     if found.before is not None:
-        place = "next" if not found.before else f"number {found.before + 1:,} of those that wait"
+        place = "next" if not found.before else f"number {found.before + 1:,} of the waiting jobs"
         yield f"place     {place}"
     if found.fraction:
         yield f"progress  {found.fraction:.0%}"
@@ -97,14 +97,14 @@ def explanation(found: Explanation) -> Iterable[str]:
             f"({estimate.basis})"
         )
     elif job.state in (JobState.WAITING, JobState.RUNNING):
-        yield "estimate  none: no job of its kind has completed here lately, or none can start now"
+        yield "estimate  none: no job has completed here lately, or none can start now"
     if job.state in ENDED:
         seen = "results" if job.state is JobState.COMPLETED else "logs"
         yield f"  see `prefecture {seen} {job.job}`"
 
 
 def schedules_table(schedules: Iterable[Scheduled]) -> Table:
-    """Schedules, with their next job."""
+    """A table of schedules, with the due times of their next jobs."""
     columns = ("name", "task", "queue", "directory", "cron", "state", "next")
     table = plain_table("", *columns)
     table.title = None

@@ -1,4 +1,4 @@
-"""What `prefecture watch` shows: a bar on a terminal, a line for each change in a pipe."""
+"""The output of `prefecture watch`: a bar on a terminal, a line for each change in a pipe."""
 
 from contextlib import aclosing
 from dataclasses import asdict
@@ -19,10 +19,10 @@ _EXIT_CODES = {"completed": 0, "failed": 1, "cancelled": 2}
 
 
 async def watch_to_end(job: UUID, out: Console, *, as_json: bool = False) -> int:
-    """Show how far a job is until it has ended, then where its results are, or why there are none.
+    """Show the progress of a job until it has ended, then its result's location, or the reason.
 
-    Returns the exit code: 0 if it completed, 1 if it failed, 2 if it was cancelled. As JSON: a line
-    for each change.
+    Returns the exit code: 0 if it completed, 1 if it failed, 2 if it was cancelled. With `as_json`,
+    prints a line of JSON for each change.
     """
     if as_json:
         return await _watch_as_json(job)
@@ -60,19 +60,19 @@ async def _watch_as_json(job: UUID) -> int:
 
 
 def describe(progress: Progress) -> str:
-    """What a job is at, in a few words."""
-    again = f", attempt {progress.attempt}" if progress.attempt > 1 else ""
+    """The state of a job in a few words."""
+    attempt = f", attempt {progress.attempt}" if progress.attempt > 1 else ""
     if progress.ahead is not None:
         place = "next" if progress.ahead == 0 else f"{progress.ahead} before it"
-        return f"waiting{again}, {place}"
+        return f"waiting{attempt}, {place}"
     if progress.state == "Crashed":
-        return f"crashed{again}, is tried again"
+        return f"crashed{attempt}, is run again"
     text = f": {progress.text}" if progress.text else ""
-    return f"{progress.state.lower()}{again}{text}"
+    return f"{progress.state.lower()}{attempt}{text}"
 
 
 async def last_line(last: Progress) -> str:
-    """Where the results of a job that has ended are, or why there are none."""
+    """The location of an ended job's result, or the reason why there is none."""
     attempts = f" at attempt {last.attempt}" if last.attempt > 1 else ""
     if last.outcome != "completed":
         return f"job {last.job} {last.state}{attempts}: {last.text}"
@@ -84,5 +84,5 @@ async def _location(job: UUID) -> str:
         async with connect() as client:
             return str(await find_result(client, get_settings(), str(job)))
     except PrefectureError:
-        # The results root is another one here, as its settings are; or the server is away just now.
+        # The results root of this host is a different one, or the server does not answer just now.
         return f"`prefecture results {job}` where the results root is"

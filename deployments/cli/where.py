@@ -1,4 +1,4 @@
-"""The options that choose jobs, the same for every command that has them."""
+"""The options that select jobs, common to several commands."""
 
 import re
 from dataclasses import dataclass
@@ -18,25 +18,25 @@ _UNITS = {"m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
 @Parameter(name="*")
 @dataclass(frozen=True)
 class Where:
-    """Which jobs."""
+    """Options that select jobs."""
 
     state: Annotated[tuple[JobState, ...], _REPEATED] = ()
-    """Only jobs that are in this state; may be repeated."""
+    """Only jobs in this state; may be repeated."""
     task: str | None = None
     """Only jobs of this compute task."""
     tag: Annotated[tuple[str, ...], _REPEATED] = ()
-    """Only jobs with this tag; may be repeated, for jobs that have all of them."""
+    """Only jobs with this tag; if repeated, only jobs with all of these tags."""
     queue: Queue | None = None
     """Only jobs of this queue."""
     directory: str | None = None
-    """Only jobs of this results directory, and of those inside it."""
+    """Only jobs of this results directory and of folders inside it."""
     since: str | None = None
     """Only jobs submitted since: 90m, 24h, 7d or 4w ago, or a date such as 2026-11-01, in UTC."""
     until: str | None = None
-    """Only jobs submitted until, written as for --since."""
+    """Only jobs submitted until then, in the form of --since."""
 
     def selection(self) -> Selection:
-        """The same, checked. Raises InvalidPayload."""
+        """The options as a selection. Raises InvalidPayload where one is invalid."""
         return Selection(
             states=self.state,
             task=self.task,
@@ -52,7 +52,7 @@ EVERY_JOB = Where()
 
 
 def moment(text: str, option: str) -> datetime:
-    """A time as typed: a span before now, or a date. Raises InvalidPayload, naming the option."""
+    """Parse a time: a span before now, or a date. Raises InvalidPayload, naming the option."""
     span = re.fullmatch(r"([1-9][0-9]{0,5})([mhdw])", text)
     if span:
         return datetime.now(UTC) - timedelta(**{_UNITS[span[2]]: int(span[1])})

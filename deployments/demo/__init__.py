@@ -1,1 +1,1 @@
-"""A first look: real jobs of every compute task on photographs made on the spot."""
+"""The demo: real jobs of every compute task, on generated photographs."""

@@ -1,4 +1,4 @@
-"""Photographs for the demo, made on the spot: mixed sizes and formats, with two broken ones."""
+"""Generates photographs for the demo: mixed sizes and formats, and two broken files."""
 
 from pathlib import Path
 
@@ -11,8 +11,10 @@ _SUFFIXES = [".jpg", ".jpg", ".jpg", ".webp", ".png", ".tif"]
 
 
 def make_photos(folder: Path, count: int, seed: int = 20, *, broken: bool = True) -> None:
-    """Write `count` pictures into `folder`, and with `broken` a truncated JPEG and a text file
-    named .jpg."""
+    """Write `count` pictures into `folder`; with `broken`, also two files that are no pictures.
+
+    These are a truncated JPEG and a text file named .jpg.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     rng = np.random.default_rng(seed)
     for index in range(count):
@@ -28,10 +30,10 @@ def make_photos(folder: Path, count: int, seed: int = 20, *, broken: bool = True
 
 
 def landscape(width: int, height: int, rng: np.random.Generator) -> NDArray[np.uint8]:
-    """Something with the statistics of a photograph: smooth light, texture at every scale, grain.
+    """An image with the statistics of a photograph: smooth light, texture at every scale, grain.
 
-    Noise summed over octaves with amplitude falling as the frequency rises (a 1/f spectrum, as
-    natural images have: Field 1987). Shape (height, width, 3).
+    Sums noise over octaves, with amplitudes that fall as the frequency rises (a 1/f spectrum, as
+    natural images have: Field 1987). Shape (height, width, 3), 8 bits per channel.
     """
     picture = np.zeros((height, width, 3), np.float32)
     for octave in range(1, 8):
@@ -44,7 +46,7 @@ def landscape(width: int, height: int, rng: np.random.Generator) -> NDArray[np.u
 
 
 def _enlarged(coarse: NDArray[np.float32], height: int, width: int) -> NDArray[np.float32]:
-    """Bilinear interpolation of a coarse grid to the size of the picture."""
+    """A coarse grid enlarged to the size of the picture by bilinear interpolation."""
     for axis, size in ((0, height), (1, width)):
         at = np.linspace(0, coarse.shape[axis] - 1.001, size, dtype=np.float32)
         below = at.astype(np.intp)

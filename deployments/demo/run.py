@@ -1,4 +1,4 @@
-"""The demo: real jobs of every compute task on all three queues, watched to their end."""
+"""Runs the demo: real jobs of every compute task on all queues, watched until they have ended."""
 
 import asyncio
 import shutil
@@ -39,7 +39,7 @@ _SLOTS = 2
 _PHOTOS = 24
 _LONGEST = 3600.0  # seconds, for a folder of the user's own with thousands of photographs
 _WATCH = 0.5
-_NEWS = 10.0  # seconds in which the last end is told
+_ANNOUNCED = 10.0  # seconds in which the final events of all jobs are printed
 
 
 @dataclass(frozen=True)
@@ -64,21 +64,21 @@ def _requests(source: str) -> list[_Request]:
 
 
 def _own_container(base: str) -> dict[str, Any]:
-    """An image that is built for its job, from texts."""
+    """A payload of run-container whose image is built from texts."""
     script = "#!/bin/sh\necho started\nsleep 5\necho done > output/output.txt\n"
     dockerfile = f'FROM {base}\nCOPY entrypoint.sh /\nENTRYPOINT ["/entrypoint.sh"]\n'
     return {"build": {"dockerfile": dockerfile, "files": {"entrypoint.sh": script}}}
 
 
 def _own_generator(base: str) -> dict[str, Any]:
-    """Two containers that print lines of JSON for a few seconds; the topic is a folder."""
+    """A payload of generate-data: two containers print JSON for 5 s; the topic is a folder."""
     line = "while sleep 0.1; do echo '{\"clicks\": 1}'; done"
     container = {"image": base, "command": ["sh", "-c", line], "memory": "64m", "cpus": 0.1}
     return container | {"topic": "clicks", "duration": 5, "containers": 2}
 
 
 async def demo(pool: Pool | None, inputs: Path | None, out: Console) -> None:
-    """Run it. Raises PrefectureError where a job does not complete."""
+    """Run the demo and print its table. Raises PrefectureError where a job does not complete."""
     home = TREE / "build" / "demo"
     settings = _settings(home, inputs)
     with lock(home):
@@ -105,13 +105,13 @@ async def demo(pool: Pool | None, inputs: Path | None, out: Console) -> None:
                 terms = Terms(request.task, "demo", request.queue)
                 job = await submit(client, terms, request.payload)
                 jobs[job] = request
-            news = asyncio.create_task(show_ends(say, jobs))
+            announced = asyncio.create_task(show_ends(say, jobs))
             try:
                 runs = await _watch(client, jobs, out)
-                await asyncio.wait({news}, timeout=_NEWS)
+                await asyncio.wait({announced}, timeout=_ANNOUNCED)
             finally:
-                news.cancel()
-                await asyncio.gather(news, return_exceptions=True)
+                announced.cancel()
+                await asyncio.gather(announced, return_exceptions=True)
     _report(runs, jobs, settings, out)
     failed = [run for run in runs if run.state is None or not run.state.is_completed()]
     if failed:
@@ -148,7 +148,7 @@ async def _watch(client: PrefectClient, jobs: dict[UUID, _Request], out: Console
 
 
 async def _latest(client: PrefectClient, runs: dict[UUID, FlowRun]) -> dict[UUID, FlowRun]:
-    """The same attempts as they are now; of one that crashed, the next where there is one."""
+    """The current state of these attempts; the next attempt in place of a crashed one."""
     ids = [run.id for run in runs.values()]
     found = await client.read_flow_runs(flow_run_filter=FlowRunFilter(id=FlowRunFilterId(any_=ids)))
     latest = {job_id(run.labels, run.id): run for run in found}
@@ -159,12 +159,12 @@ async def _latest(client: PrefectClient, runs: dict[UUID, FlowRun]) -> dict[UUID
 
 
 def _has_ended(run: FlowRun) -> bool:
-    # One that crashed is tried again.
+    # A crashed job is run again.
     return run.state is not None and run.state.is_final() and not run.state.is_crashed()
 
 
 async def _fractions(client: PrefectClient, runs: list[UUID]) -> dict[UUID, float]:
-    """How far each attempt is, in percent, from its progress artifact."""
+    """The progress of each attempt in percent, from its progress artifact."""
     artifacts = await client.read_artifacts(
         artifact_filter=ArtifactFilter(
             flow_run_id=ArtifactFilterFlowRunId(any_=runs),

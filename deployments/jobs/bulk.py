@@ -148,9 +148,7 @@ class _Bulk:
 
     async def _create_all(self, batch: range) -> None:
         try:
-            ids = await self._create_with_our_endpoint(batch) or await self._create_with_prefect(
-                batch
-            )
+            ids = await self._create_at_once(batch) or await self._create_by_prefect(batch)
         except PrefectHTTPStatusError as error:
             if error.response.status_code not in REFUSED:
                 raise
@@ -184,7 +182,7 @@ class _Bulk:
             return []
         return [UUID(id) for id in answer]
 
-    async def _create_with_prefect(self, batch: range) -> list[UUID]:
+    async def _create_by_prefect(self, batch: range) -> list[UUID]:
         """Create them with Prefect's own endpoint. Returns no ids unless this call created all."""
         requests, answers = self._requests(batch), list[dict[str, Any]]()
         for start in range(0, len(requests), _AT_ONCE_BY_PREFECT):

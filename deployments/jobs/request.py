@@ -1,4 +1,4 @@
-"""What is asked of the server: checked, put into words for its API, compared with what is there."""
+"""Job requests: checked, translated for Prefect's API, and compared with existing jobs."""
 
 import json
 import re
@@ -16,17 +16,17 @@ from tasks.contracts import ENGINE_TASKS, NO_ENGINE, Pool, Queue, ResultsDirecto
 from tasks.errors import InvalidPayload, KeyTaken
 
 _RENDERED = "__prefect_kind"  # Prefect's API renders a value that holds this key as a template
-_LONGEST = 31_536_000  # seconds, a year: the maximum in both pools' templates
+_MAX_DURATION = 31_536_000  # seconds, a year: the maximum in both pools' templates
 _SHOWN = 80  # characters of a value in a message
-_MOST_SAID = 400  # characters of a refusal, which may quote what was refused
-_MOST_KEY = 200  # characters
+_MAX_REFUSAL = 400  # characters of a refusal, which may quote the refused value
+_MAX_KEY = 200  # characters
 
 
 @dataclass(frozen=True)
 class Terms:
-    """What is asked of a job beside its payload: the same for all jobs that are submitted at once.
+    """The request for a job without its payload: the same for all jobs submitted at once.
 
-    Raises InvalidPayload where one of them cannot be right.
+    Raises InvalidPayload where a field is invalid.
     """
 
     task: str
@@ -39,10 +39,10 @@ class Terms:
     memory: str | None = None
     """Such as 512m."""
     name: str | None = None
-    """What the UI calls the job; Prefect thinks of one otherwise."""
+    """The job's name in the UI. Default: Prefect makes one up."""
 
     def __post_init__(self) -> None:
-        """Check what can be checked without the server."""
+        """Check the fields that can be checked without the server."""
         check_queue(self.queue)
         if "/" in self.task:
             raise InvalidPayload(
@@ -60,10 +60,10 @@ class Terms:
         ):
             if text is not None and not text.isprintable():
                 raise InvalidPayload(
-                    f"{field}: {cut(text)!r} holds what cannot be printed: leave it out"
+                    f"{field}: {cut(text)!r} has unprintable characters: leave them out"
                 )
         if any(not tag.strip() for tag in self.tags):
-            raise InvalidPayload("tags: one is empty: leave it out, or write what it should say")
+            raise InvalidPayload("tags: one is empty: leave it out, or give it a text")
         job_limits(self.max_duration, self.memory)
         try:
             TypeAdapter[str](ResultsDirectory).validate_python(self.results_directory)
@@ -77,12 +77,12 @@ class Terms:
 
     @property
     def common(self) -> dict[str, Any]:
-        """Of what the API wants, what is the same for every job on these terms."""
+        """The fields of an API request that are the same for every job on these terms."""
         named = {"name": self.name} if self.name else {}
         return named | {"tags": list(self.tags), "job_variables": self.limits}
 
     def check_deployment(self, deployment: DeploymentResponse) -> None:
-        """Refuse what jobs cannot have where they run."""
+        """Raise InvalidPayload where the deployment's pool does not support these terms."""
         if self.task in ENGINE_TASKS and "engine" not in (deployment.job_variables or {}):
             raise InvalidPayload(f"{self.task}: {NO_ENGINE}")
         if self.memory is not None and deployment.work_pool_name == Pool.PROCESS:
@@ -91,22 +91,22 @@ class Terms:
             )
 
     def parameters(self, payload: Mapping[str, Any]) -> dict[str, Any]:
-        """The flow's parameters, as they come back from the server. Refuses what is no JSON."""
+        """The flow's parameters as the server returns them. Raises InvalidPayload if not JSON."""
         parameters = {"payload": payload, "results_directory": self.results_directory}
         try:
             refuse_templates(parameters, "")
             text = json.dumps(
                 parameters | {"payload": dict(payload)}, ensure_ascii=False, allow_nan=False
             )
-            return json.loads(text.encode())  # half a character, a surrogate, cannot be sent
+            return json.loads(text.encode())  # a lone surrogate cannot be sent
         except (TypeError, ValueError, RecursionError) as error:
             raise InvalidPayload(f"the payload is not JSON: {error}") from error
 
     def body(self, parameters: Mapping[str, Any], key: str) -> dict[str, Any]:
-        """What the API wants to make a flow run.
+        """The API request that creates a flow run.
 
-        Without a state in it the server stamps the time: its clock, not ours, keeps the queue first
-        in, first out. Prefect's own method always sends one.
+        It has no state, so that the server sets the time: its clock, not ours, keeps the queue
+        first in, first out. Prefect's own method always sends a state.
         """
         return self.common | {"parameters": parameters, "idempotency_key": key}
 
@@ -117,8 +117,8 @@ class Terms:
         deployment: DeploymentResponse,
         key: str,
     ) -> None:
-        """Refuse a key that another job was submitted with. `run`: what the server has for it."""
-        own = set(deployment.tags)  # each of its runs has them
+        """Raise KeyTaken where `run`, which the server has for the key, is a different job."""
+        own = set(deployment.tags)  # which Prefect adds to each run
         limits = run.job_variables or {}
         compared = {
             "payload": (run.parameters.get("payload"), parameters["payload"]),
@@ -141,11 +141,11 @@ class Terms:
 
 
 def check_against_schema(parameters: Mapping[str, Any], deployment: DeploymentResponse) -> None:
-    """What the server would refuse. Raises InvalidPayload in the server's words."""
+    """Raise InvalidPayload, in the server's words, where the server would refuse the parameters."""
     schema = deployment.parameter_openapi_schema
     if not schema or not deployment.enforce_parameter_schema:
         return
-    # Making a list of errors takes a fraction of the time: raising checks the schema as well.
+    # Listing the errors takes a fraction of the time: raising checks the schema itself as well.
     if validate(dict(parameters), schema):
         try:
             validate(dict(parameters), schema, raise_on_error=True)
@@ -154,10 +154,10 @@ def check_against_schema(parameters: Mapping[str, Any], deployment: DeploymentRe
 
 
 def parse_payload(text: str, where: str = "") -> dict[str, Any]:
-    """A payload as typed, `where` in front of what is wrong. Refuses what is no JSON object."""
+    """Parse a payload. Raises InvalidPayload, prefixed with `where`, if it is no JSON object."""
     try:
         parsed: Any = json.loads(text)
-    except (ValueError, RecursionError) as error:  # too long a number, or too deep, as well
+    except (ValueError, RecursionError) as error:  # also too long a number, or nested too deep
         raise InvalidPayload(f"{where}the payload is not JSON: {error}") from error
     if not isinstance(parsed, dict):
         raise InvalidPayload(
@@ -167,26 +167,26 @@ def parse_payload(text: str, where: str = "") -> dict[str, Any]:
 
 
 def check_key(key: str) -> None:
-    """Refuse a key that is empty or too long to be shown."""
-    if not key.strip() or len(key) > _MOST_KEY or not key.isprintable():
-        raise InvalidPayload(f"key: {_short(key)} is not 1 to {_MOST_KEY} printable characters")
+    """Raise InvalidPayload for a key that is empty, too long or unprintable."""
+    if not key.strip() or len(key) > _MAX_KEY or not key.isprintable():
+        raise InvalidPayload(f"key: {_short(key)} is not 1 to {_MAX_KEY} printable characters")
 
 
 def check_queue(queue: str) -> None:
-    """Refuse a queue that is none of ours, which Prefect's API would silently create."""
+    """Raise InvalidPayload for an unknown queue, which Prefect's API would silently create."""
     if queue not in set(Queue):
         raise InvalidPayload(f"there is no queue '{cut(queue)}': choose {', '.join(Queue)}")
 
 
 def job_limits(max_duration: int | None, memory: str | None) -> dict[str, Any]:
-    """The job variables that say how much a job may use, in place of its deployment's own."""
+    """The job variables for a job's limits, which override those of its deployment."""
     limits: dict[str, Any] = {}
     if max_duration is not None:
         if max_duration < 1:
             raise InvalidPayload(f"max_duration: {max_duration} is less than 1 second")
-        if max_duration > _LONGEST:
+        if max_duration > _MAX_DURATION:
             raise InvalidPayload(
-                f"max_duration: {max_duration} is more than a year, {_LONGEST} seconds"
+                f"max_duration: {max_duration} is more than a year, {_MAX_DURATION} seconds"
             )
         limits["max_duration"] = max_duration
     if memory is not None:
@@ -199,7 +199,7 @@ def job_limits(max_duration: int | None, memory: str | None) -> dict[str, Any]:
 
 
 def refuse_templates(value: Any, path: str) -> None:
-    """Refuse the key that makes Prefect's API render a value, wherever it stands."""
+    """Raise InvalidPayload for the key that makes Prefect's API render a value, at any depth."""
     if isinstance(value, Mapping):
         for key, inner in value.items():  # pyright: ignore[reportUnknownVariableType]  # JSON, of any depth
             if key == _RENDERED:
@@ -211,22 +211,22 @@ def refuse_templates(value: Any, path: str) -> None:
 
 
 def one_line(text: str) -> str:
-    """The server's message without what it puts in front, without line breaks, and in short.
+    """The server's message without its prefix and line breaks, shortened in its middle.
 
-    It may quote a value of any length, in its middle.
+    It may quote a value of any length there.
     """
     line = " ".join(text.removeprefix("Error creating flow run: ").split())
-    half = _MOST_SAID // 2
-    return line if len(line) <= _MOST_SAID else f"{line[:half]} … {line[-half:]}"
+    half = _MAX_REFUSAL // 2
+    return line if len(line) <= _MAX_REFUSAL else f"{line[:half]} … {line[-half:]}"
 
 
 def cut(text: str) -> str:
-    """What a user gave, short enough for a message."""
+    """A text of a user, cut to a length that fits in a message."""
     return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}…"
 
 
 def _difference(path: str, there: Any, asked: Any) -> tuple[str, Any, Any]:
-    """The innermost place at which two values of JSON differ, and what stands there in each."""
+    """The path of the innermost difference of two JSON values, and both values there."""
     if isinstance(there, dict) and isinstance(asked, dict):
         old, new = cast(dict[str, Any], there), cast(dict[str, Any], asked)
         for key in sorted({*old, *new}):

@@ -1,4 +1,4 @@
-"""A job's result, found by the job's id and checked before anyone relies on it."""
+"""Finds a job's result by the job's id, and checks it."""
 
 import asyncio
 from pathlib import Path
@@ -20,11 +20,11 @@ from tasks.storage.results.opening import open_results
 
 
 async def find_result(client: PrefectClient, settings: Settings, job: str) -> Result:
-    """A job's result; its text says where it stands.
+    """Find the result of a job. `str(result)` is its location.
 
     `job` is its id, that of any attempt at it, or an unambiguous prefix. Raises PrefectureError
-    where there is no result: with the job's state, or, if that is Completed, with where its result
-    should be looked for.
+    where there is no result: with the job's state, or, if that is Completed, with the location at
+    which it was published.
     """
     wanted = await resolve_job(client, job)
     root = open_results(settings)
@@ -34,7 +34,7 @@ async def find_result(client: PrefectClient, settings: Settings, job: str) -> Re
         result = await standing_result(root, tried[-1])
         if result is not None:
             return result
-    # The server may be another one by now, or have forgotten the job: the storage has not.
+    # The job may be deleted, or the server replaced, while the result is still in the storage.
     result = await asyncio.to_thread(root.search, wanted)
     if result is not None:
         return result
@@ -52,7 +52,7 @@ async def find_result(client: PrefectClient, settings: Settings, job: str) -> Re
 async def _elsewhere(
     client: PrefectClient, settings: Settings, job: UUID, completed: FlowRun
 ) -> str:
-    """What to say of a job that has completed, and whose result is not in the results root here."""
+    """The error message for a completed job whose result is not in this results root."""
     page = await client.read_events(
         EventFilter.model_validate(
             {
@@ -74,21 +74,21 @@ async def _elsewhere(
 
 
 async def standing_result(root: ResultsRoot, run: FlowRun) -> Result | None:
-    """The result of the job that a run is an attempt at, where it stands in its own place.
+    """The result of a run's job in the job's results directory; None where there is none.
 
-    Raises CorruptResult, and StorageUnavailable while it cannot be known.
+    Raises CorruptResult, and StorageUnavailable while the storage does not answer.
     """
     try:
         directory = TypeAdapter[str](ResultsDirectory).validate_python(
             run.parameters.get("results_directory")
         )
     except ValidationError:
-        return None  # no name for one: nothing can be published there
+        return None  # an invalid name: nothing can be published there
     return await asyncio.to_thread(root.find, directory, job_id(run.labels, run.id))
 
 
 async def read_result(result: Result, to: Path | None) -> Manifest:
-    """The manifest of a result, every file checked; copied to a new folder `to` where asked."""
+    """Check every file of a result, or copy it to a new folder `to`. Returns its manifest."""
     if to is None:
         await asyncio.to_thread(result.verify)
     else:

@@ -1,7 +1,7 @@
-"""Schedules of users: the same job submitted again and again, at the times of a cron line.
+"""Schedules of users: the same job is submitted at each time of a cron line.
 
-A schedule is Prefect's own, on the deployment of its task and queue, with the job's parameters in
-it: the server submits the jobs. Its slug is the name that a user gave it.
+A schedule is Prefect's own, on the deployment of its task and queue, with the job's parameters:
+the server submits the jobs. The schedule's slug is the name that a user gave it.
 """
 
 import re
@@ -29,13 +29,13 @@ from tasks.errors import InvalidPayload, PrefectureError
 from tasks.prefect_api.pages import PAGE
 
 _NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,62}")
-_NEXT = 3  # times that are shown
-_BY_SERVER = "auto-scheduled"  # Prefect's tag of what it submits for a schedule
+_NEXT = 3  # due times that are shown
+_BY_SERVER = "auto-scheduled"  # Prefect's tag for the runs of a schedule
 
 
 @dataclass(frozen=True)
 class Scheduled:
-    """A schedule."""
+    """A schedule of a job."""
 
     name: str
     task: str
@@ -46,12 +46,12 @@ class Scheduled:
     timezone: str
     active: bool
     next: tuple[datetime, ...]
-    """When the next jobs are due, as far as the server has planned."""
+    """The due times of the next jobs that the server has planned."""
     deployment: UUID
     id: UUID
 
     def as_json(self) -> dict[str, Any]:
-        """The same as JSON."""
+        """The schedule as JSON."""
         return asdict(self) | {
             "next": [at.isoformat() for at in self.next],
             "deployment": str(self.deployment),
@@ -67,10 +67,10 @@ async def create_schedule(
     timezone: str = "UTC",
     name: str | None = None,
 ) -> str:
-    """Make a schedule and return its name.
+    """Create a schedule and return its name.
 
     `cron` has five fields, read in `timezone`. Raises InvalidPayload where the payload, the cron
-    line, the time zone or the name cannot be right, and where there is such a schedule already.
+    line, the time zone or the name is invalid, and where the name is taken.
     """
     unsupported = {
         "tags": terms.tags,
@@ -80,7 +80,7 @@ async def create_schedule(
     }
     for field, value in unsupported.items():
         if value:
-            raise InvalidPayload(f"{field}: a scheduled job takes that of its deployment")
+            raise InvalidPayload(f"{field}: a scheduled job has the setting of its deployment")
     parameters = terms.parameters(payload)
     own_name = name or f"{terms.task}-{uuid4().hex[:6]}"
     if not _NAME.fullmatch(own_name):
@@ -103,13 +103,13 @@ async def create_schedule(
 
 
 def cron_schedule(cron: str, timezone: str) -> CronSchedule:
-    """When jobs are due. Raises InvalidPayload where there is no such time zone or cron line."""
+    """Parse a cron line. Raises InvalidPayload where it or the time zone is invalid."""
     try:
         return CronSchedule(cron=cron, timezone=timezone)
     except ValidationError as error:
         if any(each["loc"] == ("timezone",) for each in error.errors()):
             raise InvalidPayload(
-                f"timezone: {timezone[:80]!r} is none: use a name such as Europe/Berlin, or UTC"
+                f"timezone: {timezone[:80]!r} is no time zone: use one such as Europe/Berlin"
             ) from error
         raise InvalidPayload(
             f"cron: {cron[:80]!r} is no cron line: use minute, hour, day, month and weekday, such "
@@ -118,7 +118,7 @@ def cron_schedule(cron: str, timezone: str) -> CronSchedule:
 
 
 async def list_schedules(client: PrefectClient) -> list[Scheduled]:
-    """All schedules of jobs, by their names, with the times of their next jobs."""
+    """All schedules of jobs, sorted by name, with the due times of their next jobs."""
     tasks = await read_task_names(client)
     found = [
         (deployment, schedule)
@@ -136,7 +136,7 @@ async def list_schedules(client: PrefectClient) -> list[Scheduled]:
 
 
 async def find_schedule(client: PrefectClient, name: str) -> Scheduled:
-    """The schedule of that name. Raises InvalidPayload where there is none."""
+    """Find a schedule by its name. Raises InvalidPayload where there is none."""
     schedules = {each.name: each for each in await list_schedules(client)}
     if name not in schedules:
         known = f"there are {', '.join(schedules)}" if schedules else "there are none"
@@ -145,9 +145,9 @@ async def find_schedule(client: PrefectClient, name: str) -> Scheduled:
 
 
 async def set_active(client: PrefectClient, name: str, *, active: bool) -> Scheduled:
-    """Pause a schedule, or resume it. A job that waits already stays. Raises InvalidPayload."""
+    """Pause or resume a schedule; waiting jobs stay. Raises InvalidPayload where there is none."""
     found = await find_schedule(client, name)
-    # A change without parameters takes those of the schedule away.
+    # An update without parameters would remove those of the schedule.
     parameters = {"payload": found.payload, "results_directory": found.results_directory}
     await client.update_deployment_schedule(
         found.deployment, found.id, active=active, parameters=parameters
@@ -156,11 +156,11 @@ async def set_active(client: PrefectClient, name: str, *, active: bool) -> Sched
 
 
 async def delete_schedule(client: PrefectClient, name: str, *, force: bool = False) -> Scheduled:
-    """Delete a schedule; the jobs that it has submitted stay. Raises InvalidPayload.
+    """Delete a schedule. Jobs that it has submitted and that have started stay.
 
-    With a schedule the server deletes all scheduled jobs of that task and queue that have not
-    started, those in the queue too. Raises PrefectureError where there are such, unless `force`;
-    the schedule is paused then.
+    With the schedule the server deletes all scheduled jobs of that task and queue that have not
+    started, including those that wait in the queue. Where some wait, the schedule is only paused
+    and PrefectureError raised, unless `force`. Raises InvalidPayload where there is no schedule.
     """
     found = await set_active(client, name, active=False)
     waiting = 0 if force else await _waiting(client, found.deployment)
@@ -189,7 +189,7 @@ async def _deployments(client: PrefectClient) -> list[DeploymentResponse]:
 
 
 async def _next_times(client: PrefectClient) -> dict[UUID, list[datetime]]:
-    """When the next jobs of each schedule are due, in order."""
+    """The due times of the next jobs of each schedule, in order."""
     times: dict[UUID, list[datetime]] = {}
     runs = await client.read_flow_runs(
         work_pool_filter=_jobs_pools(),
@@ -211,7 +211,7 @@ async def _next_times(client: PrefectClient) -> dict[UUID, list[datetime]]:
 
 
 async def _waiting(client: PrefectClient, deployment: UUID) -> int:
-    """How many scheduled jobs of a deployment are due and have not started."""
+    """Count the scheduled jobs of a deployment that are due and have not started."""
     return await client.count_flow_runs(
         flow_run_filter=FlowRunFilter.model_validate(
             {

@@ -1,4 +1,4 @@
-"""Submit a job, with everything checked that can be known before it runs."""
+"""Submits a job, after all checks that are possible before it runs."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -14,22 +14,22 @@ from deployments.jobs.request import Terms, check_key, cut, one_line
 from tasks.errors import InvalidPayload
 
 REFUSED = (400, 404, 409, 422)
-"""What the server answers to a job that it does not take."""
+"""Status codes with which the server refuses a job."""
 
 
 async def submit(
     client: PrefectClient, terms: Terms, payload: Mapping[str, Any], key: str | None = None
 ) -> UUID:
-    """Hand a job to the server and return its id at once. Raises InvalidPayload with one line.
+    """Submit a job and return its id at once.
 
-    With a key: the job that was submitted with it before, if one was. Raises KeyTaken where that
-    is another one.
+    With a key, returns the job that was submitted with it before, if any, and raises KeyTaken where
+    that job is different. Raises InvalidPayload, in one line that names the field.
     """
     if key is not None:
         check_key(key)
     parameters = terms.parameters(payload)
     deployment = await find_deployment(client, terms)
-    # Prefect's client sends a request again whose answer was lost: without a key, a second job.
+    # Prefect's client repeats a request whose answer was lost: without a key, that is a second job.
     body = terms.body(parameters, f"submit:{key or uuid4()}")
     run = await submit_job(client, deployment, body)
     if key is not None:
@@ -38,7 +38,7 @@ async def submit(
 
 
 async def find_deployment(client: PrefectClient, terms: Terms) -> DeploymentResponse:
-    """What jobs on these terms are runs of. Raises InvalidPayload where there is none such."""
+    """Find the deployment for these terms. Raises InvalidPayload where there is none."""
     try:
         deployment = await client.read_deployment_by_name(f"{terms.task}/{terms.queue}")
     except ObjectNotFound:
@@ -53,7 +53,7 @@ async def find_deployment(client: PrefectClient, terms: Terms) -> DeploymentResp
 async def submit_job(
     client: PrefectClient, deployment: DeploymentResponse, body: dict[str, Any]
 ) -> FlowRun:
-    """Have the server make a flow run, or give the one that has the key already."""
+    """Create a flow run, or get the existing one with the key. Raises InvalidPayload if refused."""
     try:
         response = await client.request(
             "POST",
@@ -64,12 +64,12 @@ async def submit_job(
     except PrefectHTTPStatusError as error:
         if error.response.status_code not in REFUSED:
             raise
-        raise InvalidPayload(one_line(_said(error.response))) from error
+        raise InvalidPayload(one_line(_reason(error.response))) from error
     return FlowRun.model_validate(response.json())
 
 
-def _said(refusal: httpx.Response) -> str:
-    """Why; a proxy in between may say it in any form."""
+def _reason(refusal: httpx.Response) -> str:
+    """The reason of a refusal; a proxy may give it in any form."""
     try:
         answer: Any = refusal.json()
         return str(answer.get("detail") or answer.get("exception_detail") or answer)

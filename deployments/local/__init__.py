@@ -1,1 +1,1 @@
-"""Everything one machine needs, started and stopped as one: server, worker, containers."""
+"""Starts and stops all programs of one machine together: server, worker, containers."""

@@ -1,4 +1,4 @@
-"""The Docker engine on this host: is there one, the image of jobs, the containers of a worker."""
+"""The Docker engine on this host: finds it, builds the image of jobs, removes containers."""
 
 import hashlib
 import time
@@ -19,9 +19,9 @@ from tasks.settings import Settings
 _REPOSITORY = "prefecture"
 _BASE_IMAGE = "python:3.12-slim"
 _BASE_IMAGE_WITHOUT_REGISTRY = "prefecture-base:bookworm"  # made by .ci/base-image
-_STEP_SHOWN = 72  # characters of a build step: enough to see which it is
-_REMOVAL = 120.0  # seconds in which an engine may refuse to remove a container
-_AGAIN = 1.0  # seconds before it is asked again
+_STEP_SHOWN = 72  # characters of a build step that are shown
+_REMOVAL = 120.0  # seconds for which an engine may refuse to remove a container
+_RETRY_DELAY = 1.0  # seconds before the next attempt to remove it
 _CONFLICT = 409
 _WORKER_LABEL = "io.prefect.worker-name"  # set by Prefect's Docker worker on each container
 
@@ -37,7 +37,7 @@ def find_engine() -> docker.DockerClient | None:
 
 
 @contextmanager
-def _told_in_one_line() -> Generator[None]:
+def _engine_errors() -> Generator[None]:
     """Raise OperatorError where the engine refuses, or does not answer in time."""
     try:
         yield
@@ -48,7 +48,7 @@ def _told_in_one_line() -> Generator[None]:
 
 
 def base_image(client: docker.DockerClient, settings: Settings) -> str:
-    """What the image of jobs is built on."""
+    """The base image for the image of jobs."""
     if settings.base_image is not None:
         return settings.base_image
     here = client.images.list(name=_BASE_IMAGE_WITHOUT_REGISTRY)
@@ -56,7 +56,7 @@ def base_image(client: docker.DockerClient, settings: Settings) -> str:
 
 
 def image_tag(client: docker.DockerClient, settings: Settings) -> str:
-    """The image of jobs: the setting's, or one named after what this tree would build."""
+    """The tag of the image of jobs: the setting's, or one with a digest of the build context."""
     if settings.image is not None:
         return settings.image
     digest = hashlib.sha256(base_image(client, settings).encode())
@@ -68,12 +68,12 @@ def image_tag(client: docker.DockerClient, settings: Settings) -> str:
 def ensure_image(
     client: docker.DockerClient, settings: Settings, say: Callable[[str], None]
 ) -> str:
-    """The image of jobs, built from this tree where the engine has none. Returns its tag.
+    """Build the image of jobs from this tree, unless the engine has it. Returns its tag.
 
-    Raises OperatorError with the failing step where it does not build, or where a set image is
-    missing and cannot be pulled.
+    Raises OperatorError with the failing step where the build fails, and where an image that is set
+    in the settings is missing and cannot be pulled.
     """
-    with _told_in_one_line():
+    with _engine_errors():
         tag = image_tag(client, settings)
         try:
             client.images.get(tag)
@@ -96,7 +96,7 @@ def ensure_image(
             if "error" in event:
                 tail = " ".join(" ".join(lines[-3:]).split())
                 raise OperatorError(
-                    f"the image does not build: {step}: {event['error']} {tail}: mend that, set "
+                    f"the image does not build: {step}: {event['error']} {tail}: correct that, set "
                     "BASE_IMAGE to an image that is here and has Python 3.11 or later, or use "
                     "the process pool"
                 )
@@ -112,7 +112,7 @@ def ensure_image(
 
 
 def containers_of(client: docker.DockerClient, worker: str) -> list[Any]:
-    """The containers that a worker started, running or not."""
+    """All containers that a worker started, also stopped ones."""
     label = f"{_WORKER_LABEL}={worker}"
     try:
         return client.containers.list(all=True, filters={"label": label}, ignore_removed=True)
@@ -123,7 +123,7 @@ def containers_of(client: docker.DockerClient, worker: str) -> list[Any]:
 def remove_containers(client: docker.DockerClient, worker: str) -> int:
     """Kill and remove every container that a worker started. Returns how many.
 
-    Raises OperatorError where the engine refuses one again and again.
+    Raises OperatorError where the engine refuses to remove one for 120 s.
     """
     containers = containers_of(client, worker)
     for container in containers:
@@ -137,19 +137,18 @@ def _remove(container: Any) -> None:
         try:
             return container.remove(force=True, v=True)
         except NotFound:
-            return None  # ended and removed by someone else meanwhile: as wanted
+            return None  # removed meanwhile
         except (APIError, requests.RequestException) as error:
-            # 409: a removal is under way already.
+            # 409: a removal is already in progress.
             if isinstance(error, APIError) and error.status_code == _CONFLICT:
                 return None
-            # A busy engine answers 500, or late, where a process does not end or a layer is in use
-            # at the moment.
+            # A busy engine answers 500, or late, while a process does not end or a layer is in use.
             if time.monotonic() > end:
                 raise OperatorError(
                     f"the Docker engine does not remove the container {container.name}: "
                     f"{in_short(error)}: try `docker rm --force {container.name}`"
                 ) from error
-            time.sleep(_AGAIN)
+            time.sleep(_RETRY_DELAY)
 
 
 def _pull(client: docker.DockerClient, tag: str) -> str:
@@ -163,7 +162,7 @@ def _pull(client: docker.DockerClient, tag: str) -> str:
 
 
 def _image_files() -> list[Path]:
-    """What the engine is given to build the image of jobs from, as .dockerignore says."""
+    """The files of the build context of the image of jobs, as .dockerignore selects them."""
     lines = (TREE / ".dockerignore").read_text().splitlines()
     patterns = [line for line in lines if line and not line.startswith("#")]
     return sorted(

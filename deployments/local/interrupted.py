@@ -1,4 +1,4 @@
-"""Jobs whose worker was stopped in the middle: put back in their queue, to run again."""
+"""Puts the jobs of a stopped worker back in their queue, to run again."""
 
 import asyncio
 import logging
@@ -28,44 +28,43 @@ _log = logging.getLogger(__name__)
 
 
 async def put_back(client: PrefectClient, worker: str, results: ResultsRoot) -> int:
-    """Reschedule the runs that a worker held when it ended, and drop what they had staged.
+    """Reschedule the runs that a worker held when it ended, and discard their stages.
 
-    Returns how many run again.
-
-    Only once the worker and everything it started are gone: a live one would run them twice.
+    Returns how many runs were rescheduled. Call it only after the worker and all its processes are
+    gone: otherwise a run could be executed twice.
     """
     held = await _held(client)
     alone = await _no_other_host(client, worker)
     ours = [
         run
         for run in held
-        # A run that was just taken carries no label yet: whose it is then, no one can tell but by
-        # there being no one else.
+        # A run that was just claimed has no label yet: it is this worker's only if no other host
+        # has a worker.
         if (run.labels.get(WORKER_LABEL) or (worker if alone else None)) == worker
     ]
-    again = 0
+    rescheduled = 0
     for run in ours:
         try:
             await asyncio.to_thread(results.discard_stages, job_id(run.labels, run.id))
         except PrefectureError as error:
-            _log.warning("%s: what it staged is removed later: %s", run.id, error)
+            _log.warning("%s: its stage is removed later: %s", run.id, error)
         try:
-            # First, as the next worker writes its name here soon after it has taken the run: until
-            # then it must not carry that of a worker which is gone.
+            # First: the next worker writes its own name soon after it has claimed the run, and
+            # until then the run must not carry the name of a worker that is gone.
             await client.update_flow_run_labels(run.id, {WORKER_LABEL: ""})
             await client.set_flow_run_state(run.id, _next(run), force=True)
         except ObjectNotFound:
-            continue  # deleted meanwhile: nobody waits for it
+            continue  # deleted meanwhile
         except PrefectHTTPStatusError as error:
             if error.response.status_code == _NOT_FOUND:
-                continue  # the same, of its labels
+                continue  # deleted meanwhile: from the request for its labels
             raise
-        again += not _was_cancelled(run)
-    return again
+        rescheduled += not _was_cancelled(run)
+    return rescheduled
 
 
 async def _held(client: PrefectClient) -> list[FlowRun]:
-    """Every run that some worker of ours holds, page by page in an order that does not change."""
+    """All runs that workers of our pools hold, read page by page in a stable order."""
     held: list[FlowRun] = []
     for offset in range(0, sys.maxsize, PAGE):
         page = await client.read_flow_runs(
@@ -84,7 +83,7 @@ async def _held(client: PrefectClient) -> list[FlowRun]:
 
 
 async def _no_other_host(client: PrefectClient, worker: str) -> bool:
-    """Whether every worker that the server believes to be there was started on this host."""
+    """Whether all workers that the server regards as online were started on this host."""
     here = worker.rpartition("-")[0] + "-"  # workers are named after their host
     for pool in Pool:
         for other in await client.read_workers_for_work_pool(pool):
@@ -100,7 +99,7 @@ def _was_cancelled(run: FlowRun) -> bool:
 def _next(run: FlowRun) -> State:
     if _was_cancelled(run):
         return Cancelled(message="cancelled; its worker was stopped")
-    # The time it was due is its place in the queue.
+    # Its due time is its place in the queue.
     return Scheduled(
         scheduled_time=run.expected_start_time,
         message="its worker was stopped: back in the queue",

@@ -1,35 +1,36 @@
-"""The logs of what `up` runs: each start has one of its own, and the older ones are kept."""
+"""The logs of the programs of `up`: each start begins a new log, and older logs are kept."""
 
 import shutil
 from contextlib import suppress
 from pathlib import Path
 
 KEPT = 5
-"""Older logs of each program: `worker.log.1`, the newest of them, to `worker.log.5`."""
+"""Number of older logs of each program: `worker.log.1`, the newest, to `worker.log.5`."""
 
 
 def older(log: Path, number: int) -> Path:
-    """The place of an older log."""
+    """The path of an older log."""
     return log.with_name(f"{log.name}.{number}")
 
 
 def rotate(log: Path) -> None:
-    """Make a log an older one, unless it is empty. Raises OSError where that cannot be done."""
+    """Rename a log to an older one, unless it is empty. Raises OSError where that fails."""
     if log.exists() and log.stat().st_size > 0:
         _make_room(log)
         log.rename(older(log, 1))
 
 
 def cut(log: Path) -> None:
-    """Empty a log that is being written, and keep what it held as an older one.
+    """Empty a log that is being written, and keep its content as an older log.
 
-    Whoever writes it appends, and so goes on at the new end. Raises OSError; then nothing is lost.
+    Its writer must append, so that it continues at the new end. Raises OSError where that fails;
+    nothing is lost then.
     """
     copy = log.with_name(f"{log.name}.new")
     try:
         shutil.copyfile(log, copy)
     except OSError:
-        with suppress(OSError):  # the disk is full, perhaps, and the copy not even begun
+        with suppress(OSError):  # the disk may be full, and the copy not even begun
             copy.unlink(missing_ok=True)
         raise
     _make_room(log)

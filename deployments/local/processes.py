@@ -1,4 +1,4 @@
-"""Child processes that stay up: restarted when they end, ended whole when told to."""
+"""Supervised child processes: restarted when they end, stopped with all their descendants."""
 
 import asyncio
 import contextlib
@@ -15,31 +15,31 @@ import psutil
 from deployments.local import logs
 from tasks.errors import OperatorError
 
-_LIBC = ctypes.CDLL(None)  # here, since to load it between fork and exec could deadlock
+_LIBC = ctypes.CDLL(None)  # at import: loading it between fork and exec could deadlock
 _PR_SET_PDEATHSIG = 1
 _PR_SET_CHILD_SUBREAPER = 36
-_LONGEST_PAUSE = 30.0  # seconds before a child that keeps ending is started again
-_STEADY = 30.0  # seconds after which a child's end is no longer one of a series
-_BEAT_LOOK = 5.0  # seconds between two looks for a child's signs of life
-_BEATS_MISSED = 24  # looks in a row without one, after which it hangs: two minutes
-_BEATS_AT_START = 120  # the same before its first sign: a busy machine imports slowly
+_LONGEST_PAUSE = 30.0  # seconds before a child that keeps ending is restarted
+_STEADY = 30.0  # seconds of run time after which the pause is the shortest again
+_BEAT_LOOK = 5.0  # seconds between two checks for a child's heartbeats
+_BEATS_MISSED = 24  # checks in a row without one, after which it hangs: two minutes
+_BEATS_AT_START = 120  # the same before its first heartbeat: a busy machine imports slowly
 _GRACE = 8.0  # seconds a process may take to end when asked to
 _LOG_TAIL = 4000
-_LOG_MOST = 64 * 2**20  # bytes of a log, and as many of each older one
-_LOG_LOOK = 10.0  # seconds between two looks at that
-_REAP_LOOK = 5.0  # seconds between two looks for orphans that have ended
+_LOG_MOST = 64 * 2**20  # bytes of a log, and of each older one
+_LOG_LOOK = 10.0  # seconds between two checks of a log's size
+_REAP_LOOK = 5.0  # seconds between two searches for orphans that have ended
 
 
 def adopt_orphans() -> None:
-    """Have what our children leave behind become ours, so that we can find it and end it."""
+    """Make this process the parent of orphaned descendants, so that it can find and end them."""
     if sys.platform == "linux":
         _LIBC.prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
 
 
 async def reap_orphans() -> None:
-    """Let go of those that `adopt_orphans` made ours, once they end, until cancelled.
+    """Reap the adopted orphans that have ended, until cancelled.
 
-    Nobody else asks for their exit code, and until someone does they stay in the process table.
+    Without this they would stay in the process table: no other code reads their exit codes.
     """
     while True:
         await asyncio.sleep(_REAP_LOOK)
@@ -49,20 +49,20 @@ async def reap_orphans() -> None:
 def _reap() -> None:
     for child in psutil.Process().children():
         with contextlib.suppress(psutil.NoSuchProcess, ProcessLookupError, ChildProcessError):
-            # What we have started ourselves leads a session, and asyncio waits for it.
+            # Our own children lead a session: asyncio waits for those.
             if child.status() == psutil.STATUS_ZOMBIE and os.getsid(child.pid) != child.pid:
                 os.waitpid(child.pid, os.WNOHANG)
 
 
 class Child:
-    """One program, kept running, its output in a file."""
+    """A program that is kept running, with its output in a file."""
 
     def __init__(
         self, name: str, argv: list[str], env: dict[str, str], log: Path,
         say: Callable[[str], None], *, heartbeat: bool = False,
     ) -> None:  # fmt: skip
-        """`heartbeat`: it takes `--heartbeat DESCRIPTOR`, a pipe that it writes signs of life
-        into. Where these stop it hangs: it is killed, and so started again."""
+        """`heartbeat`: the program takes `--heartbeat DESCRIPTOR`, a pipe that it writes into at
+        intervals. Where it stops to, it hangs: it is killed, and so restarted."""
         self.name = name
         self._heartbeat = heartbeat
         self._pipe: int | None = None
@@ -74,11 +74,11 @@ class Child:
         self._watches: list[asyncio.Task[None]] = []
 
     async def start(self) -> None:
-        """Start it, and again whenever it ends, after a growing pause."""
+        """Start it, and restart it whenever it ends, after a growing pause."""
         self._log.parent.mkdir(parents=True, exist_ok=True)
         logs.rotate(self._log)
         await self._spawn()
-        # Each by itself: the end of one must not hide the other from `stop`.
+        # Separate tasks: one that fails must not keep `stop` from the others.
         self._watches = [
             asyncio.create_task(self._keep_running()),
             asyncio.create_task(self._keep_log_short()),
@@ -86,7 +86,7 @@ class Child:
         ]
 
     async def stop(self, *, at_once: bool = False) -> None:
-        """End it and every process below it: first with SIGTERM, unless `at_once`, then SIGKILL."""
+        """End it and its descendants: first with SIGTERM, unless `at_once`, then with SIGKILL."""
         for watch in self._watches:
             watch.cancel()
         await asyncio.gather(*self._watches, return_exceptions=True)
@@ -110,12 +110,12 @@ class Child:
 
     @property
     def running(self) -> bool:
-        """Whether the process is there now."""
+        """Whether the process runs now."""
         return self._process is not None and self._process.returncode is None
 
     @property
     def log(self) -> Path:
-        """The file of its output."""
+        """The file with its output."""
         return self._log
 
     def log_tail(self) -> str:
@@ -146,7 +146,10 @@ class Child:
             self._pipe = None
 
     async def _kill_if_it_hangs(self) -> None:
-        """Counted in looks and not in time: in a pause of the whole machine nobody hangs."""
+        """Kill a process without heartbeats.
+
+        Counts checks instead of seconds: while the whole machine is suspended nothing hangs.
+        """
         watched, missed, may_miss = self._process, 0, _BEATS_AT_START
         while True:
             await asyncio.sleep(_BEAT_LOOK)
@@ -159,7 +162,7 @@ class Child:
                 missed += 1
             if missed > may_miss and process is not None and process.returncode is None:
                 self._say(
-                    f"the {self.name} has given no sign of life for "
+                    f"the {self.name} has sent no heartbeat for "
                     f"{missed * _BEAT_LOOK:.0f} s: killing it"
                 )
                 process.kill()
@@ -174,17 +177,17 @@ class Child:
             return False
 
     async def _keep_log_short(self) -> None:
-        """What jobs print goes into the worker's log: it must not fill the disk."""
-        told = False
+        """Cut the log when it is too large: the output of jobs is in the worker's."""
+        reported = False
         while True:
             await asyncio.sleep(_LOG_LOOK)
             try:
                 if self._log.exists() and self._log.stat().st_size > _LOG_MOST:
                     await asyncio.to_thread(logs.cut, self._log)
             except OSError as error:
-                if not told:
-                    self._say(f"the log of the {self.name} cannot be cut: {error}; trying again")
-                told = True
+                if not reported:
+                    self._say(f"the log of the {self.name} cannot be cut: {error}; retrying")
+                reported = True
 
     async def _keep_running(self) -> None:
         pause = 0.0
@@ -193,39 +196,43 @@ class Child:
             started = asyncio.get_running_loop().time()
             code = await self._process.wait()
             pause = pause_after(asyncio.get_running_loop().time() - started, pause)
-            self._say(f"the {self.name} ended with {code} (see {self._log}); starting it again")
+            self._say(f"the {self.name} ended with {code} (see {self._log}); restarting it")
             while True:
                 await asyncio.sleep(pause)
                 try:
                     await self._spawn()
                     break
                 except OSError as error:
-                    self._say(f"the {self.name} cannot be started: {error}; trying again")
+                    self._say(f"the {self.name} cannot be started: {error}; retrying")
                     pause = pause_after(0.0, pause)
 
 
 def pause_after(ran: float, last: float) -> float:
-    """Seconds before a child that ran for `ran` seconds is started again: one, and twice the last
-    pause where it ended soon after its start."""
+    """Seconds before the restart of a child that ran for `ran` seconds.
+
+    One second after a long run, otherwise twice the last pause, between 1 and 30 s.
+    """
     return 1.0 if ran > _STEADY else min(max(1.0, 2 * last), _LONGEST_PAUSE)
 
 
 async def kill(processes: list[psutil.Process]) -> None:
-    """Kill processes that are none of asyncio's, and wait until they are gone."""
+    """Kill processes that asyncio does not wait for, and wait until they are gone."""
     for process in processes:
         try:
             process.kill()
         except psutil.NoSuchProcess:
-            continue  # ended by itself meanwhile: as wanted
+            continue  # ended meanwhile
     _, alive = await asyncio.to_thread(psutil.wait_procs, processes, timeout=_GRACE)
     if alive:
-        raise OperatorError(f"processes {[p.pid for p in alive]} do not end: look at them by hand")
+        raise OperatorError(
+            f"processes {[p.pid for p in alive]} do not end after SIGKILL: inspect them"
+        )
 
 
 def processes_with(variable: str, value: str) -> list[psutil.Process]:
-    """Every process with this variable in its environment.
+    """All processes with this variable in their environment.
 
-    How a worker that is gone has its jobs found: they inherit the mark it was started with.
+    It finds the jobs of a worker that is gone: they inherit the worker's environment.
     """
     found: list[psutil.Process] = []
     for process in psutil.process_iter():
@@ -233,12 +240,12 @@ def processes_with(variable: str, value: str) -> list[psutil.Process]:
             if process.environ().get(variable) == value:
                 found.append(process)
         except (psutil.AccessDenied, psutil.NoSuchProcess):
-            continue  # another user's, or gone: not one of ours
+            continue  # another user's, or gone
     return found
 
 
 def leftovers() -> list[psutil.Process]:
-    """Every process below this one: what children that are gone have left, once they are."""
+    """All descendants of this process: the orphans of children, after the children are gone."""
     return psutil.Process().children(recursive=True)
 
 
@@ -255,7 +262,7 @@ async def _spawn(
     parent = os.getpid()
 
     def die_with_parent() -> None:
-        # Where we are killed outright, the child is asked to end too: it has children to end.
+        # If we are killed, the child gets SIGTERM too, so that it can end its own children.
         if sys.platform == "linux":
             _LIBC.prctl(_PR_SET_PDEATHSIG, signal.SIGTERM, 0, 0, 0)
             if os.getppid() != parent:
@@ -268,7 +275,7 @@ async def _spawn(
         stdout=output,
         stderr=output,
         pass_fds=pass_on,
-        # A session of its own: Ctrl-C in the terminal reaches us alone, and we end it in order.
+        # A session of its own: Ctrl-C in the terminal reaches only us, and we stop it in order.
         start_new_session=True,
         preexec_fn=die_with_parent,
     )

@@ -1,4 +1,4 @@
-"""Everything one machine needs, in the foreground: server, worker and what stands beside them."""
+"""`prefecture up`: server, worker, supervisor, notifier and platform worker in the foreground."""
 
 import asyncio
 import contextlib
@@ -29,17 +29,17 @@ from deployments.local.processes import (
     reap_orphans,
 )
 from deployments.local.programs import HOST, log
-from deployments.local.unsettled import end_what_a_kill_left, put_back, remember
+from deployments.local.unsettled import clean_up_after_kill, put_back, remember
 from deployments.notifications.inbox import follow_ends, line
 from deployments.pools import scale
 from tasks.contracts import Pool
 from tasks.errors import OperatorError
 from tasks.settings import Settings
 
-_SERVER_SLOW = 60.0  # seconds to start that are worth a word; a busy machine needs more
-_SERVER_START = 900.0  # seconds after which one that lives and does not answer is given up
-_LOOK = 0.2  # seconds between two questions whether it answers
-_AGAIN = 1.0  # seconds before a busy server is asked again
+_SERVER_SLOW = 60.0  # seconds of its start after which a message is printed
+_SERVER_START = 900.0  # seconds to answer, after which a running server is given up
+_POLL = 0.2  # seconds between two health checks
+_RETRY_DELAY = 1.0  # seconds before a failed request is repeated
 _NO_ENGINE = "no Docker engine answers"
 
 Say = Callable[[str], None]
@@ -47,7 +47,7 @@ Say = Callable[[str], None]
 
 @dataclass(frozen=True)
 class Running:
-    """What `up` has started."""
+    """A running Prefecture: its addresses, its pool and worker, and its number of deployments."""
 
     api_url: str
     ui_url: str
@@ -60,10 +60,10 @@ class Running:
 async def running(
     settings: Settings, pool: Pool | None, slots: int, port: int, say: Say, most: int | None = None
 ) -> AsyncGenerator[Running]:
-    """Start everything, and end everything when the block ends; jobs that run go back in the queue.
+    """Start all programs, and end them with the block; running jobs go back in their queue.
 
-    `slots` is how many jobs run at once, until `scale` says otherwise, and `most` how many it can
-    raise that to. Raises OperatorError where something stands in the way.
+    `slots`: how many jobs run at once, until `scale` changes it. `most`: the maximum for `scale`.
+    Raises OperatorError where the home or the port is in use, or a program cannot be started.
     """
     adopt_orphans()
     with lock(settings.home):
@@ -72,7 +72,7 @@ async def running(
         image = None
         if pool is Pool.DOCKER and engine is not None:
             image = await asyncio.to_thread(docker_engine.ensure_image, engine, settings, say)
-        unsettled = await end_what_a_kill_left(settings, engine)
+        unsettled = await clean_up_after_kill(settings, engine)
         _refuse_busy_port(port)
         api_url = f"http://{HOST}:{port}/api"
         worker = f"prefecture-{socket.gethostname()}-{uuid.uuid4().hex[:8]}"
@@ -113,7 +113,7 @@ async def running(
             say,
         )
         remember(settings, [*unsettled, worker])
-        # Undone in reverse order, each step whatever becomes of the others.
+        # Undone in reverse order; each step also where another fails.
         async with AsyncExitStack() as undo:
             if engine is not None:
                 undo.callback(engine.close)
@@ -132,7 +132,7 @@ async def running(
             undo.push_async_callback(notifier.stop)
             await notifier.start()
             if settings.analytics:
-                # Its run, where there is one, is cut short: the next pass does the same work.
+                # A flow run is killed at once: the next run does its work.
                 undo.push_async_callback(platform.stop, at_once=True)
                 await platform.start()
             undo.push_async_callback(put_back, settings, worker, say)
@@ -142,7 +142,7 @@ async def running(
                 )
             undo.push_async_callback(_end_worker, runner, worker)
             await runner.start()
-            # Ended first: to one that lives, the jobs that we end would have crashed.
+            # Ended first: it would take the jobs that we end for crashed.
             undo.push_async_callback(supervisor.stop)
             await supervisor.start()
             yield Running(api_url, f"http://{HOST}:{port}", pool, worker, count)
@@ -151,12 +151,12 @@ async def running(
 async def up(
     settings: Settings, pool: Pool | None, slots: int, port: int, say: Say, most: int | None
 ) -> None:
-    """Run until Ctrl-C, SIGTERM or the end of the terminal."""
+    """Run Prefecture until Ctrl-C, SIGTERM or SIGHUP."""
     await until_stopped(_run(settings, pool, slots, port, say, most), say)
 
 
 async def show_ends(say: Say, jobs: Collection[UUID] = ()) -> None:
-    """Say of each job that it has ended, as it does; where `jobs` are given, until all have."""
+    """Print a line for each job that ends; if `jobs` are given, until all of them have ended."""
     left = set(jobs)
     while True:
         try:
@@ -167,11 +167,11 @@ async def show_ends(say: Say, jobs: Collection[UUID] = ()) -> None:
                     if jobs and not left:
                         return
         except httpx.HTTPError:
-            await asyncio.sleep(_AGAIN)
+            await asyncio.sleep(_RETRY_DELAY)
 
 
 async def until_stopped(work: Coroutine[Any, Any, None], say: Say) -> bool:
-    """Do the work, or cancel it at a signal and let it tidy up. Returns whether it was done."""
+    """Run `work`, or cancel it at a signal and let it clean up. Returns whether it was finished."""
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
@@ -181,7 +181,7 @@ async def until_stopped(work: Coroutine[Any, Any, None], say: Say) -> bool:
     await asyncio.wait({working, stopped}, return_when=asyncio.FIRST_COMPLETED)
     done = working.done()
     if not done:
-        say("stopping; jobs that run go back in their queue")
+        say("stopping; running jobs go back in their queue")
         working.cancel()
     stopped.cancel()
     with contextlib.suppress(asyncio.CancelledError):
@@ -190,10 +190,10 @@ async def until_stopped(work: Coroutine[Any, Any, None], say: Say) -> bool:
 
 
 async def _end_worker(runner: Child, worker: str) -> None:
-    # Given time, the worker would report the jobs that we end as crashed.
+    # At once: otherwise the worker would report the jobs that we end as crashed.
     await runner.stop(at_once=True)
-    # Its jobs, where it was gone already; as processes, they do not end with it.
-    await kill(processes_with(programs.MARK, worker))
+    # Its jobs, if the worker was gone already: as plain processes they outlive it.
+    await kill(processes_with(programs.OWNER, worker))
 
 
 async def _kill_leftovers() -> None:
@@ -210,7 +210,7 @@ async def _run(
         say(f"inputs   {settings.inputs}")
         say(f"results  {settings.results}")
         say("ready; Ctrl-C stops everything")
-        # Ended by cancellation alone, and once: the end must not be cut short in its turn.
+        # Ends only by cancellation, and once: the cleanup must not be interrupted.
         await show_ends(say)
 
 
@@ -226,7 +226,7 @@ def _choose(asked: Pool | None, engine: bool, say: Say) -> Pool:
 
 @contextmanager
 def lock(home: Path) -> Generator[None]:
-    """Hold a home for as long as the block runs. Raises OperatorError where another `up` does."""
+    """Hold the lock of a home during the block. Raises OperatorError if another `up` holds it."""
     home.mkdir(parents=True, exist_ok=True)
     with (home / "up.lock").open("w") as file:
         try:
@@ -252,12 +252,12 @@ def _refuse_busy_port(port: int) -> None:
 
 
 async def until_healthy(server: Child, api_url: str, say: Say) -> None:
-    """Wait for a server for as long as it lives, however slow the machine is.
+    """Wait until a server answers its health check.
 
-    Raises OperatorError where it ends, and where it does not answer for a quarter of an hour.
+    Raises OperatorError where the server ends, or does not answer for a quarter of an hour.
     """
     clock = asyncio.get_running_loop().time
-    began, told = clock(), False
+    began, reported = clock(), False
     async with httpx.AsyncClient(trust_env=False) as client:
         while server.running:
             with contextlib.suppress(httpx.TransportError):  # not listening yet
@@ -267,10 +267,10 @@ async def until_healthy(server: Child, api_url: str, say: Say) -> None:
             if waited > _SERVER_START:
                 raise OperatorError(
                     f"the Prefect server has not answered for {_SERVER_START / 60:.0f} minutes: "
-                    f"see {server.log}, and start again"
+                    f"see {server.log}, and restart"
                 )
-            if waited > _SERVER_SLOW and not told:
-                told = True
+            if waited > _SERVER_SLOW and not reported:
+                reported = True
                 say(f"the Prefect server is slow to start; waiting for it (see {server.log})")
-            await asyncio.sleep(_LOOK)
+            await asyncio.sleep(_POLL)
     raise OperatorError(f"the Prefect server does not start:\n{server.log_tail()}")

@@ -1,4 +1,4 @@
-"""A new compute task: its flow, its test and its entry in prefect.yaml."""
+"""Writes a new compute task: its flow, its test and its entry in prefect.yaml."""
 
 import ast
 import keyword
@@ -16,15 +16,15 @@ from deployments.program import ENTRY_POINTS
 from tasks.errors import OperatorError
 
 _NAME = re.compile(r"[a-z][a-z0-9]*(-[a-z0-9]+)*")
-_LONGEST = 40  # characters: with more, a line of the files is too long
+_LONGEST = 40  # characters: with a longer name, lines of the files are too long
 _PACKAGES = ("flows", "tasks", "deployments", "work_pools", "benchmarks", "tests", "docs")
 
 
 def new_task(name: str, tree: Path) -> list[Path]:
-    """Write the three, ready to be changed, below a checkout. Returns their paths.
+    """Write the flow, the entry and the test of a new task in the checkout `tree`.
 
-    Nothing is written where one cannot be. Raises OperatorError: a name that is none or is taken, a
-    file that is there, a checkout without prefect.yaml.
+    Returns their paths. Raises OperatorError, and writes nothing, where the name is invalid or
+    taken, a file exists, or the checkout has no prefect.yaml.
     """
     function = name.replace("-", "_")
     manifest = tree / "prefect.yaml"
@@ -37,7 +37,7 @@ def new_task(name: str, tree: Path) -> list[Path]:
     _check_name(name, function)
     for path in (flow, test):
         if path.exists():
-            raise OperatorError(f"{path} is there already: choose another name, or remove it")
+            raise OperatorError(f"{path} exists already: choose another name, or remove it")
     texts = _texts(name, function)
     text = _with_entry(manifest, name, function, texts["entry.yaml"])
     for path, content in ((flow, texts["flow.py"]), (test, texts["test.py"])):
@@ -50,15 +50,15 @@ def new_task(name: str, tree: Path) -> list[Path]:
 def _check_name(name: str, function: str) -> None:
     if not _NAME.fullmatch(name) or len(name) > _LONGEST:
         raise OperatorError(
-            f"{name!r} is no name of a task: use at most {_LONGEST} small letters, digits and "
+            f"{name!r} is no name of a task: use at most {_LONGEST} lower-case letters, digits and "
             "single hyphens, a letter first, such as count-words"
         )
     if keyword.iskeyword(function):
         raise OperatorError(f"{name} is a keyword of Python: choose another name")
-    # Prefect leaves flows/ at the front of sys.path, where the file would hide the library.
+    # Prefect leaves flows/ at the front of sys.path: the file would hide the package.
     if function in _packages():
         raise OperatorError(f"{name} is the name of a Python package here: choose another name")
-    # A neutral name shows which names the files use for themselves.
+    # Rendered with a neutral name, the files show the names that they use themselves.
     texts = _texts("x", "x")
     used = set[str]().union(*(_identifiers(texts[part]) for part in ("flow.py", "test.py")))
     if {function, _class_of(name)} & used - {"x", "X"}:
@@ -73,7 +73,7 @@ def _packages() -> frozenset[str]:
 
 
 def _identifiers(text: str) -> set[str]:
-    """Every name in a module's text: imported, assigned, read or of a parameter."""
+    """All names in a module's text: imported, assigned, read, or of parameters."""
     found: set[str] = set()
     for node in ast.walk(ast.parse(text)):
         match node:
@@ -94,7 +94,7 @@ def _texts(name: str, function: str) -> dict[str, str]:
         loader=PackageLoader("deployments.scaffold", "."),
         undefined=StrictUndefined,
         keep_trailing_newline=True,
-        autoescape=False,  # noqa: S701, RUF100  # Python and YAML, of a name that was checked
+        autoescape=False,  # noqa: S701, RUF100  # Python and YAML, from a checked name
     )
     words = {"name": name, "function": function, "payload": _class_of(name)}
     return {
@@ -104,7 +104,7 @@ def _texts(name: str, function: str) -> dict[str, str]:
 
 
 def _with_entry(manifest: Path, name: str, function: str, entry: str) -> str:
-    """The text of prefect.yaml with one more deployment, its last."""
+    """The text of prefect.yaml with a deployment added at its end."""
     text = manifest.read_text()
     before, entrypoint = _entrypoints(text), f"flows/{function}.py:{function}"
     if entrypoint in before:
@@ -119,7 +119,7 @@ def _with_entry(manifest: Path, name: str, function: str, entry: str) -> str:
 
 
 def _entrypoints(text: str) -> list[str]:
-    """Those of a prefect.yaml; none where it is not one."""
+    """The entrypoints of the deployments in a prefect.yaml; empty where it is malformed."""
     try:
         content: Any = yaml.safe_load(text)
         deployments = cast("list[dict[str, Any]]", content["deployments"])

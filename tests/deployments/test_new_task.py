@@ -103,7 +103,9 @@ def test_pyright_finds_nothing(tree: Path) -> None:
 )
 def test_a_name_that_is_none_is_refused(tree: Path, name: str) -> None:
     before = everything(tree)
-    with pytest.raises(OperatorError, match=r"^'.*' is no name of a task: use at most 40 small"):
+    with pytest.raises(
+        OperatorError, match=r"^'.*' is no name of a task: use at most 40 lower-case"
+    ):
         new_task(name, tree)
     assert everything(tree) == before
 
@@ -138,7 +140,7 @@ def test_a_file_that_is_there_is_left_alone(tree: Path, file: str) -> None:
     (tree / file).parent.mkdir(parents=True, exist_ok=True)
     (tree / file).write_text("mine")
     before = everything(tree)
-    with pytest.raises(OperatorError, match=rf"{file} is there already: choose another name"):
+    with pytest.raises(OperatorError, match=rf"{file} exists already: choose another name"):
         new_task("count-words", tree)
     assert everything(tree) == before
 

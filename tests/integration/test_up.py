@@ -68,7 +68,7 @@ def test_the_supervisor_stays_up_and_goes_first(home: Path) -> None:
             lambda: (found := supervisor(platform)) != first and found, what="it is there again"
         )
         log = home / "logs" / "supervisor.log"
-        assert f"the supervisor ended with -9 (see {log}); starting it again" in platform.output
+        assert f"the supervisor ended with -9 (see {log}); restarting it" in platform.output
         job = start_a_long_job(platform)
         assert platform.stop() == 0
         assert not (home / "api_url").exists()

@@ -1,4 +1,4 @@
-"""Prints clicks of people who do not exist, a line of JSON each: `clicks.py RATE`, a second."""
+"""Prints made-up clicks as lines of JSON, RATE lines a second: `clicks.py RATE`."""
 
 import json
 import random
@@ -12,7 +12,7 @@ due = time.monotonic()
 while True:
     number += 1
     click = {"n": number, "at": time.time(), "page": random.choice(pages)}
-    # Flushed: what stands in a buffer when it is ended is lost.
+    # Flushed: lines in a buffer are lost when the container is stopped.
     print(json.dumps(click), flush=True)
     due += 1 / rate
     time.sleep(max(0.0, due - time.monotonic()))

@@ -1,1 +1,1 @@
-"""Questions about jobs and compute tasks, answered from the server; nothing is changed."""
+"""Queries about jobs and compute tasks; they change nothing on the server."""

@@ -1,4 +1,4 @@
-"""Which compute tasks there are, what their payloads hold, and an example of each that works."""
+"""The compute tasks on the server: their payloads' fields, and a working example of each."""
 
 import json
 import shlex
@@ -18,8 +18,8 @@ from tasks.prefect_api.pages import PAGE
 _DIRECTORY = "results_directory"  # a parameter of every compute task, and of no other flow
 _SAMPLES = "`prefecture samples` puts photographs there"
 _PULLED = "it needs a Docker engine that has the image or can pull it"
-# Of tasks whose schema alone makes no payload that works: files that are there, a command that
-# writes something. The other tasks' examples are those of their schema.
+# For tasks whose schema alone makes no working payload: it must name existing files, or a command
+# that writes something. The examples of other tasks are built from their schema.
 _EXAMPLES: dict[str, tuple[dict[str, Any], str]] = {
     "compress-images": ({"source": "photos", "ratio": 0.4}, _SAMPLES),
     "convert-images": ({"source": "photos", "format": "webp"}, _SAMPLES),
@@ -48,26 +48,26 @@ class PayloadField:
     type: str
     """In words: text, a whole number, one of …"""
     required: bool
-    """Whether the object that it stands in cannot do without."""
+    """Whether the object that contains it requires it."""
     default: str
-    """As JSON; empty where there is none."""
+    """The default value as JSON; empty where there is none."""
     description: str
 
 
 @dataclass(frozen=True)
 class ComputeTask:
-    """A compute task, as the server has it."""
+    """A compute task on the server."""
 
     name: str
     description: str
     queues: tuple[str, ...]
     fields: tuple[PayloadField, ...]
     example: dict[str, Any]
-    """A payload that works."""
+    """A working payload."""
     example_needs: str
-    """What must be there for that; empty where nothing need be."""
+    """The requirements of the example, in words; empty where there are none."""
     schema: dict[str, Any]
-    """Of the flow's parameters: JSON schema."""
+    """The JSON schema of the flow's parameters."""
 
     @property
     def command(self) -> str:
@@ -76,12 +76,12 @@ class ComputeTask:
         return f"prefecture submit {self.name} {payload} trial --watch"
 
     def as_json(self) -> dict[str, Any]:
-        """The same as JSON."""
+        """The task as JSON."""
         return asdict(self) | {"command": self.command}
 
 
 async def list_tasks(client: PrefectClient) -> list[ComputeTask]:
-    """All compute tasks on the server, by their names."""
+    """All compute tasks on the server, sorted by name."""
     names = await read_task_names(client)
     found: dict[str, dict[str, DeploymentResponse]] = {}
     async for deployment in _deployments(client):
@@ -93,23 +93,25 @@ async def list_tasks(client: PrefectClient) -> list[ComputeTask]:
 
 
 async def find_task(client: PrefectClient, name: str) -> ComputeTask:
-    """The compute task of that name. Raises InvalidPayload where there is none."""
+    """Find a compute task by its name. Raises InvalidPayload where there is none."""
     tasks = {task.name: task for task in await list_tasks(client)}
     if name not in tasks:
-        known = f"choose {', '.join(tasks)}" if tasks else "`prefecture apply` puts them there"
+        known = (
+            f"choose {', '.join(tasks)}" if tasks else "`prefecture apply` puts them on the server"
+        )
         raise InvalidPayload(f"there is no compute task '{name[:100]}': {known}")
     return tasks[name]
 
 
 def payload_fields(schema: Mapping[str, Any]) -> tuple[PayloadField, ...]:
-    """The fields of a payload, and those of objects inside it, from the parameters' schema."""
+    """The fields of a payload and of the objects inside it, from the parameters' schema."""
     definitions: Mapping[str, Any] = schema.get("definitions", {})
     payload = _resolve(schema.get("properties", {}).get("payload", {}), definitions)
     return tuple(_fields(payload, definitions, ""))
 
 
 def example_of(schema: Mapping[str, Any]) -> dict[str, Any]:
-    """A payload of the first example of each field that is required."""
+    """A payload built from the first example of each required field."""
     definitions: Mapping[str, Any] = schema.get("definitions", {})
     payload = _resolve(schema.get("properties", {}).get("payload", {}), definitions)
     return _example(payload, definitions)
@@ -162,7 +164,7 @@ def _fields(
 
 
 def _resolve(schema: Mapping[str, Any], definitions: Mapping[str, Any]) -> Mapping[str, Any]:
-    """A schema with what it refers to; what it says itself comes first."""
+    """A schema merged with the definition that it refers to; its own entries win."""
     reference = schema.get("$ref")
     if reference is None:
         return schema
@@ -171,7 +173,7 @@ def _resolve(schema: Mapping[str, Any], definitions: Mapping[str, Any]) -> Mappi
 
 
 def _in_words(schema: Mapping[str, Any], definitions: Mapping[str, Any]) -> str:
-    """The type of a value, with its bounds."""
+    """The type of a value in words, with its bounds."""
     schema = _resolve(schema, definitions)
     if "enum" in schema:
         return f"one of {', '.join(map(str, schema['enum']))}"

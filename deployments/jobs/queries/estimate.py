@@ -1,4 +1,4 @@
-"""When a job is likely to start or to end, and what that is reckoned from."""
+"""Estimates when a job starts or ends, and states the basis of the estimate."""
 
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
@@ -6,12 +6,12 @@ from dataclasses import dataclass
 from statistics import median
 from typing import Literal
 
-_LEAST = 0.02  # of the work, from which on its pace says something
+_LEAST = 0.02  # share of the work from which on its pace is meaningful
 
 
 @dataclass(frozen=True)
 class Typical:
-    """How long the last jobs of a task ran."""
+    """The typical run time of a task's last jobs."""
 
     seconds: float
     """The median."""
@@ -24,12 +24,12 @@ class Estimate:
 
     event: Literal["starts", "ends"]
     seconds: float
-    """From now."""
+    """Seconds from now."""
     basis: str
 
 
 def typical_times(completed: Iterable[tuple[str, float]]) -> dict[str, Typical]:
-    """How long jobs of each task run, from the task and the seconds of some that have completed."""
+    """The typical run time per task. `completed`: task and seconds of each completed job."""
     times: dict[str, list[float]] = defaultdict(list)
     for task, seconds in completed:
         times[task].append(seconds)
@@ -43,17 +43,17 @@ def estimate_start(
     slots: int,
     typical: Mapping[str, Typical],
 ) -> Estimate | None:
-    """When a waiting job starts: once the work of those before it is shared out over the slots.
+    """Estimate when a waiting job starts: the work before it, divided by the number of slots.
 
-    `before`: jobs that are served before it. `waiting`: how many jobs of each task wait. `running`:
-    the task of each job that runs, and for how many seconds it has run. None where no job of these
-    tasks has completed lately, and where nothing runs at all.
+    `before`: number of jobs served before it. `waiting`: number of waiting jobs per task.
+    `running`: task and seconds so far of each running job. `typical`: as from `typical_times`.
+    Returns None where there is no slot, or no typical time.
     """
     if slots < 1 or not typical:
         return None
     if before == 0 and len(running) < slots:
         return Estimate("starts", 0.0, f"{len(running)} of {slots} slots are in use")
-    # Of a task that is new here nothing is known: it is taken for one like the others.
+    # A task without completed jobs is assumed to be like the others.
     usual = median(each.seconds for each in typical.values())
 
     def seconds(task: str) -> float:
@@ -75,9 +75,10 @@ def estimate_start(
 def estimate_end(
     fraction: float, ran: float, task: str, typical: Mapping[str, Typical]
 ) -> Estimate | None:
-    """When a running job ends: at the pace it has had so far, or as long as others of its task ran.
+    """Estimate when a running job ends: from its pace so far, or from the typical time of its task.
 
-    None where neither is known.
+    `fraction`: share of the work done, 0 to 1. `ran`: seconds so far. Returns None where neither
+    the pace nor a longer typical time is known.
     """
     if fraction >= _LEAST:
         return Estimate(

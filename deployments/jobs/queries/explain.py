@@ -1,4 +1,4 @@
-"""Why a job is where it is: what it waits for, its place in the queue, and an estimate."""
+"""Explains the state of a job: why it waits, its place in the queue, and an estimate."""
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -34,57 +34,57 @@ from deployments.pools import read_queues, read_slots
 from deployments.status import RUNNING, SCHEDULED, AgentStatus, read_agents
 from tasks.contracts import Queue
 
-_LAST = 200  # completed jobs that say how long jobs run
-_NO_SLOT = "AwaitingConcurrencySlot"  # Prefect's, where a deployment has a limit of its own
+_LAST = 200  # completed jobs from which typical run times are taken
+_NO_SLOT = "AwaitingConcurrencySlot"  # Prefect's state at the concurrency limit of a deployment
 
 
 @dataclass(frozen=True)
 class Explanation:
-    """How a job stands and why."""
+    """The state of a job and the reasons for it."""
 
     job: JobRecord
     reasons: list[str]
-    """Why it is in its state; the first weighs most."""
+    """Why it is in its state, the most important first."""
     before: int | None
-    """How many jobs are served before it, while it waits."""
+    """Number of jobs served before it; None unless it waits."""
     fraction: float | None
-    """Share of the work that is done, 0 to 1, while it runs."""
+    """Share of the work that is done, 0 to 1; None unless it runs."""
     estimate: Estimate | None
 
     def as_json(self) -> dict[str, Any]:
-        """The same as JSON."""
+        """The explanation as JSON."""
         estimate = None if self.estimate is None else asdict(self.estimate)
         return asdict(self) | {"job": self.job.as_json(), "estimate": estimate}
 
 
 @dataclass(frozen=True)
 class PoolState:
-    """What decides whether a pool starts a job, at one moment."""
+    """The state of a pool that decides whether it starts a job."""
 
     pool: WorkPool
     queue: WorkQueue | None
     """The queue that the job waits in."""
     online: int
-    """Workers that the server has heard of lately."""
+    """Number of workers with a recent heartbeat."""
     offline: int
     taken: int | None
-    """How many jobs the online workers take at once, where all have said."""
+    """How many jobs the online workers take at once; None unless all report it."""
     agents: list[AgentStatus]
     running: Sequence[tuple[str, float]]
-    """The task of each job that holds a slot, and the seconds that it has run."""
+    """Task and seconds so far of each job that holds a slot."""
 
     @property
     def slots(self) -> int:
-        """How many jobs run at once: what the workers take, or, if unknown, as many as run."""
+        """How many jobs can run at once; where workers do not report it, as many as run now."""
         limit = self.pool.concurrency_limit
         taken = len(self.running) if self.taken is None else self.taken
         return taken if limit is None else min(limit, taken)
 
 
 async def explain(client: PrefectClient, job: UUID) -> Explanation:
-    """Why a job is where it is. `job` is its id, or that of any attempt at it.
+    """Explain the state of a job. `job` is its id, or that of any attempt at it.
 
-    Raises InvalidPayload where the server knows none such.
+    Raises InvalidPayload where the server knows no such job.
     """
     run = decisive_attempt(await known_attempts(client, job))
     tasks = await read_task_names(client)
@@ -95,11 +95,11 @@ async def explain(client: PrefectClient, job: UUID) -> Explanation:
         case JobState.STARTING | JobState.RUNNING | JobState.CANCELLING:
             return await _explain_running(client, run, known, tasks)
         case _:
-            return Explanation(known, _of_the_rest(known), None, None, None)
+            return Explanation(known, _other_reasons(known), None, None, None)
 
 
 def why_it_waits(state: PoolState, name: str, state_name: str, before: int | None) -> list[str]:
-    """Why a job that is due is not started; `name` is its queue's, `before` as in Explanation."""
+    """Why a due job does not start. `name`: its queue's. `before`: as in Explanation."""
     pool = state.pool
     reasons: list[str] = []
     if pool.is_paused:
@@ -163,12 +163,14 @@ def _jobs(number: int) -> str:
     return "1 job is" if number == 1 else f"{number:,} jobs are"
 
 
-def _of_the_rest(job: JobRecord) -> list[str]:
+def _other_reasons(job: JobRecord) -> list[str]:
     match job.state:
         case JobState.SCHEDULED:
             return ["it is not due yet"]
         case JobState.CRASHED:
-            return [f"attempt {job.attempt} has crashed ({job.reason}); its supervisor tries again"]
+            return [
+                f"attempt {job.attempt} has crashed ({job.reason}); its supervisor runs it again"
+            ]
         case JobState.COMPLETED:
             return []
         case _:
@@ -265,7 +267,7 @@ async def _typical(
 
 
 async def _waiting(client: PrefectClient, run: FlowRun, tasks: set[str]) -> dict[str, int]:
-    """How many jobs of each task wait in the queue of a run and in those that come before it."""
+    """Number of waiting jobs per task, in the queue of a run and in more urgent queues."""
     queues = list(Queue)
     names = queues[: queues.index(Queue(run.work_queue_name)) + 1]
     return {

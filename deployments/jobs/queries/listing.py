@@ -1,4 +1,4 @@
-"""Jobs in a list, the newest first."""
+"""Lists jobs, the newest first."""
 
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
@@ -20,29 +20,29 @@ _SPARE = 10  # runs that a page has beside what is wanted: those that are no job
 
 @dataclass(frozen=True)
 class JobRecord:
-    """A job, as its latest attempt says. Times in UTC, durations in seconds."""
+    """A job, from its latest attempt. Times in UTC, durations in seconds."""
 
     job: UUID
     task: str
     name: str
-    """What the UI calls it."""
+    """Its name in the UI."""
     results_directory: str
     queue: str
     tags: tuple[str, ...]
     state: JobState
     attempt: int
     due: datetime | None
-    """When it was submitted, or the later time that it was submitted for."""
+    """When it was submitted, or the later time that it is scheduled for."""
     started: datetime | None
     ended: datetime | None
     waited: float
-    """Until it started; so far, if it has not."""
+    """Seconds until it started; so far, if it has not."""
     ran: float
     reason: str
     """Why it has failed, crashed or been cancelled; empty otherwise."""
 
     def as_json(self) -> dict[str, Any]:
-        """The same as JSON."""
+        """The job as JSON."""
         plain = asdict(self)
         times = ("due", "started", "ended")
         plain |= {name: plain[name] and plain[name].isoformat() for name in times}
@@ -51,11 +51,11 @@ class JobRecord:
 
 @dataclass(frozen=True)
 class Listing:
-    """Some jobs."""
+    """Jobs of a selection."""
 
     jobs: list[JobRecord]
     is_all: bool
-    """Whether there are no more."""
+    """Whether these are all jobs of the selection."""
 
 
 async def list_jobs(
@@ -63,15 +63,15 @@ async def list_jobs(
 ) -> Listing:
     """The newest jobs of a selection, `limit` at most.
 
-    Reads pages of 200 runs until there are enough. The server cannot choose by results directory:
-    a selection of one reads all that its other criteria leave.
+    Reads pages of up to 200 runs until there are enough. The server cannot filter by results
+    directory: a selection by directory reads all runs that match its other criteria.
     """
     jobs: dict[UUID, JobRecord] = {}
     tasks = await read_task_names(client)
     size = PAGE if limit is None or selection.directory else min(PAGE, limit + _SPARE)
     async with aclosing(_runs(client, selection, size)) as runs:
         async for run in runs:
-            # Should two attempts at a job be among them, the later one comes first.
+            # Of two attempts at a job, the later one comes first.
             job = job_id(run.labels, run.id)
             if job in jobs:
                 continue
@@ -82,7 +82,7 @@ async def list_jobs(
 
 
 async def read_task_names(client: PrefectClient) -> dict[UUID, str]:
-    """The names of all flows, by their ids."""
+    """The names of all flows, by flow id."""
     names: dict[UUID, str] = {}
     while True:
         page = await client.read_flows(limit=PAGE, offset=len(names))
@@ -92,9 +92,11 @@ async def read_task_names(client: PrefectClient) -> dict[UUID, str]:
 
 
 def record(run: FlowRun, task: str) -> JobRecord:
-    """A job, by its latest attempt."""
+    """The record of a job, from its latest attempt."""
     state = state_of(run, datetime.now(UTC))
-    told = run.state.message if run.state is not None and state is not JobState.COMPLETED else None
+    message = (
+        run.state.message if run.state is not None and state is not JobState.COMPLETED else None
+    )
     return JobRecord(
         job=job_id(run.labels, run.id),
         task=task,
@@ -109,12 +111,12 @@ def record(run: FlowRun, task: str) -> JobRecord:
         ended=run.end_time if state in ENDED else None,
         waited=max(0.0, run.estimated_start_time_delta.total_seconds()),
         ran=run.estimated_run_time.total_seconds(),
-        reason=" ".join((told or "").split()) if state in (*ENDED, JobState.CRASHED) else "",
+        reason=" ".join((message or "").split()) if state in (*ENDED, JobState.CRASHED) else "",
     )
 
 
 async def _runs(client: PrefectClient, selection: Selection, size: int) -> AsyncGenerator[FlowRun]:
-    """The runs that say how a job of the selection stands, newest first."""
+    """The decisive runs of the jobs of a selection, newest first."""
     start = 0
     while True:
         page = await client.read_flow_runs(

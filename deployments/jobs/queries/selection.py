@@ -1,4 +1,4 @@
-"""Which jobs are meant: the same filters for a list, and for what is done with many at once."""
+"""Filters that select jobs, for lists and for actions on many jobs."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -20,17 +20,17 @@ from tasks.errors import InvalidPayload
 
 
 class JobState(StrEnum):
-    """What a job is at, for those who use it."""
+    """The state of a job, as users see it."""
 
     SCHEDULED = "scheduled"
-    """It is not due yet."""
+    """Not due yet."""
     WAITING = "waiting"
-    """It is due, and waits in its queue; or its next attempt does, perhaps after a pause."""
+    """Due and waiting in its queue; or its next attempt is, perhaps after a pause."""
     STARTING = "starting"
     RUNNING = "running"
     CANCELLING = "cancelling"
     CRASHED = "crashed"
-    """Its attempt has crashed, and the next is about to be made."""
+    """The latest attempt has crashed, and the next is about to be created."""
     COMPLETED = "completed"
     FAILED = "failed"
     CANCELLED = "cancelled"
@@ -39,7 +39,7 @@ class JobState(StrEnum):
 ENDED = (JobState.COMPLETED, JobState.FAILED, JobState.CANCELLED)
 ACTIVE = tuple(state for state in JobState if state not in ENDED)
 
-_RETRIED = timedelta(hours=1)  # after the crash, at the latest, an attempt is due
+_RETRIED = timedelta(hours=1)  # the longest time from a crash to the next attempt
 _TYPES: Mapping[JobState, StateType] = {
     JobState.SCHEDULED: StateType.SCHEDULED,
     JobState.WAITING: StateType.SCHEDULED,
@@ -55,7 +55,7 @@ _BY_TYPE = {type: state for state, type in _TYPES.items()}
 
 
 class Filters(TypedDict):
-    """What the client is asked with."""
+    """Keyword arguments for the filters of `read_flow_runs`."""
 
     flow_filter: FlowFilter | None
     flow_run_filter: FlowRunFilter
@@ -64,7 +64,7 @@ class Filters(TypedDict):
 
 @dataclass(frozen=True)
 class Selection:
-    """Jobs by what is known of them; each criterion narrows the choice, and none means all.
+    """Criteria for jobs: each narrows the selection, and no criterion selects all.
 
     Raises InvalidPayload where a criterion can match nothing.
     """
@@ -76,13 +76,13 @@ class Selection:
     """All of these."""
     queue: str | None = None
     directory: str | None = None
-    """The results directory, or one that it lies in."""
+    """The results directory, or a folder that contains it."""
     since: datetime | None = None
-    """Due then or later: when it was submitted, unless it was for a later time."""
+    """Due then or later. A job is due when it is submitted, unless it is scheduled for later."""
     until: datetime | None = None
 
     def __post_init__(self) -> None:
-        """Check what can be checked without the server."""
+        """Check the criteria that can be checked without the server."""
         if self.queue is not None:
             check_queue(self.queue)
         if any(not tag.strip() for tag in self.tags):
@@ -100,7 +100,7 @@ class Selection:
         return self == Selection()
 
     def filters(self) -> Filters:
-        """What the server can choose by; `takes` has the rest."""
+        """The filters for the server; `takes` checks the other criteria."""
         wanted: dict[str, Any] = {}
         if self.states:
             wanted["state"] = {"type": {"any_": sorted({_TYPES[state] for state in self.states})}}
@@ -121,14 +121,14 @@ class Selection:
         )
 
     def _not_later(self) -> datetime | None:
-        """When a job is due at the latest, where none that is planned for later is wanted."""
+        """The latest due time, unless jobs that are scheduled for later are selected."""
         return None if JobState.SCHEDULED in self.states else datetime.now(UTC) + _RETRIED
 
     def takes(self, run: FlowRun, now: datetime) -> bool:
-        """Whether a run that the server chose is meant, and says how its job stands."""
+        """Whether a run from the server is the decisive attempt at a selected job."""
         directory = run.parameters.get("results_directory")
         if not isinstance(directory, str):
-            return False  # a run that helps a job
+            return False  # a helper flow, not a job
         if run.state_type is StateType.CRASHED and REQUEUED_AS_LABEL in run.labels:
             return False  # another attempt has taken its place
         state = state_of(run, now)
@@ -139,10 +139,10 @@ class Selection:
 
 
 def state_of(run: FlowRun, now: datetime) -> JobState:
-    """What a job is at, by its decisive attempt; `now` by a clock like the server's."""
+    """The state of a job, from its decisive attempt. `now`: by a clock like the server's."""
     if run.state_type is StateType.SCHEDULED:
         due = run.next_scheduled_start_time or run.expected_start_time
         later = due is not None and due > now and attempt_number(run.labels) == 1
         return JobState.SCHEDULED if later else JobState.WAITING
-    # A run that somebody paused holds its slot, as one that runs does.
+    # A paused run holds its slot, like a running one.
     return _BY_TYPE.get(run.state_type or StateType.RUNNING, JobState.RUNNING)

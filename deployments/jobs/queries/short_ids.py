@@ -1,4 +1,4 @@
-"""Jobs named by the first characters of their id, as git names commits."""
+"""Short job ids: the first characters of an id, as git abbreviates commits."""
 
 import re
 from collections.abc import Iterable
@@ -14,7 +14,7 @@ from tasks.errors import InvalidPayload
 from tasks.prefect_api.pages import PAGE
 
 SHORTEST = 4
-"""Digits that a prefix has at least."""
+"""The minimum number of digits of a prefix."""
 
 _SLACK = 20  # runs that may be deleted while the place is looked for
 _USUAL = {4: 8, 7: 18}  # characters by the version of the id: one of 7 begins with the time
@@ -22,10 +22,10 @@ _NAMED = 5  # candidates in a message
 
 
 async def resolve_job(client: PrefectClient, text: str) -> UUID:
-    """The job that `text` names: its id, that of an attempt at it, or an unambiguous prefix.
+    """The id that `text` names: a whole id, or an unambiguous prefix of a job's or attempt's id.
 
-    A whole id is not looked up. Raises InvalidPayload where `text` is no prefix, where no job has
-    it, and where several have.
+    A whole id is returned without a query. Raises InvalidPayload where `text` is no prefix, and
+    where it matches no job or several.
     """
     try:
         return UUID(text)
@@ -46,7 +46,7 @@ async def resolve_job(client: PrefectClient, text: str) -> UUID:
 
 
 def short_ids(jobs: Iterable[UUID]) -> dict[UUID, str]:
-    """A prefix for each job, long enough to tell it from the others given."""
+    """A prefix for each job that is unambiguous among the given jobs."""
     ordered = sorted(map(str, set(jobs)))
     short: dict[UUID, str] = {}
     for before, id, after in zip(["", *ordered], ordered, [*ordered[1:], ""], strict=False):
@@ -57,7 +57,7 @@ def short_ids(jobs: Iterable[UUID]) -> dict[UUID, str]:
 
 
 def _prefix(text: str) -> str:
-    """The digits in the form in which the server writes ids."""
+    """The prefix of an id in the server's notation. Raises InvalidPayload where it is none."""
     digits = text.lower().replace("-", "")
     if not re.fullmatch(rf"[0-9a-f]{{{SHORTEST},31}}", digits):
         raise InvalidPayload(
@@ -72,8 +72,8 @@ def _prefix(text: str) -> str:
 async def _runs_with(client: PrefectClient, prefix: str) -> list[FlowRun]:
     """All flow runs whose ids begin with `prefix`.
 
-    The API has no filter for it, but sorts by id, the highest first. The place is found by halving:
-    in about twenty requests among a million runs, and in one where the run is among the newest.
+    The API has no such filter, but sorts by id, the highest first. A binary search finds the place:
+    about twenty requests for a million runs, and one request if the run is among the newest.
     """
 
     def head(run: FlowRun) -> str:
@@ -107,6 +107,6 @@ async def _read(client: PrefectClient, start: int, limit: int) -> list[FlowRun]:
 
 
 def _common(one: str, other: str) -> int:
-    """How many characters two texts begin with alike."""
+    """The length of the common prefix of two texts."""
     pairs = zip(one, other, strict=False)
     return next((n for n, (a, b) in enumerate(pairs) if a != b), min(len(one), len(other)))

@@ -79,7 +79,7 @@ def test_why_a_job_waits() -> None:
     )
     text = "\n".join(explanation(found))
     assert "waiting for 2m00s" in text
-    assert "place     number 5 of those that wait" in text
+    assert "place     number 5 of the waiting jobs" in text
     assert "starts in about 1m30s, at " in text
     assert "(4 before it, 2 running, 2 at once)" in text
 

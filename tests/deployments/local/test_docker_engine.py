@@ -40,7 +40,7 @@ class Engine:
 
 @pytest.fixture(autouse=True)
 def no_pause(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(docker_engine, "_AGAIN", 0.0)
+    monkeypatch.setattr(docker_engine, "_RETRY_DELAY", 0.0)
 
 
 @pytest.mark.parametrize(

@@ -54,7 +54,7 @@ async def test_a_log_that_cannot_be_cut(tmp_path: Path, monkeypatch: pytest.Monk
     await asyncio.to_thread(wait_until, lambda: len(tried) > 2)
     assert told == [
         f"the log of the sleeper cannot be cut: [Errno {errno.ENOSPC}] "
-        f"{os.strerror(errno.ENOSPC)}; trying again"
+        f"{os.strerror(errno.ENOSPC)}; retrying"
     ]
     await child.stop()
     await asyncio.sleep(1.5)  # longer than the pause before a restart
@@ -89,7 +89,7 @@ async def test_a_child_that_hangs_is_started_again(
         assert child.running
         os.kill(pids()[-1], signal.SIGSTOP)
         await asyncio.to_thread(wait_until, lambda: len(pids()) > 1)
-        assert told[0].startswith("the beater has given no sign of life for ")
+        assert told[0].startswith("the beater has sent no heartbeat for ")
         assert "the beater ended with -9" in told[1]
     finally:
         await child.stop()

@@ -149,4 +149,4 @@ def test_interrupted_it_says_how_to_go_on(tmp_path: Path) -> None:
                 process.send_signal(signal.SIGINT)
                 said = process.communicate(timeout=240)
     assert (process.returncode, said[0]) == (130, "")
-    assert re.search(r" the same again with --key [0-9a-f-]{36} submits the rest", said[1])
+    assert re.search(r" the same command with --key [0-9a-f-]{36} submits the rest", said[1])
