@@ -161,7 +161,7 @@ async def read_slots(client: PrefectClient, pool: str) -> int | None:
 
 
 async def _put_pool(client: PrefectClient, name: str, kind: Pool, template: dict[str, Any]) -> None:
-    """Create a pool, or update the template of an existing pool and nothing else of it.
+    """Create a pool, or update only the template of an existing pool.
 
     Prefect's `overwrite` would also write whether the pool is paused, and so undo a supervisor's
     pause.

@@ -83,7 +83,7 @@ def main() -> None:
         _fail(str(error))
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
-        # An alias has the prefix.
+        # The name of a setting with an alias has the prefix already.
         setting = str(first["loc"][0]).upper().removeprefix("PREFECTURE_")
         _fail(f"setting PREFECTURE_{setting}: {first['msg']}")
     except httpx.HTTPError as error:

@@ -44,7 +44,7 @@ def up(
     workers
         How many jobs run at once.
     most
-        The maximum for `prefecture scale`. Default: the number of workers.
+        The maximum for `prefecture scale`. Default: that of --workers.
     port
         The port of the UI and the API, on 127.0.0.1.
     """
@@ -228,8 +228,7 @@ def image() -> None:
 def demo(*, pool: Pool | None = None, inputs: Path | None = None) -> None:
     """Run real jobs of every compute task on all three queues, watch them, and stop everything.
 
-    `make demo` runs this command. Without a Docker engine, tasks that start containers are left
-    out.
+    `make demo` runs this command. With the process pool, tasks that start containers are left out.
 
     Example: `prefecture demo --pool process`
 

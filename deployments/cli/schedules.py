@@ -50,7 +50,7 @@ def create(
     queue
         high, normal or low.
     name
-        The schedule's name. Default: the task's name and six random digits.
+        The schedule's name. Default: the task's name and six random characters.
     """
     terms = Terms(task, results_directory, queue)
     work = parse_payload(payload)

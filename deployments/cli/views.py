@@ -24,7 +24,7 @@ def printable(text: str) -> str:
 
 
 def jobs_table(jobs: Sequence[JobRecord], width: int) -> Table:
-    """A table of jobs; more columns of it are shown the larger `width`, in characters, is."""
+    """A table of jobs; `width`, in characters, decides which columns it has."""
     wide = width >= _ROOM_FOR_REASONS
     now = datetime.now(UTC)
     short = short_ids(job.job for job in jobs)
@@ -97,7 +97,7 @@ def explanation(found: Explanation) -> Iterable[str]:
             f"({estimate.basis})"
         )
     elif job.state in (JobState.WAITING, JobState.RUNNING):
-        yield "estimate  none: no job has completed here lately, or none can start now"
+        yield "estimate  none: no job of its task has completed here lately, or none can start now"
     if job.state in ENDED:
         seen = "results" if job.state is JobState.COMPLETED else "logs"
         yield f"  see `prefecture {seen} {job.job}`"

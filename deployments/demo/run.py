@@ -26,7 +26,7 @@ from deployments.jobs.attempts import attempts
 from deployments.jobs.request import Terms
 from deployments.jobs.submit import submit
 from deployments.local.docker_engine import base_image, find_engine
-from deployments.local.up import lock, running, show_ends
+from deployments.local.up import lock, print_ended_jobs, running
 from deployments.pools import TREE
 from deployments.status import job_status
 from deployments.tables import plain_table, seconds
@@ -105,7 +105,7 @@ async def demo(pool: Pool | None, inputs: Path | None, out: Console) -> None:
                 terms = Terms(request.task, "demo", request.queue)
                 job = await submit(client, terms, request.payload)
                 jobs[job] = request
-            announced = asyncio.create_task(show_ends(say, jobs))
+            announced = asyncio.create_task(print_ended_jobs(say, jobs))
             try:
                 runs = await _watch(client, jobs, out)
                 await asyncio.wait({announced}, timeout=_ANNOUNCED)

@@ -83,7 +83,7 @@ class Job:
         return run_coro_as_sync(read())
 
     def cancel(self, *, wait: bool = True) -> None:
-        """Cancel the job and wait until it has ended. Raises PrefectureError if it has already."""
+        """Cancel the job; `wait`: until it has ended. Raises PrefectureError if it had already."""
 
         async def end() -> None:
             limit = get_settings().cancel_grace + _CANCEL_MARGIN

@@ -155,7 +155,7 @@ async def up(
     await until_stopped(_run(settings, pool, slots, port, say, most), say)
 
 
-async def show_ends(say: Say, jobs: Collection[UUID] = ()) -> None:
+async def print_ended_jobs(say: Say, jobs: Collection[UUID] = ()) -> None:
     """Print a line for each job that ends; if `jobs` are given, until all of them have ended."""
     left = set(jobs)
     while True:
@@ -211,7 +211,7 @@ async def _run(
         say(f"results  {settings.results}")
         say("ready; Ctrl-C stops everything")
         # Ends only by cancellation, and once: the cleanup must not be interrupted.
-        await show_ends(say)
+        await print_ended_jobs(say)
 
 
 def _choose(asked: Pool | None, engine: bool, say: Say) -> Pool:
