@@ -1,1 +1,1 @@
-"""Telling people what became of their jobs."""
+"""Notifications about the final state of jobs."""

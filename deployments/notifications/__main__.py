@@ -1,4 +1,4 @@
-"""python -m deployments.notifications: the notifier"""
+"""python -m deployments.notifications: runs the notifier."""
 
 from tasks.runtime.importing import importing
 
@@ -20,12 +20,12 @@ with importing():
     from deployments.notifications.notifier.detector import Detector
     from tasks.settings import Settings, get_settings
 
-_TURN = 1.0  # seconds between two looks whether it is our turn
+_RETRY_LOCK = 1.0  # seconds between two attempts to take the lock
 _log = logging.getLogger("deployments.notifications")
 
 
 async def notify(settings: Settings) -> None:
-    """Tell of ends of jobs until SIGTERM or SIGINT."""
+    """Deliver notifications until SIGTERM or SIGINT."""
     work = asyncio.create_task(_notify(settings))
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, work.cancel)
@@ -34,40 +34,40 @@ async def notify(settings: Settings) -> None:
 
 
 async def _notify(settings: Settings) -> None:
-    async with _alone(settings.home), get_client() as client, open_ledger(settings) as ledger:
+    async with _locked(settings.home), get_client() as client, open_ledger(settings) as ledger:
         deliverer = Deliverer(client, ledger, settings)
         announcer = Announcer(client, ledger)
 
-        def wrote() -> None:
+        def recorded() -> None:
             announcer.wake()
             deliverer.wake()
 
-        detector = Detector(client, ledger, settings, wrote)
+        detector = Detector(client, ledger, settings, recorded)
         async with asyncio.TaskGroup() as group:
             for part in (detector, announcer, deliverer):
                 group.create_task(part.run())
 
 
 @asynccontextmanager
-async def _alone(home: Path) -> AsyncGenerator[None]:
-    """Wait until no other notifier of this home is there: two would deliver everything twice."""
+async def _locked(home: Path) -> AsyncGenerator[None]:
+    """Hold the lock of the home: two notifiers would deliver everything twice."""
     home.mkdir(parents=True, exist_ok=True)
     with (home / "notifier.lock").open("w") as file:
-        waits = False
+        logged = False
         while True:
             try:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
                 break
             except BlockingIOError:
-                if not waits:
-                    _log.info("another notifier has the home %s: waiting for its end", home)
-                waits = True
-                await asyncio.sleep(_TURN)
+                if not logged:
+                    _log.info("another notifier has the home %s: waiting until it exits", home)
+                logged = True
+                await asyncio.sleep(_RETRY_LOCK)
         yield
 
 
 def main() -> None:
-    """Notify, and log to stderr."""
+    """Run the notifier, with its log on stderr."""
     logging.basicConfig(
         level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s", force=True
     )

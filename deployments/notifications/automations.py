@@ -1,6 +1,6 @@
-"""Prefect automations that tell subscribers through notification blocks: once, come what may.
+"""Prefect automations that notify subscribers through notification blocks, at most once.
 
-Ours are known by their tag and told apart by their names; everyone else's are left alone.
+Our automations have the tag `prefecture` and a name for each subscriber. Others are not touched.
 """
 
 from collections.abc import Sequence
@@ -25,9 +25,9 @@ _PREFIX = "prefecture: "
 async def automation_for(
     client: PrefectClient, subscriber: Subscriber, block: str
 ) -> AutomationCore:
-    """The automation that tells a subscriber through a block, `<type>/<name>`.
+    """Build the automation that notifies a subscriber through a block, `<type>/<name>`.
 
-    Raises OperatorError where there is no such block, or it is none for notifications.
+    Raises OperatorError where the block does not exist or is not a notification block.
     """
     kind, _, _ = block.partition("/")
     found = await _find_block(client, subscriber.name, block)
@@ -35,23 +35,23 @@ async def automation_for(
 
 
 async def apply_automations(client: PrefectClient, wanted: Sequence[AutomationCore]) -> None:
-    """Create, update or delete ours, until they are those that are wanted.
+    """Create, update and delete our automations so that they match `wanted`.
 
-    One that was paused stays so; one that is as it should be is not touched.
+    A paused automation stays paused. An automation that matches already is not written.
     """
-    standing: dict[str, Automation] = {}
+    existing: dict[str, Automation] = {}
     superfluous: list[Automation] = []
     for automation in await _read_ours(client):
-        # Two of the same name: two applied at the same moment.
-        if standing.setdefault(automation.name, automation) is not automation:
+        # The same name twice: two `prefecture apply` ran at the same moment.
+        if existing.setdefault(automation.name, automation) is not automation:
             superfluous.append(automation)
     for automation in wanted:
-        known = standing.pop(automation.name, None)
+        known = existing.pop(automation.name, None)
         if known is None:
             await client.create_automation(automation)
         elif _content(known) != _content(_paused_as(automation, known)):
             await client.update_automation(known.id, _paused_as(automation, known))
-    for automation in [*superfluous, *standing.values()]:
+    for automation in [*superfluous, *existing.values()]:
         await client.delete_automation(automation.id)
 
 
@@ -80,17 +80,17 @@ def _content(automation: AutomationCore) -> dict[str, object]:
 async def _find_block(client: PrefectClient, subscriber: str, block: str) -> UUID:
     kind, _, name = block.partition("/")
     try:
-        # With no secrets: it is only looked at.
+        # Without secrets: only its schema and id are read.
         document = await client.read_block_document_by_name(name, kind, include_secrets=False)
     except ObjectNotFound as error:
         raise OperatorError(
-            f"subscriber {subscriber!r}: there is no block {block}: make it in the UI under "
+            f"subscriber {subscriber!r}: there is no block {block}: create it in the UI under "
             "Blocks, or correct the name"
         ) from error
     schema = document.block_schema
     if schema is not None and "notify" not in schema.capabilities:
         raise OperatorError(
-            f"subscriber {subscriber!r}: {block} is no notification block: use one such as "
+            f"subscriber {subscriber!r}: {block} is no notification block: use a block such as "
             "slack-webhook/ops"
         )
     return document.id
@@ -109,7 +109,7 @@ def _automation(subscriber: Subscriber, block: UUID, subject: str, text: str) ->
     return AutomationCore.model_validate(
         {
             "name": f"{_PREFIX}{subscriber.name}",
-            "description": "Made by `prefecture apply` of the file that declares subscribers.",
+            "description": "Created by `prefecture apply` from the file that declares subscribers.",
             "tags": [TAG],
             "trigger": {
                 "type": "event",

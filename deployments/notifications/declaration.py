@@ -1,4 +1,4 @@
-"""Reads the file that declares subscribers, deployments/notifications.yaml or another."""
+"""Reads the file that declares subscribers, by default deployments/notifications.yaml."""
 
 from collections.abc import Collection
 from pathlib import Path
@@ -12,19 +12,19 @@ from tasks.errors import OperatorError
 
 
 def read_subscribers(path: Path, tasks: Collection[str] | None = None) -> list[Subscriber]:
-    """The subscribers that a file declares; of an e-mail's recipients each is one of their own.
+    """Read the subscribers that a file declares; each recipient of e-mail becomes a subscriber.
 
-    Raises OperatorError in one line that names the subscriber and the field. `tasks` are the
-    compute tasks there are, where that is known.
+    `tasks`: the names of all compute tasks; None skips that check. Raises OperatorError, which
+    names the subscriber and the field, where the file is wrong.
     """
     try:
         content = yaml.safe_load(path.read_text("utf-8"))
     except OSError as error:
         raise OperatorError(f"{path} cannot be read: {error.strerror or error}") from error
-    except (yaml.YAMLError, ValueError) as error:  # the latter of a date such as 2026-13-45
+    except (yaml.YAMLError, ValueError) as error:  # ValueError: a date such as 2026-13-45
         raise OperatorError(f"{path} is no YAML: {' '.join(str(error).split())}") from error
     sections = _mapping(content, str(path)) if content is not None else {}
-    _refuse_others(sections, path)
+    _refuse_unknown(sections, path)
     entries = sections.get("subscribers")
     if entries is not None and not isinstance(entries, list):
         raise OperatorError(f"{path}: subscribers: must be a list; start each one with '- name:'")
@@ -36,8 +36,8 @@ def read_subscribers(path: Path, tasks: Collection[str] | None = None) -> list[S
                 f"{path}: there are two subscribers {subscriber.name!r}: rename one"
             )
         _check_tasks(path, subscriber, tasks)
-        found[subscriber.name] = _one_by_one(subscriber)
-    return [subscriber for several in found.values() for subscriber in several]
+        found[subscriber.name] = _split_recipients(subscriber)
+    return [subscriber for split in found.values() for subscriber in split]
 
 
 def _mapping(value: Any, what: str) -> dict[Any, Any]:
@@ -46,7 +46,7 @@ def _mapping(value: Any, what: str) -> dict[Any, Any]:
     return cast("dict[Any, Any]", value)
 
 
-def _refuse_others(sections: dict[Any, Any], path: Path) -> None:
+def _refuse_unknown(sections: dict[Any, Any], path: Path) -> None:
     for section in sections:
         if section not in ("subscribers", "smtp"):
             raise OperatorError(f"{path}: there is no section {section!r}: use subscribers, smtp")
@@ -67,9 +67,9 @@ def _read_one(path: Path, number: int, entry: Any, smtp: Any) -> Subscriber:
     except ValidationError as error:
         first = error.errors(include_url=False, include_input=False)[0]
         field = ".".join(map(str, first["loc"])).replace("to.email.smtp", "smtp")
-        said = "is missing" if first["type"] == "missing" else first["msg"]
-        said = said.removeprefix("Value error, ")
-        raise OperatorError(": ".join(filter(None, [label, field, said]))) from None
+        fault = "is missing" if first["type"] == "missing" else first["msg"]
+        fault = fault.removeprefix("Value error, ")
+        raise OperatorError(": ".join(filter(None, [label, field, fault]))) from None
     if ":" in subscriber.name:
         raise OperatorError(f"{label}: name: leave out ':', such as ops-team")
     return subscriber
@@ -84,8 +84,8 @@ def _check_tasks(path: Path, subscriber: Subscriber, tasks: Collection[str] | No
         )
 
 
-def _one_by_one(subscriber: Subscriber) -> list[Subscriber]:
-    """Or one recipient whom the server refuses would have the others told again and again."""
+def _split_recipients(subscriber: Subscriber) -> list[Subscriber]:
+    """One subscriber per recipient: a refused recipient must not cause retries to the others."""
     email = subscriber.to.email
     if email is None or email.domains is not None:
         return [subscriber]

@@ -1,4 +1,4 @@
-"""The ends of jobs, read from the server's events: from any machine that reaches its API."""
+"""The inbox: final events of jobs, read from the server on any machine that reaches its API."""
 
 import asyncio
 from collections.abc import AsyncGenerator
@@ -26,29 +26,30 @@ _Ends = dict[UUID, JobEnd]  # by the ids of their events
 
 
 async def read_ends(client: PrefectClient, limit: int) -> list[JobEnd]:
-    """The last ends of jobs, newest last; of a job that was retried after its end, the last one."""
+    """Read the last final events, newest last; of a job with several, only the newest."""
     found: dict[UUID, JobEnd] = {}
     for end in (await _read(client, limit)).values():
-        found.pop(end.job, None)  # it moves to its new place
+        found.pop(end.job, None)  # a later event of the same job replaces the earlier one
         found[end.job] = end
     return list(found.values())
 
 
 async def follow_ends(client: PrefectClient, limit: int) -> AsyncGenerator[JobEnd]:
-    """The last ends of jobs, then each new one as it arrives; does not end by itself.
+    """Yield the last final events, then each new one as it arrives, without end.
 
-    A server that goes away is waited for. Raises httpx.HTTPError where there is none at first.
+    Outages of the server are waited out. Raises httpx.HTTPError where it cannot be reached at the
+    start.
     """
     listed = datetime.now(UTC)
-    news = asyncio.Queue[Event | None]()  # None: it is time for a list
+    news = asyncio.Queue[Event | None]()  # None: list the events again
     listener = asyncio.create_task(
         listen(ENDINGS, news.put_nowait, connected=lambda: news.put_nowait(None))
     )
     try:
-        # Subscribed first: what comes between is in the list.
+        # Subscribed before the list is read: no event is lost between the two.
         await _next(news, _CONNECTED)
         shown = await _read(client, limit)
-        recent = await _read(client, _EVERY, listed - _OVERLAP)
+        recent = await _read(client, _MAX_RECENT, listed - _OVERLAP)
         shown |= {id: end for id, end in recent.items() if end.ended >= listed}
         seen: dict[UUID, None] = dict.fromkeys([*shown, *recent])
         for end in shown.values():
@@ -58,9 +59,9 @@ async def follow_ends(client: PrefectClient, limit: int) -> AsyncGenerator[JobEn
             if event is None:
                 now = datetime.now(UTC)
                 try:
-                    found = await _read(client, _EVERY, listed - _OVERLAP)
+                    found = await _read(client, _MAX_RECENT, listed - _OVERLAP)
                 except httpx.HTTPError:
-                    continue  # the server is away: it is listed when it is back
+                    continue  # the server is away: the next list has the events
                 listed = now
             else:
                 found = _ends([event])
@@ -68,14 +69,14 @@ async def follow_ends(client: PrefectClient, limit: int) -> AsyncGenerator[JobEn
                 if id not in seen:
                     seen[id] = None
                     yield end
-            seen = dict.fromkeys(list(seen)[-_EVERY:])
+            seen = dict.fromkeys(list(seen)[-_MAX_RECENT:])
     finally:
         listener.cancel()
         await asyncio.gather(listener, return_exceptions=True)
 
 
 def line(end: JobEnd) -> str:
-    """An end of a job in one line."""
+    """A final event in one line."""
     what = (
         f"{end.files:,} file{'' if end.files == 1 else 's'}, {end.bytes:,} bytes: {end.location}"
         if isinstance(end, JobCompleted)
@@ -83,19 +84,19 @@ def line(end: JobEnd) -> str:
     )
     when = end.ended.astimezone().strftime("%Y-%m-%d %H:%M:%S")
     text = f"{when}  {end.job}  {end.task}  {end.results_directory}  {end.outcome}  {what}"
-    # A name is anyone's to choose, and must not steer the terminal.
+    # Users choose the names: control characters must not reach the terminal.
     return "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in text)
 
 
-async def _next(news: asyncio.Queue[Event | None], patience: float) -> Event | None:
+async def _next(news: asyncio.Queue[Event | None], seconds: float) -> Event | None:
     try:
-        return await asyncio.wait_for(news.get(), patience)
+        return await asyncio.wait_for(news.get(), seconds)
     except TimeoutError:
         return None
 
 
 async def _read(client: PrefectClient, limit: int, since: datetime | None = None) -> _Ends:
-    """The last ends, of those since then where that is given, newest last."""
+    """The last final events, newest last; with `since`, only those after it."""
     if limit <= 0:
         return {}
     occurred = {"until": datetime.now(UTC) + _SKEW} | ({"since": since} if since else {})
@@ -109,7 +110,7 @@ async def _read(client: PrefectClient, limit: int, since: datetime | None = None
         page = await client.read_events_page(str(page.next_page))
         found += page.events
     ends = _ends(found[:limit][::-1])
-    # An end may be announced late, by the notifier: the time of the event is not that of the end.
+    # The notifier may emit an event late: sort by the time at which the job ended.
     return dict(sorted(ends.items(), key=lambda item: item[1].ended))
 
 
@@ -119,5 +120,5 @@ def _ends(events: list[Event]) -> _Ends:
         try:
             ends[event.id] = JOB_END.validate_python(event.payload)
         except ValidationError:
-            continue  # told by someone else, in our name
+            continue  # another program used the name of our event
     return ends

@@ -1,9 +1,9 @@
-"""The books of the notifier: which jobs have ended, and whom each end was delivered to.
+"""The notification database: the final state of each job, and its delivery to each subscriber.
 
-SQLite, in the home. What is written together stands together: the end of a job and the deliveries
-that it makes are one transaction, so that there is exactly one end of each job and one delivery of
-it to each subscriber, whatever is killed when. A job that a person retries in Prefect's UI ends
-again: the new final state takes the place of the former, with deliveries of its own.
+SQLite, in the home. The final state of a job and its deliveries are written in one transaction: a
+job has exactly one final state and one delivery to each subscriber, whichever process is killed.
+Where a person retries a job in Prefect's UI, its new final state replaces the former one, with new
+deliveries.
 """
 
 from collections.abc import AsyncGenerator, Iterable, Iterator, Sequence
@@ -35,21 +35,21 @@ from tasks.settings import Settings
 
 _FILE = "prefecture.db"
 _BUSY = 30.0  # seconds to wait for another writer
-_MANY = 500  # values in one question to SQLite
-_MOST_AT_ONCE = 10_000  # ends in one message
-_BEGUN = "begun"  # the watermark of the books' own beginning
+_MANY = 500  # values in one query to SQLite
+_MAX_DIGEST = 10_000  # jobs in one message
+_BEGUN = "begun"  # the watermark that holds the creation time of the database
 
 
 class Ledger:
-    """The open books. Any number of processes may have them open."""
+    """The open notification database. Any number of processes may have it open."""
 
     def __init__(self, engine: AsyncEngine) -> None:
         self._sessions = async_sessionmaker(engine, class_=AsyncSession, expire_on_commit=False)
 
     async def keep(self, subscribers: Sequence[Subscriber]) -> None:
-        """Put these in the place of the subscribers there were.
+        """Replace all subscribers.
 
-        What was still to be delivered to one that is gone, or that Prefect tells now, is dropped.
+        Drops open deliveries to subscribers that are gone, or that an automation notifies now.
         """
         async with self._sessions.begin() as session:
             ours = [one.name for one in await _expanded(session, subscribers) if one.at_least_once]
@@ -69,7 +69,7 @@ class Ledger:
             )
 
     async def subscribers(self) -> list[Subscriber]:
-        """All there are now, and each recipient whom a job has named as one of their own.
+        """Read all subscribers; each recipient that a job has named is a subscriber, too.
 
         Raises OperatorError where another version has written them.
         """
@@ -77,23 +77,23 @@ class Ledger:
             return await _expanded(session, await _subscribers(session))
 
     async def begun(self) -> datetime:
-        """When the books were begun: what was before that is not told."""
+        """The creation time of the database: jobs that ended earlier cause no notification."""
         async with self._sessions.begin() as session:
             return (await session.get_one(Watermark, _BEGUN)).at
 
     async def watermark(self, name: str) -> datetime:
-        """Up to where the server's flow runs are read; at first, when the books were begun."""
+        """The time up to which flow runs are read; at first, the creation time of the database."""
         async with self._sessions.begin() as session:
             mark = await session.get(Watermark, name)
             return (mark or await session.get_one(Watermark, _BEGUN)).at
 
     async def advance(self, name: str, at: datetime) -> None:
-        """Keep a watermark."""
+        """Store a watermark."""
         async with self._sessions.begin() as session:
             await session.merge(Watermark(name=name, at=at))
 
     async def ended(self, jobs: Iterable[UUID]) -> set[UUID]:
-        """Those of the jobs whose end is in the books."""
+        """Select the jobs that have a final state in the database."""
         found: set[UUID] = set()
         async with self._sessions.begin() as session:
             for some in _in_parts(jobs):
@@ -103,7 +103,7 @@ class Ledger:
         return found
 
     async def ends(self, jobs: Iterable[UUID]) -> dict[UUID, JobEnd]:
-        """The ends of those of the jobs that have ended, by job."""
+        """Read the final events of jobs, by job; a job without one is left out."""
         found: dict[UUID, JobEnd] = {}
         async with self._sessions.begin() as session:
             for some in _in_parts(jobs):
@@ -112,23 +112,23 @@ class Ledger:
         return found
 
     async def record(self, ends: Iterable[tuple[JobEnd, UUID]]) -> list[JobEnd]:
-        """Write down ends of jobs, each with the flow run that decided it, and whom to tell.
+        """Store final events, each with the flow run that decided it, and create their deliveries.
 
-        Of a job that has ended already nothing is written, but for a later revision of its end: it
-        takes the place of the former, and of its deliveries. Returns those that are new.
+        A later revision replaces the stored event of its job and the deliveries of it; any other
+        event of a job that has one is ignored. Returns the events that were stored.
         """
         now = datetime.now(UTC)
         new: list[JobEnd] = []
         async with self._sessions.begin() as session:
             subscribers = [s for s in await _subscribers(session) if s.at_least_once]
             for ended, flow_run in ends:
-                ending = JobOutcome(
+                row = JobOutcome(
                     job=ended.job,
                     flow_run=flow_run,
                     outcome=ended.outcome,
                     payload=ended.model_dump_json(),
                     ended=ended.ended,
-                    # Each at a time of its own: events are listed by it.
+                    # Distinct times: events are listed in their order.
                     recorded=now + timedelta(microseconds=len(new)),
                 )
                 former = await session.get(JobOutcome, ended.job)
@@ -139,7 +139,7 @@ class Ledger:
                     await session.exec(delete(Delivery).where(col(Delivery.job) == ended.job))
                     await session.flush()
                 new.append(ended)
-                session.add(ending)
+                session.add(row)
                 session.add_all(
                     Delivery(
                         job=ended.job,
@@ -155,16 +155,16 @@ class Ledger:
         return new
 
     async def unannounced(self, most: int) -> list[JobOutcome]:
-        """Ends that the server is not known to have the event of, those written first in front."""
+        """Read outcomes whose event is not confirmed by the server, oldest first."""
         async with self._sessions.begin() as session:
             unannounced = select(JobOutcome).where(col(JobOutcome.told).is_(False))
             return list(
                 await session.exec(unannounced.order_by(col(JobOutcome.recorded)).limit(most))
             )
 
-    async def mark_announced(self, endings: Iterable[JobOutcome]) -> None:
-        """Note that the server has the events of these ends; not of those that took their place."""
-        recorded = {ending.job: ending.recorded for ending in endings}
+    async def mark_announced(self, outcomes: Iterable[JobOutcome]) -> None:
+        """Store that the server has these events; not for a revision that has replaced one."""
+        recorded = {outcome.job: outcome.recorded for outcome in outcomes}
         async with self._sessions.begin() as session:
             for some in _in_parts(recorded):
                 which = (
@@ -174,7 +174,7 @@ class Ledger:
                 await session.exec(update(JobOutcome).where(*which).values(told=True))
 
     async def due(self, subscriber: str, most: int) -> list[tuple[Delivery, JobEnd]]:
-        """What is to be delivered to a subscriber now, that which is due longest in front."""
+        """Read the deliveries to a subscriber that are due, the longest overdue first."""
         open_ = (
             select(Delivery, JobOutcome.payload)
             .join(JobOutcome, col(JobOutcome.job) == col(Delivery.job))
@@ -191,10 +191,10 @@ class Ledger:
             return [(d, JOB_END.validate_json(payload)) for d, payload in await session.exec(open_)]
 
     async def digest(self, subscriber: str, seconds: float) -> list[tuple[Delivery, JobEnd]]:
-        """What is to be delivered to a subscriber now in one message; empty where nothing is.
+        """Read the deliveries that form the next message to a subscriber; empty if none is due.
 
-        All that was gathered for so many seconds since the first of it. What is in one message
-        stays in it until it is delivered, so that each try is the same.
+        The message holds what was gathered for `seconds` from the first delivery on. Its members
+        are fixed until it is delivered, so that each try sends the same message.
         """
         now = datetime.now(UTC)
         open_ = col(Delivery.subscriber) == subscriber, col(Delivery.state) == DeliveryState.OPEN
@@ -203,8 +203,8 @@ class Ledger:
             begun = select(Delivery.digest).where(*open_, col(Delivery.digest).is_not(None))
             digest = (await session.exec(begun.limit(1))).first()
             if digest is None:
-                waiting = select(Delivery).where(*open_, single).order_by(col(Delivery.created))
-                gathered = list(await session.exec(waiting.limit(_MOST_AT_ONCE)))
+                pending = select(Delivery).where(*open_, single).order_by(col(Delivery.created))
+                gathered = list(await session.exec(pending.limit(_MAX_DIGEST)))
                 if not gathered or gathered[0].created > now - timedelta(seconds=seconds):
                     return []
                 digest = uuid4()
@@ -223,9 +223,9 @@ class Ledger:
             return [(d, JOB_END.validate_json(payload)) for d, payload in found]
 
     async def keep_result(self, delivery: Delivery) -> None:
-        """Write down how a delivery went, and all that were in one message with it.
+        """Store the result of a try for a delivery and for all others in the same message.
 
-        Nothing where it was dropped meanwhile.
+        Nothing is stored where the delivery was dropped meanwhile.
         """
         values = {
             "state": delivery.state,
@@ -245,7 +245,7 @@ class Ledger:
 
 @asynccontextmanager
 async def open_ledger(settings: Settings) -> AsyncGenerator[Ledger]:
-    """The books of a home, begun where there are none."""
+    """Open the notification database of a home; create it where there is none."""
     settings.home.mkdir(parents=True, exist_ok=True)
     engine = create_async_engine(
         URL.create("sqlite+aiosqlite", database=str(settings.home / _FILE)),
@@ -265,14 +265,14 @@ async def open_ledger(settings: Settings) -> AsyncGenerator[Ledger]:
 
 
 async def keep_subscribers(settings: Settings, subscribers: Sequence[Subscriber]) -> None:
-    """Put these in the place of the subscribers that the home's books have."""
+    """Replace all subscribers in the notification database of a home."""
     async with open_ledger(settings) as ledger:
         await ledger.keep(subscribers)
 
 
 def _prepare(connection: DBAPIConnection, _: object) -> None:
-    # The driver would begin a transaction at the first write alone: what was read before it could
-    # be old by then.
+    # The driver would begin a transaction only at the first write: rows read before it could be
+    # stale by then.
     connection.isolation_level = None
     cursor = connection.cursor()
     cursor.execute("PRAGMA journal_mode=WAL")
@@ -284,10 +284,10 @@ def _begin(connection: Connection) -> None:
 
 
 def _add_columns(connection: Connection) -> None:
-    """What tables of an older version lack: columns that may be empty."""
-    there = inspect(connection)
+    """Add the columns that tables of an older version lack; all of them are nullable."""
+    inspector = inspect(connection)
     for table in Table.metadata.sorted_tables:
-        known = {column["name"] for column in there.get_columns(table.name)}
+        known = {column["name"] for column in inspector.get_columns(table.name)}
         for column in table.columns:
             if column.name not in known:
                 kind = column.type.compile(connection.dialect)
@@ -300,7 +300,7 @@ def _add_columns(connection: Connection) -> None:
 
 
 async def _expanded(session: AsyncSession, subscribers: Sequence[Subscriber]) -> list[Subscriber]:
-    """With those whom jobs have named in the place of the subscriber that allows it."""
+    """Replace each subscriber with `domains` by the recipients that jobs have named."""
     if all(subscriber.domains is None for subscriber in subscribers):
         return [*subscribers]
     open_ = select(Delivery.subscriber).where(col(Delivery.state) == DeliveryState.OPEN)
@@ -314,15 +314,15 @@ async def _subscribers(session: AsyncSession) -> list[Subscriber]:
         return [Subscriber.model_validate_json(row.spec) for row in rows]
     except ValidationError as error:
         raise OperatorError(
-            "the subscribers were kept by another version of this: run `prefecture apply` again"
+            "the subscribers were stored by another version of Prefecture: run `prefecture apply`"
         ) from error
 
 
-def _delivery_id(ended: JobEnd, subscriber: str) -> UUID:
-    again = "" if ended.revision == 1 else f":{ended.revision}"
-    return uuid5(ended.job, f"{subscriber}{again}")
+def _delivery_id(event: JobEnd, subscriber: str) -> UUID:
+    revision = "" if event.revision == 1 else f":{event.revision}"
+    return uuid5(event.job, f"{subscriber}{revision}")
 
 
 def _in_parts(jobs: Iterable[UUID]) -> Iterator[list[UUID]]:
-    every = list(jobs)
-    return (every[start : start + _MANY] for start in range(0, len(every), _MANY))
+    listed = list(jobs)
+    return (listed[start : start + _MANY] for start in range(0, len(listed), _MANY))

@@ -1,4 +1,4 @@
-"""Puts the declared subscribers into force: those of automations on the server, the others here."""
+"""Registers the declared subscribers: as automations on the server, or in the home's database."""
 
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,33 +18,33 @@ _DECLARATION = TREE / "deployments" / "notifications.yaml"
 
 
 def declaration(settings: Settings) -> Path:
-    """The file that declares subscribers."""
+    """The path of the file that declares subscribers."""
     return (settings.notifications or _DECLARATION).expanduser()
 
 
 @dataclass
 class Registration:
-    """Subscribers, looked at on the server and ready to be put into force."""
+    """Subscribers that were checked against the server and can be registered."""
 
     subscribers: list[Subscriber]
     automations: list[AutomationCore] = field(default_factory=list[AutomationCore])
     faults: list[str] = field(default_factory=list[str])
-    """What would keep a subscriber from being reached, in one line each."""
+    """The reasons why subscribers cannot be notified now, one line each."""
 
     async def put(self, client: PrefectClient, settings: Settings) -> None:
-        """Put them into force, in the place of those before.
+        """Register the subscribers, in place of all former ones.
 
-        One with a fault too: what is delivered at least once waits until it can be, and a block's
-        automation is missing until the next time.
+        A subscriber with a fault is registered too: its deliveries are retried until they succeed.
+        A block with a fault has no automation until the next `prefecture apply`.
         """
         await apply_automations(client, self.automations)
-        await keep_subscribers(settings, [one for one in self.subscribers if one.at_least_once])
+        await keep_subscribers(settings, [s for s in self.subscribers if s.at_least_once])
 
 
 async def prepare(
     client: PrefectClient, settings: Settings, subscribers: list[Subscriber]
 ) -> Registration:
-    """Look whether the blocks and secrets are there, and the addresses may be reached."""
+    """Check that blocks and secrets exist and that addresses are allowed."""
     registration = Registration(subscribers)
     for subscriber in subscribers:
         try:

@@ -1,4 +1,4 @@
-"""The tables of the notifier's books, in the home's own SQLite database."""
+"""The tables of the notification database, SQLite in the home."""
 
 from datetime import UTC, datetime
 from enum import StrEnum
@@ -17,7 +17,7 @@ JOB_END = TypeAdapter[JobEnd](Ended)
 
 
 class _Utc(TypeDecorator[datetime]):
-    """SQLite knows no time zones: everything is UTC there."""
+    """Aware datetimes, stored as UTC: SQLite has no time zones."""
 
     impl = DateTime
     cache_ok = True
@@ -30,7 +30,7 @@ class _Utc(TypeDecorator[datetime]):
 
 
 class DeliveryState(StrEnum):
-    """What became of a delivery."""
+    """The state of a delivery."""
 
     OPEN = "open"
     DELIVERED = "delivered"
@@ -38,47 +38,47 @@ class DeliveryState(StrEnum):
 
 
 class Table(SQLModel):
-    """One of these."""
+    """Base of the tables, with metadata apart from other SQLModel tables."""
 
-    metadata: ClassVar[MetaData] = MetaData()  # pyright: ignore[reportIncompatibleVariableOverride]  # as SQLAlchemy has it done
+    metadata: ClassVar[MetaData] = MetaData()  # pyright: ignore[reportIncompatibleVariableOverride]  # as in SQLModel's own base
 
 
 class Subscription(Table, table=True):
-    """A subscriber, as `prefecture apply` last read it."""
+    """A subscriber, as last registered by `prefecture apply`."""
 
     name: str = Field(primary_key=True)
     spec: str
 
 
 class JobOutcome(Table, table=True):
-    """The end of a job: the first that was seen, unless it was retried after that."""
+    """The final state of a job: the first one seen, or that of the last retry in the UI."""
 
     job: UUID = Field(primary_key=True)
     flow_run: UUID
-    """The attempt that decided it."""
+    """The attempt that decided the final state."""
     outcome: str
     payload: str
-    """The event, as JSON."""
+    """The final event, as JSON."""
     ended: datetime = Field(sa_type=_Utc, index=True)
     recorded: datetime = Field(sa_type=_Utc)
     told: bool = Field(default=False, index=True)
-    """Whether the server is known to have the event."""
+    """Whether the server has confirmed the event."""
 
     @property
     def event(self) -> JobEnd:
-        """The event that tells of it."""
+        """The final event."""
         return JOB_END.validate_json(self.payload)
 
 
 class Delivery(Table, table=True):
-    """One end that one subscriber is to hear of."""
+    """The delivery of one final event to one subscriber."""
 
     job: UUID = Field(primary_key=True)
     subscriber: str = Field(primary_key=True, index=True)
     id: UUID = Field(unique=True)
-    """The same at each try: by it a receiver knows what it has had."""
+    """The same at each try: receivers deduplicate by it."""
     digest: UUID | None = Field(default=None, index=True)
-    """The message that it goes out in with others, where the subscriber has them gathered."""
+    """The message that holds this delivery and others, for a subscriber with `every`."""
     state: DeliveryState = Field(default=DeliveryState.OPEN, sa_type=String, index=True)
     created: datetime = Field(sa_type=_Utc)
     attempts: int = 0
@@ -88,7 +88,7 @@ class Delivery(Table, table=True):
 
 
 class Watermark(Table, table=True):
-    """How far the server's flow runs have been read, by one of their times."""
+    """The time up to which the flow runs of the server have been read, for one time field."""
 
     name: str = Field(primary_key=True)
     at: datetime = Field(sa_type=_Utc)

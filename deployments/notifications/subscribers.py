@@ -1,7 +1,7 @@
-"""Who is told of which jobs, and where.
+"""Subscribers: who is notified of which jobs, and where.
 
-A subscriber is plain JSON with all that is needed to reach them, but for secrets: those stay in
-Prefect's Secret blocks, are named here as `secret/<name>`, and are read at each delivery.
+A subscriber is plain JSON with everything that a delivery needs, except secrets. Those are in
+Prefect's Secret blocks, named here as `secret/<name>`, and read at each delivery.
 """
 
 import re
@@ -26,9 +26,9 @@ SECRET = "secret/"
 OUTCOMES = {"completed": JobCompleted, "failed": JobFailed, "cancelled": JobCancelled}
 _MAX_NAME = 64
 _MAX_PORT = 65_535
-_MAX_ADDRESS = 254  # of RFC 5321, in characters
+_MAX_ADDRESS = 254  # characters, by RFC 5321
 NOTIFY = "notify:"
-"""Before an address, in the tag by which a job names a recipient."""
+"""Prefix of the tag by which a job names a recipient: `notify:<address>`."""
 _MOST_NAMED = 10  # recipients of one job
 _NAMED_EVERY = 60.0  # seconds
 _UNITS = {"s": 1, "m": 60, "h": 3600}
@@ -45,7 +45,7 @@ def _matching(pattern: str, cure: str) -> AfterValidator:
 
 
 def _parse_duration(value: object) -> object:
-    """Seconds, of a number with a unit; whatever else is given is for the type to judge."""
+    """Parse a number with a unit into seconds; leave other types to the field's own check."""
     if isinstance(value, str):
         matched = re.fullmatch(r"(\d{1,6})([smh])", value)
         if matched is None:
@@ -55,9 +55,9 @@ def _parse_duration(value: object) -> object:
 
 
 def parse_url(value: str) -> httpx.URL:
-    """The address of a webhook. Raises ValueError, which shows no more of it than the host.
+    """Parse the address of a webhook. Raises ValueError, which shows at most its host.
 
-    What follows the host can be a secret, and so can anything that is no address.
+    The rest of an address can be a secret, and so can a text that is no address.
     """
     try:
         url = httpx.URL(value)
@@ -99,13 +99,13 @@ def _check_address(value: str) -> str:
 def _check_secret(value: str) -> str:
     if not re.fullmatch(r"secret/[a-z0-9][a-z0-9-]*", value):
         raise ValueError(
-            "names no Secret block: save the secret in one, and write secret/<name> here"
+            "names no Secret block: save the secret in a block, and write secret/<name> here"
         )
     return value
 
 
 SecretName = Annotated[str, AfterValidator(_check_secret)]
-"""`secret/<name>`, the place of a secret. What is written there by mistake is not shown."""
+"""`secret/<name>`, the name of a Secret block. Errors never show a wrong value."""
 
 Domain = Annotated[
     str,
@@ -116,13 +116,13 @@ EmailAddress = Annotated[str, AfterValidator(_check_address)]
 Duration = Annotated[
     float, BeforeValidator(_parse_duration), Field(ge=0, le=_LONGEST_EVERY, allow_inf_nan=False)
 ]
-"""Seconds, given as a number of them or as 30s, 1m, 2h; a day at most."""
+"""Seconds, given as a number or as 30s, 1m, 2h; a day at most."""
 Tag = Annotated[str, Field(min_length=1)]
 Outcome = Literal["completed", "failed", "cancelled"]
 
 
 class _Declared(BaseModel):
-    """A part of the file. An unknown field is refused, and the known ones are named."""
+    """Base of all sections of the file. Refuses an unknown field and names the known ones."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, serialize_by_alias=True)
 
@@ -141,25 +141,25 @@ def _fields(value: object) -> list[object]:
 
 
 class Jobs(_Declared):
-    """Which jobs: those that fit each field that is given."""
+    """A filter for jobs: a job must match every field that is given."""
 
     tasks: Annotated[list[str], Field(min_length=1)] | None = None
     tags: Annotated[list[Tag], Field(min_length=1)] | None = None
-    """Any of them will do. One that ends in * stands for all that start so."""
+    """A job must have at least one of the tags. `team-*` matches every tag with that prefix."""
     outcomes: Annotated[list[Outcome], Field(min_length=1)] | None = None
 
 
 class Webhook(_Declared):
-    """A signed HTTP POST, tried again until it is taken."""
+    """A signed HTTP POST, retried until it is accepted."""
 
     url: Annotated[str, AfterValidator(_check_url)]
-    """The address, or the Secret block that holds it."""
+    """The address, or `secret/<name>` of the block that holds it."""
     secret: SecretName
-    """The Secret block with the key of the signature."""
+    """The Secret block with the signing key."""
 
 
 class Smtp(_Declared):
-    """The server that e-mail is handed to."""
+    """The SMTP server that sends e-mail."""
 
     host: Annotated[
         str, _matching(r"[A-Za-z0-9.:-]+", "use the name of a host, such as mail.example.org")
@@ -181,12 +181,12 @@ class Smtp(_Declared):
 
 
 class Email(_Declared):
-    """An e-mail, tried again until the server takes it."""
+    """An e-mail, retried until the server accepts it."""
 
     to: list[EmailAddress] = []
     domains: Annotated[list[Domain], Field(min_length=1)] | None = None
-    """In place of `to`: each job names its own recipients by tags such as
-    notify:anna@example.org, and those at these domains are notified."""
+    """Instead of `to`: jobs name recipients at these domains, by tags such as
+    notify:anna@example.org."""
     smtp: Smtp
 
     @model_validator(mode="after")
@@ -197,7 +197,7 @@ class Email(_Declared):
 
 
 class Channel(_Declared):
-    """Where a subscriber is told: one of these."""
+    """The channel of a subscriber: exactly one field is given."""
 
     block: (
         Annotated[
@@ -220,11 +220,11 @@ class Channel(_Declared):
 
 
 class Subscriber(_Declared):
-    """Someone who is told when jobs end."""
+    """A receiver of notifications about the final state of jobs."""
 
     name: Annotated[
         str,
-        # Of several recipients each is a subscriber of their own, with the address in the name.
+        # Each of several recipients is a subscriber, with the address in the name.
         _matching(
             rf"[a-z0-9][a-z0-9-]{{0,{_MAX_NAME - 1}}}(:\S+@\S+)?",
             f"use up to {_MAX_NAME} lower-case letters, digits and dashes, such as ops-team",
@@ -233,7 +233,7 @@ class Subscriber(_Declared):
     jobs: Jobs = Jobs()
     to: Channel
     every: Duration | None = None
-    """Seconds, or 30s, 1m, 2h: the ends of so long are one message."""
+    """Seconds, or 30s, 1m, 2h: one message about all jobs that end in that time."""
 
     @model_validator(mode="after")
     def _check_every(self) -> Self:
@@ -246,27 +246,27 @@ class Subscriber(_Declared):
 
     @property
     def domains(self) -> list[str] | None:
-        """The domains of the recipients that jobs may name; None where jobs name none here."""
+        """The domains at which jobs may name recipients; None where jobs may name none."""
         return None if self.to.email is None else self.to.email.domains
 
     @property
     def gathers(self) -> float | None:
-        """Seconds for which ends are gathered into one message; None where each is one.
+        """Seconds for which final events are gathered into one message; None: one message each.
 
-        What jobs send to recipients of their own is gathered for a minute unless `every` says
-        otherwise: anyone may submit a thousand jobs that name somebody else.
+        The default for recipients that jobs name is a minute: anyone may submit a thousand jobs
+        that name somebody else.
         """
         every = self.every if self.every is not None else _NAMED_EVERY if self.domains else None
         return every or None
 
-    def names_for(self, ended: JobEnded) -> list[str]:
-        """The names under which the end of a job is delivered: one for each recipient."""
+    def names_for(self, event: JobEnded) -> list[str]:
+        """The subscriber names for the deliveries of an event: one for each recipient."""
         if self.domains is None:
             return [self.name]
-        return [f"{self.name}:{address}" for address in _named_by(ended.tags, self.domains)]
+        return [f"{self.name}:{address}" for address in _named_by(event.tags, self.domains)]
 
     def expanded(self, names: Sequence[str]) -> list[Self]:
-        """This subscriber, or in its place one for each of the names that it has given out."""
+        """This subscriber, or one for each recipient among `names` where jobs name recipients."""
         email = self.to.email
         if email is None or email.domains is None:
             return [self]
@@ -286,21 +286,21 @@ class Subscriber(_Declared):
 
     @property
     def at_least_once(self) -> bool:
-        """Whether a delivery is kept and tried again; a block's automation tries once."""
+        """Whether deliveries are stored and retried; an automation with a block tries once."""
         return self.to.block is None
 
-    def wants(self, ended: JobEnded) -> bool:
-        """Whether this subscriber is to hear of a job's end."""
+    def wants(self, event: JobEnded) -> bool:
+        """Whether this subscriber is notified of a final event."""
         tasks, tags, outcomes = self.jobs.tasks, self.jobs.tags, self.jobs.outcomes
         return (
-            (tasks is None or ended.task in tasks)
-            and (tags is None or any(_stands_for(tag, t) for tag in tags for t in ended.tags))
-            and (outcomes is None or any(isinstance(ended, OUTCOMES[o]) for o in outcomes))
+            (tasks is None or event.task in tasks)
+            and (tags is None or any(_matches(tag, t) for tag in tags for t in event.tags))
+            and (outcomes is None or any(isinstance(event, OUTCOMES[o]) for o in outcomes))
         )
 
 
 def _named_by(tags: Sequence[str], domains: Sequence[str]) -> list[str]:
-    """The recipients that a job names by its tags, of those domains alone."""
+    """The recipients at `domains` that a job names by its tags, ten at most."""
     found: dict[str, None] = {}
     for tag in tags:
         address = tag.removeprefix(NOTIFY)
@@ -308,7 +308,7 @@ def _named_by(tags: Sequence[str], domains: Sequence[str]) -> list[str]:
             try:
                 found[_check_address(address)] = None
             except ValueError:
-                continue  # no address: nobody can be reached there
+                continue  # no valid address: not a recipient
     return list(found)[:_MOST_NAMED]
 
 
@@ -316,6 +316,6 @@ def _domain(address: str) -> str:
     return address.rpartition("@")[2].lower()
 
 
-def _stands_for(pattern: str, tag: str) -> bool:
-    """As Prefect's automations match labels."""
+def _matches(pattern: str, tag: str) -> bool:
+    """Whether a tag matches a pattern, by the rule of Prefect's automations."""
     return tag.startswith(pattern[:-1]) if pattern.endswith("*") else tag == pattern

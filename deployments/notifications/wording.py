@@ -1,6 +1,6 @@
-"""What people read of a job's end, whatever way it comes to them.
+"""The text of notifications, for every channel.
 
-Templates, because Prefect's automations take no other; `event` is the event of the job's end.
+Jinja templates, because Prefect's automations accept only those; `event` is the final event.
 """
 
 import json
@@ -11,9 +11,9 @@ from deployments.notifications.schema import JobEnd
 from tasks.runtime.events import JobCompleted
 
 _CHOSEN = ("task", "results_directory", "location", "reason")
-"""Fields whose text is chosen by whoever submits a job, or by a job."""
+"""Fields whose text a user or a job chooses: it is escaped."""
 
-# For Slack, look-alikes: Prefect sends by Apprise, which makes a mention of what was escaped.
+# Look-alikes for Slack: Apprise, by which Prefect sends, would turn an escaped mention into one.
 _SLACK = {"<": "\u2039", ">": "\u203a"}
 _MARKDOWN = {mark: f"\\{mark}" for mark in "\\`*_{}[]()<>#+-.!|~&"} | {"@": "@\u200b"}
 _HTML = {"&": "&amp;", "<": "&lt;", ">": "&gt;"}
@@ -24,8 +24,8 @@ _ESCAPES = {
     "ms-teams-webhook": _MARKDOWN,
     "sendgrid-email": _HTML,
 }
-_MOST_LINES = 200  # jobs that are listed in one message
-_MOST_OF_A_REASON = 200  # characters
+_MAX_LINES = 200  # jobs listed in one message
+_MAX_REASON = 200  # characters
 
 SUBJECT = (
     "{{ event.payload.task }} {{ event.payload.results_directory }}: {{ event.payload.outcome }}"
@@ -54,8 +54,8 @@ To look at it: prefecture results {{ event.payload.job }}
 def written_for(kind: str) -> tuple[str, str]:
     """Subject and text for a kind of notification block, such as slack-webhook.
 
-    What a job chooses, its names and its reason, is shown there as it is: it makes no mention, link
-    or mark-up.
+    Names and reasons, which jobs choose, are escaped: they cannot become mentions, links or
+    mark-up.
     """
     escapes = _ESCAPES.get(kind, {})
     subject, text = _escaped(SUBJECT, escapes), _escaped(TEXT, escapes)
@@ -63,10 +63,10 @@ def written_for(kind: str) -> tuple[str, str]:
 
 
 def _escaped(template: str, escapes: Mapping[str, str]) -> str:
-    # By filters that every template of Prefect's may use.
+    # By `replace`, one of the filters that Prefect allows in templates.
     chain = "".join(
-        f" | replace({json.dumps(mark)}, {json.dumps(instead)})"
-        for mark, instead in escapes.items()
+        f" | replace({json.dumps(character)}, {json.dumps(escape)})"
+        for character, escape in escapes.items()
     )
     for field in _CHOSEN:
         shown = f"event.payload.{field}"
@@ -75,26 +75,25 @@ def _escaped(template: str, escapes: Mapping[str, str]) -> str:
 
 
 def digest_subject(ends: Sequence[JobEnd]) -> str:
-    """How many jobs have ended, and how."""
+    """The subject for several jobs: how many, by outcome."""
     counts = Counter(end.outcome for end in ends)
     parts = [f"{counts[name]:,} {name}" for name in ("failed", "cancelled", "completed")]
-    said = ", ".join(part for part in parts if not part.startswith("0 "))
-    return f"{len(ends):,} jobs: {said}"
+    listed = ", ".join(part for part in parts if not part.startswith("0 "))
+    return f"{len(ends):,} jobs: {listed}"
 
 
 def digest_text(ends: Sequence[JobEnd]) -> str:
-    """A line for each of several jobs: those that did not complete first, in the order of their
-    ends."""
+    """The text for several jobs, a line each, in the given order but completed jobs last."""
     ordered = sorted(ends, key=lambda end: isinstance(end, JobCompleted))
-    lines = [_line(end) for end in ordered[:_MOST_LINES]]
-    if len(ordered) > _MOST_LINES:
-        lines.append(f"and {len(ordered) - _MOST_LINES:,} more: prefecture inbox")
+    lines = [_line(end) for end in ordered[:_MAX_LINES]]
+    if len(ordered) > _MAX_LINES:
+        lines.append(f"and {len(ordered) - _MAX_LINES:,} more: prefecture inbox")
     return f"{digest_subject(ends)}.\n\n" + "\n".join(lines) + "\n"
 
 
 def _line(end: JobEnd) -> str:
     what = end.location if isinstance(end, JobCompleted) else end.reason
-    if len(what) > _MOST_OF_A_REASON:
-        what = what[: _MOST_OF_A_REASON - 1] + "…"
-    said = f"{end.task} for {end.results_directory}: {end.outcome}: {what} ({end.job})"
-    return " ".join(said.split())
+    if len(what) > _MAX_REASON:
+        what = what[: _MAX_REASON - 1] + "…"
+    text = f"{end.task} for {end.results_directory}: {end.outcome}: {what} ({end.job})"
+    return " ".join(text.split())

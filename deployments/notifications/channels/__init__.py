@@ -15,49 +15,49 @@ __all__ = ["DeliveryFailed", "DeliveryRefused", "Digest", "Notification", "check
 
 @dataclass(frozen=True)
 class Notification:
-    """What one subscriber is told of one job's end, with the same id at each try."""
+    """A message to one subscriber about one job; the id is the same at each try."""
 
     id: UUID
-    ended: JobEnd
+    event: JobEnd
 
 
 @dataclass(frozen=True)
 class Digest:
-    """The ends of several jobs in one message, the same at each try."""
+    """A message to one subscriber about several jobs; the id is the same at each try."""
 
     id: UUID
-    ends: Sequence[JobEnd]
+    events: Sequence[JobEnd]
 
 
 async def send(
     subscriber: Subscriber, notification: Notification | Digest, settings: Settings
 ) -> None:
-    """Hand a notification over once; returns when the receiver has taken it.
+    """Send a notification once; return when the receiver has accepted it.
 
-    Raises DeliveryFailed where it has not, which may pass: try again, with the same notification;
-    and DeliveryRefused where it never will.
+    Raises DeliveryRefused where the receiver will never accept it, and DeliveryFailed where it did
+    not accept it now: retry with the same notification.
     """
     id, private = notification.id, settings.allow_private_webhooks
     if subscriber.to.webhook is not None:
         body = (
-            webhook.encode(notification.ended)
+            webhook.encode(notification.event)
             if isinstance(notification, Notification)
-            else webhook.encode_digest(notification.ends)
+            else webhook.encode_digest(notification.events)
         )
         await webhook.send(subscriber.to.webhook, id, body, private)
     if (email := subscriber.to.email) is not None:
         message = (
-            mail.compose(email, id, notification.ended)
+            mail.compose(email, id, notification.event)
             if isinstance(notification, Notification)
-            else mail.compose_digest(email, id, notification.ends)
+            else mail.compose_digest(email, id, notification.events)
         )
         await mail.send(email, message)
 
 
 async def check(subscriber: Subscriber, settings: Settings) -> None:
-    """Find out before the first job ends what would refuse each delivery.
+    """Check the secrets and the address of a subscriber, before the first notification.
 
-    Raises OperatorError in one line: a secret is missing, or an address must not be reached.
+    Raises OperatorError where a secret is missing or the address is not allowed.
     """
     try:
         if subscriber.to.webhook is not None:

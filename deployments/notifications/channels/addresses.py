@@ -1,7 +1,7 @@
-"""Which network addresses may be reached: a webhook must not be a way into this host's own network.
+"""The network addresses that webhooks may reach: none in this host's own network, by default.
 
-A name is resolved once, each address that it has is judged, and the connection goes to one of
-those: a name that means something else a moment later gains nothing.
+A name is resolved once, all its addresses are checked, and the connection goes to one of them. A
+name that resolves differently a moment later (DNS rebinding) has no effect.
 """
 
 import asyncio
@@ -14,13 +14,13 @@ _NAT64 = IPv6Network("64:ff9b::/96")  # the last 32 bits are an IPv4 address: RF
 
 
 class Unresolved(DeliveryFailed):
-    """A host has no address for now. Check its name."""
+    """The name of a host does not resolve now. Check the name."""
 
 
 def is_public(address: str) -> bool:
-    """Whether an IP address is one that the whole internet can reach."""
+    """Whether the whole internet can reach an IP address."""
     ip = ip_address(address)
-    inner = _within(ip)
+    inner = _embedded_ipv4(ip)
     if inner is not None:
         return is_public(str(inner))
     private = (
@@ -29,8 +29,8 @@ def is_public(address: str) -> bool:
     return ip.is_global and not private
 
 
-def _within(ip: IPv4Address | IPv6Address) -> IPv4Address | None:
-    """The IPv4 address that an IPv6 address stands for."""
+def _embedded_ipv4(ip: IPv4Address | IPv6Address) -> IPv4Address | None:
+    """The IPv4 address inside an IPv6 address (NAT64, mapped or 6to4)."""
     if isinstance(ip, IPv4Address):
         return None
     if ip in _NAT64:
@@ -41,8 +41,8 @@ def _within(ip: IPv4Address | IPv6Address) -> IPv4Address | None:
 async def resolve(host: str, port: int, allow_private: bool) -> list[str]:
     """The IP addresses of a host, best first.
 
-    Raises DeliveryFailed where one of them is private and that is not allowed, and Unresolved where
-    there is none.
+    Raises Unresolved where the host has no address, and DeliveryFailed where an address is private
+    and private addresses are not allowed.
     """
     loop = asyncio.get_running_loop()
     try:
@@ -53,6 +53,6 @@ async def resolve(host: str, port: int, allow_private: bool) -> list[str]:
     if not allow_private and not all(is_public(address) for address in addresses):
         raise DeliveryFailed(
             f"{host} is in a private network: set PREFECTURE_ALLOW_PRIVATE_WEBHOOKS=true if "
-            "webhooks may go there"
+            "webhooks may be sent there"
         )
     return addresses

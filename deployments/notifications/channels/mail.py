@@ -1,4 +1,4 @@
-"""E-mail, handed to the operator's SMTP server."""
+"""E-mail, sent through the operator's SMTP server."""
 
 import asyncio
 import smtplib
@@ -22,31 +22,31 @@ from deployments.notifications.wording import SUBJECT, TEXT, digest_subject, dig
 from tasks.errors import DeliveryFailed, DeliveryRefused
 from tasks.runtime.events import JobEnded
 
-_TIMEOUT = 30.0  # seconds for a whole e-mail: some servers greet slowly, to put off spammers
+_TIMEOUT = 30.0  # seconds for a whole e-mail: some servers greet slowly, against spam
 _SILENCE = 10.0  # seconds without a byte
 _PORTS = {"none": 25, "starttls": 587, "tls": 465}
 _MAX_SUBJECT = 200  # characters
-_PERMANENT = 500  # replies from here on are final: RFC 5321, 4.2.1
-_LOGIN_WANTED = 530  # RFC 4954
+_PERMANENT = 500  # codes from 500 are final: RFC 5321, 4.2.1
+_LOGIN_REQUIRED = 530  # RFC 4954
 
 _plain = Environment()  # not HTML: nothing to escape
 _SUBJECT, _TEXT = _plain.from_string(SUBJECT), _plain.from_string(TEXT)
 
 
 async def send(email: Email, message: EmailMessage) -> None:
-    """Hand an e-mail to the server.
+    """Send an e-mail to the SMTP server.
 
-    Raises DeliveryFailed unless it is taken for all recipients, and DeliveryRefused where the
-    server's answer is final.
+    Raises DeliveryRefused where the server refuses it for good, and DeliveryFailed unless it is
+    accepted for all recipients.
     """
     password = email.smtp.password and await read_secret(email.smtp.password)
-    # Made here and connected in the thread, by its constructor: whatever the thread then waits for
-    # ends when the connection is shut from here.
+    # Created here, connected by its constructor in the thread: shutting the socket from here ends
+    # any call in which the thread blocks.
     kind = _OverTls if email.smtp.tls == "tls" else smtplib.SMTP
     connection = kind.__new__(kind)
     try:
         async with asyncio.timeout(_TIMEOUT):
-            await asyncio.to_thread(_hand_over, connection, email, password, message)
+            await asyncio.to_thread(_transmit, connection, email, password, message)
     except TimeoutError as error:
         raise DeliveryFailed(
             f"{email.smtp.host} took over {_TIMEOUT:.0f} s for an e-mail"
@@ -56,32 +56,32 @@ async def send(email: Email, message: EmailMessage) -> None:
         raise kind(_reason(error, email)) from error
     finally:
         if connection.sock is not None:
-            with suppress(OSError):  # the thread was faster, and has closed it
+            with suppress(OSError):  # the thread has closed it already
                 connection.sock.shutdown(socket.SHUT_RDWR)
 
 
 async def check(email: Email) -> None:
-    """Raises DeliveryFailed where the password is missing."""
+    """Check that the password exists. Raises DeliveryFailed where it does not."""
     if email.smtp.password is not None:
         await read_secret(email.smtp.password)
 
 
 class _OverTls(smtplib.SMTP_SSL):
-    """Checks the server's certificate, which the base does for a given context alone."""
+    """SMTP over TLS that checks the certificate: the base class does so only with a context."""
 
     def __init__(self, host: str, port: int, timeout: float) -> None:
         super().__init__(host, port, timeout=timeout, context=httpx.create_ssl_context())
 
 
-def compose(email: Email, id: UUID, ended: JobEnded) -> EmailMessage:
-    """The e-mail about a job's end, under an id that is the same at each try."""
-    said = {"event": {"payload": ended.model_dump(mode="json")}}
-    return _compose(email, id, _SUBJECT.render(said), _TEXT.render(said))
+def compose(email: Email, id: UUID, event: JobEnded) -> EmailMessage:
+    """The e-mail about the final state of a job; the id is the same at each try."""
+    values = {"event": {"payload": event.model_dump(mode="json")}}
+    return _compose(email, id, _SUBJECT.render(values), _TEXT.render(values))
 
 
-def compose_digest(email: Email, id: UUID, ends: Sequence[JobEnd]) -> EmailMessage:
-    """The same about the ends of several jobs."""
-    return _compose(email, id, digest_subject(ends), digest_text(ends))
+def compose_digest(email: Email, id: UUID, events: Sequence[JobEnd]) -> EmailMessage:
+    """The e-mail about the final states of several jobs; the id is the same at each try."""
+    return _compose(email, id, digest_subject(events), digest_text(events))
 
 
 def _compose(email: Email, id: UUID, subject: str, text: str) -> EmailMessage:
@@ -92,20 +92,20 @@ def _compose(email: Email, id: UUID, subject: str, text: str) -> EmailMessage:
     message["Subject"] = " ".join(_printable(subject).split())[:_MAX_SUBJECT]
     message["Date"] = localtime()
     message["Message-ID"] = f"<{id}@{sender.domain}>"
-    message["Auto-Submitted"] = "auto-generated"  # RFC 3834: no out-of-office replies, please
-    message.set_content(_printable(text), cte="quoted-printable")  # any server takes that
+    message["Auto-Submitted"] = "auto-generated"  # RFC 3834: no out-of-office replies
+    message.set_content(_printable(text), cte="quoted-printable")  # every server accepts it
     return message
 
 
 def _printable(text: str) -> str:
-    """Names and reasons come from jobs: no control or invisible character of theirs gets through.
+    """Replace control, invisible and surrogate characters: names and reasons come from jobs.
 
-    Of half a character, a surrogate, none could be encoded.
+    A surrogate could not be encoded.
     """
     return "".join(c if c == "\n" or unicodedata.category(c)[0] != "C" else " " for c in text)
 
 
-def _hand_over(
+def _transmit(
     connection: smtplib.SMTP, email: Email, password: str | None, message: EmailMessage
 ) -> None:
     smtp = email.smtp
@@ -118,17 +118,17 @@ def _hand_over(
         refused = connection.send_message(message, smtp.sender, email.to)
         if refused:
             raise smtplib.SMTPRecipientsRefused(refused)
-        with suppress(smtplib.SMTPException, OSError):  # it is taken, whatever follows
+        with suppress(smtplib.SMTPException, OSError):  # the message is accepted already
             connection.quit()
     finally:
         connection.close()
 
 
 def _is_final(error: Exception) -> bool:
-    """Whether the server will never take this message: a reply 5yz to it or to all its recipients.
+    """Whether the server refuses this message for good: a reply 5yz to it or to all recipients.
 
-    Not where it refuses the connection, the log-in or a sender who has not logged in: that is
-    between the server and the operator, and the message may still be taken once it is mended.
+    A refused connection, log-in or sender without log-in is not final: the operator can correct
+    the configuration, and the message is accepted then.
     """
     match error:
         case smtplib.SMTPRecipientsRefused(recipients=refused):
@@ -137,31 +137,31 @@ def _is_final(error: Exception) -> bool:
             codes = [code]
         case _:
             return False
-    return all(code >= _PERMANENT and code != _LOGIN_WANTED for code in codes)
+    return all(code >= _PERMANENT and code != _LOGIN_REQUIRED for code in codes)
 
 
 def _reason(error: Exception, email: Email) -> str:
-    """What went wrong, in one line."""
+    """The cause of an error, in one line."""
     host = email.smtp.host
     match error:
         case smtplib.SMTPRecipientsRefused(recipients=refused):
-            told = (f"{address} ({_reply(*reply)})" for address, reply in refused.items())
-            return f"{host} refuses {', '.join(told)}"
+            refusals = (f"{address} ({_reply(*reply)})" for address, reply in refused.items())
+            return f"{host} refuses {', '.join(refusals)}"
         case smtplib.SMTPAuthenticationError(smtp_code=code):
             return (
-                f"{host} refuses to log in {email.smtp.user} ({code}): check smtp.user and what "
-                f"{email.smtp.password} holds"
+                f"{host} refuses to log in {email.smtp.user} ({code}): check smtp.user and the "
+                f"password in {email.smtp.password}"
             )
         case smtplib.SMTPResponseException(smtp_code=code, smtp_error=text):
             return f"{host} answered {_reply(code, text)}"
         case smtplib.SMTPNotSupportedError():
-            return f"{host}: {error}: see to the server, or change smtp.tls or smtp.user"
+            return f"{host}: {error}: change smtp.tls or smtp.user, or configure the server"
         case UnicodeError():
-            return f"{host} takes ASCII alone: check smtp.user and what {email.smtp.password} holds"
+            return f"{host} accepts only ASCII: check smtp.user and {email.smtp.password}"
         case _:
             return f"{host} cannot be reached: {' '.join(str(error).split()) or 'timed out'}"
 
 
 def _reply(code: int, text: bytes | str) -> str:
-    said = text.decode(errors="replace") if isinstance(text, bytes) else text
-    return f"{code} {' '.join(_printable(said).split())[:_MAX_SUBJECT]}"
+    words = text.decode(errors="replace") if isinstance(text, bytes) else text
+    return f"{code} {' '.join(_printable(words).split())[:_MAX_SUBJECT]}"

@@ -1,4 +1,4 @@
-"""Webhooks as the Standard Webhooks specification says, signed with a shared key.
+"""Webhooks by the Standard Webhooks specification, signed with a shared key.
 
 Source: https://github.com/standard-webhooks/standard-webhooks, version 1 signatures (symmetric).
 """
@@ -30,18 +30,18 @@ from tasks.runtime.events import JobEnded
 DIGEST = "prefecture.jobs.ended"
 """The type of a message about several jobs."""
 
-_TIMEOUT = 10.0  # seconds for all of it: a receiver may hang, or answer a byte at a time
+_TIMEOUT = 10.0  # seconds for the request: a receiver may hang, or answer a byte at a time
 _KEY_PREFIX = "whsec_"
-_KEY_BYTES = range(24, 65)  # of the specification
+_KEY_BYTES = range(24, 65)  # by the specification
 _PORTS = {"http": 80, "https": 443}
-_WAIT = (HTTPStatus.TOO_MANY_REQUESTS, HTTPStatus.SERVICE_UNAVAILABLE)
+_BUSY = (HTTPStatus.TOO_MANY_REQUESTS, HTTPStatus.SERVICE_UNAVAILABLE)
 
 
 async def send(webhook: Webhook, id: UUID, body: bytes, allow_private: bool) -> None:
-    """POST what has happened, signed.
+    """POST a signed message.
 
-    Raises DeliveryFailed unless the answer is 2xx, and DeliveryRefused where it is 410, by which a
-    receiver says that it wants no more (Standard Webhooks).
+    Raises DeliveryRefused where the answer is 410, by which a receiver unsubscribes (Standard
+    Webhooks), and DeliveryFailed where it is not 2xx.
     """
     url = await _read_url(webhook, allow_private)
     key = decode_key(await read_secret(webhook.secret), webhook.secret)
@@ -56,13 +56,13 @@ async def send(webhook: Webhook, id: UUID, body: bytes, allow_private: bool) -> 
         raise DeliveryFailed(f"{url.host} cannot be reached: {why}") from error
     if answer.is_redirect:
         raise DeliveryFailed(
-            f"{url.host} answered {answer.status_code}, a redirect, which is not followed: name "
-            "the final address"
+            f"{url.host} answered {answer.status_code}, a redirect, which is not followed: "
+            "configure the final address"
         )
     if answer.status_code == HTTPStatus.GONE:
         raise DeliveryRefused(f"{url.host} answered {HTTPStatus.GONE.value}")
     if not answer.is_success:
-        after = answer.headers.get("retry-after") if answer.status_code in _WAIT else None
+        after = answer.headers.get("retry-after") if answer.status_code in _BUSY else None
         raise DeliveryFailed(
             f"{url.host} answered {answer.status_code}",
             retry_after=None if after is None else parse_retry_after(after),
@@ -70,35 +70,35 @@ async def send(webhook: Webhook, id: UUID, body: bytes, allow_private: bool) -> 
 
 
 async def check(webhook: Webhook, allow_private: bool) -> None:
-    """Raises DeliveryFailed where a secret is missing or the address may not be reached."""
+    """Check secret and address. Raises DeliveryFailed where one is missing or not allowed."""
     decode_key(await read_secret(webhook.secret), webhook.secret)
     url = await _read_url(webhook, allow_private)
     try:
         await _resolve(url, allow_private)
     except Unresolved:
-        return  # for now: each delivery looks again
+        return  # it may resolve later: each delivery resolves it again
 
 
-def encode(ended: JobEnded) -> bytes:
-    """The body for the end of a job: the same bytes at each try."""
-    return _encode(ended.name_of_event, ended.ended, ended.model_dump(mode="json"))
+def encode(event: JobEnded) -> bytes:
+    """The body about one job: the same bytes at each try."""
+    return _encode(event.name_of_event, event.ended, event.model_dump(mode="json"))
 
 
-def encode_digest(ends: Sequence[JobEnded]) -> bytes:
-    """The body for the ends of several jobs, in the order of their ends."""
-    data = {"version": 1, "jobs": [ended.model_dump(mode="json") for ended in ends]}
-    return _encode(DIGEST, max(ended.ended for ended in ends), data)
+def encode_digest(events: Sequence[JobEnded]) -> bytes:
+    """The body about several jobs, in the order in which they ended."""
+    data = {"version": 1, "jobs": [event.model_dump(mode="json") for event in events]}
+    return _encode(DIGEST, max(event.ended for event in events), data)
 
 
 def _encode(kind: str, at: datetime, data: dict[str, Any]) -> bytes:
-    said = {"type": kind, "timestamp": at.isoformat(), "data": data}
-    return json.dumps(said, ensure_ascii=False, separators=(",", ":")).encode()
+    body = {"type": kind, "timestamp": at.isoformat(), "data": data}
+    return json.dumps(body, ensure_ascii=False, separators=(",", ":")).encode()
 
 
 def sign(key: bytes, id: str, timestamp: int, body: bytes) -> dict[str, str]:
-    """The headers by which a receiver knows who sent this, when, and that it has not seen it yet.
+    """The headers with id, time and signature, by which a receiver verifies and deduplicates.
 
-    `timestamp` is when this try is made, in seconds of Unix time.
+    `timestamp`: the time of this try, in seconds of Unix time.
     """
     signed = b".".join([id.encode(), str(timestamp).encode(), body])
     digest = hmac.digest(key, signed, hashlib.sha256)
@@ -110,7 +110,7 @@ def sign(key: bytes, id: str, timestamp: int, body: bytes) -> dict[str, str]:
 
 
 def decode_key(secret: str, name: str) -> bytes:
-    """The key in a secret. Raises DeliveryFailed, which names the block, where there is none."""
+    """Decode the signing key. Raises DeliveryFailed, which names the block, where it is no key."""
     try:
         key = base64.b64decode(secret.removeprefix(_KEY_PREFIX), validate=True)
     except (binascii.Error, ValueError):
@@ -124,7 +124,7 @@ def decode_key(secret: str, name: str) -> bytes:
 
 
 def parse_retry_after(value: str, now: datetime | None = None) -> float | None:
-    """Seconds to wait, from the header: a number of them, or a date. None where it is neither."""
+    """The seconds to wait that a Retry-After header gives, as a number or a date; else None."""
     value = value.strip()
     if value.isascii() and value.isdigit():
         return float(value)
@@ -137,18 +137,17 @@ def parse_retry_after(value: str, now: datetime | None = None) -> float | None:
 
 
 async def _read_url(webhook: Webhook, allow_http: bool) -> httpx.URL:
-    """The address, out of its Secret block where it is one."""
+    """The address of a webhook, read from its Secret block where it is in one."""
     hidden = webhook.url.startswith(SECRET)
     try:
         url = parse_url(await read_secret(webhook.url) if hidden else webhook.url)
-    except ValueError:  # whose message shows a part of what may be a secret
+    except ValueError:  # its message may show a part of a secret
         raise DeliveryFailed(
-            f"{webhook.url} holds no address: save one in it, https://…, without user, password "
-            "and #…"
+            f"{webhook.url} holds no address: save https://… in it, without user, password and #…"
         ) from None
     if url.scheme == "http" and not allow_http:
         raise DeliveryFailed(
-            f"http:// to {url.host} can be read on the way: use https://, or set "
+            f"http:// to {url.host} is not encrypted: use https://, or set "
             "PREFECTURE_ALLOW_PRIVATE_WEBHOOKS=true for a network of your own"
         )
     return url
@@ -161,14 +160,14 @@ async def _resolve(url: httpx.URL, allow_private: bool) -> list[str]:
 
 @cache
 def tls_context() -> SSLContext:
-    """Trusts whom SSL_CERT_FILE or SSL_CERT_DIR names, or else whom browsers trust."""
+    """TLS with the authorities of SSL_CERT_FILE or SSL_CERT_DIR, else those browsers trust."""
     return httpx.create_ssl_context()
 
 
 async def _post(
     url: httpx.URL, headers: dict[str, str], body: bytes, allow_private: bool
 ) -> httpx.Response:
-    """The status and headers of the answer; its body is not read."""
+    """Send the request; return status and headers, without reading the body."""
     addresses = await _resolve(url, allow_private)
     headers |= {
         "host": url.netloc.decode("ascii"),
@@ -176,11 +175,11 @@ async def _post(
         "user-agent": "prefecture",
     }
     extensions = {
-        "sni_hostname": url.raw_host.decode("ascii"),  # and so the name in the certificate
+        "sni_hostname": url.raw_host.decode("ascii"),  # the certificate is checked for this name
         "timeout": {"connect": _TIMEOUT / len(addresses)},
     }
     failure: Exception = Unresolved(f"{url.host} has no address")
-    # Not a client, which logs the whole address; nor a proxy, which would connect where it likes.
+    # A client would log the whole address; a proxy could connect to any address.
     async with httpx.AsyncHTTPTransport(verify=tls_context(), trust_env=False) as transport:
         for address in addresses:
             request = httpx.Request(

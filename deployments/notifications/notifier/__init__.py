@@ -1,1 +1,1 @@
-"""The process that sees to it that each end of a job is told, once."""
+"""The notifier: the process that emits final events of jobs and delivers notifications."""

@@ -1,4 +1,4 @@
-"""Tells of jobs by events: of each that is new, and of each that has ended."""
+"""Emits the events `received` and final events of jobs, from outside of their flow runs."""
 
 import asyncio
 import logging
@@ -19,23 +19,22 @@ from tasks.prefect_api.jobs import is_of_a_job
 from tasks.prefect_api.transient import is_transient
 from tasks.runtime.events import JobEvent, JobReceived, about, known, tell
 
-_SWEEP = 10.0  # seconds between two looks for new jobs, where no event asks for one
-_CHECK = 2.0  # seconds between two looks at what is to be told
-_GATHER = 2.0  # seconds after such an event: thousands may be submitted together
-_KEPT = 6.0  # seconds after which the server has written down an event: it does so every 5
-_AGAIN = 30.0  # seconds after which one that it has not written down is told again
-_MOST = 1000
+_SWEEP = 10.0  # seconds between two searches for new jobs, where no event triggers one
+_CHECK = 2.0  # seconds between two reads of the final events to emit
+_GATHER = 2.0  # seconds from an event to the search: thousands may be submitted together
+_STORED = 6.0  # seconds after which the server has stored an event: it does so every 5
+_RESEND = 30.0  # seconds after which an event that is not stored is sent again
+_MAX_EVENTS = 1000  # final events in one pass
 _log = logging.getLogger(__name__)
 
-_Told = tuple[JobEvent, UUID, datetime]
+_Emission = tuple[JobEvent, UUID, datetime]
+"""An event, its flow run, and the time at which it occurred."""
 
 
 class Announcer:
-    """Ends are told until the server is seen to have kept them: it loses what it has not written
-    down yet when it is killed.
+    """Sends each event until the server has stored it: a killed server loses events in its queue.
 
-    Nothing is sent twice that the server may still have in its queue: see
-    `tasks.runtime.events.known`.
+    An event that may still be in that queue is not sent twice: see `tasks.runtime.events.known`.
     """
 
     def __init__(self, client: PrefectClient, ledger: Ledger) -> None:
@@ -44,30 +43,30 @@ class Announcer:
         self._runs = Runs(client)
         self._window: Window | None = None
         self._began = asyncio.get_running_loop().time()
-        self._said: dict[UUID, float] = {}
-        """When the event of an end was last told, by its id."""
+        self._sent: dict[UUID, float] = {}
+        """Time of the last sending of a final event, by the id of the event."""
         self._unsure: float | None = self._began
-        """Since when it is not known which new jobs were told: by who was here before, at first."""
-        self._looked = False
+        """Time since which `received` events may be sent already, at first by a former notifier."""
+        self._checked_former = False
         self._new = asyncio.Event()
         self._ended = asyncio.Event()
 
     def wake(self) -> None:
-        """There is an end to tell."""
+        """Signal that the database has new final events."""
         self._ended.set()
 
     async def run(self) -> None:
-        """Tell until cancelled."""
+        """Emit events until cancelled."""
         async with asyncio.TaskGroup() as group:
             new = self._new.set
             group.create_task(listen(["prefect.flow-run.Scheduled"], lambda _: new(), new))
-            group.create_task(repeat(self._tell_of_new, self._new, _GATHER))
-            group.create_task(repeat(self._tell_of_ended, self._ended))
+            group.create_task(repeat(self._emit_received, self._new, _GATHER))
+            group.create_task(repeat(self._emit_final, self._ended))
 
-    async def _tell_of_new(self) -> float:
+    async def _emit_received(self) -> float:
         now = asyncio.get_running_loop().time()
-        if self._unsure is not None and now < self._unsure + _KEPT:
-            return self._unsure + _KEPT - now
+        if self._unsure is not None and now < self._unsure + _STORED:
+            return self._unsure + _STORED - now
         if self._window is None:
             self._window = await open_window(self._client, self._ledger, Time.DUE)
         planned: list[FlowRun] = []
@@ -78,60 +77,63 @@ class Announcer:
             received = [await self._received(run) for run in first]
             if self._unsure is not None:
                 has = await known(self._client, (event.event_id for event, _, _ in received))
-                received = [told for told in received if told[0].event_id not in has]
+                received = [one for one in received if one[0].event_id not in has]
             try:
-                await self._tell(received)
+                await self._send(received)
             except Exception:
                 self._unsure = now
                 raise
         self._unsure = None
         for run in planned:
-            self._window.forget(run.id)  # until it is due
+            self._window.forget(run.id)  # it is received when it is due
         await self._ledger.advance(Time.DUE.field, self._window.newest)
         return _SWEEP
 
-    async def _received(self, run: FlowRun) -> _Told:
+    async def _received(self, run: FlowRun) -> _Emission:
         known = about(run, await self._runs.task(run))
-        assert run.created is not None, "the server has it"
+        assert run.created is not None, "the server sets it"
         return JobReceived(**known, queue=run.work_queue_name or ""), run.id, run.created
 
-    async def _tell_of_ended(self) -> float:
+    async def _emit_final(self) -> float:
         now = asyncio.get_running_loop().time()
         unannounced = {
-            outcome.event.event_id: outcome for outcome in await self._ledger.unannounced(_MOST)
+            outcome.event.event_id: outcome
+            for outcome in await self._ledger.unannounced(_MAX_EVENTS)
         }
-        if not self._looked:
-            # Told before, perhaps, by who was here before.
-            self._looked = True
-            self._said = dict.fromkeys(unannounced, self._began - _AGAIN + _KEPT)
-        age = {id: now - self._said[id] for id in unannounced if id in self._said}
-        kept = await known(self._client, (id for id in age if age[id] > _KEPT))
-        await self._ledger.mark_announced(unannounced[id] for id in kept)
+        if not self._checked_former:
+            # A former notifier may have sent these shortly before.
+            self._checked_former = True
+            self._sent = dict.fromkeys(unannounced, self._began - _RESEND + _STORED)
+        age = {id: now - self._sent[id] for id in unannounced if id in self._sent}
+        stored = await known(self._client, (id for id in age if age[id] > _STORED))
+        await self._ledger.mark_announced(unannounced[id] for id in stored)
         due = {
-            id: unannounced[id] for id in unannounced.keys() - kept if age.get(id, _AGAIN) >= _AGAIN
+            id: unannounced[id]
+            for id in unannounced.keys() - stored
+            if age.get(id, _RESEND) >= _RESEND
         }
-        self._said = {id: at for id, at in self._said.items() if id in unannounced.keys() - kept}
-        self._said |= dict.fromkeys(due, now)
+        self._sent = {id: at for id, at in self._sent.items() if id in unannounced.keys() - stored}
+        self._sent |= dict.fromkeys(due, now)
         in_order = sorted(due.values(), key=lambda outcome: outcome.recorded)
         try:
-            refused = await self._tell([(e.event, e.flow_run, e.recorded) for e in in_order])
+            refused = await self._send([(e.event, e.flow_run, e.recorded) for e in in_order])
         except (httpx.ConnectError, httpx.ConnectTimeout):
             for id in due:
-                del self._said[id]  # they have not arrived
+                del self._sent[id]  # not arrived: sent again at once
             raise
         await self._ledger.mark_announced(due[id] for id in refused)
         return _CHECK
 
-    async def _tell(self, events: Sequence[_Told]) -> list[UUID]:
-        """Tell of events. Returns the ids of those that the server will never take."""
+    async def _send(self, events: Sequence[_Emission]) -> list[UUID]:
+        """Send events. Returns the ids of those that the server refuses for good."""
         try:
             await tell(self._client, events)
         except PrefectHTTPStatusError as error:
             if is_transient(error):
                 raise
             if len(events) > 1:
-                # One of them is refused: the others are not to wait for it.
-                return [id for event in events for id in await self._tell([event])]
+                # One event is refused: send each alone, so that it does not block the others.
+                return [id for event in events for id in await self._send([event])]
             event, _, _ = events[0]
             reason = " ".join(error.response.text.split())[:300]
             _log.error("the server refuses %s of %s: %s", event.name_of_event, event.job, reason)
@@ -140,9 +142,9 @@ class Announcer:
 
 
 def _is_planned(run: FlowRun) -> bool:
-    """Whether a schedule has planned a run that is not due yet.
+    """Whether a run was planned by a schedule and is not due yet.
 
-    It may never be: the server deletes it, and plans another, when the schedule changes.
+    It may never run: when the schedule changes, the server deletes it and plans another.
     """
     due = run.expected_start_time
     return run.auto_scheduled and due is not None and due > datetime.now(UTC)

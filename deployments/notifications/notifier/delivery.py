@@ -1,4 +1,4 @@
-"""Delivers to each subscriber what the books have for them, at least once, in their own time."""
+"""Delivers notifications from the notification database to each subscriber, at least once."""
 
 import asyncio
 import logging
@@ -22,20 +22,20 @@ from tasks.errors import DeliveryFailed, DeliveryRefused, in_short
 from tasks.runtime.events import JobEvent, NotificationUndelivered, known, tell
 from tasks.settings import Settings
 
-_LOOK = 1.0  # seconds between two looks at what is due
-_AT_ONCE = 4  # deliveries to one subscriber that are under way
-_LONGEST = 60.0  # seconds that one try may take: more than any channel takes by itself
+_INTERVAL = 1.0  # seconds between two reads of what is due
+_AT_ONCE = 4  # concurrent deliveries to one subscriber
+_LONGEST = 60.0  # seconds for one try: longer than the time limit of every channel
 _LONGEST_PAUSE = 3600.0  # seconds between two tries
-_GIVE_UP = timedelta(days=3)  # after a delivery was first due
-_LAST = 5.0  # seconds in which what is under way may still end
+_GIVE_UP = timedelta(days=3)  # after the delivery was created
+_LAST = 5.0  # seconds at shutdown for deliveries in progress
 _log = logging.getLogger(__name__)
 
-_Parcel = Sequence[tuple[Delivery, JobEnd]]
-"""What goes out in one message."""
+_Message = Sequence[tuple[Delivery, JobEnd]]
+"""The deliveries in one message, with their final events."""
 
 
 class Deliverer:
-    """Each subscriber is served alone: one that hangs holds nobody else up."""
+    """Serves each subscriber by itself: a receiver that hangs does not delay the others."""
 
     def __init__(self, client: PrefectClient, ledger: Ledger, settings: Settings) -> None:
         self._client = client
@@ -45,11 +45,11 @@ class Deliverer:
         self._under_way = defaultdict[str, dict[UUID, asyncio.Task[None]]](dict)
 
     def wake(self) -> None:
-        """There is something to deliver."""
+        """Signal that the database has new deliveries."""
         self._wake.set()
 
     async def run(self) -> None:
-        """Deliver until cancelled; what is under way then has a little time to end."""
+        """Deliver until cancelled; deliveries in progress then have 5 s to finish."""
         try:
             await repeat(self.look, self._wake)
         finally:
@@ -61,47 +61,48 @@ class Deliverer:
                 await asyncio.gather(*late, return_exceptions=True)
 
     async def look(self) -> float:
+        """Start the deliveries that are due. Returns the seconds to the next call."""
         for subscriber in await self._ledger.subscribers():
             under_way = self._under_way[subscriber.name]
             if subscriber.gathers is None:
-                # Those under way are due still, and are among those that are due longest.
+                # Deliveries in progress are still due and come first: leave them out.
                 due = await self._ledger.due(subscriber.name, _AT_ONCE)
-                parcels = [[one] for one in due if one[0].id not in under_way]
-                parcels = parcels[: max(0, _AT_ONCE - len(under_way))]
+                messages = [[one] for one in due if one[0].id not in under_way]
+                messages = messages[: max(0, _AT_ONCE - len(under_way))]
             elif under_way:
                 continue
             else:
                 gathered = await self._ledger.digest(subscriber.name, subscriber.gathers)
-                parcels = [gathered] if gathered else []
-            for parcel in parcels:
-                id = parcel[0][0].id
-                under_way[id] = asyncio.create_task(self._deliver(subscriber, id, parcel))
-        return _LOOK
+                messages = [gathered] if gathered else []
+            for message in messages:
+                id = message[0][0].id
+                under_way[id] = asyncio.create_task(self._deliver(subscriber, id, message))
+        return _INTERVAL
 
-    async def _deliver(self, subscriber: Subscriber, id: UUID, parcel: _Parcel) -> None:
-        delivery = parcel[0][0]  # of several in one message, it stands for all
+    async def _deliver(self, subscriber: Subscriber, id: UUID, message: _Message) -> None:
+        delivery = message[0][0]  # holds the state of all deliveries in the message
         try:
-            final = await self._try(subscriber, parcel)
-            await self._write_down(delivery)
+            final = await self._try(subscriber, message)
+            await self._store(delivery)
             over = final or datetime.now(UTC) - delivery.created > _GIVE_UP
             if over and delivery.state == DeliveryState.OPEN:
-                await self._give_up(parcel)
+                await self._give_up(message)
         finally:
             del self._under_way[subscriber.name][id]
             self._wake.set()
 
-    async def _try(self, subscriber: Subscriber, parcel: _Parcel) -> bool:
-        """One try, and in the first delivery what came of it.
+    async def _try(self, subscriber: Subscriber, message: _Message) -> bool:
+        """Send a message once, and set the result on its first delivery.
 
-        Returns whether the receiver's no is final.
+        Returns whether the receiver refuses it for good.
         """
-        delivery, ended = parcel[0]
+        delivery, event = message[0]
         notification = (
-            Notification(delivery.digest or delivery.id, ended)
-            if len(parcel) == 1
-            else Digest(delivery.digest or delivery.id, [ended for _, ended in parcel])
+            Notification(delivery.digest or delivery.id, event)
+            if len(message) == 1
+            else Digest(delivery.digest or delivery.id, [event for _, event in message])
         )
-        what = delivery.job if len(parcel) == 1 else f"{len(parcel)} jobs"
+        what = delivery.job if len(message) == 1 else f"{len(message)} jobs"
         delivery.attempts += 1
         final, retry_after = False, 0.0
         try:
@@ -112,8 +113,8 @@ class Deliverer:
             delivery.last_error, retry_after = str(error), error.retry_after or 0.0
         except TimeoutError:
             delivery.last_error = f"not within {_LONGEST:.0f} s"
-        except Exception as error:  # noqa: BLE001  # a bug of ours, which an update may cure
-            # Without its message, which could hold an address that is a secret.
+        except Exception as error:  # noqa: BLE001  # a bug, which an update may fix: retry
+            # Without the message of the error, which could hold a secret address.
             trace = "".join(traceback.format_tb(error.__traceback__))
             delivery.last_error = f"{type(error).__name__} in the notifier: see its log"
             _log.error("%s, to %s: %s\n%s", *(what, subscriber.name, type(error), trace))
@@ -124,21 +125,21 @@ class Deliverer:
         pause = max(retry_after, backoff(delivery.attempts))
         delivery.next_try = datetime.now(UTC) + timedelta(seconds=min(pause, _LONGEST_PAUSE))
         _log.warning(
-            "%s, to %s: attempt %s: %s; again in %.0f s",
+            "%s, to %s: attempt %s: %s; next try in %.0f s",
             *(what, subscriber.name, delivery.attempts, delivery.last_error, pause),
         )
         return final
 
-    async def _give_up(self, parcel: _Parcel) -> None:
-        delivery, now = parcel[0][0], datetime.now(UTC)
+    async def _give_up(self, message: _Message) -> None:
+        delivery, now = message[0][0], datetime.now(UTC)
         events = [
             NotificationUndelivered(
-                **ended.model_dump(include={*JobEvent.model_fields, "revision"}),
+                **final.model_dump(include={*JobEvent.model_fields, "revision"}),
                 subscriber=delivery.subscriber,
                 attempts=delivery.attempts,
                 reason=delivery.last_error or "",
             )
-            for _, ended in parcel
+            for _, final in message
         ]
         try:
             has = await known(self._client, (event.event_id for event in events))
@@ -146,23 +147,27 @@ class Deliverer:
             await tell(self._client, ((event, event.job, now) for event in new))
         except httpx.HTTPError as error:
             _log.warning("%s: %s", delivery.job, in_short(error))
-            return  # the server is told after another try
+            return  # the event is sent after the next try
         delivery.state = DeliveryState.GIVEN_UP
-        await self._write_down(delivery)
-        for _, ended in parcel:
+        await self._store(delivery)
+        for _, final in message:
             reason = delivery.last_error
-            _log.error("%s, to %s: given up: %s", ended.job, delivery.subscriber, reason)
+            _log.error("%s, to %s: given up: %s", final.job, delivery.subscriber, reason)
 
-    async def _write_down(self, delivery: Delivery) -> None:
-        """Until it stands: what was delivered must not be due any more."""
+    async def _store(self, delivery: Delivery) -> None:
+        """Store the result of a try; retry until that succeeds, or it would be delivered twice."""
         while True:
             try:
                 return await self._ledger.keep_result(delivery)
             except SQLAlchemyError as error:
-                _log.warning("%s: not written down yet: %s", delivery.job, in_short(error))
-                await asyncio.sleep(_LOOK)
+                _log.warning(
+                    "%s: the result of a delivery is not stored yet: %s",
+                    delivery.job,
+                    in_short(error),
+                )
+                await asyncio.sleep(_INTERVAL)
 
 
 def backoff(attempts: int) -> float:
-    """Seconds after so many tries to the next: 1, 2, 4 … up to an hour, a quarter more or less."""
+    """Seconds to the next try after `attempts` tries: 1, 2, 4 … 3600, each ± 25 %."""
     return min(2.0 ** min(attempts - 1, 20), _LONGEST_PAUSE) * random.uniform(0.75, 1.25)

@@ -1,4 +1,4 @@
-"""Finds the jobs that have ended, and writes the end of each into the books."""
+"""Detects the final state of jobs and records it in the notification database."""
 
 import asyncio
 import logging
@@ -23,25 +23,25 @@ from tasks.prefect_api.transient import is_transient
 from tasks.runtime.events import JobCompleted
 from tasks.settings import Settings
 
-_SWEEP = 2.0  # seconds between two looks, where no event asks for one
-_GATHER = 0.2  # seconds after such an event
-_SETTLED = 3.0  # seconds after which Failed or Cancelled is believed: a supervisor may correct it
-_PUBLISHED = 60.0  # seconds that a result may be out of sight where its job is called completed
-_RARELY = 60.0  # seconds, at most, between two looks at the same attempt
-_LOOKBACK = timedelta(days=7)  # an older crash that no supervisor has settled is history
+_SWEEP = 2.0  # seconds between two passes, where no event triggers one
+_GATHER = 0.2  # seconds from an event to the pass
+_SETTLED = 3.0  # seconds after which Failed or Cancelled is final: a supervisor may correct it
+_PUBLISHED = 60.0  # seconds for which the result of a Completed run may not be visible yet
+_RARELY = 60.0  # maximum seconds between two checks of the same attempt
+_LOOKBACK = timedelta(days=7)  # an older crash that no supervisor has handled is ignored
 _WAKING = [f"prefect.flow-run.{state}" for state in ("Completed", "Failed", "Cancelled")]
 _log = logging.getLogger(__name__)
 
 
 @dataclass
 class _Watched:
-    """An attempt that has ended, while it is not clear yet whether its job has."""
+    """An attempt in a final state, while it is open whether its job is in one too."""
 
     run: FlowRun
     since: float
-    """When it was first seen in this state."""
+    """Time at which the attempt was first seen in this state."""
     next: float = 0.0
-    """When it is looked at again."""
+    """Time of the next check."""
 
     @property
     def job(self) -> UUID:
@@ -49,36 +49,40 @@ class _Watched:
 
 
 class Detector:
-    """Each attempt that ends is watched until it is the end of its job, or another one takes over.
+    """Watches each attempt that ends until it decides its job or a later attempt replaces it.
 
-    Only then the watermark, from which a new process starts to read, passes it.
+    The watermark, from which a new process starts to read, stays before every watched attempt.
     """
 
     def __init__(
-        self, client: PrefectClient, ledger: Ledger, settings: Settings, wrote: Callable[[], None]
+        self,
+        client: PrefectClient,
+        ledger: Ledger,
+        settings: Settings,
+        recorded: Callable[[], None],
     ) -> None:
         self._client = client
         self._ledger = ledger
         self._settings = settings
-        self._wrote = wrote
+        self._recorded = recorded
         self._runs = Runs(client)
         self._window: Window | None = None
         self._watched: dict[UUID, _Watched] = {}
         self._wake = asyncio.Event()
 
     async def run(self) -> None:
-        """Look, and look again, until cancelled."""
+        """Detect and record final states until cancelled."""
         async with asyncio.TaskGroup() as group:
-            group.create_task(listen(_WAKING, self._heard, self.forget_what_was_seen))
+            group.create_task(listen(_WAKING, self._on_event, self.forget_what_was_seen))
             group.create_task(repeat(self.look, self._wake, _GATHER))
 
     def forget_what_was_seen(self) -> None:
-        """Look at each run again: what was not heard may be that one was retried, and has ended."""
+        """Check all runs anew: a missed event may be that of a run retried and ended meanwhile."""
         if self._window is not None:
             self._window.forget_all()
         self._wake.set()
 
-    def _heard(self, event: Event) -> None:
+    def _on_event(self, event: Event) -> None:
         id = UUID(event.resource.id.removeprefix("prefect.flow-run."))
         if id in self._watched:
             self._watched[id].next = 0.0
@@ -87,19 +91,19 @@ class Detector:
         self._wake.set()
 
     async def look(self) -> float:
-        """One look at what is new. Returns the seconds to the next."""
+        """Check new and watched attempts. Returns the seconds to the next call."""
         if self._window is None:
             self._window = await open_window(self._client, self._ledger, Time.ENDED)
         async for page in self._window.unseen():
-            await self._take_in(page)
+            await self._watch(page)
         await self._review(self._window)
         undecided = [Time.ENDED.of(watched.run) for watched in self._watched.values()]
         await self._ledger.advance(Time.ENDED.field, min([self._window.newest, *undecided]))
         soonest = min((watched.next for watched in self._watched.values()), default=_now() + _SWEEP)
         return min(_SWEEP, max(_GATHER, soonest - _now()))
 
-    async def _take_in(self, page: Sequence[FlowRun]) -> None:
-        """Attempts that have ended since the last look."""
+    async def _watch(self, page: Sequence[FlowRun]) -> None:
+        """Watch the attempts that have ended since the last pass, and decide them."""
         new = [
             _Watched(run, _now())
             for run in page
@@ -109,13 +113,13 @@ class Detector:
         await self._decide(new)
 
     async def _review(self, window: Window) -> None:
-        """Attempts of which it was not clear yet whether they are the end of their job."""
+        """Read the watched attempts that are due again, and decide them."""
         due = [watched for watched in self._watched.values() if watched.next <= _now()]
         found = await self._runs.by_id(watched.run.id for watched in due)
         for watched in due:
             run = found.get(watched.run.id)
             if run is None or run.state is None or not run.state.is_final():
-                # Deleted; or put back in its queue, out of which it may end again.
+                # Deleted, or put back in its queue: it may run and end again.
                 del self._watched[watched.run.id]
                 window.forget(watched.run.id)
                 continue
@@ -125,31 +129,33 @@ class Detector:
         await self._decide([watched for watched in due if watched.run.id in self._watched])
 
     async def _decide(self, some: Sequence[_Watched]) -> None:
-        """Write down the ends among attempts that were just read; watch the others."""
+        """Record the final states among attempts that were just read; watch the others."""
         known = await self._ledger.ends(watched.job for watched in some)
         open_: list[_Watched] = []
         for watched in some:
-            if watched.job not in known or await self._ends_again(watched.run, known[watched.job]):
+            if watched.job not in known or await self._is_retried(watched.run, known[watched.job]):
                 open_.append(watched)
             else:
                 del self._watched[watched.run.id]
         attempts = await self._runs.attempts(watched.run for watched in open_)
-        revisions = {job: end.revision + 1 for job, end in known.items()}
+        revisions = {job: event.revision + 1 for job, event in known.items()}
         judged = await asyncio.gather(
             *(self._judge(w, attempts[w.job], revisions.get(w.job, 1)) for w in open_)
         )
-        ends = sorted((end for end in judged if end is not None), key=lambda end: end[0].ended)
+        ends = sorted((one for one in judged if one is not None), key=lambda one: one[0].ended)
         if not ends:
             return
         for ended in await self._ledger.record(ends):
             _log.info("%s has %s", ended.job, ended.outcome)
-        self._wrote()
+        self._recorded()
         for _, run in ends:
             del self._watched[run]
 
-    async def _ends_again(self, run: FlowRun, former: JobEnd) -> bool:
-        """Whether an attempt may end its job a second time: it was put in a queue after the first
-        end, by Retry in Prefect's UI. What has completed stays so: its result stands."""
+    async def _is_retried(self, run: FlowRun, former: JobEnd) -> bool:
+        """Whether Retry in Prefect's UI has put a run in a queue after the final state of its job.
+
+        A completed job stays completed: its result is published.
+        """
         if isinstance(former, JobCompleted) or run.state is None:
             return False
         later = run.state.timestamp > former.ended
@@ -158,7 +164,10 @@ class Detector:
     async def _judge(
         self, watched: _Watched, attempts: Sequence[FlowRun], revision: int
     ) -> tuple[JobEnd, UUID] | None:
-        """A job's end, and the attempt that decided it; None if it is not this one, or not yet."""
+        """The final event of a job and the attempt that decided it.
+
+        None where this attempt does not decide the job, or it is too early to tell.
+        """
         run, age = watched.run, _now() - watched.since
         watched.next = _now() + min(_RARELY, max(_SETTLED, age / 4))
         if run.state_type != StateType.COMPLETED:
@@ -166,7 +175,7 @@ class Detector:
                 del self._watched[run.id]
                 return None
             if run.state_type == StateType.CRASHED:
-                # Its supervisor will try it again, or give it up.
+                # Its supervisor will start the next attempt, or set Failed.
                 if run.end_time and datetime.now(UTC) - run.end_time > _LOOKBACK:
                     del self._watched[run.id]
                 return None
@@ -174,15 +183,17 @@ class Detector:
                 return None
         try:
             task = await self._runs.task(run)
-            waits = age < _PUBLISHED
-            end = await outcome(self._settings, task, run, attempts, revision, waits=waits)
+            early = age < _PUBLISHED
+            event = await outcome(self._settings, task, run, attempts, revision, early=early)
         except Exception as error:
             if is_transient(error):
                 raise
-            # Looked at again; the others must not suffer.
-            _log.warning("%s: its end is not clear: %s", run.id, in_short(error), exc_info=True)
+            # Checked again later: one job must not block the others.
+            _log.warning(
+                "%s: cannot tell the final state yet: %s", run.id, in_short(error), exc_info=True
+            )
             return None
-        return None if end is None else (end, run.id)
+        return None if event is None else (event, run.id)
 
 
 def _now() -> float:

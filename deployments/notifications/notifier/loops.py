@@ -1,4 +1,4 @@
-"""The loops of the notifier: look again and again; events only make it look sooner."""
+"""The loops of the notifier: poll at an interval; events of the server only shorten it."""
 
 import asyncio
 import contextlib
@@ -12,24 +12,26 @@ from prefect.events.filters import EventFilter, EventNameFilter
 from tasks.errors import in_short
 from tasks.prefect_api.transient import is_transient
 
-_AGAIN = 1.0  # seconds before what broke is tried again
+_PAUSE = 1.0  # seconds after an error
 _log = logging.getLogger(__name__)
 
 
 async def repeat(
     step: Callable[[], Awaitable[float]], wake: asyncio.Event, gather: float = 0.0
 ) -> None:
-    """Take a step again and again: after the seconds that it returned, or when it is woken.
+    """Call `step` for ever, each time after the seconds that it returned or when `wake` is set.
 
-    `gather`: seconds after that, in which more may come to be done with it.
+    `gather`: seconds to wait after the wake-up, so that one call handles a burst of events.
     """
     while True:
         wake.clear()
         try:
             pause = await step()
-        except Exception as error:  # noqa: BLE001  # it is logged and tried again: nothing may end this
-            _log.warning("trying again: %s", in_short(error), exc_info=not is_transient(error))
-            await asyncio.sleep(_AGAIN)
+        except Exception as error:  # noqa: BLE001  # logged and retried: the loop must not end
+            _log.warning(
+                "retrying after an error: %s", in_short(error), exc_info=not is_transient(error)
+            )
+            await asyncio.sleep(_PAUSE)
             continue
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(wake.wait(), pause)
@@ -38,12 +40,12 @@ async def repeat(
 
 async def listen(
     names: Iterable[str],
-    heard: Callable[[Event], None],
+    on_event: Callable[[Event], None],
     connected: Callable[[], None] = lambda: None,
 ) -> None:
-    """Hear of events by these names, as far as the server gets them through.
+    """Call `on_event` for events with these names; the server may lose some.
 
-    `connected` is called whenever it begins to: what happened before was not heard.
+    `connected` is called after each connection: events before it may be missed.
     """
     wanted = EventFilter(event=EventNameFilter(name=[*names]))
     while True:
@@ -51,7 +53,7 @@ async def listen(
             async with get_events_subscriber(filter=wanted) as subscriber:
                 connected()
                 async for event in subscriber:
-                    heard(event)
-        except Exception as error:  # noqa: BLE001  # a websocket breaks in many ways; the looks go on
-            _log.info("events come again soon: %s", in_short(error))
-        await asyncio.sleep(_AGAIN)
+                    on_event(event)
+        except Exception as error:  # noqa: BLE001  # a websocket fails in many ways; polling continues
+            _log.info("reconnecting to the events of the server: %s", in_short(error))
+        await asyncio.sleep(_PAUSE)

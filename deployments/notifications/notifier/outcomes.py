@@ -1,4 +1,4 @@
-"""What became of a job: its end, read off its attempts and its result."""
+"""The final event of a job, computed from its attempts and its result."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -13,19 +13,20 @@ from tasks.runtime.events import JobCancelled, JobCompleted, JobFailed, about
 from tasks.settings import Settings
 from tasks.storage.results.opening import open_results
 
-_LONGEST = 1000  # characters of a reason
-_NO_RESULT = "it was called completed, and no result of it stands: run the job again"
+_MAX_REASON = 1000  # characters
+_NO_RESULT = "the run is Completed, but the job has no result: run the job again"
 
 
 def is_superseded(run: FlowRun, attempts: Sequence[FlowRun]) -> bool:
-    """Whether a job's fate is no longer this attempt's, since there is a later one."""
+    """Whether a later attempt decides the job instead of this one."""
     return attempt_number(run.labels) < attempt_number(attempts[-1].labels)
 
 
-async def standing(settings: Settings, run: FlowRun) -> tuple[Manifest, str] | None:
-    """The manifest of the result of a run's job, and where it stands; None where none does.
+async def published(settings: Settings, run: FlowRun) -> tuple[Manifest, str] | None:
+    """The manifest and the location of the published result of a job; None where there is none.
 
-    Raises CorruptResult, and StorageUnavailable while it cannot be known.
+    Raises CorruptResult where the manifest is damaged, and StorageUnavailable where the results
+    root cannot be read.
     """
     result = await standing_result(open_results(settings), run)
     return None if result is None else (result.manifest, result.location)
@@ -38,12 +39,12 @@ async def outcome(
     attempts: Sequence[FlowRun],
     revision: int = 1,
     *,
-    waits: bool,
+    early: bool,
 ) -> JobEnd | None:
-    """The end of the job that `run`, one of its attempts, has decided.
+    """The final event of the job that `run`, one of its attempts, has decided.
 
-    `revision`: 1 for its first end, one more for each after a retry in Prefect's UI. None where a
-    result is not to be seen yet, for as long as one `waits` for it.
+    `revision`: 1 for the first final state, one more for each after a retry in Prefect's UI. None
+    where the run is Completed, no result is visible, and `early` says that one may still appear.
     """
     assert run.state is not None
     first = attempts[0]
@@ -61,16 +62,16 @@ async def outcome(
     if run.state.type == StateType.FAILED:
         return JobFailed(**known, reason=reason)
     try:
-        result = await standing(settings, run)
+        result = await published(settings, run)
     except CorruptResult as error:
         return JobFailed(**known, reason=one_line(str(error)))
     if result is None:
-        return None if waits else JobFailed(**known, reason=_NO_RESULT)
+        return None if early else JobFailed(**known, reason=_NO_RESULT)
     manifest, location = result
     return JobCompleted(**known, location=location, files=len(manifest.files), bytes=manifest.bytes)
 
 
 def one_line(text: str) -> str:
-    """A message, as long as a line may be."""
+    """A message on one line, cut at 1000 characters."""
     line = " ".join(text.split())
-    return line if len(line) <= _LONGEST else line[: _LONGEST - 1] + "…"
+    return line if len(line) <= _MAX_REASON else line[: _MAX_REASON - 1] + "…"

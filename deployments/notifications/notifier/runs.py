@@ -1,4 +1,4 @@
-"""The questions that the notifier asks of the Prefect API."""
+"""The queries of the notifier to the Prefect API."""
 
 from collections import defaultdict
 from collections.abc import AsyncGenerator, Iterable, Iterator
@@ -26,30 +26,30 @@ _T = TypeVar("_T")
 
 
 class Time(Enum):
-    """A time of a flow run that new ones are found by."""
+    """A time field of flow runs by which new runs are found."""
 
     ENDED = ("end_time", FlowRunSort.END_TIME_DESC)
     DUE = ("expected_start_time", FlowRunSort.EXPECTED_START_TIME_DESC)
 
     @property
     def field(self) -> str:
-        """The field's name."""
+        """The name of the field."""
         return self.value[0]
 
     @property
     def newest_first(self) -> FlowRunSort:
-        """The order by it, of those that the server knows."""
+        """The server's sort order, newest first by this field."""
         return self.value[1]
 
     def of(self, run: FlowRun) -> datetime:
-        """A run's own."""
+        """The value of the field in a run."""
         return getattr(run, self.field)
 
 
 class Window:
-    """The runs of our pools since a moment, each given once.
+    """The runs of our pools since a moment, each returned once.
 
-    What was given is left out of the next question: where nothing is new, nothing comes back.
+    Queries exclude runs that were returned before: without new runs the answer is empty.
     """
 
     def __init__(self, client: PrefectClient, time: Time, since: datetime, begun: datetime) -> None:
@@ -60,27 +60,27 @@ class Window:
         self._forgotten: set[UUID] = set()
         self._forgets_all = False
         self.newest = since
-        """The latest time of those given, but none to come."""
+        """The latest time among the returned runs, never in the future."""
 
     def forget(self, run: UUID) -> None:
-        """Give a run again, should it be there again: from the next `unseen` on."""
+        """Let the next `unseen` return this run again, if it still matches."""
         self._forgotten.add(run)
 
     def forget_all(self) -> None:
-        """The same of all runs."""
+        """Let the next `unseen` return all runs again."""
         self._forgets_all = True
 
     async def unseen(self) -> AsyncGenerator[list[FlowRun]]:
-        """Page by page what was not given yet, newest first.
+        """Yield the runs not returned before, in pages, newest first.
 
-        A page counts as given when the next one is asked for.
+        A page counts as returned when the next page is requested.
         """
         gone = set(self._seen) if self._forgets_all else self._forgotten
         self._seen = {id: at for id, at in self._seen.items() if id not in gone}
         self._forgotten, self._forgets_all = set(), False
         known, before = set(self._seen), None
         while True:
-            # By the last one's time and not by an offset: what ends meanwhile moves no page.
+            # By the time of the last run, not by an offset: runs that end meanwhile shift no page.
             page = await self._page(before, known)
             yield page
             self._seen |= {run.id: self._time.of(run) for run in page}
@@ -107,30 +107,31 @@ class Window:
         self._since = max(self._since, self.newest - _OVERLAP)
         if len(self._seen) > _MOST_KNOWN:
             oldest = sorted(self._seen.values())[-_MOST_KNOWN]
-            self._since = max(self._since, min(oldest, self.newest))  # some are still to come
+            # Not after `newest`: times of planned runs lie in the future.
+            self._since = max(self._since, min(oldest, self.newest))
         self._seen = {id: at for id, at in self._seen.items() if at >= self._since}
 
 
 async def open_window(client: PrefectClient, ledger: Ledger, time: Time) -> Window:
-    """The runs since where the books say that we are."""
+    """Open the window of runs since the watermark in the notification database."""
     return Window(client, time, await ledger.watermark(time.field), await ledger.begun())
 
 
 class Runs:
-    """The flow runs of jobs."""
+    """Queries for the flow runs of jobs."""
 
     def __init__(self, client: PrefectClient) -> None:
         self._client = client
         self._flows: dict[UUID, str] = {}
 
     async def task(self, run: FlowRun) -> str:
-        """The compute task of a run."""
+        """The name of the compute task of a run."""
         if run.flow_id not in self._flows:
             self._flows[run.flow_id] = (await self._client.read_flow(run.flow_id)).name
         return self._flows[run.flow_id]
 
     async def by_id(self, ids: Iterable[UUID]) -> dict[UUID, FlowRun]:
-        """Those of the runs that are still there."""
+        """Read runs by id; deleted runs are left out."""
         found: dict[UUID, FlowRun] = {}
         for some in _in_pages(ids):
             page = await self._read({"id": {"any_": some}})
@@ -138,7 +139,7 @@ class Runs:
         return found
 
     async def attempts(self, runs: Iterable[FlowRun]) -> dict[UUID, list[FlowRun]]:
-        """By job the attempts up to each run, that run itself and the one after it, in order."""
+        """For each run the attempts of its job, in order, up to the attempt after that run."""
         found: dict[UUID, dict[UUID, FlowRun]] = defaultdict(dict)
         wanted: list[tuple[str, str]] = []
         for run in runs:
@@ -152,7 +153,7 @@ class Runs:
             ids = [value for field, value in some if field == "id"]
             keys = [value for field, value in some if field == "idempotency_key"]
             either = {"id": {"any_": ids}, "idempotency_key": {"any_": keys}}
-            # In any pool: a deployment may have moved to another one since.
+            # In any pool: a deployment may have moved to another pool meanwhile.
             for run in await self._read({"operator": "or_"} | either):
                 found[job_id(run.labels, run.id)][run.id] = run
         return {
@@ -161,7 +162,7 @@ class Runs:
         }
 
     async def is_queued_since(self, run: UUID, moment: datetime) -> bool:
-        """Whether a run has been put in a queue, anew or for the first time, after a moment."""
+        """Whether a run was put in a queue, for the first time or again, after a moment."""
         try:
             states = await self._client.read_flow_run_states(run)
         except ObjectNotFound:

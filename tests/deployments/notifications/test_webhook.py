@@ -76,8 +76,8 @@ async def test_receiver_is_told_what_became_of_the_job(
     assert request.headers["host"] == listener.url.removeprefix("http://")
     assert request.headers["content-type"] == "application/json"
     said = Verifier(KEY).verify(request.body, dict(request.headers))
-    assert said["type"] == notification.ended.name_of_event
-    assert said["data"] == notification.ended.model_dump(mode="json")
+    assert said["type"] == notification.event.name_of_event
+    assert said["data"] == notification.event.model_dump(mode="json")
     assert said["data"]["outcome"] in said["type"]
 
 
@@ -123,7 +123,7 @@ async def test_receiver_says_when_to_come_back(listener: Receiver, key: str, sta
 async def test_redirect_is_not_followed(listener: Receiver, key: str, status: int) -> None:
     with receiver() as elsewhere:
         listener.answer = Answer(status, {"Location": elsewhere.url})
-        with pytest.raises(DeliveryFailed, match=rf"{status}.*name the final address"):
+        with pytest.raises(DeliveryFailed, match=rf"{status}.*configure the final address"):
             await send(to(listener.url, key), news(), PRIVATE)
         assert len(listener.requests) == 1
         assert elsewhere.requests == []
