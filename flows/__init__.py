@@ -1,1 +1,1 @@
-"""One file, one flow: what users can run."""
+"""The flows: one file each."""

@@ -1,4 +1,4 @@
-"""aggregate-history: the run history in SQL, brought up to date."""
+"""aggregate-history: updates the run history in SQL."""
 
 from prefect.client.orchestration import get_client
 
@@ -10,9 +10,9 @@ from tasks.settings import get_settings
 
 @platform_flow("aggregate-history")
 async def aggregate_history() -> str:
-    """Read what is new of jobs, and count anew the periods that it touches.
+    """Read new and changed attempts from the server, and recount the periods that they affect.
 
-    Every minute, by itself. Twice, or two at once, is the same as once.
+    Scheduled every minute. Idempotent, also where two runs overlap.
     """
     async with get_client() as client:
         await tidy_own_runs(client)

@@ -1,4 +1,4 @@
-"""compress-images: every picture of a set at most a given share of its bytes."""
+"""compress-images: reduces every picture to at most a given share of its bytes."""
 
 from functools import partial
 

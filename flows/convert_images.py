@@ -1,4 +1,4 @@
-"""convert-images: every picture of a set in another format."""
+"""convert-images: writes every picture in another format."""
 
 from functools import partial
 
@@ -12,7 +12,7 @@ from tasks.runtime.inputs import find_inputs
 
 @compute_task("convert-images", fresh_container=True)
 async def convert_images(payload: ConvertImages, results_directory: ResultsDirectory) -> Receipt:
-    """Write each picture in `format`, upright and with its colours right.
+    """Write each picture in `format`, upright and with correct colours.
 
     A file that cannot be read is listed as broken and does not stop the rest.
     """

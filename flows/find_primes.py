@@ -10,9 +10,9 @@ from tasks.settings import get_settings
 
 @compute_task("find-primes")
 async def find_primes(payload: FindPrimes, results_directory: ResultsDirectory) -> Receipt:
-    """Write every prime up to and including `upper_bound` to sieve.parquet, and count them."""
+    """Write every prime up to and including `upper_bound` to primes.parquet, and count them."""
     async with open_job(results_directory) as job:
-        # Here, since its libraries take 0.2 s: the job is Running by now.
+        # Imported here, because its libraries take 0.2 s: the job is Running already.
         from tasks.primes import sieve
 
         async with show_progress(f"primes up to {payload.upper_bound:,}") as progress:

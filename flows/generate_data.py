@@ -1,4 +1,4 @@
-"""generate-data: containers that generate data for a while, brought to a topic line by line."""
+"""generate-data: runs containers that generate data, and delivers their lines to a topic."""
 
 from tasks.contracts import GenerateData, Receipt, ResultsDirectory
 from tasks.generation.generate_data import generate
@@ -7,10 +7,10 @@ from tasks.runtime.compute_task import compute_task, open_job
 
 @compute_task("generate-data", fresh_container=True)
 async def generate_data(payload: GenerateData, results_directory: ResultsDirectory) -> Receipt:
-    """Run containers together for a while, and bring each line of JSON that they print to a topic.
+    """Run containers together for some time, and deliver each line of JSON they print to a topic.
 
-    They are hardened ones beside this flow's, started on time, started again where one dies early,
-    and ended on time. What is published is the counts, and what was no JSON.
+    The containers are hardened, beside the container of this flow, and start and stop on time. A
+    container that dies early is restarted. The result holds counts, and the lines that are no JSON.
     """
     async with open_job(results_directory) as job:
         outcome = await generate(payload, job)

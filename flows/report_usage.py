@@ -1,4 +1,4 @@
-"""report-usage: what has been going on, as a page to read and as artifacts in the UI."""
+"""report-usage: publishes a report on the run history, as a page and as artifacts in the UI."""
 
 from typing import Annotated
 
@@ -20,14 +20,14 @@ async def report_usage(
             examples=[30],
             json_schema_extra={
                 "title": "Days",
-                "description": "How many days, up to now, the report is about.",
+                "description": "Number of days up to now that the report covers.",
             },
         ),
     ] = 7,
 ) -> str:
-    """Make a report of the last days out of the run history, and publish it in `reports`.
+    """Publish a report on the last days of the run history in `reports`.
 
-    Every hour, by itself.
+    Scheduled every hour.
     """
     async with get_client() as client:
         receipt = await publish_report(client, get_settings(), days)

@@ -1,4 +1,4 @@
-"""sum-files: some of the files of a job of average-files, for the job to put together."""
+"""sum-files: sums a part of the files of a job of average-files."""
 
 from tasks.contracts import SumFiles
 from tasks.runtime.helper_flow import helper_flow
@@ -6,11 +6,11 @@ from tasks.runtime.helper_flow import helper_flow
 
 @helper_flow("sum-files")
 async def sum_files(part: SumFiles) -> None:
-    """Hand the exact sums of some files to the job that has asked for them.
+    """Pass the exact sums of some files to the job of average-files that started this run.
 
-    Such runs are made by jobs of average-files that have several workers. They end with their job.
+    Jobs of average-files with several workers start such runs, which end with their job.
     """
-    # Here, since its libraries take 0.4 s: the run is Running by now.
+    # Imported here, because its libraries take 0.4 s: the run is Running already.
     from tasks.averages.average_files import sum_part
 
     await sum_part(part)
