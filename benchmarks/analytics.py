@@ -1,17 +1,17 @@
-"""The run history against duckdb and plain SQL: counting, writing, and a pass over what is new.
+"""The run history against duckdb and plain SQL: counting, writing, and a pass over new attempts.
 
     .venv/bin/python benchmarks/analytics.py [--sizes 10000 100000 1000000] [--rounds 3]
 
-Made-up attempts, 1,000 an hour, of four tasks in three queues; one in ten crashes.
+Generated attempts, 1,000 an hour, of four tasks in three queues; one in ten crashes.
 
-1. Counting every minute, hour, day, week and month in one go from the same rows: what tasks/history
-   does with polars, duckdb, and SQLite in plain SQL (counts and means; it has no percentiles). Ours
-   reads the percentiles of days and longer off merged spreads, duckdb computes them from the rows.
-2. Writing into the tables, in batches of 1,000, every period kept up to date with each batch; of
-   more than 100,000 the last 100,000 are timed.
-3. A pass over 1,000 new attempts, with so many stored: all of it but the reading from the server.
+1. Counting every minute, hour, day, week and month at once, from the same rows: by tasks/history
+   with polars, by duckdb, and by SQLite in plain SQL (counts and means; it has no percentiles). Ours
+   computes percentiles of days and longer from merged histograms, duckdb from the rows.
+2. Writing into the tables, in batches of 1,000, with every period updated by each batch; of more
+   than 100,000 rows the last 100,000 are timed.
+3. A pass over 1,000 new attempts, with `--sizes` attempts stored, without reading from the server.
 
-The median of some rounds, peers in turn, in one process.
+Figures are medians over some rounds, in which the peers take turns, in one process.
 """
 
 import argparse
@@ -42,7 +42,7 @@ QUEUES = ("high", "normal", "low")
 BEGIN = datetime(2026, 1, 1, tzinfo=UTC)
 AN_HOUR = 1000
 BATCH = 1000
-TIMED = 100_000  # of the writes: the first of a million are there to be in the way
+TIMED = 100_000  # writes that are timed; earlier ones only fill the tables
 MANY = 20_000
 PERIODS = ("minute", "hour", "day", "week", "month")
 
@@ -95,12 +95,12 @@ STARTS = {
 
 
 def attempts(count: int, begin: datetime = BEGIN, seed: int = 1) -> Iterator[Row]:
-    """So many attempts, each of a job of its own but for those that follow a crash."""
+    """Generate `count` attempts; each belongs to a new job, except those after a crash."""
     chance = random.Random(seed)
     job, number, task = "", 1, TASKS[0]
     for index in range(count):
         submitted = begin + timedelta(seconds=index * 3600 / AN_HOUR)
-        # As Prefect's (RFC 9562, version 7): the time in front, so that they grow.
+        # Like Prefect's ids (RFC 9562, version 7): they begin with the time, so they increase.
         time_of = round(submitted.timestamp() * 1000) << 80
         id = str(UUID(int=time_of | 0x7 << 76 | 0x8 << 60 | chance.getrandbits(60)))
         if number == 1:
@@ -135,14 +135,14 @@ def attempts(count: int, begin: datetime = BEGIN, seed: int = 1) -> Iterator[Row
 
 
 def batches(rows: Iterable[Row], size: int) -> Iterator[list[Row]]:
-    """Some at a time: a million at once are gigabytes."""
+    """Split rows into batches: a million rows at once would take gigabytes."""
     rest = iter(rows)
     while batch := list(islice(rest, size)):
         yield batch
 
 
 def frame(rows: Iterable[Row]) -> pl.DataFrame:
-    """What counting is given."""
+    """The data frame that is counted, from rows."""
     return pl.concat(map(_frame, batches(rows, MANY))).rechunk()
 
 
@@ -159,7 +159,7 @@ def _frame(rows: Sequence[Row]) -> pl.DataFrame:
 
 
 def ours(data: pl.DataFrame) -> list[pl.DataFrame]:
-    """Every period, as tasks/history counts them."""
+    """Count every period by tasks/history."""
     counted = aggregate.count_attempts(data)
     days = aggregate.merge(counted["hour"], "day")
     longer = [aggregate.merge(days, period) for period in ("week", "month")]
@@ -167,7 +167,7 @@ def ours(data: pl.DataFrame) -> list[pl.DataFrame]:
 
 
 def in_duckdb(attempts: pl.DataFrame) -> list[pl.DataFrame]:
-    """Every period, in duckdb, from the same frame without a copy."""
+    """Count every period in duckdb, from the same data frame without a copy."""
     with duckdb.connect() as connection:
         connection.register("attempts", attempts.to_arrow())
         return [
@@ -177,12 +177,12 @@ def in_duckdb(attempts: pl.DataFrame) -> list[pl.DataFrame]:
 
 
 def in_sqlite(database: sqlite3.Connection) -> list[list[Any]]:
-    """Every period, in plain SQL, without percentiles."""
+    """Count every period in plain SQL, without percentiles."""
     return [database.execute(SQLITE.format(start=STARTS[p])).fetchall() for p in PERIODS]
 
 
 def check(data: pl.DataFrame) -> None:
-    """The peers have counted the same."""
+    """Assert that duckdb has the same counts, and percentiles within 0.51 %."""
     for mine, other in zip(ours(data), in_duckdb(data), strict=True):
         other = other.with_columns(pl.col("start").cast(pl.Datetime("us")))
         both = mine.join(other, on=aggregate.KEYS, how="full", suffix="_duckdb")
@@ -196,7 +196,7 @@ def check(data: pl.DataFrame) -> None:
 
 
 def measure(works: dict[str, Callable[[], Any]], rounds: int) -> dict[str, float]:
-    """Median seconds of each, in turn."""
+    """Median seconds of each function; the functions take turns."""
     times: dict[str, list[float]] = {name: [] for name in works}
     for _ in range(rounds):
         for name, work in works.items():
@@ -208,7 +208,7 @@ def measure(works: dict[str, Callable[[], Any]], rounds: int) -> dict[str, float
 
 
 def count(size: int, rounds: int) -> None:
-    """Part 1."""
+    """Part 1: print the counting speed of each peer."""
     data = frame(attempts(size))
     check(data)
     database = sqlite3.connect(":memory:")
@@ -232,7 +232,7 @@ def count(size: int, rounds: int) -> None:
 
 
 def write(size: int, rounds: int) -> float:
-    """Parts 2 and 3. Returns the seconds of a pass."""
+    """Parts 2 and 3: print the speed of writes and of a pass. Returns the seconds of a pass."""
     rows, timed = attempts(size), min(size, TIMED)
     with tempfile.TemporaryDirectory() as folder, open_history(Settings(home=Path(folder))) as it:
         it.migrate()
@@ -259,7 +259,7 @@ def write(size: int, rounds: int) -> float:
 
 
 def run_a_pass(history: History, new: Sequence[Row]) -> None:
-    """What aggregate-history does with what it has read."""
+    """Run the steps of aggregate-history after reading from the server."""
     now: datetime = new[-1]["ended"]
     with history.writing() as connection:
         wanted = store.newer(connection, {row["flow_run"]: row["updated"] for row in new})
@@ -279,7 +279,7 @@ def _plain(value: Any) -> Any:
 
 
 def main(arguments: Sequence[str]) -> None:
-    """Measure, and print."""
+    """Measure all sizes and print the figures."""
     parser = argparse.ArgumentParser()
     parser.add_argument("--sizes", type=int, nargs="+", default=[10_000, 100_000, 1_000_000])
     parser.add_argument("--rounds", type=int, default=3)

@@ -2,11 +2,11 @@
 
     python benchmarks/average_files.py [--files N] [--numbers N] [--rounds N] [--json FILE]
 
-The same files for all, from a warm page cache, on two cores. Each pass is a process of its own, and
-those of one format take turns, so that a busy machine slows all. "rate" is of the work after
-imports, "whole" the process from its start to its end, "peak" its largest resident size. Ours adds
-exactly and checks every number; the others add in whatever order suits them. A library that has no
-threads of its own is given two of Python's.
+All read the same files from a warm page cache, on two cores. Each pass is a separate process, and
+the passes of one format take turns, so that a busy machine slows all. "rate" excludes imports,
+"whole" is the process from start to end, "peak" its largest resident size. Ours adds exactly and
+checks every number; the others add in any order. A library without its own threads gets two Python
+threads.
 """
 
 # pyright: basic
@@ -148,7 +148,7 @@ def _pandas_parquet(path: Path) -> Floats:
 
 
 def _loop(files: Sequence[Path]) -> Floats:
-    """What one writes first: row by row, without any library."""
+    """The simplest program: row by row, without a library."""
     totals: list[float] = []
     for path in files:
         with path.open(newline="") as file:
@@ -211,9 +211,9 @@ def make_files(
 def measure(format: str, who: str, folder: Path) -> None:
     """One measured pass, in this process; prints its figures as JSON."""
     work, files = WORK[format][who], sorted(folder.iterdir())
-    work(files[:2])  # imports, and whatever is compiled or read from a cache
+    work(files[:2])  # warm up: imports, compilation and caches
     if who == "loop":
-        files = files[:4]  # it takes minutes for all
+        files = files[:4]  # all files would take minutes
     began, cpu = time.perf_counter(), time.process_time()
     means = work(files)
     seconds, cpu = time.perf_counter() - began, time.process_time() - cpu

@@ -2,9 +2,9 @@
 
     python benchmarks/image_libraries.py [--photos N] [--size WxH] [--rounds N]
 
-Both search with the same code, both write baseline JPEG with optimal Huffman tables and the
-original's chroma subsampling; what differs is the library. Each run is a process of its own and
-the two alternate, so that a busy machine slows both.
+Both use the same search, and write baseline JPEG with optimal Huffman tables and the original's
+chroma subsampling; only the library differs. Each pass is a separate process, and the two
+alternate, so that a busy machine slows both.
 """
 
 import argparse
@@ -25,7 +25,7 @@ LIBRARIES = ("libvips", "Pillow")
 
 
 def make_photo(path: Path, width: int, height: int, seed: int) -> None:
-    """A camera-like JPEG: detail at every scale, falling off as in nature, and sensor noise."""
+    """Write a camera-like JPEG: detail at every scale, as in nature, and sensor noise."""
     random = np.random.default_rng(seed)
     pixels = np.full((height, width, 3), 128, dtype=np.float32)
     for octave in range(2, 11):
@@ -39,7 +39,7 @@ def make_photo(path: Path, width: int, height: int, seed: int) -> None:
 
 
 def with_libvips(source: Path, target: Path) -> int:
-    """Compress with the product's own code; the number of encodings."""
+    """Compress with the code of compress-images. Returns the number of encodings."""
     from tasks.images import transform, vips
 
     encodings = 0
@@ -60,7 +60,7 @@ def with_libvips(source: Path, target: Path) -> int:
 
 
 def with_pillow(source: Path, target: Path) -> int:
-    """The same with Pillow: decode once, search, write the best; the number of encodings."""
+    """Compress with Pillow: decode once, search, write the best. Returns the encodings' number."""
     from tasks.images.encoders import FIRST_QUALITY, highest_fitting, jpeg_position
 
     best = b""
@@ -87,7 +87,7 @@ def with_pillow(source: Path, target: Path) -> int:
 
 
 def peak_memory() -> float:
-    """This process' peak resident size, in MiB; `ru_maxrss` would begin at its parent's."""
+    """This process' peak resident size, in MiB; `ru_maxrss` would include its parent's."""
     status = Path("/proc/self/status").read_text()
     return int(status.split("VmHWM:")[1].split()[0]) / 1024
 

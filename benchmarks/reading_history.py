@@ -1,15 +1,15 @@
-"""Three ways to read what became of runs from a Prefect server: its API, its events, its tables.
+"""Three ways to read the outcome of runs from a Prefect server: its API, its events, its tables.
 
     python benchmarks/reading_history.py [--runs 10000]
 
-One real job is run by `prefecture up` with its own SQLite; then the server is stopped, the rows of
-that job are copied so many times, a second apart, and the server is started again.
+`prefecture up` with its own SQLite runs one real job. Then the server is stopped, the rows of that
+job are copied `--runs` times, a second apart, and the server is restarted.
 
-- **API**: 200 flow runs a page, the server's most, by the time of their end.
-- **events**: 50 a page, the server's most; the history wants three of each run: Pending, Running
-  and the end. Kept for 7 days unless the server is told otherwise.
+- **API**: 200 flow runs a page, the server's maximum, by end time.
+- **events**: 50 a page, the server's maximum; the history needs three of each run: Pending, Running
+  and Completed. Prefect keeps them for 7 days by default.
 - **SQL**: the same columns from the server's own tables, read-only. Their names are private to
-  Prefect, and whoever reads them must stand beside the server, with its password.
+  Prefect, and a reader needs access to the database, with its password.
 - **whole passes** of aggregate-history, over the API, into SQLite, every period counted.
 """
 
@@ -55,7 +55,7 @@ _COLUMNS = """
 
 @contextmanager
 def up(home: Path) -> Generator[str]:
-    """`prefecture up` on processes. Gives the API's address."""
+    """Run `prefecture up` on the pool `process`. Yields the address of the API."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = int(probe.getsockname()[1])
@@ -77,7 +77,7 @@ def up(home: Path) -> Generator[str]:
 
 
 def run_a_job(api: str) -> str:
-    """Run one to its end. Returns its id."""
+    """Run a job until it has ended. Returns its id."""
     command = [str(Path(sys.executable).with_name("prefecture")), "submit", "find-primes"]
     words = ['{"upper_bound": 1000}', "numbers", "--watch"]
     environment = os.environ | {"PREFECT_API_URL": api}
@@ -86,7 +86,7 @@ def run_a_job(api: str) -> str:
 
 
 def copy_rows(file: Path, job: str, runs: int) -> None:
-    """Have the server know so many runs like this one, each a second older than the one before."""
+    """Copy the run of a job `runs` times in the server's database, each copy a second older."""
     with closing(sqlite3.connect(file)) as database:
         database.row_factory = sqlite3.Row
         (state,) = database.execute("SELECT state_id FROM flow_run WHERE id = ?", [job]).fetchone()
@@ -114,12 +114,12 @@ def _changed(column: str, value: Any, ids: dict[str, str], number: int) -> Any:
         return f"{at:%Y-%m-%d %H:%M:%S.%f}"
     for old, new in ids.items():
         value = value.replace(old, new)
-    # An event's own: those of the others are replaced already.
+    # The id of an event: ids of runs and states are replaced already.
     return str(uuid4()) if column == "id" and value not in ids.values() else value
 
 
 async def over_the_api(api: str) -> int:
-    """Every run that has ended, as text: how long it takes the server."""
+    """Read every ended run as JSON, to measure the server. Returns their number."""
     found, before = 0, datetime.now(UTC)
     async with httpx.AsyncClient(base_url=api, timeout=60) as client:
         while True:
@@ -136,7 +136,7 @@ async def over_the_api(api: str) -> int:
 
 
 async def from_events(api: str, pages: int) -> int:
-    """The events of so many pages."""
+    """Read `pages` pages of events. Returns the number of events."""
     found = 0
     async with httpx.AsyncClient(timeout=60) as client:
         body = {"limit": EVENTS_PAGE, "filter": {"event": {"name": [*EVENTS]}}}
@@ -151,14 +151,14 @@ async def from_events(api: str, pages: int) -> int:
 
 
 def from_tables(file: Path) -> int:
-    """Every run that has ended."""
+    """Read every ended run. Returns their number."""
     with closing(sqlite3.connect(f"file:{file}?mode=ro", uri=True)) as database:
         wanted = f"SELECT {_COLUMNS} FROM flow_run WHERE end_time IS NOT NULL ORDER BY end_time"
         return len(database.execute(wanted).fetchall())
 
 
 async def in_passes(api: str, home: Path) -> int:
-    """What aggregate-history does, from the beginning: one pass after the other reads 45 s long."""
+    """Run passes of aggregate-history until all runs are read. Returns the number of runs."""
     new = 0
     with temporary_settings({PREFECT_API_URL: api}):
         async with get_client() as client:
@@ -170,13 +170,13 @@ async def in_passes(api: str, home: Path) -> int:
 
 
 def show(name: str, begun: float, count: float) -> None:
-    """A line of the table."""
+    """Print a line of the table."""
     seconds = time.perf_counter() - begun
     print(f"  {name:28} {count:9,.0f} runs {seconds:8.2f} s {count / seconds:12,.0f} runs/s")
 
 
 def main(arguments: Sequence[str]) -> None:
-    """Measure, and print."""
+    """Measure the three ways and print the table."""
     parser = argparse.ArgumentParser()
     parser.add_argument("--runs", type=int, default=10_000)
     runs: int = parser.parse_args(arguments).runs

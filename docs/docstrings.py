@@ -1,4 +1,4 @@
-"""What the docstrings of classes and of their attributes say, for the generated pages."""
+"""Reads docstrings of classes and of their attributes, for the generated pages."""
 
 import ast
 import inspect
@@ -6,7 +6,7 @@ import textwrap
 
 
 def paragraphs(thing: object) -> str:
-    """The docstring, each paragraph in one line. Raises ValueError where there is none."""
+    """The docstring, each paragraph on one line. Raises ValueError where there is none."""
     text = inspect.getdoc(thing)
     if not text:
         raise ValueError(f"{thing!r} has no docstring")
@@ -14,7 +14,7 @@ def paragraphs(thing: object) -> str:
 
 
 def attributes(of: type) -> dict[str, tuple[str, str]]:
-    """The annotation and the docstring, or nothing, of each attribute that a class declares."""
+    """The annotation and the docstring (or "") of each attribute that a class declares."""
     [declared] = ast.parse(textwrap.dedent(inspect.getsource(of))).body
     assert isinstance(declared, ast.ClassDef)
     found: dict[str, tuple[str, str]] = {}

@@ -1,7 +1,7 @@
 """Make the pictures of the README from real jobs: `python docs/screenshots.py`.
 
 `PREFECT_API_URL` and `PREFECTURE_HOME` name a Prefecture that `prefecture up` has started; Debian's
-package chromium draws. The jobs that it submits take about a minute.
+package chromium renders the pages. The jobs that it submits take about a minute.
 """
 
 import os
@@ -29,11 +29,11 @@ _SHOW_DEFAULT_HOME = """home => {
     while (texts.nextNode())
         texts.currentNode.data = texts.currentNode.data.replaceAll(home, "~/.prefecture");
 }"""
-_PATIENCE = 120_000  # ms
+_TIMEOUT = 120_000  # ms
 
 
 def main() -> None:
-    """Run jobs, and draw the page of one of them and the usage report."""
+    """Run jobs, and take screenshots of the page of a job and of the usage report."""
     ui = os.environ["PREFECT_API_URL"].removesuffix("/api")
     job = _run_jobs()
     results = get_settings().results
@@ -44,7 +44,7 @@ def main() -> None:
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path="/usr/bin/chromium", args=_FLAGS)
         page = browser.new_page(viewport={"width": 1280, "height": 920})
-        page.set_default_timeout(_PATIENCE)
+        page.set_default_timeout(_TIMEOUT)
         _draw_job(page, f"{ui}/v2/runs/flow-run/{job.id}")
         page.goto(report.as_uri())
         page.screenshot(path=_IMAGES / "report.png")
@@ -52,7 +52,7 @@ def main() -> None:
 
 
 def _run_jobs() -> Job:
-    """A job of pictures, and others that the report is about."""
+    """Run a job of pictures, and other jobs for the report. Returns the job of pictures."""
     subprocess.run([_BIN / "prefecture", "samples"], check=True)
     bounds = [{"upper_bound": 10**n} for n in range(3, 9)] * 4
     others = submit_many("find-primes", bounds, "primes", queue="low")
@@ -67,12 +67,12 @@ def _run_jobs() -> Job:
 
 
 def _draw_job(page: Page, address: str) -> None:
-    """The pictures that the job has published, among its artifacts."""
+    """Take a screenshot of the pictures that the job has published as an artifact."""
     page.goto(address)
     page.get_by_role("tab", name="Artifacts").click()
     page.get_by_role("link", name="markdown").click()
     page.get_by_role("tabpanel", name="Artifact").locator("img").first.wait_for()
-    # As on a machine where nothing is set: the home of this one is no reader's business.
+    # Show the default home instead of the home on this machine.
     page.evaluate(_SHOW_DEFAULT_HOME, str(get_settings().home))
     page.screenshot(path=_IMAGES / "job.png")
 

@@ -1,1 +1,1 @@
-"""`make bench`: what a job costs here, against what people would use instead."""
+"""`make bench`: the cost of a job, compared with alternatives to Prefecture."""

@@ -2,10 +2,9 @@
 
     python -m benchmarks.suite [--only abcefighjd] [--rounds N] [--jobs N] [--json FILE]
 
-Everyone compared takes turns with the others in one run, on the same machine, with the same image
-and the same work; where a first round warms up, it is not counted. Nothing else should run
-meanwhile. Wants a Docker engine, and of Debian's packages redis-server, imagemagick, primesieve and
-postgresql.
+All peers take turns in one run, on the same machine, with the same image and the same work; a first
+round that warms up is not counted. No other program should run meanwhile. Needs a Docker engine,
+and Debian's packages redis-server, imagemagick, primesieve and postgresql.
 """
 
 import argparse
@@ -37,14 +36,14 @@ _HOSTS = 40
 
 
 def main() -> None:
-    """Measure what was asked for, print the table, save it."""
+    """Measure the requested rows, print the table and save it."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--only", default=_ALL, help="letters of what to measure")
+    parser.add_argument("--only", default=_ALL, help="letters of the rows to measure")
     parser.add_argument("--pools", nargs="+", default=["docker", "process"])
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--jobs", type=int, default=24)
     parser.add_argument("--many", type=int, default=_MANY, help="jobs of row i")
-    parser.add_argument("--hosts", type=int, default=_HOSTS, help="of row j")
+    parser.add_argument("--hosts", type=int, default=_HOSTS, help="hosts of row j")
     parser.add_argument("--sizes", type=int, nargs="+", default=_SIZES)
     parser.add_argument("--json", type=Path, default=TREE / "build" / "bench.json")
     given = parser.parse_args()
@@ -52,7 +51,7 @@ def main() -> None:
     rows: list[Row] = []
     with tempfile.TemporaryDirectory() as folder:
         home = Path(folder)
-        home.chmod(0o755)  # other users' programs have their folders in it
+        home.chmod(0o755)  # programs of other users have folders in it
         for pool in given.pools:
             if set(given.only) & set("abcefhi"):
                 rows += _of_pool(home / pool, pool, given)
@@ -62,7 +61,7 @@ def main() -> None:
             rows += _shown(compute.averages(home, given.rounds))
             rows += _shown(compute.whole(home / "whole", given.rounds))
         if "j" in given.only:
-            rows += _shown(hosts.waiting(home / "j", given.hosts))
+            rows += _shown(hosts.idle(home / "j", given.hosts))
         if "d" in given.only:
             rows += _shown(submissions.submissions(home / "d", tuple(given.sizes), given.rounds))
     print("\n".join(table(rows)))
@@ -102,7 +101,7 @@ def _of_pool(home: Path, pool: str, given: argparse.Namespace) -> list[Row]:
 
 
 def _shown(rows: list[Row]) -> list[Row]:
-    """Print them now: the whole takes an hour, and something may stop it."""
+    """Print rows at once: the whole run takes an hour, and may be interrupted."""
     print("\n".join(table(rows)[1:]), flush=True)
     return rows
 

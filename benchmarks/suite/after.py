@@ -1,4 +1,4 @@
-"""f, h: how soon a person hears of an end, and how soon a job goes on after a crash."""
+"""f, h: seconds from Completed to a notification, and from a crash to the next attempt."""
 
 import asyncio
 import base64
@@ -25,21 +25,21 @@ _LONG = 10**10  # an upper bound that takes minutes
 
 
 def notified(platform: Platform, ours: PrefectSide, rounds: int) -> Row:
-    """f: from Completed to the receipt of a signed webhook, which is delivered at least once."""
+    """f: seconds from Completed to the receipt of a signed webhook (at-least-once delivery)."""
     found: list[float] = []
-    with receiver() as heard:
+    with receiver() as inbox:
         with temporary_settings({PREFECT_API_URL: platform.api}):
-            asyncio.run(_tell(platform, heard.url))
+            asyncio.run(_subscribe(platform, inbox.url))
         for _ in range(rounds):
-            before = len(heard.requests)
+            before = len(inbox.requests)
             run = ours.server.make(ours.deployment, ours.parameters)
-            ours.server.wait("a webhook", lambda n=before: len(heard.requests) > n, every=0.01)
+            ours.server.wait("a webhook", lambda n=before: len(inbox.requests) > n, every=0.01)
             received = time.time()
             found.append(received - ours.server.ended([run])[0].ended)
     return Row("f", "Completed to notification received", "s", {OURS: found})
 
 
-async def _tell(platform: Platform, url: str) -> None:
+async def _subscribe(platform: Platform, url: str) -> None:
     await save_secret("key", _KEY)
     to = {"webhook": {"url": url, "secret": "secret/key"}}
     subscriber = Subscriber.model_validate({"name": "bench", "to": to})
@@ -47,7 +47,7 @@ async def _tell(platform: Platform, url: str) -> None:
 
 
 def crashed(platform: Platform, ours: PrefectSide, rounds: int) -> Row:
-    """h: from the death of a job's container to the Running of its next attempt."""
+    """h: seconds from the death of a job's container to Running of the next attempt."""
     found: list[float] = []
     client = docker.from_env()
     parameters = ours.parameters | {"payload": {"upper_bound": _LONG}}

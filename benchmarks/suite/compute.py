@@ -1,4 +1,4 @@
-"""g: the compute tasks' own work against the tools that people have for it, whole processes."""
+"""g: the work of the compute tasks, compared with other tools, as whole processes."""
 
 import json
 import subprocess
@@ -47,7 +47,7 @@ from tasks.primes import sieve
 path = Path(sys.argv[1]) / "primes.parquet"
 sieve.write_primes({_BOUND}, path, lambda fraction: None, threads={_THREADS})
 """
-# What a search engine finds for "numpy sieve", and its result saved.
+# The usual sieve in numpy, with its result saved.
 _NUMPY_PRIMES = f"""
 import sys
 import numpy as np
@@ -87,11 +87,11 @@ def pictures(home: Path, rounds: int) -> list[Row]:
 
 
 def primes(home: Path, rounds: int) -> list[Row]:
-    """find-primes: whole processes that write all primes up to a bound into a file."""
+    """find-primes: seconds and peak memory of processes that write all primes into a file."""
     commands = {
         OURS: (sys.executable, "-c", _OURS_PRIMES, "{out}"),
         "numpy": (sys.executable, "-c", _NUMPY_PRIMES, "{out}"),
-        # To a file as text, the only form it has.
+        # As text, its only output format.
         "primesieve": ("sh", "-c", f"{found('primesieve')} {_BOUND} -p > {{out}}/primes.txt"),
     }
     seconds, peaks, _ = _in_turn(home, commands, rounds)
@@ -102,7 +102,7 @@ def primes(home: Path, rounds: int) -> list[Row]:
 
 
 def whole(home: Path, rounds: int) -> list[Row]:
-    """average-files through the queue, in a container, against the same work in a process."""
+    """average-files: a job through the queue, against the same work in a process."""
     script = str(TREE / "benchmarks" / "average_files.py")
     seconds: dict[str, list[float]] = defaultdict(list)
     with platform_up(home, "docker") as up:
@@ -116,7 +116,7 @@ def whole(home: Path, rounds: int) -> list[Row]:
         deployment = up.deployment("average-files/high")
         for turn in range(rounds + 1):
             began = time.time()
-            # As many cores as the kernel has: a job is given one, if it asks for nothing.
+            # Two cores, like the kernel: the default of a job is one.
             run = server.make(deployment, parameters, nano_cpus=2 * 10**9)
             took = server.ended([run])[0].ended - began
             alone, _ = _measured(kernel)
@@ -129,7 +129,7 @@ def whole(home: Path, rounds: int) -> list[Row]:
 
 
 def averages(home: Path, rounds: int) -> list[Row]:
-    """average-files: its own benchmark."""
+    """average-files: throughput and peak memory, by benchmarks/average_files.py."""
     path = home / "averages.json"
     script = str(TREE / "benchmarks" / "average_files.py")
     command = (sys.executable, script, "--rounds", str(rounds), "--json", str(path))
@@ -149,7 +149,7 @@ def averages(home: Path, rounds: int) -> list[Row]:
 def _in_turn(
     home: Path, commands: Mapping[str, Sequence[str]], rounds: int
 ) -> tuple[dict[str, list[float]], dict[str, list[float]], dict[str, int]]:
-    """Seconds, MiB and bytes written, of whole processes that take turns."""
+    """Measure processes that take turns: seconds, peak MiB and bytes written of each."""
     seconds: dict[str, list[float]] = defaultdict(list)
     peaks: dict[str, list[float]] = defaultdict(list)
     written: dict[str, int] = {}
@@ -168,7 +168,7 @@ def _in_turn(
 
 def _measured(command: Sequence[str]) -> tuple[float, float]:
     """Seconds from start to end, and the largest resident size of one of its processes in MiB."""
-    # A child of a small process: the peak of a fork begins at its parent's.
+    # Start it from a small process: the peak of a fork includes its parent's memory.
     program = (
         "import resource, subprocess, sys; "
         "subprocess.run(sys.argv[1:], check=True, stdout=subprocess.DEVNULL); "

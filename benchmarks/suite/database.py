@@ -1,4 +1,4 @@
-"""The database of a server that is measured."""
+"""Databases for the servers that are measured."""
 
 from collections.abc import Generator, Mapping
 from contextlib import contextmanager
@@ -9,7 +9,7 @@ from tests.tasks.history.postgres import new_database, postgres_server
 
 @contextmanager
 def database(home: Path, kind: str) -> Generator[Mapping[str, str]]:
-    """A new one, `sqlite` or `postgresql`: the settings that a server finds it by."""
+    """Create a database, `sqlite` or `postgresql`. Yields the settings of a server that uses it."""
     if kind == "sqlite":
         yield {}
         return

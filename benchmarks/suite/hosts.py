@@ -1,4 +1,4 @@
-"""j: what a server has to do for many hosts that wait for jobs, and how soon they take one."""
+"""j: the load of many idle hosts on a server, and how soon a job starts there."""
 
 import os
 import time
@@ -19,18 +19,17 @@ from tests.support import processes
 from tests.support.platform import BIN, Platform, platform_up
 
 _SLOTS = 4
-_SETTLE = 60.0  # seconds: each host has heard by then of all the others
+_SETTLE = 60.0  # seconds until each host knows all others
 _MEASURED = 60.0  # seconds
 _JOBS = 10
 
 
-def waiting(home: Path, hosts: int) -> list[Row]:
-    """So many hosts on the pool `process` of one server on PostgreSQL, and nothing to do.
+def idle(home: Path, hosts: int) -> list[Row]:
+    """Measure idle hosts on the pool `process` of one server on PostgreSQL.
 
-    A host is a worker of four slots and its supervisor, in processes of this machine; the peer is a
-    stock worker with Prefect's own intervals, which has no one beside it that looks for crashes.
-    Cores: of the server and its database alone, for what the hosts use is theirs. Nothing is
-    on standby.
+    A host is a worker of four slots and its supervisor, in processes of this machine, without
+    standbys. The peer is a stock worker with Prefect's own intervals, without crash detection.
+    Cores are those of the server and its database; the usage of the hosts is not counted.
     """
     cores: dict[str, list[float]] = {}
     delays: dict[str, list[float]] = {}
@@ -74,7 +73,7 @@ def _stock(up: Platform, name: str, all: ExitStack) -> None:
 
 
 def _measured(up: Platform, hosts: int) -> tuple[list[float], list[float]]:
-    """Cores that the server and its database use, and seconds until a job runs."""
+    """The cores that the server and its database use, and the seconds until a job is Running."""
     server = Server(up.api)
     path = f"/work_pools/{up.pool}/workers/filter"
     alive = {"workers": {"status": {"any_": ["ONLINE"]}}}
@@ -100,7 +99,7 @@ def _databases() -> list[psutil.Process]:
 
 
 def _cpu(measured: Iterable[psutil.Process]) -> float:
-    """Seconds, of those that are still there."""
+    """Seconds of CPU of the processes that still run."""
     used = 0.0
     for process in measured:
         if process.is_running():

@@ -1,4 +1,4 @@
-"""What the figures were measured on."""
+"""Describes the machine on which the figures were measured."""
 
 import os
 import platform
@@ -8,7 +8,7 @@ from pathlib import Path
 
 
 def describe() -> dict[str, object]:
-    """The machine and the programs, in words and numbers that a stranger can compare."""
+    """The hardware of the machine and the versions of the programs."""
     cpu = Path("/proc/cpuinfo").read_text()
     memory = Path("/proc/meminfo").read_text()
     return {
@@ -21,12 +21,12 @@ def describe() -> dict[str, object]:
         "python": platform.python_version(),
         "prefect": version("prefect"),
         "prefect-docker": version("prefect-docker"),
-        "docker": _said("docker", "version", "--format", "{{.Server.Version}}"),
-        "commit": _said("git", "describe", "--always", "--dirty"),
+        "docker": _output("docker", "version", "--format", "{{.Server.Version}}"),
+        "commit": _output("git", "describe", "--always", "--dirty"),
         "load_before": round(os.getloadavg()[0], 2),
     }
 
 
-def _said(*command: str) -> str:
+def _output(*command: str) -> str:
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     return done.stdout.strip() or f"none ({done.stderr.strip()[:80]})"

@@ -1,4 +1,4 @@
-"""Two more of those compared: Celery, and the bare start of an interpreter."""
+"""Two of the peers: Celery, and the bare start of an interpreter."""
 
 # pyright: basic
 # Celery has no types.
@@ -20,7 +20,7 @@ from tests.support.platform import free_port
 
 _IMPORTS = "import prefect.engine, prefect.flow_engine, prefect.flows"
 
-# As a job of ours: primes into a file.
+# The same work as our job: primes into a file.
 _PLAIN = """
 import sys
 from pathlib import Path
@@ -51,18 +51,18 @@ def in_process(bound, folder):
 
 @dataclass
 class Commands:
-    """The same command again and again, two at a time."""
+    """One command, run repeatedly, two processes at a time."""
 
     command: Sequence[str]
 
     def start(self) -> float:
-        """Until it has ended: there is nothing in it but its start."""
+        """Seconds until the command has exited: it does no work besides its start."""
         began = time.perf_counter()
         subprocess.run(self.command, check=True, capture_output=True, cwd=TREE)
         return time.perf_counter() - began
 
     def drain(self, jobs: int) -> float:
-        """As `xargs -P2` would."""
+        """Seconds for `jobs` runs of the command, like `xargs -P2`."""
         began = time.perf_counter()
         with ThreadPoolExecutor(SLOTS) as pool:
             for done in [pool.submit(self.start) for _ in range(jobs)]:
@@ -71,14 +71,14 @@ class Commands:
 
 
 def floor(pool: str, image: str) -> Commands:
-    """An interpreter that imports what any flow run needs, and nothing else."""
+    """An interpreter that only imports the modules of every flow run."""
     if pool == "docker":
         return Commands(("docker", "run", "--rm", image, "python", "-c", _IMPORTS))
     return Commands((sys.executable, "-c", _IMPORTS))
 
 
 class Celery:
-    """A Celery worker over Redis, and the task of its that is sent."""
+    """A Celery worker over Redis, and the task that is sent to it."""
 
     def __init__(self, app: Any, task: str, arguments: Sequence[Any]) -> None:
         self._app = app
@@ -86,7 +86,7 @@ class Celery:
         self._arguments = list(arguments)
 
     def start(self) -> float:
-        """To its end: Celery does not say when a task has begun in its container."""
+        """Seconds until a task has ended: Celery does not report when it began in its container."""
         return self.drain(1)
 
     def drain(self, jobs: int) -> float:
@@ -100,10 +100,10 @@ class Celery:
 
 @contextmanager
 def celery(home: Path, pool: str, image: str) -> Generator[Celery]:
-    """Redis and a worker of two processes, as Celery's guide starts them.
+    """Run Redis and a worker of two processes, started as in Celery's guide.
 
-    Beside the pool `docker` each task is a `docker run` of the function that ours calls; beside the
-    pool `process` its own processes call it.
+    For the pool `docker` each task is a `docker run` of the function that our job calls; for the
+    pool `process` the worker's processes call it.
     """
     import celery as library
 
@@ -131,8 +131,8 @@ def celery(home: Path, pool: str, image: str) -> Generator[Celery]:
 
 
 def found(program: str) -> str:
-    """Where a program of Debian's is. Ends the benchmark where it is missing."""
+    """The path of a program from Debian. Raises SystemExit where it is not installed."""
     path = which(program)
     if path is None:
-        raise SystemExit(f"{program} is not installed: `apt-get install {program}`, then again")
+        raise SystemExit(f"{program} is not installed: run `apt-get install {program}`")
     return path

@@ -1,4 +1,4 @@
-"""Rows of the benchmark: each a figure of ours beside its peers', measured in the same run."""
+"""Rows of the benchmark: our figure beside those of the peers, measured in the same run."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -13,20 +13,20 @@ FLOOR = "floor"
 
 @dataclass(frozen=True)
 class Row:
-    """One thing measured, for everyone it was measured of."""
+    """One measured quantity, for every peer."""
 
     key: str
-    """Its letter in the list of what is measured, and what tells it from others of that letter."""
+    """The letter of the measurement, and a suffix that makes the key unique."""
     what: str
     unit: str
     figures: Mapping[str, Sequence[float]]
-    """By who, one for each round; ours first."""
+    """The figures of all rounds, by peer; ours first."""
     better: Literal["less", "more"] = "less"
     target: Mapping[str, float] = field(default_factory=dict[str, float])
-    """By peer: how many times better than that we mean to be; below 1, how much worse we may be."""
+    """By peer: the ratio that we aim for, as in `ratio`; below 1 we may be worse."""
 
     def ratio(self, peer: str) -> float:
-        """How many times better than a peer we are, by the medians."""
+        """How many times better than a peer we are: the ratio of the medians."""
         ours, theirs = median(self.figures[OURS]), median(self.figures[peer])
         return theirs / ours if self.better == "less" else ours / theirs
 
@@ -51,9 +51,9 @@ def table(rows: Sequence[Row]) -> list[str]:
 
 
 def save(path: Path, machine: Mapping[str, object], rows: Sequence[Row]) -> None:
-    """The same as JSON, every round's figure in it."""
+    """Write the rows as JSON, with the figures of every round."""
     found = [
-        # Plain, for a copy of a defaultdict cannot be made.
+        # A plain dict: asdict cannot copy a defaultdict.
         asdict(replace(row, figures=dict(row.figures)))
         | {"median": {who: median(figures) for who, figures in row.figures.items()}}
         | {"ours_by": {who: row.ratio(who) for who in row.figures if OURS in row.figures}}

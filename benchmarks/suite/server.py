@@ -1,4 +1,4 @@
-"""A Prefect server's API, as any program uses it: runs made, watched, timed."""
+"""A client of a Prefect server: creates runs, waits for them, reads their times."""
 
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -11,27 +11,27 @@ import httpx
 
 from tests.support.platform import FINAL
 
-_PATIENCE = 600.0  # seconds
+_TIMEOUT = 600.0  # seconds
 
 
 @dataclass(frozen=True)
 class Times:
-    """When a run came to each state, in seconds since the epoch, by the server's clock (ours)."""
+    """When a run entered each state, in seconds since the epoch, by the clock of this machine."""
 
-    made: float
+    created: float
     running: float
     ended: float
 
 
 class Server:
-    """One server."""
+    """A client of one server."""
 
     def __init__(self, api: str) -> None:
         self.api = api
-        self._client = httpx.Client(base_url=api, timeout=_PATIENCE)
+        self._client = httpx.Client(base_url=api, timeout=_TIMEOUT)
 
     def ask(self, method: str, path: str, body: Any = None) -> Any:
-        """One request; a 503, of SQLite's, again."""
+        """Send a request; retry a 503, which a busy SQLite causes, up to 50 times."""
         for _ in range(50):
             response = self._client.request(method, path, json=body)
             if response.status_code != 503:
@@ -41,23 +41,23 @@ class Server:
         raise RuntimeError(f"{method} {path}: 503, fifty times")
 
     def wait(self, what: str, condition: Callable[[], Any], every: float = 0.05) -> Any:
-        """The condition's first true value."""
-        until = time.monotonic() + _PATIENCE
+        """Poll a condition. Returns its first true value, and raises RuntimeError after 600 s."""
+        until = time.monotonic() + _TIMEOUT
         while time.monotonic() < until:
             if value := condition():
                 return value
             time.sleep(every)
-        raise RuntimeError(f"not within {_PATIENCE:.0f} s: {what}")
+        raise RuntimeError(f"not within {_TIMEOUT:.0f} s: {what}")
 
     def make(self, deployment: str, parameters: Mapping[str, Any], **variables: Any) -> str:
-        """A run of a deployment, now, with job variables of its own. Returns its id."""
+        """Create a run of a deployment, with its own job variables. Returns its id."""
         body = {"parameters": dict(parameters), "job_variables": variables}
         return str(self.ask("POST", f"/deployments/{deployment}/create_flow_run", body)["id"])
 
     def make_many(
         self, deployment: str, parameters: Sequence[Mapping[str, Any]], **variables: Any
     ) -> list[str]:
-        """Runs of a deployment, four requests at a time."""
+        """Create runs of a deployment, four requests at a time. Returns their ids."""
 
         def make(one: Mapping[str, Any]) -> str:
             return self.make(deployment, one, **variables)
@@ -66,7 +66,7 @@ class Server:
             return list(pool.map(make, parameters))
 
     def times(self, run: str) -> Times:
-        """The times of a run that has completed."""
+        """Read the times of a completed run."""
         states = self.ask("GET", f"/flow_run_states/?flow_run_id={run}")
         at = {state["type"]: _seconds(state["timestamp"]) for state in states}
         assert "COMPLETED" in at, states[-1]
@@ -74,10 +74,10 @@ class Server:
         return Times(first, at["RUNNING"], at["COMPLETED"])
 
     def ended(self, runs: Sequence[str]) -> list[Times]:
-        """The times of runs once all have completed."""
+        """Wait until all runs have completed. Returns their times."""
         over = {"id": {"any_": list(runs)}, "state": {"type": {"any_": list(FINAL)}}}
 
-        def look() -> bool:  # counted, not read: it is the server that is measured
+        def look() -> bool:  # a count is cheap for the server, which is measured
             return self.ask("POST", "/flow_runs/count", {"flow_runs": over}) == len(runs)
 
         self.wait(f"{len(runs)} runs end", look, every=0.25)

@@ -1,4 +1,4 @@
-"""Two of those compared: ours, and a stock Prefect worker."""
+"""Two of the peers: Prefecture, and a stock Prefect worker."""
 
 import os
 import subprocess
@@ -19,13 +19,13 @@ SLOTS = 2
 TREE = Path(__file__).parents[2]
 _POLL = "1"  # seconds; a tenth of a stock worker's default
 BOUND = 10
-"""A job finds the primes up to it."""
-_LONGER = 3_000_000_000  # primes up to it take some seconds
+"""Upper bound of the primes that a job finds."""
+_LONGER = 3_000_000_000  # a bound that takes some seconds
 COLD = "prefecture, cold"
 COLD_VARIABLES = {"mem_limit": "2047m"}
-"""With limits of its own, a run finds no standby container."""
+"""A run with its own limits does not use a standby container."""
 
-# What a stock worker runs: as ours, primes into a file.
+# The flow of the stock worker, with the work of our job: primes into a file.
 _FLOW = """
 from pathlib import Path
 from uuid import uuid4
@@ -40,14 +40,14 @@ def find_primes(upper_bound: int, folder: str) -> int:
 
 
 class Side(Protocol):
-    """One of those compared, with two slots."""
+    """A system that is compared, with two slots."""
 
     def start(self) -> float:
-        """Seconds from submitting one job, on an empty system, to its Running."""
+        """Seconds from submitting one job, on an idle system, to its Running."""
         ...
 
     def drain(self, jobs: int) -> float:
-        """Seconds that so many jobs take, all submitted before."""
+        """Seconds to run `jobs` jobs that were submitted before."""
         ...
 
 
@@ -76,13 +76,13 @@ class PrefectSide:
         return max(one.ended for one in times) - began
 
     def drained(self, jobs: int) -> tuple[float, list[Times]]:
-        """When the pool began to take the jobs, all submitted before; and the times of each."""
+        """Submit jobs, then resume the pool. Returns that moment, and the times of each job."""
         return self._drained(jobs, self.parameters)
 
     def one_by_one(self, jobs: int) -> list[Times]:
-        """The times of jobs of some seconds, of which one runs at a time, whatever the slots.
+        """The times of jobs of some seconds that run one at a time, whatever the slots.
 
-        So the machine has a core for whoever prepares the next.
+        So a core is free to prepare the next job.
         """
         path = f"/work_pools/{self.pool}"
         before = self.server.ask("GET", path)["concurrency_limit"]
@@ -100,7 +100,7 @@ class PrefectSide:
 
 
 def ours(platform: Platform, **variables: Any) -> PrefectSide:
-    """`prefecture up`, as it comes; with job variables, where a run asks for its own."""
+    """`prefecture up` with its default settings, and with job variables for each run."""
     short, longer = (
         {"payload": {"upper_bound": bound}, "results_directory": "bench"}
         for bound in (BOUND, _LONGER)
@@ -111,7 +111,7 @@ def ours(platform: Platform, **variables: Any) -> PrefectSide:
 
 @contextmanager
 def running(*command: str, env: dict[str, str], log: Path) -> Generator[subprocess.Popen[bytes]]:
-    """A program for as long as the block runs."""
+    """Run a program while the block runs."""
     with log.open("wb") as output:
         process = subprocess.Popen(ends_with_us(*command), env=env, stdout=output, stderr=output)
     try:
@@ -121,13 +121,13 @@ def running(*command: str, env: dict[str, str], log: Path) -> Generator[subproce
         try:
             process.wait(60)
         except subprocess.TimeoutExpired:
-            process.kill()  # a stock worker whose server hangs does not end by itself
+            process.kill()  # a stock worker whose server hangs does not exit
             process.wait(60)
 
 
 @contextmanager
 def stock(home: Path, pool: str, image: str) -> Generator[PrefectSide]:
-    """Prefect's own server, worker and default template; a poll each second."""
+    """Run Prefect's own server and worker with its default template and a poll each second."""
     files, results = home / "flows", home / "results"
     for folder in (files, results):
         folder.mkdir(parents=True)
@@ -148,7 +148,7 @@ def stock(home: Path, pool: str, image: str) -> Generator[PrefectSide]:
     with running(*start, env=env, log=home / "server.log"):
         server = Server(api)
         server.wait("a stock server", lambda: _answers(server))
-        _said(env, prefect, "work-pool", "create", pool, "--type", pool)
+        _run(env, prefect, "work-pool", "create", pool, "--type", pool)
         inside = "/opt/bench" if pool == "docker" else str(files)
         flow = server.ask("POST", "/flows/", {"name": "find-primes"})
         deployment = server.ask(
@@ -169,21 +169,21 @@ def stock(home: Path, pool: str, image: str) -> Generator[PrefectSide]:
             short, longer = ({"upper_bound": bound, "folder": folder} for bound in (BOUND, _LONGER))
             yield PrefectSide(server, pool, deployment["id"], short, longer)
         if pool == "docker":
-            _remove_containers(files)  # its worker leaves them
+            _remove_containers(files)  # the stock worker leaves them
 
 
 def _variables(image: str, files: Path, results: Path) -> dict[str, Any]:
     return {
         "image": image,
         "image_pull_policy": "Never",
-        "network_mode": "host",  # the server listens on this machine alone
+        "network_mode": "host",  # the server listens only on this machine
         "volumes": [f"{files}:/opt/bench:ro", f"{results}:/opt/results"],
         "mem_limit": "2g",
     }
 
 
 def _remove_containers(mounted: Path) -> None:
-    """Every container that has a folder mounted."""
+    """Remove every container that has a folder mounted."""
     engine = docker.from_env()
     try:
         for one in engine.containers.list(all=True, ignore_removed=True):
@@ -200,7 +200,7 @@ def _answers(server: Server) -> bool:
         return False
 
 
-def _said(env: dict[str, str], *command: str) -> str:
+def _run(env: dict[str, str], *command: str) -> str:
     done = subprocess.run(command, env=env, capture_output=True, text=True, check=False)
     if done.returncode:
         raise SystemExit(f"{' '.join(command)}: {done.stderr or done.stdout}")

@@ -1,4 +1,4 @@
-"""From submitting to Running, many jobs through two slots, and one slot that is free again."""
+"""a, b, c, e: submit to Running, many jobs through two slots, and a freed slot to Running."""
 
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
@@ -14,7 +14,7 @@ _IN_A_ROW = 5
 
 
 def starts(pool: str, sides: Mapping[str, Side], rounds: int) -> list[Row]:
-    """a: one job on an empty system."""
+    """a: seconds from submit to Running of one job on an idle system."""
     found: dict[str, list[float]] = defaultdict(list)
     for turn in range(rounds + 1):
         for who, side in sides.items():
@@ -27,7 +27,7 @@ def starts(pool: str, sides: Mapping[str, Side], rounds: int) -> list[Row]:
 
 
 def drains(pool: str, sides: Mapping[str, Side], rounds: int, jobs: int) -> list[Row]:
-    """b, c: many jobs that are submitted at once."""
+    """b, c: seconds, CPU time and peak memory for many jobs that are submitted at once."""
     seconds: dict[str, list[float]] = defaultdict(list)
     usages: dict[str, list[Usage]] = defaultdict(list)
     for _ in range(rounds):
@@ -51,7 +51,7 @@ def drains(pool: str, sides: Mapping[str, Side], rounds: int, jobs: int) -> list
 
 
 def freed(pool: str, sides: Mapping[str, PrefectSide], rounds: int) -> list[Row]:
-    """e: jobs of some seconds, one at a time: from the end of one to the next's Running."""
+    """e: seconds from the end of a job to Running of the next, one at a time."""
     found = {
         who: [median(gaps(side.one_by_one(_IN_A_ROW))) for _ in range(rounds)]
         for who, side in sides.items()
@@ -60,12 +60,12 @@ def freed(pool: str, sides: Mapping[str, PrefectSide], rounds: int) -> list[Row]
 
 
 def gaps(times: Sequence[Times]) -> list[float]:
-    """Seconds from each end to the next start."""
-    ends = sorted(one.ended for one in times)
-    begun = sorted(one.running for one in times)[1:]
-    return [start - end for end, start in zip(ends, begun, strict=False)]
+    """Seconds from the end of each job to the start of the next."""
+    ended = sorted(one.ended for one in times)
+    started = sorted(one.running for one in times)[1:]
+    return [start - end for end, start in zip(ended, started, strict=False)]
 
 
 def peak(usage: Usage) -> float:
-    """The median container's, in MiB."""
+    """The median of the peak memory of the containers, in MiB."""
     return median(usage.peaks.values() or [0]) / _MIB

@@ -1,4 +1,4 @@
-"""d: jobs submitted, one by one and in bulk, into SQLite and PostgreSQL; and their order kept."""
+"""d: submissions a second, one by one and in bulk, on SQLite and PostgreSQL, and their order."""
 
 import time
 from collections.abc import Generator, Mapping
@@ -17,47 +17,47 @@ from tasks.settings import get_settings
 from tests.support.platform import Platform, platform_up
 
 _TASK, _DIRECTORY = "find-primes", "bench"
-_ONE_BY_ONE = 50  # of them are enough to tell how many a second
-_IN_BULK = 100  # jobs that Prefect's own endpoint takes in one request
-_STARTED = 40  # of the many, whose order is looked at
-_OVERTAKEN = 0.05  # of these: the order of the rest, p95, is kept
-_WHOLE = 3_000  # jobs of a size in all: 1,000 are submitted three times, 10,000 once
+_ONE_BY_ONE = 50  # jobs: enough to measure the rate
+_IN_BULK = 100  # jobs in one request to Prefect's own endpoint
+_STARTED = 40  # jobs whose order is checked
+_OVERTAKEN = 0.05  # maximum share of these that start out of order
+_TOTAL = 3_000  # jobs of each size: 1,000 are submitted three times, 10,000 once
 
 
 @dataclass(frozen=True)
 class _Submitted:
-    """What one round found."""
+    """The figures of one round."""
 
     alone: float
-    """A second, one after the other, over the API as Prefect has it."""
+    """Jobs a second, one after the other, by Prefect's own API."""
     theirs: float
-    """A second, by Prefect's own endpoint for many."""
+    """Jobs a second, by Prefect's own bulk endpoint."""
     bulk: float
-    """A second, with submit_many."""
+    """Jobs a second, by submit_many."""
     first: float
-    """Seconds to the first Running, with all in the queue."""
+    """Seconds to the first Running, with all jobs in the queue."""
     memory: float
-    """MiB, the server's largest."""
+    """Peak memory of the server, in MiB."""
 
 
 def submissions(home: Path, sizes: tuple[int, ...], rounds: int) -> list[Row]:
-    """A fresh server for each figure: what one has stored slows the next."""
+    """Measure with a new server for each round: stored jobs would slow the next round."""
     rows: list[Row] = []
     for kind in ("sqlite", "postgresql"):
         for size in sizes:
-            turns = range(max(1, min(rounds, _WHOLE // size)))
-            handed = [_round(home / f"{kind}-{size}-{turn}", kind, size) for turn in turns]
+            turns = range(max(1, min(rounds, _TOTAL // size)))
+            found = [_round(home / f"{kind}-{size}-{turn}", kind, size) for turn in turns]
             key = f"d {kind[:3]}"
             many = f"{size:,} jobs, {kind}"
             rows += [
                 Row(key, f"submitted a second: {many}", "/s",
-                    {OURS: [one.bulk for one in handed],
-                     "Prefect in bulk": [one.theirs for one in handed],
-                     "one by one": [one.alone for one in handed]}, better="more"),
+                    {OURS: [one.bulk for one in found],
+                     "Prefect in bulk": [one.theirs for one in found],
+                     "one by one": [one.alone for one in found]}, better="more"),
                 Row(key, f"first Running after that: {many}", "s",
-                    {OURS: [one.first for one in handed]}),
+                    {OURS: [one.first for one in found]}),
                 Row(key, f"memory of the server: {many}", "MiB",
-                    {OURS: [one.memory for one in handed]}),
+                    {OURS: [one.memory for one in found]}),
             ]  # fmt: skip
     return rows
 
@@ -77,7 +77,7 @@ def _round(home: Path, kind: str, size: int) -> _Submitted:
             server.make(deployment, parameters)
         alone = _ONE_BY_ONE / (time.perf_counter() - began)
         theirs = _by_prefect(server, deployment, parameters)
-        with _told(up):
+        with _configured(up):
             began = time.perf_counter()
             bounds = range(2, size + 2)
             jobs = submit_many(_TASK, [{"upper_bound": bound} for bound in bounds], _DIRECTORY)
@@ -89,8 +89,8 @@ def _round(home: Path, kind: str, size: int) -> _Submitted:
         # `normal` goes before `low`, where the others wait.
         times = server.ended([str(job.id) for job in jobs[:_STARTED]])
         begun = [one.running for one in times]
-        # They are taken in order. One that starts cold may be overtaken on the way to Running by
-        # the next, where that finds a process that waits.
+        # Jobs are claimed in order. A job that starts cold may be overtaken on the way to Running
+        # by the next one, where that uses a standby.
         late = sum(after < before - 2 for before, after in pairwise(begun))
         assert late <= len(begun) * _OVERTAKEN, f"{late} jobs started before earlier ones"
         server.ask("PATCH", "/work_pools/process", {"is_paused": True})
@@ -98,7 +98,7 @@ def _round(home: Path, kind: str, size: int) -> _Submitted:
 
 
 def _by_prefect(server: Server, deployment: str, parameters: Mapping[str, object]) -> float:
-    """How many a second, each with a key of its own, as ours have."""
+    """Jobs a second by Prefect's bulk endpoint, each with its own key, like ours."""
     bodies = [
         {
             "parameters": parameters,
@@ -115,8 +115,8 @@ def _by_prefect(server: Server, deployment: str, parameters: Mapping[str, object
 
 
 @contextmanager
-def _told(up: Platform) -> Generator[None]:
-    """This process is a user's program, told of the server."""
+def _configured(up: Platform) -> Generator[None]:
+    """Configure this process like a user's program of that server."""
     variables = {"PREFECT_API_URL": up.api, "PREFECTURE_HOME": str(up.home)}
     with patch.dict("os.environ", variables):
         get_settings.cache_clear()

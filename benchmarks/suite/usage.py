@@ -1,4 +1,4 @@
-"""CPU time and memory: of the whole machine, and of each container while it is there."""
+"""Measures CPU time of the whole machine, and peak memory of each container."""
 
 import threading
 from collections.abc import Generator
@@ -11,7 +11,7 @@ from tests.support import processes
 from tests.support.platform import Platform
 
 _TICKS = 100  # a second: USER_HZ, which /proc/stat counts in on every Linux
-_LOOK = 0.02  # seconds between two looks
+_INTERVAL = 0.02  # seconds between two samples
 # Version 1 of control groups, and version 2 under either driver.
 _PEAKS = (
     "memory/docker/*/memory.max_usage_in_bytes",
@@ -22,17 +22,17 @@ _PEAKS = (
 
 @dataclass
 class Usage:
-    """Of some seconds."""
+    """The usage of a measured period."""
 
     cpu: float = 0.0
-    """Seconds of CPU, of every process on the machine and the kernel."""
+    """Seconds of CPU of all processes on the machine and the kernel."""
     peaks: dict[str, int] = field(default_factory=dict[str, int])
-    """Bytes, by container."""
+    """Peak memory in bytes, by container."""
 
 
 @contextmanager
 def used() -> Generator[Usage]:
-    """What is used while the block runs: nothing else may run on the machine meanwhile."""
+    """Measure the usage while the block runs; no other program may run on the machine."""
     usage, over = Usage(), threading.Event()
     watching = threading.Thread(target=_watch, args=(usage, over))
     before = _busy()
@@ -46,13 +46,13 @@ def used() -> Generator[Usage]:
 
 
 def server_memory(up: Platform, field: Literal["VmRSS", "VmHWM"]) -> float:
-    """MiB that the server of a Prefecture holds now, or the most that it has held."""
+    """Memory of the server of a Prefecture in MiB: now (VmRSS), or its maximum (VmHWM)."""
     statuses = [Path(f"/proc/{one.pid}/status").read_text() for one in processes.server(up)]
     return max(int(one.split(f"{field}:")[1].split()[0]) for one in statuses) / 1024  # from KiB
 
 
 def _busy() -> float:
-    """Seconds that all cores together were not idle since the machine's start."""
+    """Seconds of CPU that all cores together have used since the start of the machine."""
     user, nice, system, _, _, irq, softirq, steal, *_ = map(
         int, Path("/proc/stat").read_text().split("\n", 1)[0].split()[1:]
     )
@@ -61,12 +61,12 @@ def _busy() -> float:
 
 def _watch(usage: Usage, over: threading.Event) -> None:
     root = Path("/sys/fs/cgroup")
-    while not over.wait(_LOOK):
+    while not over.wait(_INTERVAL):
         for pattern in _PEAKS:
             for path in root.glob(pattern):
                 try:
                     peak = int(path.read_text())
                 except OSError:
-                    continue  # it has ended
+                    continue  # the container is gone
                 name = path.parent.name
                 usage.peaks[name] = max(usage.peaks.get(name, 0), peak)
