@@ -5,8 +5,8 @@
 Generated attempts, 1,000 an hour, of four tasks in three queues; one in ten crashes.
 
 1. Counting every minute, hour, day, week and month at once, from the same rows: by tasks/history
-   with polars, by duckdb, and by SQLite in plain SQL (counts and means; it has no percentiles). Ours
-   computes percentiles of days and longer from merged histograms, duckdb from the rows.
+   with polars, by duckdb, and by SQLite in plain SQL (counts and means; it has no percentiles).
+   Ours computes percentiles of days and longer from merged histograms, duckdb from the rows.
 2. Writing into the tables, in batches of 1,000, with every period updated by each batch; of more
    than 100,000 rows the last 100,000 are timed.
 3. A pass over 1,000 new attempts, with `--sizes` attempts stored, without reading from the server.

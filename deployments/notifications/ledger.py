@@ -193,7 +193,7 @@ class Ledger:
     async def digest(self, subscriber: str, seconds: float) -> list[tuple[Delivery, JobEnd]]:
         """Read the deliveries that form the next message to a subscriber; empty if none is due.
 
-        The message holds what was gathered for `seconds` from the first delivery on. Its members
+        The message gathers deliveries for `seconds` from the first one on. Its members
         are fixed until it is delivered, so that each try sends the same message.
         """
         now = datetime.now(UTC)

@@ -77,7 +77,7 @@ class Detector:
             group.create_task(repeat(self.look, self._wake, _GATHER))
 
     def forget_what_was_seen(self) -> None:
-        """Check all runs anew: a missed event may be that of a run retried and ended meanwhile."""
+        """Check all runs once more: one may have been retried and have ended without our notice."""
         if self._window is not None:
             self._window.forget_all()
         self._wake.set()
