@@ -102,7 +102,7 @@ class Ledger:
                 }
         return found
 
-    async def ends(self, jobs: Iterable[UUID]) -> dict[UUID, JobEnd]:
+    async def final_events(self, jobs: Iterable[UUID]) -> dict[UUID, JobEnd]:
         """Read the final events of jobs, by job; a job without one is left out."""
         found: dict[UUID, JobEnd] = {}
         async with self._sessions.begin() as session:
@@ -111,7 +111,7 @@ class Ledger:
                 found |= {row.job: row.event for row in rows}
         return found
 
-    async def record(self, ends: Iterable[tuple[JobEnd, UUID]]) -> list[JobEnd]:
+    async def record(self, events: Iterable[tuple[JobEnd, UUID]]) -> list[JobEnd]:
         """Store final events, each with the flow run that decided it, and create their deliveries.
 
         A later revision replaces the stored event of its job and the deliveries of it; any other
@@ -121,36 +121,36 @@ class Ledger:
         new: list[JobEnd] = []
         async with self._sessions.begin() as session:
             subscribers = [s for s in await _subscribers(session) if s.at_least_once]
-            for ended, flow_run in ends:
+            for final, flow_run in events:
                 row = JobOutcome(
-                    job=ended.job,
+                    job=final.job,
                     flow_run=flow_run,
-                    outcome=ended.outcome,
-                    payload=ended.model_dump_json(),
-                    ended=ended.ended,
+                    outcome=final.outcome,
+                    payload=final.model_dump_json(),
+                    ended=final.ended,
                     # Distinct times: events are listed in their order.
                     recorded=now + timedelta(microseconds=len(new)),
                 )
-                former = await session.get(JobOutcome, ended.job)
+                former = await session.get(JobOutcome, final.job)
                 if former is not None:
-                    if former.event.revision >= ended.revision:
+                    if former.event.revision >= final.revision:
                         continue
                     await session.delete(former)
-                    await session.exec(delete(Delivery).where(col(Delivery.job) == ended.job))
+                    await session.exec(delete(Delivery).where(col(Delivery.job) == final.job))
                     await session.flush()
-                new.append(ended)
+                new.append(final)
                 session.add(row)
                 session.add_all(
                     Delivery(
-                        job=ended.job,
+                        job=final.job,
                         subscriber=name,
-                        id=_delivery_id(ended, name),
+                        id=_delivery_id(final, name),
                         created=now,
                         next_try=now,
                     )
                     for subscriber in subscribers
-                    if subscriber.wants(ended)
-                    for name in subscriber.names_for(ended)
+                    if subscriber.wants(final)
+                    for name in subscriber.names_for(final)
                 )
         return new
 

@@ -130,7 +130,7 @@ class Detector:
 
     async def _decide(self, some: Sequence[_Watched]) -> None:
         """Record the final states among attempts that were just read; watch the others."""
-        known = await self._ledger.ends(watched.job for watched in some)
+        known = await self._ledger.final_events(watched.job for watched in some)
         open_: list[_Watched] = []
         for watched in some:
             if watched.job not in known or await self._is_retried(watched.run, known[watched.job]):
@@ -142,13 +142,13 @@ class Detector:
         judged = await asyncio.gather(
             *(self._judge(w, attempts[w.job], revisions.get(w.job, 1)) for w in open_)
         )
-        ends = sorted((one for one in judged if one is not None), key=lambda one: one[0].ended)
-        if not ends:
+        decided = sorted((one for one in judged if one is not None), key=lambda one: one[0].ended)
+        if not decided:
             return
-        for ended in await self._ledger.record(ends):
-            _log.info("%s has %s", ended.job, ended.outcome)
+        for event in await self._ledger.record(decided):
+            _log.info("%s: %s", event.job, event.outcome)
         self._recorded()
-        for _, run in ends:
+        for _, run in decided:
             del self._watched[run]
 
     async def _is_retried(self, run: FlowRun, former: JobEnd) -> bool:

@@ -184,7 +184,7 @@ async def test_a_later_revision_takes_the_place_of_the_end_and_its_deliveries(
     (told,) = await ledger.unannounced(10)
     end = completed(job).model_copy(update={"revision": 2})
     assert await ledger.record([(end, job), (end, job)]) == [end]
-    assert await ledger.ends([job, uuid4()]) == {job: end}
+    assert await ledger.final_events([job, uuid4()]) == {job: end}
     ((delivery, ended),) = await ledger.due("all", 10)
     assert (delivery.id != former.id, ended) == (True, end)
     assert await ledger.due("failures", 10) == []
