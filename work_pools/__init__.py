@@ -1,1 +1,1 @@
-"""Base job templates, the command that jobs run, and what keeps a pool's jobs alive."""
+"""Job templates of the work pools, the command that jobs run, workers and supervisors."""

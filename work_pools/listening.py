@@ -1,4 +1,4 @@
-"""The server's events: they make a loop look sooner, and none of them is relied upon."""
+"""Subscription to the server's events: they wake a polling loop early; no loop relies on them."""
 
 import asyncio
 import logging
@@ -14,26 +14,26 @@ _log = logging.getLogger(__name__)
 
 
 async def listen(
-    pool: str, names: Sequence[str], heard: Callable[[str | None], None], again: float
+    pool: str, names: Sequence[str], notify: Callable[[str | None], None], reconnect: float
 ) -> None:
-    """Call `heard` with the name of each event of a pool's runs by one of these names, for ever.
+    """Call `notify` with the name of each event in `names` of a pool's runs; never returns.
 
-    And with None whenever the subscription begins: what happened before was not heard. `again`:
-    seconds before a broken one is made anew.
+    Also calls it with None whenever a subscription begins: earlier events may have been missed.
+    `reconnect`: seconds before a broken subscription is opened again.
     """
     own = ResourceSpecification(
         {"prefect.resource.role": "work-pool", "prefect.resource.name": pool}
     )
-    # Not `related`, which Prefect's server does not look at where events are streamed.
+    # Not the filter `related`: Prefect's server ignores it for streamed events.
     wanted = EventFilter(
         event=EventNameFilter(name=[*names]), any_resource=EventAnyResourceFilter(labels=own)
     )
     while True:
         try:
             async with get_events_subscriber(filter=wanted) as subscriber:
-                heard(None)
+                notify(None)
                 async for event in subscriber:
-                    heard(event.event)
-        except Exception as error:  # noqa: BLE001  # a websocket breaks in many ways; the looks go on
-            _log.info("events come again soon: %s", in_short(error))
-        await asyncio.sleep(again)
+                    notify(event.event)
+        except Exception as error:  # noqa: BLE001  # a websocket breaks in many ways; polling goes on
+            _log.info("no events for now, subscribing again: %s", in_short(error))
+        await asyncio.sleep(reconnect)

@@ -1,32 +1,32 @@
-"""Tells standby containers and processes, started before there are jobs for them, from the others.
+"""Identification of standby containers and processes, which start before there is a job for them.
 
-A container keeps the labels that it was made with, and a standby is made before there is a job for
-it. Its name can change, and so says which run it serves, if any. A process has the run in a
-variable of its environment, as any job has; a fork server's says NO_RUN.
+A container's labels cannot change after its creation, and a standby container is created before
+its job exists. Its name can change, so the name holds the id of the run that it serves, if any. A
+process has the run's id in an environment variable, as any job has; a fork server has NO_RUN there.
 """
 
 from collections.abc import Iterable, Mapping
 from uuid import UUID
 
 NO_RUN = UUID(int=0)
-"""The flow run of a standby that serves none."""
+"""The flow run id of a standby that serves no run."""
 
 LABEL = "prefecture.standby"
-"""On every standby container; the label of the others is RUN."""
+"""Label of every standby container; all other containers of jobs have the label RUN."""
 RUN = "io.prefect.flow-run-id"
-"""The label by which Prefect's Docker worker says which flow run a container is of."""
+"""Label with the id of a container's flow run, set by Prefect's Docker worker."""
 
 _ID = 36  # characters of an id
-_OF_THE_RUN = "PREFECT__"  # how the variables begin that Prefect's workers set for each run anew
+_OF_THE_RUN = "PREFECT__"  # prefix of the variables that Prefect's workers set for each run
 
 
 def name_of(job: str | None, run: UUID) -> str:
-    """What a container is called once it is a run's. `job`: what the engine lets one be called."""
+    """The name of a container that serves `run`. `job`: a name that the engine accepts."""
     return f"{job or 'job'}.{run}"
 
 
 def run_of(labels: Mapping[str, str], names: Iterable[str]) -> UUID | None:
-    """The flow run that a container is of; None where it waits for one, or is none of ours."""
+    """The flow run of a container; None where it serves no run yet, or is not ours."""
     if RUN in labels:
         return UUID(labels[RUN])
     if LABEL in labels:
@@ -34,7 +34,7 @@ def run_of(labels: Mapping[str, str], names: Iterable[str]) -> UUID | None:
             try:
                 return UUID(name[-_ID:])
             except ValueError:
-                continue  # it waits: its name is the engine's choice, or another link to it
+                continue  # on standby: its own first name, or the name of a link to it
     return None
 
 
@@ -44,7 +44,7 @@ def is_standby(labels: Mapping[str, str], names: Iterable[str]) -> bool:
 
 
 def split_variables(given: Mapping[str, str | None]) -> tuple[dict[str, str], dict[str, str]]:
-    """A job's environment: what the jobs of a pool have in common, and what is its run's own."""
+    """Split a job's environment: variables that all jobs of a pool share, and those of its run."""
     known = {key: value for key, value in given.items() if value is not None}
     of_the_run = {key: value for key, value in known.items() if key.startswith(_OF_THE_RUN)}
     return {key: value for key, value in known.items() if key not in of_the_run}, of_the_run

@@ -38,7 +38,7 @@ def submit(api: str, pool: str) -> None:
 async def test_only_events_of_the_own_pool_are_heard(api: str) -> None:
     heard: asyncio.Queue[str | None] = asyncio.Queue()
     names = ["prefect.flow-run.Scheduled"]
-    listening = asyncio.create_task(listen("heard", names, heard.put_nowait, again=1))
+    listening = asyncio.create_task(listen("heard", names, heard.put_nowait, reconnect=1))
     assert await heard.get() is None  # from now on
     for pool in ("other", "other", "heard"):
         await asyncio.to_thread(submit, api, pool)

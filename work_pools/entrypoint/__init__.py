@@ -1,1 +1,1 @@
-"""What a job's process runs: Prefect's engine for one flow run."""
+"""The program of a job's process: Prefect's engine for one flow run."""

@@ -1,22 +1,21 @@
-"""Prefect's engine for one flow run, with the job's own faults told as failures.
+"""Prefect's engine for one flow run, with five changes.
 
-Runs `python -m prefect.engine` in this interpreter and changes five things.
+Runs `python -m prefect.engine` in this interpreter.
 
-Where the engine cannot even start the flow because of what was asked or deployed (an unknown or
-missing parameter, a pull step that fails, a flow that does not load), it exits with 1, which the
-worker can only report as Crashed, as it would a lost container. Such a run ends Failed here, with
-one line, so that a crash always means that the infrastructure failed.
+1. Faults of the job are failures. Where the flow cannot start because of its request or deployment
+(an unknown or missing parameter, a failed pull step, a flow that does not load), Prefect's engine
+exits with 1, and the worker reports Crashed, as for a lost container. Here the run becomes Failed,
+with a reason of one line, so that Crashed always means that the infrastructure failed.
 
-A run that was given the Docker engine's socket by a job variable, and is of no task that starts
-containers, ends Failed before anything of the user's is read.
+2. A run that has the Docker engine's socket through a job variable, but whose task starts no
+containers, becomes Failed before any of the user's code or data is read.
 
-A run that is over already, cancelled or given up as lost while its container was being made, does
-not start: the engine would, and make it Running once more, beside the attempt that has taken its
-place.
+3. A run that is over already (cancelled, or declared lost while its container was created) does
+not start. Prefect's engine would start it, and make it Running beside the attempt that replaced it.
 
-It does not listen for a request to suspend it: see prefect_internals.
+4. It does not listen for requests to suspend the run: see prefect_internals.
 
-It sends no heartbeats.
+5. It sends no heartbeats.
 """
 
 import asyncio
@@ -47,7 +46,7 @@ from tasks.settings import flow_run_id, imports_start_no_thread
 from work_pools.entrypoint.prefect_internals import listen_for_no_suspension
 
 _ENGINE = ("prefect.flow_engine", "prefect.deployments.steps.core")
-# Of the heavy ones, those that most tasks need.
+# The slow imports that most tasks need.
 _TASKS = (
     *(
         "tasks.runtime.compute_task",
@@ -59,16 +58,16 @@ _TASKS = (
 )
 _PANDAS = "pandas"  # pyarrow imports it at its first conversion, where it is installed
 _NOT_LOADED = "the flow cannot be loaded"
-_WAITS = (1, 2, 4, 8, 16, 32, 64)  # seconds
+_DELAYS = (1, 2, 4, 8, 16, 32, 64)  # seconds before the next call
 
 
 def reason_of(error: BaseException | None) -> str | None:
-    """The one line for a fault of the job itself; None for anything else."""
+    """One line for a fault of the job itself; None for any other error."""
     match error:
         case SignatureMismatchError() | ParameterBindError():
             return f"parameters do not fit this task: {' '.join(str(error).split())}"
         case StepExecutionError(__cause__=httpx.TransportError()):
-            return None  # the server is away, which has a block of the step's: transient
+            return None  # transient: the step's block could not be read from the server
         case StepExecutionError():
             step = str(error).removeprefix("Encountered error while running ")
             return f"{_NOT_LOADED}: pull step {step}: {_one_line(error.__cause__ or error)}"
@@ -81,37 +80,37 @@ def reason_of(error: BaseException | None) -> str | None:
         case Exception() | SystemExit() if _is_of_loading(error):
             return f"{_NOT_LOADED}: {_one_line(error)}"
         case asyncio.CancelledError() if _passed(error, load_flow):
-            # All that Prefect's threads leave of a SystemExit; nothing cancels the loading itself.
+            # Prefect's threads turn a SystemExit into this; nothing else cancels the loading.
             return f"{_NOT_LOADED}: its module ends the process, by sys.exit perhaps"
         case _:
             return None
 
 
 def _is_of_loading(error: BaseException) -> bool:
-    """Whether an error, of whatever kind, was raised while the flow's module was imported."""
+    """Whether an error of any type was raised while the flow's module was imported."""
     if isinstance(error, MemoryError):
         return False
     return _passed(error, load_flow_from_entrypoint, load_function_and_convert_to_flow)
 
 
 def _passed(error: BaseException, *functions: Callable[..., Any]) -> bool:
-    """Whether one of these functions has raised it, or let it through."""
+    """Whether one of these functions is in the error's traceback."""
     codes = [function.__code__ for function in functions]
     return any(frame.f_code in codes for frame, _ in traceback.walk_tb(error.__traceback__))
 
 
 def is_over(run: UUID) -> bool:
-    """Whether nobody waits for a run any more. Waits for a server that is away for a moment."""
+    """Whether a run is final or being cancelled. Retries for 127 s while the server is down."""
 
     def ask(client: SyncPrefectClient) -> bool:
         state = client.read_flow_run(run).state
         return state is not None and (state.is_final() or state.is_cancelling())
 
-    return _asked(ask) or False  # where nobody answers, the engine says what is wrong
+    return _asked(ask) or False  # without an answer: Prefect's engine then reports the error
 
 
 def may_have_engine(run: UUID) -> bool:
-    """Whether a run is one of the tasks that start containers."""
+    """Whether a run's task is one of those that start containers."""
 
     def ask(client: SyncPrefectClient) -> bool:
         deployment = client.read_flow_run(run).deployment_id
@@ -123,14 +122,14 @@ def may_have_engine(run: UUID) -> bool:
 
 
 def _asked(question: Callable[[SyncPrefectClient], bool]) -> bool | None:
-    """The server's answer; None where none came."""
-    for wait in _WAITS:
+    """The server's answer; None where it cannot be reached."""
+    for delay in _DELAYS:
         try:
             with get_client(sync_client=True) as client:
                 return question(client)
         except httpx.ConnectError:
-            # Prefect's client waits only for a server that it has reached before.
-            time.sleep(wait)
+            # Prefect's client itself retries only after a first connection.
+            time.sleep(delay)
     return None
 
 
@@ -145,8 +144,10 @@ def _fail(reason: str) -> None:
 
 
 def import_before_fork() -> None:
-    """Import what jobs import, as far as it starts no thread; and keep it out of the garbage
-    collector's sight, whose marks would make copies of the pages that forks share."""
+    """Import the libraries that jobs need, except those that start threads.
+
+    Freezes them for the garbage collector: its writes would copy memory pages that forks share.
+    """
     with imports_start_no_thread():
         _import(*_ENGINE, *_TASKS)
         if importlib.util.find_spec(_PANDAS):
@@ -155,22 +156,22 @@ def import_before_fork() -> None:
 
 
 def serve() -> None:
-    """Run the flow run that the environment names, and exit as Prefect's engine would."""
+    """Run the flow run whose id is in the environment, and exit as Prefect's engine does."""
     _import(*_ENGINE)
     listen_for_no_suspension()
-    # What is here stays: whoever looks for garbage from now on passes over it.
+    # Everything imported so far stays: the garbage collector need not scan it.
     gc.freeze()
     gc.enable()
     if is_over(flow_run_id()):
         return
     if Path(ENGINE_SOCKET).exists() and not may_have_engine(flow_run_id()):
-        _fail("the job variable `engine` is not for this task: hand the job in without it")
+        _fail("the job variable `engine` is not for this task: submit the job without it")
         return
     try:
-        # Prefect's own modules import it beside the one that is run, ahead or not.
+        # Prefect's own modules import it before it is run as __main__.
         warnings.filterwarnings("ignore", "'prefect.engine' found in", RuntimeWarning)
-        # A supervisor looks after the job, and nobody reads its heartbeats: Prefect sends one at
-        # once, and each is a kilobyte in its database.
+        # The supervisor detects lost jobs, and nothing reads heartbeats. Prefect would send one at
+        # the start, and each takes a kilobyte in its database.
         with temporary_settings({PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None}):
             runpy.run_module("prefect.engine", run_name="__main__", alter_sys=True)
     except BaseException as end:
@@ -182,8 +183,8 @@ def serve() -> None:
 
 
 def _cause(end: BaseException) -> BaseException | None:
-    """What an end of the engine comes from: it exits from inside its `except` block, so that its
-    context is the cause, unless the flow's module itself exits."""
+    """The error behind the engine's exit. The engine exits inside its `except` block, so the cause
+    is the context of the SystemExit, unless the flow's module itself exits."""
     if not isinstance(end, SystemExit) or _is_of_loading(end):
         return end
     return end.__context__ if end.code else None

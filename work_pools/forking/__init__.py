@@ -1,1 +1,1 @@
-"""Fork servers: a process that has imported what jobs import forks one process for each run."""
+"""Fork servers: a process that has imported the jobs' libraries forks a process for each run."""

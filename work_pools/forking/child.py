@@ -1,4 +1,4 @@
-"""What a fork does first: it becomes the process of its flow run."""
+"""First steps of a forked process, which turn it into the process of its flow run."""
 
 import os
 import signal
@@ -10,14 +10,14 @@ from tasks.settings import RUN_VARIABLE, adopt
 from work_pools.forking.protocol import Request
 
 OUT_OF_MEMORY_FIRST = 500
-"""The least /proc/PID/oom_score_adj of a run, of 1,000: the kernel kills it before the server."""
+"""Minimum of a run's oom_score_adj (at most 1,000): the kernel kills the run before the server."""
 _SCORE = Path("/proc/self/oom_score_adj")
 
 
 def become(request: Request, handled: set[signal.Signals]) -> None:
-    """Leave what is the server's behind, and take over the run.
+    """Turn this fork into the process of the requested run: session, signals, environment, folder.
 
-    `handled`: the signals that the server handles, blocked until here.
+    `handled`: the signals that the server handles; the fork starts with them blocked.
     """
     os.setsid()
     signal.set_wakeup_fd(-1)
@@ -30,13 +30,13 @@ def become(request: Request, handled: set[signal.Signals]) -> None:
         os.chdir(folder)
         variables["TMPDIR"] = folder
     if numpy_random := sys.modules.get("numpy.random"):
-        numpy_random.seed()  # as Python's own does at a fork: no two runs draw the same
-    tempfile.tempdir = None  # asked for anew: an import may have asked before
+        numpy_random.seed()  # or all runs draw the same numbers; Python's own reseeds at a fork
+    tempfile.tempdir = None  # an import may have cached the server's
     adopt(variables)
 
 
 def close_stdin() -> None:
-    """Give the run an empty stdin: the server's is its connection to the worker."""
+    """Give the run an empty stdin: the server's stdin is its connection to the worker."""
     nothing = os.open(os.devnull, os.O_RDONLY)
     os.dup2(nothing, sys.stdin.fileno())
     os.close(nothing)

@@ -1,15 +1,15 @@
-"""Folders that every run finds empty."""
+"""Emptying of the folders that one run leaves to the next, such as /tmp."""
 
 import shutil
 from pathlib import Path
 
-_PLACE = 4  # of a mount point among the fields of /proc/self/mountinfo: proc(5)
+_PLACE = 4  # index of the mount point among the fields of /proc/self/mountinfo: proc(5)
 
 
 def empty(folder: Path) -> None:
-    """Remove everything in a folder, except what is mounted there: inputs and results may be.
+    """Remove everything in a folder except mount points: inputs and results may be mounted there.
 
-    Raises OSError where something cannot be removed.
+    Raises OSError where an entry cannot be removed.
     """
     if folder.is_dir():
         _empty(folder, _mount_points())
@@ -28,8 +28,8 @@ def _empty(folder: Path, mounted: set[Path]) -> None:
 
 
 def _mount_points() -> set[Path]:
-    """Where something is mounted in this process's namespace."""
+    """All mount points in this process's namespace."""
     rows = Path("/proc/self/mountinfo").read_bytes().splitlines()
-    # A blank, and the like, is written as a backslash and three octal digits.
+    # Blanks and similar characters are written as a backslash and three octal digits.
     names = (row.split()[_PLACE].decode("unicode_escape").encode("latin-1") for row in rows)
     return {Path(name.decode(errors="surrogateescape")) for name in names}

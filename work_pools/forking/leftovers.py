@@ -1,4 +1,4 @@
-"""Processes that a run has left behind when its own process has ended."""
+"""Killing of the processes that are left when a run's own process has ended."""
 
 import contextlib
 import os
@@ -8,28 +8,29 @@ from pathlib import Path
 
 from tasks.settings import RUN_VARIABLE
 
-# Among the fields of /proc/PID/stat after the command, counted from 0.
+# Indexes among the fields of /proc/PID/stat that follow the command.
 _PARENT, _SESSION = 1, 3
 
 
 def kill_leftovers(run: str, leader: int) -> None:
-    """Kill every process of the session that `leader` leads, and every other of the same run.
+    """Kill every process of the session that `leader` leads, and every other process of the run.
 
-    One that has left the session still has the run's id in its environment, unless it was started
-    with another. Call it before the leader is waited for: until then its number is no other's.
+    A process outside the session is found by the run's id in its environment, unless it was started
+    with another environment. Call this before the leader is waited for: until then no other process
+    can have its pid.
     """
-    mark = f"{RUN_VARIABLE}={run}".encode()
+    variable = f"{RUN_VARIABLE}={run}".encode()
     for pid, fields in _processes():
         with contextlib.suppress(OSError):  # ended just now, or another user's
             same_session = int(fields[_SESSION]) == leader
-            if pid != leader and (same_session or mark in _environment(pid)):
+            if pid != leader and (same_session or variable in _environment(pid)):
                 os.kill(pid, signal.SIGKILL)
 
 
 def kill_children() -> None:
-    """Kill every child of this process, and wait for it; until there is none.
+    """Kill and wait for children of this process until there are none.
 
-    Where this process adopts orphans, that is every descendant: each becomes a child in its turn.
+    Where this process adopts orphans, this kills every descendant: each becomes a child in turn.
     """
     while True:
         for pid, fields in _processes():
@@ -42,7 +43,7 @@ def kill_children() -> None:
 
 
 def _processes() -> Generator[tuple[int, list[str]]]:
-    """Every other process, and the fields of its /proc/PID/stat after the command."""
+    """Every other process: its pid, and the fields of its /proc/PID/stat after the command."""
     for entry in Path("/proc").iterdir():
         if entry.name.isdigit() and int(entry.name) != os.getpid():
             with contextlib.suppress(OSError):  # ended just now

@@ -1,4 +1,4 @@
-"""Processes whose parent has ended."""
+"""Adoption of processes whose parent has ended."""
 
 import ctypes
 import os
@@ -8,9 +8,9 @@ _PR_SET_CHILD_SUBREAPER = 36  # prctl(2)
 
 
 def adopt_orphans() -> None:
-    """Make this process the parent of every descendant that loses its own.
+    """Make this process the parent of every descendant whose own parent ends (a subreaper).
 
-    Not inherited by forks. Raises OSError where the kernel refuses.
+    Forks do not inherit this. Raises OSError where the kernel refuses.
     """
     library: Any = ctypes.CDLL(None, use_errno=True)
     if library.prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0) != 0:

@@ -1,43 +1,43 @@
-"""What a worker and a fork server say to each other: a line each, a JSON object."""
+"""Messages between a worker and a fork server: one JSON object a line."""
 
 import json
 from typing import Any, Literal, NotRequired, TypedDict
 
 
 class Request(TypedDict):
-    """From the worker: fork a process for this run."""
+    """Message of the worker: fork a process for this run."""
 
     run: str
     """The id of the flow run."""
     variables: dict[str, str]
-    """Of its environment: what is not the same for every run."""
+    """The environment variables that differ from run to run."""
     folder: NotRequired[str]
-    """Where it works and keeps its temporary files; the server's own where none is named."""
+    """Working directory, also for temporary files; without it, the server's own directory."""
     last: NotRequired[bool]
-    """In a container: whether it serves no other run after this."""
+    """In a container: whether the container serves no run after this one."""
 
 
 class Report(TypedDict):
-    """From the server, or from the fork itself where it has begun."""
+    """Message of the server, or, for `started`, of the fork itself."""
 
     event: Literal["started", "ended"]
     run: str
     pid: NotRequired[int]
     code: NotRequired[int]
-    """As `subprocess` counts: the exit code, or minus the signal's number."""
+    """Exit code, or minus the signal's number, as in `subprocess`."""
     peak_memory: NotRequired[int]
-    """Bytes: the most that the process had in memory, what it shares with the server included."""
+    """Peak resident memory of the process in bytes, with the pages that it shares."""
 
 
 MARK = b"\x1e"
-"""Before a report on stdout, where it stands among what runs print."""
+"""Prefix of a report on stdout, which tells it from the output of runs."""
 
 
 def encoded(message: Request | Report) -> bytes:
-    """A message as a line."""
+    """Encode a message as a line."""
     return json.dumps(message).encode() + b"\n"
 
 
 def decoded(line: bytes) -> Any:
-    """The message that a line holds."""
+    """Decode the message of a line."""
     return json.loads(line)

@@ -2,14 +2,14 @@
 
     python -m work_pools.entrypoint.run --fork-server
 
-Python, Prefect and the libraries of most tasks are loaded once. A fork shares their memory and is
-at work after some milliseconds, where a new process would import for a second. Whatever starts a
-thread or opens a connection is imported after the fork: Linux copies the calling thread alone, and
-a lock that another holds would stay locked.
+Python, Prefect and the libraries of most tasks are loaded once. A fork shares their memory and
+starts work after some milliseconds, where a new process would import for a second. Libraries that
+start threads or open connections are imported after the fork: Linux copies only the calling thread,
+and a lock that another thread holds would stay locked.
 
-stdin is a socket to the worker. Each line of it asks for a run. Each fork says on it that it has
-begun, and the server how it has ended. Where the worker is gone, the server ends after its last
-run.
+stdin is a socket to the worker. Each line that the worker sends requests a run. Each fork reports
+its start on the socket, and the server reports its exit code. When the worker is gone, the server
+exits after its last run.
 """
 
 import contextlib
@@ -30,10 +30,10 @@ _CHUNK = 65536  # bytes read at once
 
 
 def serve_runs() -> bool:
-    """Fork for each run that is asked for.
+    """Fork a process for each requested run.
 
-    Returns True in each fork, which is the run's process from then on; False in the server, once
-    nobody asks any more and the last run has ended.
+    Returns True in each fork, which is then the run's process; False in the server, once the
+    worker has closed the socket and the last run has ended.
     """
     return _Server().serve()
 
@@ -43,35 +43,35 @@ class _Server:
         self._worker = socket.socket(fileno=os.dup(0))
         self._runs: dict[int, str] = {}  # by process
         self._received = b""
-        self._open = True
+        self._connected = True
 
     def serve(self) -> bool:
         """See serve_runs."""
         adopt_orphans()
-        with _wakes_at(_HANDLED) as woken:
-            while self._open or self._runs:
+        with _pipe_written_at(_HANDLED) as woken:
+            while self._connected or self._runs:
                 ready, _, _ = select.select(
-                    [woken, *([self._worker] if self._open else [])], [], []
+                    [woken, *([self._worker] if self._connected else [])], [], []
                 )
                 if woken in ready:
                     os.read(woken, _CHUNK)
                     self._reap()
-                if self._worker in ready and self._begins():
+                if self._worker in ready and self._serve_requests():
                     return True
         return False
 
-    def _begins(self) -> bool:
-        """Read what the worker has sent, and fork. Whether this is a fork."""
+    def _serve_requests(self) -> bool:
+        """Read the worker's requests, and fork for each. Returns whether this process is a fork."""
         try:
             chunk = self._worker.recv(_CHUNK)
         except ConnectionResetError:
-            chunk = b""  # the worker was killed with something unread
-        self._open = bool(chunk)
+            chunk = b""  # the worker was killed before it read all reports
+        self._connected = bool(chunk)
         *lines, self._received = (self._received + chunk).split(b"\n")
-        return any(self._forked(decoded(line)) for line in lines)
+        return any(self._fork(decoded(line)) for line in lines)
 
-    def _forked(self, request: Request) -> bool:
-        """Start the process of a run. Whether this is that process."""
+    def _fork(self, request: Request) -> bool:
+        """Fork the process of a run. Returns whether this process is the fork."""
         run = request["run"]
         signal.pthread_sigmask(signal.SIG_BLOCK, _HANDLED)
         pid = os.fork()
@@ -97,14 +97,12 @@ class _Server:
                 self._report({"event": "ended", "run": run, "code": code, "peak_memory": peak})
 
     def _report(self, report: Report) -> None:
-        with contextlib.suppress(
-            BrokenPipeError, ConnectionResetError
-        ):  # nobody is left to hear it
+        with contextlib.suppress(BrokenPipeError, ConnectionResetError):  # the worker is gone
             self._worker.sendall(encoded(report))
 
 
 def _ended_child() -> int | None:
-    """A child that has ended, and is still to be waited for."""
+    """The pid of a child that has ended and is not waited for yet; None for none."""
     try:
         ended = os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
     except ChildProcessError:
@@ -113,13 +111,13 @@ def _ended_child() -> int | None:
 
 
 @contextlib.contextmanager
-def _wakes_at(signals: set[signal.Signals]) -> Generator[int]:
-    """A pipe that has something to read after one of these signals."""
+def _pipe_written_at(signals: set[signal.Signals]) -> Generator[int]:
+    """A pipe that becomes readable after one of these signals."""
     reader, writer = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
     try:
         signal.set_wakeup_fd(writer, warn_on_full_buffer=False)
         for number in signals:
-            signal.signal(number, _nothing)  # ignored, it would wake nobody
+            signal.signal(number, _nothing)  # an ignored signal would not write to the pipe
         yield reader
     finally:
         signal.set_wakeup_fd(-1)
@@ -128,4 +126,4 @@ def _wakes_at(signals: set[signal.Signals]) -> Generator[int]:
 
 
 def _nothing(number: int, frame: FrameType | None) -> None:
-    """A signal's handler, where its arrival is all that counts."""
+    """Signal handler that does nothing: the wakeup pipe alone is used."""

@@ -1,11 +1,11 @@
-"""The fork server of a container: one run at a time, and a container as new for the next.
+"""The fork server of a container: one run at a time, with a clean container for each.
 
     python -m work_pools.entrypoint.run --standby
 
-stdin is a pipe that the worker holds open; each line of it asks for a run. After one that ended
-well, what it left behind is removed, a report is written on stdout, and the next is awaited. After
-any other, and after the last that is asked for, the container exits with the run's own exit code,
-like a container that served one run.
+stdin is a pipe that the worker holds open; each line of it requests a run. After a run that
+succeeded, the server removes its files and processes, writes a report on stdout and waits for the
+next request. After a run that did not, and after the one requested as `last`, the container exits
+with the run's exit code, as a container with a single run would.
 """
 
 import os
@@ -26,15 +26,15 @@ from work_pools.forking.protocol import MARK, Report, Request, decoded, encoded
 from work_pools.forking.sysv_ipc import remove_ipc_objects
 
 _HANDLED = {signal.SIGTERM}
-_WRITABLE = (Path("/tmp"), Path("/dev/shm"), Path("/dev/mqueue"))  # beside the results
+_WRITABLE = (Path("/tmp"), Path("/dev/shm"), Path("/dev/mqueue"))  # and the results root
 _CHUNK = 65536  # bytes read at once
 
 
 def serve_runs() -> Callable[[], None]:
-    """Fork for each run that is asked for.
+    """Fork a process for each requested run.
 
-    Returns in each fork, which is the run's process from then on, and calls what is returned once
-    its run has ended well. The server itself ends with SystemExit.
+    Returns in each fork, which is then the run's process, a function to call once the run has
+    succeeded. The server itself never returns: it raises SystemExit.
     """
     adopt_orphans()
     return _Slot().serve()
@@ -45,43 +45,43 @@ class _Slot:
         self._received = b""
         self._running: int | None = None
         self._served = 0
-        signal.signal(signal.SIGTERM, self._pass_on)
+        signal.signal(signal.SIGTERM, self._forward)
 
     def serve(self) -> Callable[[], None]:
         """See serve_runs."""
         while line := self._line():
             request: Request = decoded(line)
             signal.pthread_sigmask(signal.SIG_BLOCK, _HANDLED)
-            ended_well, well = os.pipe()
+            succeeded, success = os.pipe()
             self._running = os.fork()
             if not self._running:
-                os.close(ended_well)
+                os.close(succeeded)
                 if self._served or not request.get("last"):
                     request["variables"][SHARED_VARIABLE] = "true"
                 become(request, _HANDLED)
                 close_stdin()
-                return partial(_say_so, well)
+                return partial(_report_success, success)
             signal.pthread_sigmask(signal.SIG_UNBLOCK, _HANDLED)
-            os.close(well)
-            self._see_to_its_end(request, ended_well)
+            os.close(success)
+            self._wait_for_end(request, succeeded)
         sys.exit(0)
 
-    def _see_to_its_end(self, request: Request, ended_well: int) -> None:
-        """Wait for the end of the run. Returns where another may follow."""
+    def _wait_for_end(self, request: Request, succeeded: int) -> None:
+        """Wait for the end of the run. Returns where this container can serve another run."""
         assert self._running
         _, status, usage = os.wait4(self._running, 0)
         self._running = None
         code = os.waitstatus_to_exitcode(status)
         kill_children()
-        well = os.read(ended_well, 1)  # nobody is left to write: it does not wait
-        os.close(ended_well)
+        well = os.read(succeeded, 1)  # all writers are dead: it does not block
+        os.close(succeeded)
         if code or not well or request.get("last"):
             sys.exit(code if code >= 0 else 128 - code)
         try:
             for folder in _WRITABLE:
                 empty(folder)
         except OSError as error:
-            print(f"this container serves no other run: {error}", file=sys.stderr)
+            print(f"this container serves no further run: {error}", file=sys.stderr)
             sys.exit(code)
         remove_ipc_objects()
         self._served += 1
@@ -89,7 +89,7 @@ class _Slot:
         _report({"event": "ended", "run": request["run"], "code": code, "peak_memory": peak})
 
     def _line(self) -> bytes:
-        """The next request; empty where the worker is gone."""
+        """The line of the next request; empty where the worker is gone."""
         while b"\n" not in self._received:
             chunk = os.read(sys.stdin.fileno(), _CHUNK)
             if not chunk:
@@ -98,15 +98,15 @@ class _Slot:
         line, _, self._received = self._received.partition(b"\n")
         return line
 
-    def _pass_on(self, number: int, frame: FrameType | None) -> None:
-        """SIGTERM is for the run; where there is none, for the server."""
+    def _forward(self, number: int, frame: FrameType | None) -> None:
+        """Send SIGTERM on to the run; without a run, exit."""
         if self._running is None:
             sys.exit(128 + number)
         with suppress(ProcessLookupError):
             os.kill(self._running, number)
 
 
-def _say_so(pipe: int) -> None:
+def _report_success(pipe: int) -> None:
     os.write(pipe, b"1")
 
 

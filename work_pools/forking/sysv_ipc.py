@@ -1,5 +1,4 @@
-"""System V shared memory, semaphores and message queues: they outlive the processes that made
-them."""
+"""Removal of System V shared memory, semaphores and message queues, which outlive processes."""
 
 import ctypes
 from collections.abc import Generator
@@ -10,7 +9,7 @@ _IPC_RMID = 0  # shmctl(2), semctl(2), msgctl(2)
 
 
 def remove_ipc_objects() -> None:
-    """Remove every one of this IPC namespace that this user may."""
+    """Remove all of them in this IPC namespace that this user has the right to remove."""
     library: Any = ctypes.CDLL(None)
     for id in _ids("shm"):
         library.shmctl(id, _IPC_RMID, None)
@@ -22,6 +21,6 @@ def remove_ipc_objects() -> None:
 
 def _ids(kind: str) -> Generator[int]:
     table = Path("/proc/sysvipc") / kind
-    if table.exists():  # a kernel may be built without
+    if table.exists():  # some kernels are built without System V IPC
         for row in table.read_text().splitlines()[1:]:
             yield int(row.split()[1])
