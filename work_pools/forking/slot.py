@@ -26,7 +26,7 @@ from work_pools.forking.protocol import MARK, Report, Request, decoded, encoded
 from work_pools.forking.sysv_ipc import remove_ipc_objects
 
 _HANDLED = {signal.SIGTERM}
-_WRITABLE = (Path("/tmp"), Path("/dev/shm"), Path("/dev/mqueue"))  # and the results root
+_WRITABLE = (Path("/tmp"), Path("/dev/shm"), Path("/dev/mqueue"))  # by any job
 _CHUNK = 65536  # bytes read at once
 
 

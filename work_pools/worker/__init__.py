@@ -1,1 +1,1 @@
-"""Prefect's own workers, made prompt, and with standby instances."""
+"""Prefect's workers, extended: they poll on events, and keep standby containers or processes."""

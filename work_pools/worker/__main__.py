@@ -22,7 +22,7 @@ _say = partial(print, flush=True)
 
 
 async def work(pool: Pool, name: str, limit: int, standby: int, reuse: int) -> None:
-    """Serve a pool until SIGTERM or SIGINT, as `prefect worker start` would."""
+    """Serve a pool until SIGTERM or SIGINT, as `prefect worker start` does."""
     make = PromptDockerWorker if pool is Pool.DOCKER else PromptProcessWorker
     worker = make(
         standby=standby,
@@ -38,16 +38,18 @@ async def work(pool: Pool, name: str, limit: int, standby: int, reuse: int) -> N
 
 
 def main() -> None:
-    """Read the command line, and work."""
+    """Read the command line, and run the worker."""
     parser = argparse.ArgumentParser(prog="python -m work_pools.worker")
     parser.add_argument("--pool", type=Pool, choices=list(Pool), required=True)
     parser.add_argument("--name", required=True)
     parser.add_argument("--limit", type=int, required=True, help="jobs at once")
     parser.add_argument("--standby", type=int, default=0, help="standby instances to keep")
-    parser.add_argument("--reuse", type=int, default=1, help="jobs that each of them serves")
+    parser.add_argument(
+        "--reuse", type=int, default=1, help="jobs that each standby instance serves"
+    )
     given = parser.parse_args()
     setup_logging()
-    # The first signal lets the jobs that run come to their ends; the second ends the worker.
+    # After the first signal the worker waits for its running jobs; the second ends it at once.
     setup_signal_handlers_worker(os.getpid(), "the worker", _say)
     try:
         asyncio.run(work(given.pool, given.name, given.limit, given.standby, given.reuse))

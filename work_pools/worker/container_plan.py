@@ -1,4 +1,4 @@
-"""What a container job's configuration asks for, apart from its run."""
+"""The container that a job's configuration asks for, without the variables of its run."""
 
 import shlex
 from collections.abc import Mapping
@@ -13,28 +13,26 @@ from prefect_docker.worker import (  # pyright: ignore[reportMissingTypeStubs]
 from tasks.contracts import CONTAINER_LABEL, FRESH_CONTAINER
 from work_pools.standby import split_variables
 
-_COMMAND = (
-    "python -m work_pools.entrypoint.run"  # of every job; the only one that can wait: see there
-)
+_COMMAND = "python -m work_pools.entrypoint.run"  # only this program can be a fork server
 _LABELS_OF_THE_RUN = ("io.prefect.flow", "io.prefect.deployment", CONTAINER_LABEL)
 
 
 @dataclass(frozen=True)
 class Plan:
-    """What a job's configuration asks for, with what is of its run alone apart."""
+    """The container of a job, apart from the variables of its run."""
 
     container: Mapping[str, Any]
-    """As Docker's client is told."""
+    """Arguments of Docker's client to create it."""
     variables: Mapping[str, str]
-    """Of the environment: the run's own."""
+    """Environment variables of the run alone."""
     fresh: bool
-    """Whether the job has a container to itself."""
+    """Whether the container may serve no other job."""
 
 
 def plan_of(
     configuration: DockerWorkerJobConfiguration, client: docker.DockerClient
 ) -> Plan | None:
-    """What a configuration asks for; None where no container that waits could serve it."""
+    """The plan of a configuration; None where no standby container could serve it."""
     extra = {
         key: value
         for key, value in (configuration.container_create_kwargs or {}).items()

@@ -1,4 +1,4 @@
-"""A fork server as its worker sees it: asked for runs, and heard of them."""
+"""The worker's side of a fork server: sends requests for runs, receives reports of them."""
 
 import contextlib
 import os
@@ -15,24 +15,24 @@ from work_pools.forking.protocol import Report, Request, decoded, encoded
 from work_pools.standby import NO_RUN
 from work_pools.worker.process_plan import Plan
 
-_PATIENCE = 120.0  # seconds in which a fork must have begun: the server may be importing still
-_KILLED = -9  # the code of a run whose server has died: nobody else has been told its own
+_START_TIMEOUT = 120.0  # seconds until a fork must start: the server may still be importing
+_KILLED = -9  # exit code of a run whose server has died: the real one is lost
 
 
 class ForkServer:
-    """A process of `plan` that forks one for each run. It prints where the worker does.
+    """A process of `plan` that forks a process for each run. It shares the worker's stdout.
 
     Raises OSError where it cannot be started.
     """
 
     def __init__(self, plan: Plan) -> None:
         self.plan = plan
-        self.asked = 0
-        """For how many runs."""
+        self.requested = 0
+        """Number of runs requested so far."""
         self._socket, theirs = socket.socketpair()
         with theirs:
-            # In a group of its own: Ctrl-C at the terminal of a worker is for the worker, which
-            # waits for its jobs.
+            # In its own process group: Ctrl-C at the worker's terminal must reach only the worker,
+            # which then waits for its jobs.
             self.process = subprocess.Popen(
                 [*plan.command, FORK_SERVER],
                 cwd=plan.folder,
@@ -40,31 +40,31 @@ class ForkServer:
                 stdin=theirs.fileno(),
                 process_group=0,
             )
-        self._heard = threading.Condition()
+        self._reported = threading.Condition()
         self._begun: dict[str, int] = {}  # processes by run
         self._ended: dict[str, int] = {}  # exit codes by run
         self._gone = False
-        threading.Thread(target=self._listen, daemon=True, name="fork-server").start()
+        threading.Thread(target=self._read_reports, daemon=True, name="fork-server").start()
 
     def serves(self, plan: Plan) -> bool:
-        """Whether it can be asked for a run of that plan."""
+        """Whether the server is alive and forks runs of that plan."""
         return self.plan == plan and not self._gone and self.process.poll() is None
 
     def start(self, run: UUID, variables: Mapping[str, str], folder: str | None) -> int:
-        """Have a process forked for a run. Returns its pid.
+        """Fork a process for a run. Returns its pid.
 
-        `folder`: where it works; where the server does where none is named.
-        Raises OSError where the server is gone, and TimeoutError, an OSError too, where it does not
-        answer: it is killed then, for it may not serve the run any later.
+        `folder`: its working directory; None for the server's. Raises OSError where the server is
+        gone, TimeoutError (an OSError too) where it does not answer. It is then killed, so that it
+        cannot start the run later.
         """
         request = Request(run=str(run), variables=dict(variables))
         if folder is not None:
             request["folder"] = folder
         self._socket.sendall(encoded(request))
         key = str(run)
-        with self._heard:
-            known = self._heard.wait_for(
-                lambda: key in self._begun or key in self._ended or self._gone, _PATIENCE
+        with self._reported:
+            known = self._reported.wait_for(
+                lambda: key in self._begun or key in self._ended or self._gone, _START_TIMEOUT
             )
         if not known:
             self.kill()
@@ -74,10 +74,10 @@ class ForkServer:
         return self._begun[key]
 
     def outcome(self, run: UUID) -> int:
-        """Wait for the end of a run that was started. Returns its exit code."""
+        """Wait for the end of a run after `start`. Returns its exit code."""
         key = str(run)
-        with self._heard:
-            self._heard.wait_for(lambda: key in self._ended or self._gone)
+        with self._reported:
+            self._reported.wait_for(lambda: key in self._ended or self._gone)
             pid = self._begun.pop(key)
             if key in self._ended:
                 return self._ended.pop(key)
@@ -85,40 +85,39 @@ class ForkServer:
         return _KILLED
 
     def retire(self) -> None:
-        """Take no more runs. The server ends after the last one that it has."""
-        with contextlib.suppress(OSError):  # it has died, and the socket is closed
+        """Close the server for requests. It exits after its last run."""
+        with contextlib.suppress(OSError):  # the server is dead, and the socket closed
             self._socket.shutdown(socket.SHUT_WR)
 
     def kill(self) -> None:
-        """End the server, not its runs."""
+        """Kill the server, not its runs."""
         self.process.kill()
         self.process.wait()
 
-    def _listen(self) -> None:
+    def _read_reports(self) -> None:
         with self._socket.makefile("rb") as lines:
             try:
                 for line in lines:
-                    self._hear(decoded(line))
+                    self._on_report(decoded(line))
             except ConnectionResetError:
-                pass  # it was killed with a request unread
-        with self._heard:
+                pass  # the server was killed before it read a request
+        with self._reported:
             self._gone = True
-            self._heard.notify_all()
+            self._reported.notify_all()
         self.process.wait()
         self._socket.close()
 
-    def _hear(self, report: Report) -> None:
-        with self._heard:
+    def _on_report(self, report: Report) -> None:
+        with self._reported:
             if "pid" in report:
                 self._begun[report["run"]] = report["pid"]
             if "code" in report:
                 self._ended[report["run"]] = report["code"]
-            self._heard.notify_all()
+            self._reported.notify_all()
 
 
 def _wait_for(pid: int) -> None:
-    """Wait for the end of a process that is no child of this one, and that its new parent may
-    never wait for."""
+    """Wait for the end of a process that is not a child of this one."""
     try:
         process = os.pidfd_open(pid)
     except ProcessLookupError:

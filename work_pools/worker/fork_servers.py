@@ -1,4 +1,4 @@
-"""The processes of a worker's jobs: forked by a server that waits, or started anew."""
+"""The processes of a worker's jobs: forked by a standby fork server, or started as new ones."""
 
 import subprocess
 import tempfile
@@ -15,7 +15,7 @@ from work_pools.worker.fork_server import ForkServer
 from work_pools.worker.priority import can_raise_priority, lower_priority, raise_priority
 from work_pools.worker.process_plan import Plan, plan_of
 
-_ROOM = 512 * 2**20  # bytes of memory that the host must have to spare for a server
+_MIN_MEMORY = 512 * 2**20  # bytes that must be available on the host to start a server
 
 _Folder = tempfile.TemporaryDirectory[str]
 
@@ -26,20 +26,20 @@ class _Job:
 
     pid: int
     outcome: Callable[[], int]
-    """Waits for its end. Returns its exit code."""
+    """Waits for the end of the process. Returns its exit code."""
     folder: _Folder | None
 
 
 class ForkServers:
-    """The fork server that one worker keeps: see Waiting.
+    """The fork server of one worker, a StandbyManager.
 
-    It forks for every run whose configuration is the pool's own, `runs` of them before another
-    takes its place. Any other is started anew, which costs less than as Prefect's worker starts it:
-    with a client and a web socket of its own.
+    The server forks a process for each run with the pool's default configuration, and is replaced
+    after `runs` of them. Any other run gets a new process, started more cheaply than by Prefect's
+    worker, which opens a client and a web socket for each.
     """
 
     errors = (OSError,)
-    """See Waiting: no memory, no process, no file is left."""
+    """See StandbyManager: the host is out of memory, processes or files."""
 
     def __init__(self, runs: int) -> None:
         self._runs = runs
@@ -48,12 +48,12 @@ class ForkServers:
         self._lock = threading.Lock()
         self._may_be_low = can_raise_priority()
 
-    def identifier_of(self, taken: str) -> str:
-        """See Waiting: the pid."""
-        return taken
+    def identifier_of(self, instance: str) -> str:
+        """See StandbyManager: the pid."""
+        return instance
 
     def take(self, configuration: ProcessJobConfiguration, run: UUID) -> str | None:
-        """See Waiting."""
+        """See StandbyManager."""
         plan, variables = plan_of(configuration)
         if plan is None:
             return None
@@ -62,39 +62,39 @@ class ForkServers:
         with self._lock:
             server = self._server
             if server is not None and server.serves(plan):
-                server.asked += 1
-                if server.asked >= self._runs:
-                    self._server = None  # it ends after its last run
+                server.requested += 1
+                if server.requested >= self._runs:
+                    self._server = None  # it exits after its last run
             else:
                 server = None
         try:
             if server is None:
-                job = _started(plan, run, variables, folder)
+                job = _start_process(plan, run, variables, folder)
             else:
-                job = self._forked(server, run, variables, folder)
+                job = self._fork(server, run, variables, folder)
         except TimeoutError:
-            raise  # it may have a process
+            raise  # the run may have a process
         except (OSError, psutil.NoSuchProcess):
-            # Prefect's worker tries then, and says what is wrong.
+            # Prefect's worker then tries, and reports the error.
             if folder:
                 folder.cleanup()
             return None
-        taken = str(job.pid)
-        self._serving[taken] = job
-        return taken
+        instance = str(job.pid)
+        self._serving[instance] = job
+        return instance
 
-    def follow(self, taken: str) -> int:
-        """See Waiting."""
-        job = self._serving[taken]
+    def follow(self, instance: str) -> int:
+        """See StandbyManager."""
+        job = self._serving[instance]
         try:
             return job.outcome()
         finally:
-            del self._serving[taken]
+            del self._serving[instance]
             if job.folder:
                 job.folder.cleanup()
 
-    def keep(self, configuration: ProcessJobConfiguration) -> bool:
-        """See Waiting. Another server is never missing: one forks for all."""
+    def replenish(self, configuration: ProcessJobConfiguration) -> bool:
+        """See StandbyManager. Returns False: one server is enough for all runs."""
         plan, _ = plan_of(configuration)
         with self._lock:
             server = self._server
@@ -103,7 +103,7 @@ class ForkServers:
             self._server = None
         if server is not None:
             server.retire()
-        if plan is not None and psutil.virtual_memory().available >= _ROOM:
+        if plan is not None and psutil.virtual_memory().available >= _MIN_MEMORY:
             server = ForkServer(plan)
             if self._may_be_low:
                 lower_priority(server.process.pid)
@@ -111,33 +111,35 @@ class ForkServers:
                 self._server = server
         return False
 
-    def remove_left(self, worker: str) -> None:
-        """See Waiting: none is left, a server ends with the worker that holds its socket."""
+    def remove_leftovers(self, worker: str) -> None:
+        """See StandbyManager. Nothing to do: a server exits when its worker's socket closes."""
 
     def close(self) -> None:
-        """See Waiting. A server that has runs ends after the last of them."""
+        """See StandbyManager. A server with runs exits after the last of them."""
         with self._lock:
             server, self._server = self._server, None
         if server is not None:
             server.retire()
 
-    def _forked(
+    def _fork(
         self, server: ForkServer, run: UUID, variables: Mapping[str, str], folder: _Folder | None
     ) -> _Job:
         if self._may_be_low:
             raise_priority(server.process.pid)
         pid = server.start(run, variables, folder and folder.name)
-        if server.asked >= self._runs:
+        if server.requested >= self._runs:
             server.retire()
         return _Job(pid, lambda: server.outcome(run), folder)
 
 
-def _started(plan: Plan, run: UUID, variables: Mapping[str, str], folder: _Folder | None) -> _Job:
-    """A process for a run that no server fits."""
+def _start_process(
+    plan: Plan, run: UUID, variables: Mapping[str, str], folder: _Folder | None
+) -> _Job:
+    """Start a new process for a run that no fork server can serve."""
     own = {**variables, RUN_VARIABLE: str(run)}
     if folder:
         own["TMPDIR"] = folder.name
-    # In a session of its own, as a fork is.
+    # In its own session, like a fork.
     process = subprocess.Popen(
         plan.command,
         cwd=folder.name if folder else plan.folder,

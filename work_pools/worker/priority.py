@@ -1,28 +1,31 @@
-"""The priority of processes that nobody waits for yet."""
+"""CPU priority of fork servers: lowest while they prepare, normal once they have a run."""
 
 import os
 import threading
 
 import psutil
 
-_LOW = 19  # the least of priorities
+_LOW = 19  # the lowest priority
 
 
 def lower_priority(pid: int) -> None:
-    """Give a process what no other wants of the CPU."""
+    """Give a process the lowest CPU priority."""
     os.setpriority(os.PRIO_PROCESS, pid, _LOW)
 
 
 def raise_priority(pid: int) -> None:
-    """Back to this process's own. Linux keeps one for each thread."""
+    """Give a process and all its threads the priority of this process.
+
+    Linux keeps a priority for each thread. Raises NoSuchProcess where the process has ended.
+    """
     own = os.getpriority(os.PRIO_PROCESS, 0)
-    os.setpriority(os.PRIO_PROCESS, pid, own)  # first: what it starts from now on has its own
+    os.setpriority(os.PRIO_PROCESS, pid, own)  # first: threads that start later inherit it
     for thread in psutil.Process(pid).threads():
         os.setpriority(os.PRIO_PROCESS, thread.id, own)
 
 
 def can_raise_priority() -> bool:
-    """Whether this user may raise again what has been lowered: tried on a thread, which ends."""
+    """Whether this user may undo a lowered priority: tried on a thread, which then ends."""
     outcome: list[bool] = []
 
     def probe() -> None:

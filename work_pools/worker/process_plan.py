@@ -1,4 +1,4 @@
-"""What a process job's configuration asks for, apart from its run."""
+"""The process that a job's configuration asks for, without the variables of its run."""
 
 import contextlib
 import shlex
@@ -12,33 +12,29 @@ from prefect.workers.process import ProcessJobConfiguration
 
 from work_pools.standby import split_variables
 
-_ENGINE = [
-    "-m",
-    "work_pools.entrypoint.run",
-]  # what every job's Python is told; the only one that forks
+_ENGINE = ["-m", "work_pools.entrypoint.run"]  # only this program can be a fork server
 _TREE = Path(__file__).parents[2]
-_OURS = ("tasks", "work_pools")  # what a server imports before it forks: the flow comes later
+_OURS = ("tasks", "work_pools")  # packages that a server imports before it forks; not the flows
 
-_Seen = frozenset[tuple[str, int, int]]  # path, time of change, size
+_Fingerprint = frozenset[tuple[str, int, int]]  # path, time of change in ns, size in bytes
 
 
 @dataclass(frozen=True)
 class Plan:
-    """How a job's process is started, without what is of its run alone; and the code."""
+    """The process of a job, apart from the variables of its run; and the version of its code."""
 
     command: tuple[str, ...]
     folder: Path | None
-    """It works there; None for one of its own."""
+    """Working directory; None for a temporary one for each run."""
     environment: Mapping[str, str]
-    code: _Seen
-    """What it will have imported."""
+    code: _Fingerprint
+    """Fingerprint of the code that the process imports."""
 
 
 def plan_of(configuration: ProcessJobConfiguration) -> tuple[Plan | None, dict[str, str]]:
-    """What a configuration asks for, None where no engine of ours serves it; and the variables of
-    its run."""
+    """The plan of a configuration, None where its command is not ours; and its run's variables."""
     environment, of_the_run = split_variables(configuration.env)
-    # As where Prefect's worker starts one: its own settings win.
+    # As in Prefect's worker, whose own settings win.
     environment |= get_current_settings().to_environment_variables(exclude_unset=True)
     try:
         command = shlex.split(configuration.command or "")
@@ -46,17 +42,17 @@ def plan_of(configuration: ProcessJobConfiguration) -> tuple[Plan | None, dict[s
             return None, of_the_run
         plan = Plan(tuple(command), configuration.working_dir, environment, _code())
     except (OSError, ValueError):
-        return None, of_the_run  # whatever is wrong, a cold start says it
+        return None, of_the_run  # a cold start reports the error
     return plan, of_the_run
 
 
-def _code() -> _Seen:
-    """What tells whether code that jobs import has changed: ours, and what is installed."""
+def _code() -> _Fingerprint:
+    """Fingerprint of the code that jobs import: our files, and the folder of installed packages."""
     files = [Path(sysconfig.get_path("purelib"))]
     files += [file for folder in _OURS for file in (_TREE / folder).rglob("*.py")]
     seen: set[tuple[str, int, int]] = set()
     for file in files:
-        with contextlib.suppress(FileNotFoundError):  # removed just now: another than before, too
+        with contextlib.suppress(FileNotFoundError):  # removed just now, which changes it too
             stat = file.stat()
             seen.add((str(file), stat.st_mtime_ns, stat.st_size))
     return frozenset(seen)

@@ -1,4 +1,4 @@
-"""A worker that looks for runs when there may be one, and not only each so often."""
+"""A worker that polls for runs as soon as an event says that there may be one."""
 
 import asyncio
 import contextlib
@@ -25,23 +25,23 @@ else:
     _Base = object
 
 _SCHEDULED = "prefect.flow-run.Scheduled"
-_TAKEN = "prefect.flow-run.Pending"  # by whichever worker
-# The pool may have a slot more, whose holder ends a moment later.
+_TAKEN = "prefect.flow-run.Pending"  # by any worker
+# These may free a slot of the pool.
 _ENDED = [f"prefect.flow-run.{state}" for state in ("Completed", "Failed", "Crashed", "Cancelled")]
-_APART = 0.05  # seconds between two looks that are asked for
-_IN_VAIN = 0.3  # after one that found nothing: thousands of runs may be submitted to a paused pool
-_AGAIN = 5.0  # seconds before events are asked for again
-_SPREAD = 0.02  # seconds a worker: within so many do all look that have heard of the same run
-_FEW = 4  # workers which all look into the queues as often as they were told
-_COUNTED = 60.0  # seconds between two times that the pool's workers are counted
+_AFTER_FOUND = 0.05  # seconds to the next poll after one that found a run
+_AFTER_EMPTY = 0.3  # after one that found none: thousands of runs may be submitted to a paused pool
+_RECONNECT = 5.0  # seconds before a new subscription to events
+_STAGGER = 0.02  # seconds for each worker of the pool: polls for one event spread over their sum
+_FEW = 4  # up to so many workers poll at every interval; more take turns
+_COUNT_INTERVAL = 60.0  # seconds between two counts of the pool's workers
 
 
 class Prompt(_Base):
-    """Makes any of Prefect's workers look at once when a run is submitted or a slot is free.
+    """Makes any of Prefect's workers poll at once when a run is submitted or a slot is free.
 
-    What it does not hear of, it finds as before, at its next look. Where the pool has many workers,
-    they look in turn, and those that hear of a run do not ask for it all in the same moment: the
-    first has told the others that it is taken.
+    Regular polls find runs whose events were missed. Where the pool has many workers, their
+    regular polls take turns, and polls for the same event are staggered: an event that a run is
+    pending cancels the remaining ones.
     """
 
     def __init__(self, *args: Any, work_pool_name: str, **kwargs: Any) -> None:
@@ -50,42 +50,44 @@ class Prompt(_Base):
         self._slots: int | None = kwargs.get("limit")
         self._slots_are_known = self._slots is None
         self._workers = 1
-        self._counted = -_COUNTED
+        self._counted = -_COUNT_INTERVAL
         self._limited = False  # whether the pool's slots are fewer than those of its workers
         self._turns = Turns(PREFECT_WORKER_QUERY_SECONDS.value(), lambda: self._workers, _FEW)
-        self._asked = asyncio.Event()
-        self._due = float("inf")  # when to look
-        self._for_runs_alone = True  # whether it is asked for nothing else
-        self._not_taken = 0  # runs that were heard of
-        self._one_look = asyncio.Lock()
-        self._beside: list[asyncio.Task[None]] = []
+        self._requested = asyncio.Event()
+        self._due = float("inf")  # time of the next poll, by time.monotonic
+        self._for_runs_alone = True  # whether that poll is only for submitted runs
+        self._not_taken = 0  # submitted runs, by their events, that no worker has claimed
+        self._polling = asyncio.Lock()
+        self._background: list[asyncio.Task[None]] = []
 
     async def setup(self) -> None:
         """See BaseWorker."""
         await super().setup()
         names = [_SCHEDULED, _TAKEN, *_ENDED]
-        heard = listen(self._pool, names, self._hear, _AGAIN)
-        self._beside = [asyncio.create_task(each) for each in (self._look(), heard)]
+        listening = listen(self._pool, names, self._on_event, _RECONNECT)
+        self._background = [
+            asyncio.create_task(each) for each in (self._poll_on_request(), listening)
+        ]
 
     async def teardown(self, *exc_info: Any) -> None:
         """See BaseWorker."""
-        for task in self._beside:
+        for task in self._background:
             task.cancel()
-        await asyncio.gather(*self._beside, return_exceptions=True)
+        await asyncio.gather(*self._background, return_exceptions=True)
         await super().teardown(*exc_info)
 
     async def sync_with_backend(self) -> None:
         """See BaseWorker."""
         await super().sync_with_backend()
-        if time.monotonic() - self._counted >= _COUNTED:
-            with contextlib.suppress(httpx.HTTPError):  # as many as there were before
+        if time.monotonic() - self._counted >= _COUNT_INTERVAL:
+            with contextlib.suppress(httpx.HTTPError):  # keep the last count
                 await self._count()
         if not self._slots_are_known:
-            with contextlib.suppress(httpx.HTTPError):  # at the next time, then
+            with contextlib.suppress(httpx.HTTPError):  # retried at the next sync
                 await self._report_slots()
 
     async def get_and_submit_flow_runs(self) -> list[FlowRun]:
-        """See BaseWorker, whose loop calls it each so often: in turn with the other workers."""
+        """See BaseWorker, which calls this at intervals. Takes turns with the other workers."""
         return await self._take_runs() if self._turns.take() else []
 
     async def run(self, *args: Any, **kwargs: Any) -> Any:
@@ -93,10 +95,10 @@ class Prompt(_Base):
         try:
             return await super().run(*args, **kwargs)  # pyright: ignore[reportAbstractUsage]
         finally:
-            self._ask(0)  # the slot is free before anything else can happen
+            self._request_poll(0)  # the slot is free now
 
     async def _take_runs(self) -> list[FlowRun]:
-        async with self._one_look:  # two would see the same runs
+        async with self._polling:  # two polls at once would find the same runs
             return await super().get_and_submit_flow_runs()
 
     async def _count(self) -> None:
@@ -109,7 +111,7 @@ class Prompt(_Base):
         self._limited = self.work_pool.concurrency_limit is not None
 
     async def _report_slots(self) -> None:
-        """Say how many jobs run here at once, which the server is told by nobody else."""
+        """Report the number of this worker's slots, which Prefect does not report to the server."""
         assert self._slots is not None
         report = WorkerReport(pool=self._pool, worker=self.name, slots=self._slots)
         value = report.model_dump(mode="json")
@@ -121,40 +123,40 @@ class Prompt(_Base):
             await self.client.create_variable(VariableCreate(name=report.variable, value=value))
         self._slots_are_known = True
 
-    def _hear(self, event: str | None) -> None:
-        within = _SPREAD * (self._workers - 1)
+    def _on_event(self, event: str | None) -> None:
+        within = _STAGGER * (self._workers - 1)
         if event == _TAKEN:
             self._not_taken = max(0, self._not_taken - 1)
             if not self._not_taken and self._for_runs_alone:
                 self._due = float("inf")
         elif event == _SCHEDULED:
             self._not_taken += 1
-            self._ask(within, for_a_run=True)
+            self._request_poll(within, for_a_run=True)
         elif event is None or self._limited or self._workers == 1:
-            self._ask(within)
+            self._request_poll(within)
 
-    def _ask(self, within: float, *, for_a_run: bool = False) -> None:
-        """Have a look taken within so many seconds."""
+    def _request_poll(self, within: float, *, for_a_run: bool = False) -> None:
+        """Request a poll at a random moment within `within` seconds."""
         self._for_runs_alone &= for_a_run
         self._due = min(self._due, time.monotonic() + random.uniform(0, within))
-        self._asked.set()
+        self._requested.set()
 
-    async def _look(self) -> None:
+    async def _poll_on_request(self) -> None:
         while True:
-            await self._asked.wait()
-            self._asked.clear()
+            await self._requested.wait()
+            self._requested.clear()
             while (left := self._due - time.monotonic()) > 0:
                 with contextlib.suppress(TimeoutError):
                     await asyncio.wait_for(
-                        self._asked.wait(), None if left == float("inf") else left
+                        self._requested.wait(), None if left == float("inf") else left
                     )
-                self._asked.clear()
+                self._requested.clear()
             self._due, self._for_runs_alone = float("inf"), True
             if not self.limiter.available_tokens:
-                continue  # the end of a job asks again
+                continue  # the end of a job requests the next poll
             found = False
-            with contextlib.suppress(httpx.HTTPError):  # the next look of its own says so
+            with contextlib.suppress(httpx.HTTPError):  # the next regular poll reports it
                 found = bool(await self._take_runs())
             if not found:
                 self._not_taken = 0
-            await asyncio.sleep(_APART if found else _IN_VAIN)
+            await asyncio.sleep(_AFTER_FOUND if found else _AFTER_EMPTY)

@@ -1,4 +1,4 @@
-"""A container that waits for runs: made, handed one, listened to, put away."""
+"""A standby container: created before its runs, and given one run after another."""
 
 import os
 import time
@@ -16,30 +16,30 @@ from work_pools.forking.protocol import MARK, Report, Request, decoded, encoded
 from work_pools.standby import LABEL, name_of
 
 ENGINE_ERRORS = (DockerException, requests.RequestException, OSError)
-"""What a call of the engine raises where that refuses, or is away."""
+"""Errors of a call to the engine: it refuses, or does not answer."""
 
 ENGINE_TIMEOUT = 60
-"""Seconds for one answer of the engine, as Prefect's worker."""
+"""Seconds for one answer of the engine, as in Prefect's worker."""
 
-# A waiting container gets what no job wants; one that serves, what every container gets.
+# CPU shares: lowest while the container has had no run, then Docker's default.
 _LOW_SHARES, _SHARES = 2, 1024
 
 
 class Standby:
     """A standby container, which serves one flow run after another.
 
-    `container`: what it was made as; it serves runs that ask for exactly this.
-    Raises one of ENGINE_ERRORS where it cannot be made.
+    `container`: the arguments that it was created with; it serves runs with exactly these. Raises
+    one of ENGINE_ERRORS where it cannot be created.
     """
 
     def __init__(self, client: docker.DockerClient, container: Mapping[str, Any]) -> None:
         self.container = container
         self.served = 0
-        """Runs that it has been handed."""
+        """Runs that it was given."""
         self.made = self.idle_since = time.monotonic()
         self._api: Any = client.api  # its stubs leave most of its methods untyped
         self._first_name = f"standby-{uuid4().hex[:12]}"
-        create: Any = client.containers.create  # its stubs know each argument by itself only
+        create: Any = client.containers.create  # its stubs do not accept **arguments
         made = create(
             **{
                 **container,
@@ -52,8 +52,8 @@ class Standby:
         )
         self.id = str(made.id)
         try:
-            # Before it starts: it must not read before there is someone to be gone. It is held
-            # open: where this process ends, whatever becomes of it, the container reads an end.
+            # Attached before the start: the container reads end-of-file on stdin, and exits, as
+            # soon as no client is attached. So it also exits when this process ends in any way.
             wanted = {"stdin": 1, "stdout": 1, "stderr": 1, "stream": 1}
             self._attached = docker.from_env(timeout=ENGINE_TIMEOUT)
             attached: Any = self._attached.api
@@ -64,7 +64,7 @@ class Standby:
             raise
 
     def is_good(self) -> bool:
-        """Whether it lives, and is of what its image's name means now."""
+        """Whether it runs, and its image's name still stands for the same image."""
         try:
             details = self._api.inspect_container(self.id)
             image = self._api.inspect_image(self.container["image"])
@@ -72,15 +72,15 @@ class Standby:
             return False
         return bool(details["State"]["Running"]) and details["Image"] == image["Id"]
 
-    def hand(self, run: UUID, name: str | None, variables: Mapping[str, str], last: bool) -> None:
-        """Hand it a run, after which it serves others unless it is the `last`.
+    def assign(self, run: UUID, name: str | None, variables: Mapping[str, str], last: bool) -> None:
+        """Give it a run. After a run that is not the `last` it can serve others.
 
-        `name`: what the engine lets the container be called. Raises one of ENGINE_ERRORS.
+        `name`: first part of the container's new name. Raises one of ENGINE_ERRORS.
         """
         if not self.served:
             self._api.update_container(self.id, cpu_shares=_SHARES)
         self.served += 1
-        # The name comes last: the supervisor finds the container by it.
+        # Renamed only now: the supervisor finds the run's container by this name.
         self._api.rename(self.id, name_of(name, run))
         request = Request(run=str(run), variables=dict(variables), last=last)
         data = encoded(request)
@@ -88,9 +88,9 @@ class Standby:
             data = data[os.write(self._stream.fileno(), data) :]
 
     def follow(self, run: UUID) -> int | None:
-        """Wait for the end of a run that it was handed, and print what the container prints.
+        """Wait for the end of the run that it was given, and print the container's output.
 
-        Returns the container's exit code; None where it waits for another run.
+        Returns the container's exit code; None where the container can serve another run.
         """
         for line in self._lines():
             text, mark, report = line.partition(MARK)
@@ -102,19 +102,19 @@ class Standby:
                 return None
         return int(self._api.wait(self.id)["StatusCode"])
 
-    def put_away(self) -> None:
+    def remove(self) -> None:
         """Remove it, running or not. Raises one of ENGINE_ERRORS."""
-        self.let_go()
+        self.detach()
         remove_container(self._api, self.id)
 
-    def let_go(self) -> None:
-        """Close the connection: it ends after the run that it has."""
-        # Closing the stream leaves its socket open, and a client's pool may have it back.
+    def detach(self) -> None:
+        """Close the connection: the container exits after its current run."""
+        # Closing the stream alone leaves its socket open, perhaps in the client's pool.
         self._stream._response.close()
         self._attached.close()
 
     def _lines(self) -> Generator[bytes]:
-        """What it prints on stdout and stderr, line by line."""
+        """The lines that it prints on stdout and stderr."""
         begun: dict[int, bytes] = {}
         frames: Any = docker_socket
         for stream, data in frames.frames_iter(self._stream, tty=False):
@@ -124,7 +124,7 @@ class Standby:
 
 
 def _ends(line: bytes, run: UUID) -> bool:
-    """Whether a line is the report that a run has ended: a job may print what it likes."""
+    """Whether a line is the report that `run` has ended. A job may print any other text."""
     try:
         report: Report = decoded(line)
         return report["event"] == "ended" and report["run"] == str(run)
@@ -133,7 +133,7 @@ def _ends(line: bytes, run: UUID) -> bool:
 
 
 def remove_container(api: Any, container: str) -> None:
-    """Remove a container; one that is gone, or going, is no error."""
+    """Remove a container, running or not; it is no error where it is gone or being removed."""
     try:
         api.remove_container(container, force=True, v=True)
     except NotFound:

@@ -1,4 +1,4 @@
-"""The containers that one worker keeps for jobs, and hands runs to."""
+"""The standby containers of one worker."""
 
 import threading
 import time
@@ -22,56 +22,56 @@ from work_pools.worker.standby_container import (
     remove_container,
 )
 
-_OLD = 3600.0  # seconds after which a container takes no more runs
+_MAX_AGE = 3600.0  # seconds after which a container takes no more runs
 _IDLE = 60.0  # seconds after which a standby beyond `most` is removed
 
 
-class Standbys:
-    """The containers that one worker keeps: see Waiting.
+class StandbyContainers:
+    """The standby containers of one worker, a StandbyManager.
 
-    `most`: how many are kept on standby. `slots`: how many jobs the worker runs at once, and so how
-    many containers are of use. `runs`: how many runs one serves, 1 to have a new one for each. One
-    is started while the host has as much memory to spare as it may take.
+    `most`: how many idle containers are kept. `slots`: how many jobs the worker runs at once, the
+    most containers that are useful. `runs`: how many runs each container serves. A container is
+    started only while the host's available memory is at least its memory limit.
     """
 
     errors = ENGINE_ERRORS
-    """See Waiting: the engine is away, or refuses."""
+    """See StandbyManager: the engine refuses, or does not answer."""
 
     def __init__(self, most: int, slots: int, runs: int) -> None:
         self._most = most
         self._slots = slots
         self._runs = runs
         self._client: docker.DockerClient | None = None
-        self._waiting: list[Standby] = []
-        # By id: what serves, which run, and whether that is its last.
+        self._idle: list[Standby] = []
+        # By container id: the container, its run, and whether that run is its last.
         self._serving: dict[str, tuple[Standby, UUID, bool]] = {}
         self._lock = threading.Lock()
 
-    def identifier_of(self, taken: str) -> str:
-        """See Waiting: the engine's address, and the container's id."""
-        return f"{self._engine().api.base_url}:{taken}"
+    def identifier_of(self, instance: str) -> str:
+        """See StandbyManager: the engine's address, and the container's id."""
+        return f"{self._engine().api.base_url}:{instance}"
 
     def take(self, configuration: DockerWorkerJobConfiguration, run: UUID) -> str | None:
-        """See Waiting."""
+        """See StandbyManager."""
         plan = plan_of(configuration, self._engine())
         if plan is None:
             return None
         with self._lock:
             fit = [
                 one
-                for one in self._waiting
+                for one in self._idle
                 if one.container == plan.container and not (plan.fresh and one.served)
             ]
-            # The one that was in use last: what is more than is needed is idle the longer.
+            # The last one used, so that containers beyond the demand stay idle and are removed.
             chosen = max(fit, key=lambda one: one.idle_since, default=None)
             if chosen is None:
                 return None
-            self._waiting.remove(chosen)
+            self._idle.remove(chosen)
             last = plan.fresh or chosen.served + 1 >= self._runs
             self._serving[chosen.id] = chosen, run, last
         try:
             if chosen.is_good():
-                chosen.hand(run, configuration.name, plan.variables, last)
+                chosen.assign(run, configuration.name, plan.variables, last)
             else:
                 self._give_up(chosen)
                 return None
@@ -80,38 +80,38 @@ class Standbys:
             return None
         return chosen.id
 
-    def follow(self, taken: str) -> int:
-        """See Waiting. Prints meanwhile what the container prints."""
-        standby, run, _ = self._serving[taken]
-        again = False
+    def follow(self, instance: str) -> int:
+        """See StandbyManager. Also prints the container's output."""
+        standby, run, _ = self._serving[instance]
+        reusable = False
         try:
             code = standby.follow(run)
-            again = code is None
+            reusable = code is None
             return code or 0
         except NotFound:
-            return 0  # the supervisor removed it, and has set the run's final state
+            return 0  # the supervisor removed it, and set the run's final state
         finally:
-            self._end_of(standby, again)
+            self._end_of(standby, reusable)
 
-    def keep(self, configuration: DockerWorkerJobConfiguration) -> bool:
-        """See Waiting."""
+    def replenish(self, configuration: DockerWorkerJobConfiguration) -> bool:
+        """See StandbyManager."""
         client = self._engine()
         plan = plan_of(configuration, client)
         with self._lock:
-            listed = list(self._waiting)
+            listed = list(self._idle)
         for one in listed:
             useful = plan is not None and one.container == plan.container and self._is_of_use(one)
             if not useful and self._withdraw(one):
-                one.put_away()
+                one.remove()
         if plan is None or not self._is_missing() or not _has_room(configuration):
             return False
         made = Standby(client, plan.container)
         with self._lock:
-            self._waiting.append(made)
+            self._idle.append(made)
         return self._is_missing()
 
-    def remove_left(self, worker: str) -> None:
-        """See Waiting."""
+    def remove_leftovers(self, worker: str) -> None:
+        """See StandbyManager."""
         labels = [LABEL, f"io.prefect.worker-name={worker}"]
         api: Any = self._engine().api
         for entry in api.containers(all=True, filters={"label": labels}):
@@ -119,11 +119,11 @@ class Standbys:
                 remove_container(api, entry["Id"])
 
     def close(self) -> None:
-        """See Waiting."""
+        """See StandbyManager."""
         with self._lock:
-            listed, self._waiting = self._waiting, []
+            listed, self._idle = self._idle, []
         for one in listed:
-            one.put_away()
+            one.remove()
         if self._client is not None:
             self._client.close()
 
@@ -133,41 +133,40 @@ class Standbys:
         return self._client
 
     def _is_missing(self) -> bool:
-        """Whether another container is to be started. None is where the slots are all in use: those
-        that serve come back."""
+        """Whether another container is to be started. Containers in use count: they come back."""
         with self._lock:
-            known = len(self._waiting) + sum(not last for _, _, last in self._serving.values())
-            return len(self._waiting) < self._most and known < self._slots
+            known = len(self._idle) + sum(not last for _, _, last in self._serving.values())
+            return len(self._idle) < self._most and known < self._slots
 
     def _is_of_use(self, one: Standby) -> bool:
         with self._lock:
-            spare = len(self._waiting) > self._most
+            spare = len(self._idle) > self._most
         now = time.monotonic()
-        if (spare and now - one.idle_since > _IDLE) or now - one.made > _OLD:
+        if (spare and now - one.idle_since > _IDLE) or now - one.made > _MAX_AGE:
             return False
         return one.is_good()
 
     def _give_up(self, one: Standby) -> None:
-        """One could not be handed a run, and must not begin it later."""
-        self._end_of(one, again=False)
-        one.put_away()
+        """Remove a container that did not accept a run, so that it cannot start the run later."""
+        self._end_of(one, reusable=False)
+        one.remove()
 
     def _withdraw(self, one: Standby) -> bool:
-        """Take one out of those that wait. False where it serves a run by now."""
+        """Take a container out of the idle ones. False where it has a run by now."""
         with self._lock:
-            if one not in self._waiting:
+            if one not in self._idle:
                 return False
-            self._waiting.remove(one)
+            self._idle.remove(one)
             return True
 
-    def _end_of(self, one: Standby, again: bool) -> None:
-        """One serves no more: it waits again, or has ended."""
+    def _end_of(self, one: Standby, reusable: bool) -> None:
+        """Record the end of a container's run. `reusable`: whether it can serve another run."""
         with self._lock:
             del self._serving[one.id]
-            if again:
-                self._waiting.append(one)
-        if not again:
-            one.let_go()
+            if reusable:
+                self._idle.append(one)
+        if not reusable:
+            one.detach()
 
 
 def _has_room(configuration: DockerWorkerJobConfiguration) -> bool:

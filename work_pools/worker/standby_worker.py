@@ -1,4 +1,4 @@
-"""A worker that keeps fork servers, in containers or as processes, on standby for its jobs."""
+"""A worker with standby fork servers, in containers or as processes, for its jobs."""
 
 import asyncio
 import logging
@@ -18,85 +18,87 @@ if TYPE_CHECKING:
 else:
     _Base = object
 
-_LATER = 0.5  # seconds: what has just been handed a run comes first
-_NOW_AND_THEN = 5.0  # seconds between two looks at what waits: the pool's template may be another
-_MOST_AT_ONCE = 1024  # jobs that one worker follows
+_DELAY = 0.5  # seconds before a replacement starts: the run that has just started comes first
+_INTERVAL = 5.0  # seconds between two checks of the standbys: the pool's template may change
+_MAX_JOBS = 1024  # jobs at once that one worker follows
 _log = logging.getLogger(__name__)
 
 
-class Waiting(Protocol):
-    """The standby instances of one worker. Every method blocks; any thread may call."""
+class StandbyManager(Protocol):
+    """Manages the standby instances of one worker. Methods block, and are thread-safe."""
 
     errors: tuple[type[Exception], ...]
-    """What the methods raise where the host refuses, or is away."""
+    """Errors of the methods where the host or the engine refuses, or does not answer."""
 
     def take(self, configuration: Any, run: UUID) -> str | None:
-        """Hand a run to one that waits, or that is started for it, where that costs less than
-        Prefect's way. Returns its id; None where the run is to be started in Prefect's way.
+        """Give a run to a standby instance, or to a new one where Prefect's worker is slower.
 
-        Raises one of `errors` where it cannot be known whether it has the run: it bears the run's
-        name then, and the supervisor finds it by that.
+        Returns the instance's id; None where Prefect's worker is to start the run. Raises one of
+        `errors` where it is unknown whether the instance has the run. The instance then carries the
+        run's id, by which the supervisor finds it.
         """
         ...
 
-    def identifier_of(self, taken: str) -> str:
-        """What Prefect's worker calls it."""
+    def identifier_of(self, instance: str) -> str:
+        """The infrastructure identifier that Prefect's worker reports for an instance."""
         ...
 
-    def follow(self, taken: str) -> int:
-        """Wait for the end of one that was handed a run. Returns its exit code."""
+    def follow(self, instance: str) -> int:
+        """Wait for the end of an instance's run. Returns its exit code."""
         ...
 
-    def keep(self, configuration: Any) -> bool:
-        """Put away what serves no such configuration any more, and start one where one is missing.
-        Returns whether another is."""
+    def replenish(self, configuration: Any) -> bool:
+        """Remove instances that do not fit the configuration, and start a missing one.
+
+        Returns whether more are missing.
+        """
         ...
 
-    def remove_left(self, worker: str) -> None:
-        """Remove what an earlier process of this worker has left waiting."""
+    def remove_leftovers(self, worker: str) -> None:
+        """Remove the idle instances of an earlier process of this worker."""
         ...
 
     def close(self) -> None:
-        """End all that wait."""
+        """End all idle instances."""
         ...
 
 
 class StandbyWorker(_Base):
-    """Makes any of Prefect's workers hand a run to an instance that `waiting` keeps on standby.
+    """Makes any of Prefect's workers give runs to the standby instances of `standbys`.
 
-    A run with the pool's own configuration, which its job variables do not change, is handed to a
-    fork server: it has imported by then what a job imports. Any other starts anew, in the way of
-    `waiting` or in Prefect's. `waiting`: None to keep none.
+    A run with the pool's default configuration goes to a standby fork server, which has already
+    imported the libraries of jobs. Any other run gets a new process or container, from `standbys`
+    or from Prefect's worker. `standbys`: None for no standby instances.
     """
 
-    ended: ClassVar[type[BaseWorkerResult]]
-    """What the worker's `run` returns."""
+    result_type: ClassVar[type[BaseWorkerResult]]
+    """The type of result of the worker's `run`."""
 
-    def __init__(self, *args: Any, waiting: Waiting | None, **kwargs: Any) -> None:
+    def __init__(self, *args: Any, standbys: StandbyManager | None, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        self._waiting = waiting
-        self._taken = asyncio.Event()
-        self._keeping: asyncio.Task[None] | None = None
-        # Not asyncio's own threads: they are six on two cores, and each job here takes one until
-        # it ends. The seventh would wait for the first's end.
-        self._followers = ThreadPoolExecutor(_MOST_AT_ONCE, thread_name_prefix="follow")
+        self._standbys = standbys
+        self._assigned = asyncio.Event()
+        self._replenishing: asyncio.Task[None] | None = None
+        # Not asyncio's own threads, of which there are six on two cores: each job holds a thread
+        # until it ends, and the seventh job would wait.
+        self._followers = ThreadPoolExecutor(_MAX_JOBS, thread_name_prefix="follow")
 
     async def setup(self) -> None:
         """See BaseWorker."""
         await super().setup()
-        if self._waiting:
-            self._keeping = asyncio.create_task(self._keep(self._waiting))
+        if self._standbys:
+            self._replenishing = asyncio.create_task(self._replenish(self._standbys))
 
     async def teardown(self, *exc_info: Any) -> None:
         """See BaseWorker."""
-        if self._keeping:
-            self._keeping.cancel()
-            await asyncio.gather(self._keeping, return_exceptions=True)
+        if self._replenishing:
+            self._replenishing.cancel()
+            await asyncio.gather(self._replenishing, return_exceptions=True)
         try:
             await super().teardown(*exc_info)
         finally:
-            if self._waiting:
-                await self._close(self._waiting)
+            if self._standbys:
+                await self._close(self._standbys)
 
     async def run(
         self,
@@ -105,45 +107,45 @@ class StandbyWorker(_Base):
         task_status: anyio.abc.TaskStatus[Any] | None = None,
     ) -> Any:
         """See BaseWorker."""
-        waiting, taken = self._waiting, None
-        if waiting:
-            taken = await asyncio.to_thread(waiting.take, configuration, flow_run.id)
-            self._taken.set()
-        if waiting is None or taken is None:
+        standbys, instance = self._standbys, None
+        if standbys:
+            instance = await asyncio.to_thread(standbys.take, configuration, flow_run.id)
+            self._assigned.set()
+        if standbys is None or instance is None:
             return await super().run(flow_run, configuration, task_status)  # pyright: ignore[reportAbstractUsage]
-        identifier = waiting.identifier_of(taken)
+        identifier = standbys.identifier_of(instance)
         if task_status is not None:
             task_status.started(identifier)
-        code = await asyncio.wrap_future(self._followers.submit(waiting.follow, taken))
-        return self.ended(status_code=code, identifier=identifier)
+        code = await asyncio.wrap_future(self._followers.submit(standbys.follow, instance))
+        return self.result_type(status_code=code, identifier=identifier)
 
-    async def _close(self, waiting: Waiting) -> None:
+    async def _close(self, standbys: StandbyManager) -> None:
         try:
-            await asyncio.to_thread(waiting.close)
-        except waiting.errors as error:
-            _log.info("what waits for jobs ends by itself: %s", error)
+            await asyncio.to_thread(standbys.close)
+        except standbys.errors as error:
+            _log.info("standby instances are not removed, they exit by themselves: %s", error)
 
-    async def _keep(self, waiting: Waiting) -> None:
+    async def _replenish(self, standbys: StandbyManager) -> None:
         first = True
         while True:
             try:
                 if first:
-                    await asyncio.to_thread(waiting.remove_left, self.name)
+                    await asyncio.to_thread(standbys.remove_leftovers, self.name)
                     first = False
                 usual = await self._usual()
-                while usual and await asyncio.to_thread(waiting.keep, usual):
+                while usual and await asyncio.to_thread(standbys.replenish, usual):
                     pass
-            except Exception as error:  # noqa: BLE001  # jobs start cold meanwhile, and it goes on
+            except Exception as error:  # noqa: BLE001  # retried; meanwhile jobs start cold
                 _log.warning("no standby for now: %s", in_short(error))
             try:
-                await asyncio.wait_for(self._taken.wait(), _NOW_AND_THEN)
-                self._taken.clear()
-                await asyncio.sleep(_LATER)
+                await asyncio.wait_for(self._assigned.wait(), _INTERVAL)
+                self._assigned.clear()
+                await asyncio.sleep(_DELAY)
             except TimeoutError:
                 continue
 
     async def _usual(self) -> Any:
-        """What a run that asks for nothing of its own starts as; None before it is known."""
+        """The configuration of a run without job variables; None before the pool is known."""
         try:
             pool = self.work_pool
         except RuntimeError:

@@ -1,4 +1,4 @@
-"""The two workers: Prefect's own of either type, prompt, and with standby instances."""
+"""The two workers, for containers and processes: Prefect's own, extended."""
 
 import warnings
 from typing import Any
@@ -11,29 +11,29 @@ from prefect_docker.worker import (  # pyright: ignore[reportMissingTypeStubs]
 
 from work_pools.worker.fork_servers import ForkServers
 from work_pools.worker.prompt import Prompt
-from work_pools.worker.standby_containers import Standbys
+from work_pools.worker.standby_containers import StandbyContainers
 from work_pools.worker.standby_worker import StandbyWorker
 
 with warnings.catch_warnings():
-    # They take the place of those they extend, in this process: the pools stay of Prefect's types,
-    # and Prefect's own workers can serve them beside ours.
+    # In this process they replace the workers that they extend: the pools keep Prefect's types, so
+    # Prefect's own workers can serve them too.
     warnings.filterwarnings("ignore", "Type .* has key .* that matches", UserWarning)
 
     class PromptProcessWorker(Prompt, StandbyWorker, ProcessWorker):  # pyright: ignore[reportIncompatibleVariableOverride]
-        """Prefect's process worker, which keeps a fork server for `reuse` jobs unless `standby` is
-        0."""
+        """Prefect's process worker with a fork server, replaced after `reuse` jobs; `standby`: 0
+        for none."""
 
-        ended = ProcessWorkerResult
+        result_type = ProcessWorkerResult
 
         def __init__(self, *args: Any, standby: int, reuse: int, **kwargs: Any) -> None:
-            waiting = ForkServers(reuse) if standby else None
-            super().__init__(*args, waiting=waiting, **kwargs)
+            standbys = ForkServers(reuse) if standby else None
+            super().__init__(*args, standbys=standbys, **kwargs)
 
     class PromptDockerWorker(Prompt, StandbyWorker, DockerWorker):
-        """Prefect's Docker worker, which keeps `standby` containers for `reuse` jobs each."""
+        """Prefect's Docker worker with `standby` idle containers, each for `reuse` jobs."""
 
-        ended = DockerWorkerResult
+        result_type = DockerWorkerResult
 
         def __init__(self, *args: Any, standby: int, reuse: int, limit: int, **kwargs: Any) -> None:
-            waiting = Standbys(standby, limit, reuse) if standby else None
-            super().__init__(*args, waiting=waiting, limit=limit, **kwargs)
+            standbys = StandbyContainers(standby, limit, reuse) if standby else None
+            super().__init__(*args, standbys=standbys, limit=limit, **kwargs)

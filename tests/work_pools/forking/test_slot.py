@@ -54,7 +54,7 @@ class Container:
         """Have it serve a run that executes `do`. Returns the container's exit code; None where it
         waits for another."""
         run = uuid4()
-        self.standby.hand(run, "job", {"DO": do, **variables}, last)
+        self.standby.assign(run, "job", {"DO": do, **variables}, last)
         assert self.run() == run
         code = self.standby.follow(run)
         assert (code is None) == (self.run() is None)
@@ -77,7 +77,7 @@ def container(tmp_path: Path) -> Generator[Container]:
     tmp_path.chmod(0o777)
     container = Container(client, tmp_path)
     yield container
-    container.standby.put_away()
+    container.standby.remove()
     client.close()
 
 
@@ -177,7 +177,7 @@ def test_what_cannot_be_removed_ends_the_container(container: Container) -> None
 
 
 def test_sigterm_is_for_the_run(container: Container) -> None:
-    container.standby.hand(
+    container.standby.assign(
         uuid4(), "job", {"DO": "print('begun', flush=True); time.sleep(600)"}, False
     )
     logs = container.api.logs(container.standby.id, stream=True, follow=True)
@@ -188,10 +188,10 @@ def test_sigterm_is_for_the_run(container: Container) -> None:
 
 
 def test_it_ends_after_its_run_where_the_worker_is_gone(container: Container) -> None:
-    container.standby.hand(
+    container.standby.assign(
         uuid4(), "job", {"DO": "print('begun', flush=True); time.sleep(0.1)"}, False
     )
-    container.standby.let_go()
+    container.standby.detach()
     assert container.api.wait(container.standby.id)["StatusCode"] == 0
     assert container.api.logs(container.standby.id).startswith(b"begun")
 
@@ -201,5 +201,5 @@ def test_a_job_cannot_pass_for_one_that_has_ended(container: Container) -> None:
     fake = (
         'print(\'\\x1e\' + \'{"event": "ended", "run": "another"}\\n\\x1e[]\\n\\x1e\', flush=True)'
     )
-    container.standby.hand(run, "job", {"DO": f"{fake}; sys.exit(5)"}, False)
+    container.standby.assign(run, "job", {"DO": f"{fake}; sys.exit(5)"}, False)
     assert container.standby.follow(run) == 5
