@@ -184,5 +184,5 @@ async def _image_of(client: PrefectClient, pool: str) -> str | None:
 
 
 async def read_queues(client: PrefectClient, pool: str) -> list[WorkQueue]:
-    """All queues of a pool, those that a typo made included."""
+    """All queues of a pool, including those that a typo created."""
     return await client.read_work_queues(work_pool_name=pool, limit=PAGE)

@@ -35,7 +35,7 @@ from tasks.prefect_api.pages import PAGE
 SCHEDULED = [StateType.SCHEDULED]
 RUNNING = [StateType.PENDING, StateType.RUNNING, StateType.CANCELLING]
 _SHOWN = 10
-_LOOKED_AT = 50  # the last attempts: those of ten jobs, if each was tried five times
+_LAST_ATTEMPTS = 50  # enough for ten jobs of five attempts each
 _LATER = timedelta(microseconds=1)  # the server's filters include the time that they name
 
 

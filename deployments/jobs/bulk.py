@@ -28,13 +28,13 @@ from tasks.errors import InvalidPayload, KeyTaken, ServerUnavailable
 from tasks.prefect_api.pages import PAGE
 from tasks.prefect_api.transient import is_transient
 
-_AT_ONCE = 100  # jobs in one request: the server is at nothing else for half a second
-_LARGEST = 2**20  # characters of their parameters: a proxy may take no more
-_AT_ONCE_BY_PREFECT = 25  # its own endpoint takes 100, and locks SQLite meanwhile
-# What a server without our endpoint says, or a proxy that knows Prefect's API.
-_NOT_OURS = (http.HTTPStatus.NOT_FOUND, http.HTTPStatus.METHOD_NOT_ALLOWED)
-# Where SQLite was locked, seconds until it is asked again. Not singly: Prefect's client pauses for
-# two seconds and more at each 503.
+_AT_ONCE = 100  # jobs in one request: they occupy the server for half a second
+_LARGEST = 2**20  # characters of parameters in one request: proxies limit its size
+_AT_ONCE_BY_PREFECT = 25  # its endpoint takes up to 100, and locks SQLite meanwhile
+# The answer of a server without our endpoint, or of a proxy that admits only Prefect's API.
+_NO_ENDPOINT = (http.HTTPStatus.NOT_FOUND, http.HTTPStatus.METHOD_NOT_ALLOWED)
+# Seconds between attempts at a batch while SQLite is locked. Single requests would be slower:
+# Prefect's client pauses for two seconds or more at each 503.
 _PAUSES = (0.1, 0.2, 0.5, 1.0, 2.0, 4.0)
 _JUST_BEFORE = timedelta(microseconds=1)
 
@@ -106,7 +106,7 @@ class _Bulk:
         """Find the jobs that an earlier call has submitted."""
         count = len(self.parameters)
         for start in range(0, count, PAGE):
-            await self._look(range(start, min(start + PAGE, count)))
+            await self._find(range(start, min(start + PAGE, count)))
         if await self._read([self._key_of(count)]):
             raise KeyTaken(
                 f"key '{self._key}' names more than these {count} jobs: choose another key, or "
@@ -279,7 +279,7 @@ class _Bulk:
 
     def _interrupted(self) -> ServerUnavailable:
         return ServerUnavailable(
-            f"{len(self._made)} of {len(self.parameters)} jobs were submitted before the Prefect "
-            f"server stopped answering: call again with key '{self._key}' and the rest is "
+            f"{len(self._created)} of {len(self.parameters)} jobs were submitted before the "
+            f"Prefect server stopped answering: call again with key '{self._key}' and the rest is "
             "submitted, none of them twice"
         )

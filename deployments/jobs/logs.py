@@ -15,13 +15,13 @@ from prefect.client.schemas.sorting import LogSort
 
 from deployments.connection import connect
 from deployments.jobs.attempts import OUTCOMES, decisive_attempt, known_attempts
-from deployments.jobs.following import PATIENCE, gone
+from deployments.jobs.following import LONGEST_OUTAGE, outage_error
 from tasks.contracts import attempt_number
 from tasks.prefect_api.pages import PAGE
 from tasks.prefect_api.transient import is_transient
 
-_LOOK = 1.0  # seconds between two looks
-# A run's last lines come into sight some seconds after they were written, and after its end.
+_POLL = 1.0  # seconds between two queries
+# The API shows a run's last lines some seconds after they were written, and after its end.
 _LATE = timedelta(seconds=10)
 _SETTLED = 5.0
 

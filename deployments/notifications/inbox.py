@@ -16,11 +16,11 @@ from deployments.notifications.schema import JOB_END, JobEnd
 from tasks.prefect_api.pages import EVENTS_PAGE
 from tasks.runtime.events import ENDINGS, JobCompleted
 
-_LIST = 20.0  # seconds between two lists, which have what the websocket may have lost
-_OVERLAP = timedelta(minutes=5)  # so late may an event be told
-_CONNECTED = 5.0  # seconds to wait for the websocket at first
-_EVERY = 10_000  # ends
-_SKEW = timedelta(days=1)  # by which a clock may be ahead
+_LIST = 20.0  # seconds between two lists, which recover events that the websocket lost
+_OVERLAP = timedelta(minutes=5)  # by which the server may list an event late
+_CONNECTED = 5.0  # seconds to wait for the first connection of the websocket
+_MAX_RECENT = 10_000  # events
+_SKEW = timedelta(days=1)  # by which the clock of another machine may be fast
 
 _Ends = dict[UUID, JobEnd]  # by the ids of their events
 

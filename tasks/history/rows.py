@@ -14,8 +14,8 @@ from tasks.history.outcomes import Row
 from tasks.storage.results.interface import ResultsRoot
 
 _WORKER = "prefect.worker.name"  # set by Prefect's workers on each run they take
-_OWN_WORKER = "prefecture-"  # what `prefecture up` starts the names of its workers with
-_NAME = 128  # characters that the tables have room for
+_OWN_WORKER = "prefecture-"  # prefix of the names of `prefecture up`'s workers
+_NAME = 128  # characters, as in the tables
 _CAUSE = 1000
 _DIRECTORY = TypeAdapter[str](ResultsDirectory)
 

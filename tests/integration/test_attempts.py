@@ -79,7 +79,7 @@ def test_a_later_attempt_says_why_and_links_to_the_first_and_back(
     assert own == {"user:anna", "attempt 2 of 5, after: crashed: pulled the plug"}
     (to,) = wait_until(lambda: platform.artifacts(job, "markdown"), what="a link to it")
     assert to["data"] == (
-        "Attempt 1 of 5 crashed: `crashed: pulled the plug`. Its work is tried again: "
+        "Attempt 1 of 5 crashed: `crashed: pulled the plug`. The next attempt: "
         f"[attempt 2](/runs/flow-run/{second['id']})."
     )
 

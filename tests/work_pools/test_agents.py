@@ -48,9 +48,9 @@ async def test_more_agents_and_workers_than_one_request_reads_are_all_heard(
         agents = Agents(client, "process", "here", "own", Settings(home=tmp_path))
         assert agents.alone
         await agents.report({}, running=0)
-        assert [worker for worker in workers if not agents.speaks(worker)] == []
+        assert [worker for worker in workers if not agents.is_online(worker)] == []
         assert agents.hosts == 402
-        assert not agents.speaks("nobody")
+        assert not agents.is_online("nobody")
         assert not agents.is_silent("worker-200")
         read = [path for path in requests if path.endswith("/filter")]
         assert len(read) == 5  # three pages of agents, two of workers
@@ -60,6 +60,6 @@ async def test_more_agents_and_workers_than_one_request_reads_are_all_heard(
         assert [path for path in requests if path.endswith("/filter")] == []
         await agents.report({"disk": "full"}, running=0)
         assert [path for path in requests if path.endswith("/filter")] == []
-        await agents.listen(0)
+        await agents.refresh(0)
         assert [path for path in requests if path.endswith("/filter")] == read
-        await agents.leave()
+        await agents.deregister()

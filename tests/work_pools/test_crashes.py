@@ -53,7 +53,7 @@ JOB = UUID("0d5c6c1e-52f6-4f2e-9d5a-4a3f5f0f9a01")
 )
 def test_faults_of_the_infrastructure_are_tried_again(crash: Crash, reason: str) -> None:
     verdict = judge(crash)
-    assert verdict.again
+    assert verdict.retry
     assert verdict.reason == reason
 
 
@@ -85,7 +85,7 @@ def test_faults_of_the_infrastructure_are_tried_again(crash: Crash, reason: str)
 )
 def test_faults_of_the_job_are_final(crash: Crash, words: str) -> None:
     verdict = judge(crash)
-    assert not verdict.again
+    assert not verdict.retry
     assert words in verdict.reason
     assert "\n" not in verdict.reason
 
@@ -98,17 +98,17 @@ def test_out_of_memory_is_told_by_the_flag_and_not_guessed_from_the_exit_code() 
 
 def test_a_lost_import_in_the_output_of_a_killed_job_is_not_its_end() -> None:
     exit = Exit(code=137, tail="ImportError: optional, never mind")
-    assert judge(Crash(EXITED.format(137), exit)).again
+    assert judge(Crash(EXITED.format(137), exit)).retry
 
 
 def test_a_file_that_is_called_like_an_error_is_none() -> None:
     exit = Exit(code=137, tail="fetching SignatureMismatchError.jpg")
-    assert judge(Crash(EXITED.format(137), exit)).again
+    assert judge(Crash(EXITED.format(137), exit)).retry
 
 
 def test_the_last_rule_fits_everything_and_tries_again() -> None:
     assert RULES[-1].fits(Crash("something no one has seen before"))
-    assert RULES[-1].again
+    assert RULES[-1].retry
 
 
 def test_backoff() -> None:

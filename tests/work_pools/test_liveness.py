@@ -15,12 +15,12 @@ def now(monkeypatch: pytest.MonkeyPatch) -> list[float]:
 
 def test_silence_grows_only_while_somebody_listens(now: list[float]) -> None:
     heard = Liveness()
-    heard.note("host", 1, patience=20)
-    heard.listened()
+    heard.note("host", 1, timeout=20)
+    heard.refreshed()
     now[0] += 50
     assert heard.silence("host") == 0
-    assert heard.since_listened == 50
-    heard.listened()
+    assert heard.since_refreshed == 50
+    heard.refreshed()
     assert heard.silence("host") == 50
     assert heard.is_silent("host")
     assert not heard.is_silent("host", times=3)
@@ -28,19 +28,19 @@ def test_silence_grows_only_while_somebody_listens(now: list[float]) -> None:
 
 def test_who_says_something_new_is_not_silent(now: list[float]) -> None:
     heard = Liveness()
-    heard.note("host", 1, patience=20)
+    heard.note("host", 1, timeout=20)
     now[0] += 50
-    heard.note("host", 2, patience=20)
-    heard.listened()
+    heard.note("host", 2, timeout=20)
+    heard.refreshed()
     assert not heard.is_silent("host")
 
 
 def test_who_says_the_same_again_is_silent(now: list[float]) -> None:
     heard = Liveness()
-    heard.note("host", 1, patience=20)
+    heard.note("host", 1, timeout=20)
     now[0] += 50
-    heard.note("host", 1, patience=20)
-    heard.listened()
+    heard.note("host", 1, timeout=20)
+    heard.refreshed()
     assert heard.is_silent("host")
     assert heard.any_is_silent("ho")
     assert not heard.any_is_silent("other")
@@ -49,21 +49,21 @@ def test_who_says_the_same_again_is_silent(now: list[float]) -> None:
 def test_who_was_never_heard_of_is_silent_after_as_long_as_anybody(now: list[float]) -> None:
     heard = Liveness()
     assert not heard.is_silent("host")
-    heard.expect("host", patience=20)
+    heard.expect("host", timeout=20)
     now[0] += 19
-    heard.listened()
+    heard.refreshed()
     assert not heard.is_silent("host")
-    heard.expect("host", patience=20)
+    heard.expect("host", timeout=20)
     now[0] += 2
-    heard.listened()
+    heard.refreshed()
     assert heard.is_silent("host")
 
 
 def test_no_silence_counts_that_began_while_nobody_could_be_heard(now: list[float]) -> None:
     heard = Liveness()
-    heard.note("host", 1, patience=20)
+    heard.note("host", 1, timeout=20)
     now[0] += 50
     heard.forget()
-    heard.note("host", 1, patience=20)
-    heard.listened()
+    heard.note("host", 1, timeout=20)
+    heard.refreshed()
     assert not heard.is_silent("host")

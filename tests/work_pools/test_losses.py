@@ -51,10 +51,10 @@ def test_left_alone(observation: Observation) -> None:
     assert loss_here(observation, SETTINGS) is None
 
 
-@pytest.mark.parametrize(("all_speak", "limit"), [(False, 20), (True, 60)])
-def test_taken_by_a_worker_that_never_said_who_it_is(all_speak: bool, limit: int) -> None:
+@pytest.mark.parametrize(("all_online", "limit"), [(False, 20), (True, 60)])
+def test_taken_by_a_worker_that_never_said_who_it_is(all_online: bool, limit: int) -> None:
     def loss(**seen: Any) -> str | None:
-        return loss_of_unknown(replace(PENDING, **seen), all_speak, SETTINGS)
+        return loss_of_unknown(replace(PENDING, **seen), all_online, SETTINGS)
 
     assert loss(missed=limit - 1) is None
     assert loss(missed=limit) == f"lost: no worker has claimed it for {limit} s"

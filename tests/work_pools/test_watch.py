@@ -69,7 +69,7 @@ async def watch(api: str, requests: list[str], tmp_path: Path) -> AsyncGenerator
     hooks = {"event_hooks": {"request": [note]}}
     async with PrefectClient(api, httpx_settings=hooks) as client:
         agents = Agents(client, "process", "here", OWN, settings)
-        await agents.listen(0)
+        await agents.refresh(0)
         assert agents.hosts == 21
         runs = Runs(client, "process")
         requeue = Requeue(runs, Processes(OWN, Pool.PROCESS), open_results(settings), settings)
@@ -135,5 +135,5 @@ async def test_runs_of_a_host_that_nobody_hears_are_looked_at_by_all(
 async def test_a_host_can_look_at_all_runs_before_its_turn(api: str, watch: Watch) -> None:
     await watch.read(set())
     assert not (await watch.read(set())).whole
-    watch.look_at_all()
+    watch.read_all_next()
     assert (await watch.read(set())).whole

@@ -1,1 +1,1 @@
-"""Keeps a pool's jobs alive: one process beside each worker; any number of them may run."""
+"""The supervisor: one process beside each worker, which restarts crashed jobs and cleans up."""

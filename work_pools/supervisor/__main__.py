@@ -23,7 +23,7 @@ with importing():
 async def supervise(pool: Pool, worker: str, heartbeat: int | None = None) -> None:
     """Supervise the pool's jobs until SIGTERM or SIGINT.
 
-    `heartbeat`: the descriptor of a pipe to write signs of life into.
+    `heartbeat`: the descriptor of a pipe that receives a byte every second.
     """
     loop = asyncio.get_running_loop()
     instances = Containers() if pool is Pool.DOCKER else Processes(worker, pool)
@@ -45,11 +45,11 @@ async def supervise(pool: Pool, worker: str, heartbeat: int | None = None) -> No
 
 
 def main() -> None:
-    """Read the command line, and supervise."""
+    """Read the command line, and run the supervisor."""
     parser = argparse.ArgumentParser(prog="python -m work_pools.supervisor")
     parser.add_argument("--pool", type=Pool, choices=list(Pool), required=True)
     parser.add_argument("--worker", required=True, help="the worker that this host runs")
-    parser.add_argument("--heartbeat", type=int, help="a pipe to write signs of life into")
+    parser.add_argument("--heartbeat", type=int, help="descriptor of a pipe for heartbeats")
     given = parser.parse_args()
     logging.basicConfig(
         level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s", force=True

@@ -1,4 +1,4 @@
-"""What a crash was, and so whether the job is tried again: ordered rules, the first match wins."""
+"""Classification of crashes, and whether to retry: ordered rules, of which the first match wins."""
 
 import random
 import re
@@ -32,51 +32,51 @@ _LONGEST_BACKOFF = 600.0  # seconds
 
 @dataclass(frozen=True)
 class Crash:
-    """All that is known of the end of an attempt."""
+    """A crashed attempt: its state's message, and how its container or process ended."""
 
     message: str
-    """Of the state Crashed."""
+    """Message of the state Crashed."""
     exit: Exit = field(default_factory=Exit)
 
     @property
     def code(self) -> int | None:
-        """The exit code: the engine's word, else the worker's."""
+        """Exit code from the Docker engine, else from the worker's message; None where unknown."""
         if self.exit.code is not None:
             return self.exit.code
-        told = _CODE.search(self.message)
-        return int(told[1]) if told else None
+        found = _CODE.search(self.message)
+        return int(found[1]) if found else None
 
     @property
     def text(self) -> str:
-        """Everything that anyone said about it."""
+        """All messages about the crash, with the last lines of output."""
         return "\n".join((self.message, self.exit.error, self.exit.tail))
 
 
 @dataclass(frozen=True)
 class Verdict:
-    """Whether the job is tried again, and why, in one line."""
+    """Whether the job is retried, and the reason of the crash in one line."""
 
-    again: bool
+    retry: bool
     reason: str
 
 
 @dataclass(frozen=True)
 class Rule:
-    """A kind of crash: how to know it, what it is called, whether it passes."""
+    """A kind of crash: its test, whether a retry may succeed, and its reason for people."""
 
     fits: Callable[[Crash], bool]
-    again: bool
+    retry: bool
     reason: Callable[[Crash], str]
 
 
 RULES = (
-    # In the attempt's own words: it saw what happened, and its exit code says nothing.
+    # Reported by the attempt itself, which knows more than its exit code.
     Rule(
         lambda c: c.message.startswith(INFRASTRUCTURE),
         True,
         lambda c: _short(c.message.removeprefix(INFRASTRUCTURE)),
     ),
-    # Of the job itself: the same would happen again.
+    # Faults of the job itself: a retry would fail too.
     Rule(
         lambda c: c.code == 1 and bool(_PARAMETERS.search(c.text)),
         False,
@@ -95,7 +95,7 @@ RULES = (
             "mend the image or the pool"
         ),
     ),
-    # Of the infrastructure: it passes, or is elsewhere another.
+    # Faults of the infrastructure: transient, or limited to one host.
     Rule(
         lambda c: c.exit.out_of_memory,
         True,
@@ -120,16 +120,16 @@ RULES = (
 
 
 def judge(crash: Crash) -> Verdict:
-    """The verdict of the first rule that fits; the last fits everything."""
+    """The verdict of the first rule that fits. The last rule fits every crash."""
     rule = next(rule for rule in RULES if rule.fits(crash))
-    return Verdict(rule.again, rule.reason(crash))
+    return Verdict(rule.retry, rule.reason(crash))
 
 
 def backoff(job: UUID, attempt: int, base: float) -> float:
-    """Seconds that an attempt waits: none for the second, then `base`, doubling, half to one and a
-    half times that.
+    """Seconds before an attempt starts: 0 for the second, then `base`, doubled for each later one,
+    times a jitter of 0.5 to 1.5.
 
-    The same wherever it is asked, so that it does not matter which supervisor is first.
+    The jitter depends on job and attempt alone, so all supervisors compute the same delay.
     """
     if attempt <= 2:
         return 0.0
@@ -151,7 +151,8 @@ def _short(text: str) -> str:
 
 
 def decision(history: Sequence[State]) -> State | None:
-    """What was decided about an attempt since it was last put in a queue; None for nothing."""
+    """The last final or Cancelling state of an attempt since it was last scheduled, Crashed states
+    left out; None where there is none."""
     decided = None
     for state in history:
         if state.type == StateType.SCHEDULED:
@@ -162,8 +163,7 @@ def decision(history: Sequence[State]) -> State | None:
 
 
 def message_of(history: Sequence[State]) -> str:
-    """What is said of the crash that a history ends with: by the attempt itself, before anyone else
-    who has only seen it end."""
+    """The message of the crash at the end of a history: the attempt's own where there is one."""
     messages: list[str] = []
     for state in reversed(history):
         if state.type != StateType.CRASHED:
@@ -174,5 +174,5 @@ def message_of(history: Sequence[State]) -> str:
 
 
 def is_of_infrastructure(state: State) -> bool:
-    """Whether an attempt has said itself that it crashed for no fault of its job."""
+    """Whether an attempt itself reported a fault of the infrastructure."""
     return (state.message or "").startswith(INFRASTRUCTURE)

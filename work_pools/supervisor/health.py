@@ -1,4 +1,4 @@
-"""Is this host fit to run jobs? Checks on an interval, each a function that anyone can add."""
+"""Health checks of a host, run at intervals. Installed packages can add checks."""
 
 import asyncio
 import time
@@ -18,23 +18,23 @@ from work_pools.supervisor.infrastructure.containers import Containers
 from work_pools.supervisor.infrastructure.instance import Instances
 
 ENTRY_POINTS = "prefecture.checks"
-"""An installed package adds a check under this group: a callable that takes Settings."""
+"""Entry point group under which an installed package adds a Check."""
 
-_SHOWN = 300  # characters of what a check found: reports and events have little room
-_WELL_FOR = 30.0  # seconds in which storage that took a write is not asked again
-_LONGEST = 10.0  # seconds after which a check that does not end has failed
+_SHOWN = 300  # characters of a check's finding: reports and events have little room
+_VALID_FOR = 30.0  # seconds after a successful write without another test of the storage
+_TIMEOUT = 10.0  # seconds after which a running check has failed
 
 Check = Callable[[Settings], str | None]
-"""What is wrong, in one line that says what to do; None where nothing is. May block."""
+"""Returns one line with the fault and its cure; None where all is well. May block."""
 
 
 def results_disk(settings: Settings) -> str | None:
-    """Space in the folder that jobs write, and that it can be written."""
+    """Check that the folder of results is writable and has free space."""
     return disk_fault(settings.written, settings.min_free_disk)
 
 
 def results_disk_of(user: str) -> Check:
-    """The same for jobs that run as another user, `uid:gid`."""
+    """Make the same check for jobs that run as another user, `uid:gid`."""
 
     def check(settings: Settings) -> str | None:
         return disk_fault_of(user, settings.written, settings.min_free_disk)
@@ -43,26 +43,25 @@ def results_disk_of(user: str) -> Check:
 
 
 class ResultsStorage:
-    """Whether results can be written to S3: looked at now and then, and each time once they
-    cannot."""
+    """Check that results can be written to S3: every 30 s, and at each call after a failure."""
 
     def __init__(self, results: ResultsRoot) -> None:
         self._results = results
-        self._well = -_WELL_FOR
+        self._written = -_VALID_FOR
 
     def __call__(self, settings: Settings) -> str | None:
-        if time.monotonic() - self._well < _WELL_FOR:
+        if time.monotonic() - self._written < _VALID_FOR:
             return None
         try:
             self._results.check()
         except PrefectureError as error:
             return str(error)
-        self._well = time.monotonic()
+        self._written = time.monotonic()
         return None
 
 
 def memory(settings: Settings) -> str | None:
-    """Memory that is still available."""
+    """Check that enough memory is available."""
     available = psutil.virtual_memory().available
     if available >= settings.min_free_memory:
         return None
@@ -75,20 +74,20 @@ def memory(settings: Settings) -> str | None:
 def checks_of(
     pool: Pool, instances: Instances, results: ResultsRoot, settings: Settings
 ) -> dict[str, Check]:
-    """The checks of a pool's hosts by name, ours and those of installed packages."""
+    """The checks of a pool's hosts by name, with those of installed packages."""
     checks: dict[str, Check] = {"results disk": results_disk, "memory": memory}
     if results.fails_transiently:
         checks["results storage"] = ResultsStorage(results)
     if pool is Pool.DOCKER:
         assert isinstance(instances, Containers)
-        # The user that the pool's containers were given: the folder's owner may change meanwhile.
+        # The user of the pool's containers, not the folder's owner, who may change.
         checks["results disk"] = results_disk_of(settings.user)
         checks |= {"engine": _engine(instances), "engine's disk": _engines_disk(instances)}
     return checks | {point.name: point.load() for point in entry_points(group=ENTRY_POINTS)}
 
 
 class Checkup:
-    """A host's checks, each in a thread of its own: one that hangs holds up none of the others."""
+    """Runs a host's checks, each in its own thread: one that hangs does not delay the others."""
 
     def __init__(self, checks: Mapping[str, Check], settings: Settings) -> None:
         self._checks = checks
@@ -97,7 +96,7 @@ class Checkup:
         self._running: dict[str, Future[str | None]] = {}
 
     async def failed(self) -> dict[str, str]:
-        """Run every check. Returns those that fail, with what each found."""
+        """Run every check. Returns the findings of the failed checks by name."""
         findings = await asyncio.gather(*map(self._found, self._checks))
         return {
             name: finding[:_SHOWN]
@@ -109,12 +108,12 @@ class Checkup:
         if name not in self._running or self._running[name].done():
             self._running[name] = self._threads.submit(self._checks[name], self._settings)
         try:
-            # Shielded: what hangs is not begun a second time, but waited for.
+            # Shielded: a check that hangs goes on, and is not started a second time.
             running = asyncio.shield(asyncio.wrap_future(self._running[name]))
-            return await asyncio.wait_for(running, _LONGEST)
+            return await asyncio.wait_for(running, _TIMEOUT)
         except TimeoutError:
-            return f"does not end within {_LONGEST:.0f} s"
-        except Exception as error:  # noqa: BLE001  # anyone's code: a check that breaks has failed
+            return f"does not end within {_TIMEOUT:.0f} s"
+        except Exception as error:  # noqa: BLE001  # a check of any package; its error is a failure
             return f"broke: {in_short(error)}"
 
 
@@ -134,8 +133,8 @@ def _engines_disk(containers: Containers) -> Check:
         try:
             root = Path(containers.root())
         except EngineUnavailable:
-            return None  # the other check tells
-        # An engine on another machine has its disk there.
+            return None  # the check `engine` reports this
+        # The folder does not exist here where the engine is on another machine.
         return too_full(root, settings.min_free_disk) if root.exists() else None
 
     return check

@@ -1,4 +1,4 @@
-"""The sign of life that a supervisor gives to whoever has started it."""
+"""Heartbeat of a supervisor for the process that started it."""
 
 import asyncio
 import os
@@ -7,16 +7,16 @@ _INTERVAL = 1.0  # seconds
 
 
 async def beat(descriptor: int) -> None:
-    """Write a byte into a pipe every second, for as long as this event loop turns.
+    """Write a byte into a pipe every second, as long as the event loop is not blocked.
 
-    Ends where nobody is at the other end.
+    Returns when the reader has closed the pipe.
     """
     os.set_blocking(descriptor, False)
     while True:
         try:
             os.write(descriptor, b".")
         except BlockingIOError:
-            pass  # full: whoever reads it does not now, and sees enough when it does
+            pass  # the pipe is full: the reader has enough heartbeats to read
         except BrokenPipeError:
             return
         await asyncio.sleep(_INTERVAL)

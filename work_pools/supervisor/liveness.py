@@ -1,62 +1,61 @@
-"""Who has said something new lately, as far as this host has asked; by its own clock alone."""
+"""Detection of silent agents and workers from changes in their reports, by this host's clock."""
 
 import time
 from dataclasses import dataclass
 
 
 @dataclass
-class _Heard:
-    said: object
+class _Report:
+    report: object
     at: float
-    """When it was first heard to say that."""
-    patience: float
-    """Seconds of silence that are nothing yet."""
+    """When this report was first read, by time.monotonic."""
+    timeout: float
+    """Seconds without a new report after which it is silent."""
 
 
 class Liveness:
-    """The silence of those who should say something new again and again.
+    """How long each reporter has been silent: its report is read and has not changed.
 
-    It grows only while somebody listens: between two times of listening nobody falls silent.
+    Silence is counted up to the last refresh, so it does not grow while reports are not read.
     """
 
     def __init__(self) -> None:
-        self._heard: dict[str, _Heard] = {}
-        self._listened = -float("inf")
+        self._reports: dict[str, _Report] = {}
+        self._refreshed = -float("inf")
 
     def forget(self) -> None:
-        """No silence counts that began before now: nobody could be heard."""
-        self._heard.clear()
+        """Restart all silences at zero: reports could not be read."""
+        self._reports.clear()
 
-    def listened(self) -> None:
-        """All there was to hear has been noted."""
-        self._listened = time.monotonic()
+    def refreshed(self) -> None:
+        """Record that all reports have just been read."""
+        self._refreshed = time.monotonic()
 
     @property
-    def since_listened(self) -> float:
-        """Seconds since all there was to hear was noted; infinite where it never was."""
-        return time.monotonic() - self._listened
+    def since_refreshed(self) -> float:
+        """Seconds since all reports were read; infinite where they never were."""
+        return time.monotonic() - self._refreshed
 
-    def note(self, name: str, said: object, patience: float) -> None:
-        """What somebody was heard to say; the same again is silence."""
-        if name not in self._heard or self._heard[name].said != said:
-            self._heard[name] = _Heard(said, time.monotonic(), patience)
+    def note(self, name: str, report: object, timeout: float) -> None:
+        """Record a report that was read. An unchanged report continues the silence."""
+        if name not in self._reports or self._reports[name].report != report:
+            self._reports[name] = _Report(report, time.monotonic(), timeout)
 
-    def expect(self, name: str, patience: float) -> None:
-        """Somebody who was never heard of is silent once they were listened for as long."""
-        if name not in self._heard:
-            self.note(name, None, patience)
+    def expect(self, name: str, timeout: float) -> None:
+        """Begin the silence of a reporter that has no report yet."""
+        if name not in self._reports:
+            self.note(name, None, timeout)
 
     def silence(self, name: str) -> float | None:
-        """Seconds; None for one who was never heard of."""
-        heard = self._heard.get(name)
-        return None if heard is None else max(0.0, self._listened - heard.at)
+        """Seconds of silence; None for an unknown name."""
+        known = self._reports.get(name)
+        return None if known is None else max(0.0, self._refreshed - known.at)
 
     def is_silent(self, name: str, times: int = 1) -> bool:
-        """Whether somebody was heard of, and now has been silent for longer than they may; or for
-        so many times that."""
+        """Whether a known reporter has been silent for longer than `times` its timeout."""
         silence = self.silence(name)
-        return silence is not None and silence > times * self._heard[name].patience
+        return silence is not None and silence > times * self._reports[name].timeout
 
     def any_is_silent(self, prefix: str) -> bool:
-        """Whether one of those whose names begin so is."""
-        return any(self.is_silent(name) for name in self._heard if name.startswith(prefix))
+        """Whether any reporter is silent whose name begins with `prefix`."""
+        return any(self.is_silent(name) for name in self._reports if name.startswith(prefix))

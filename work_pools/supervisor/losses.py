@@ -1,4 +1,4 @@
-"""Which attempts are lost: the server believes that they live, and they do not."""
+"""Detection of lost attempts: Pending or Running on the server, and dead on their host."""
 
 from dataclasses import dataclass
 
@@ -6,28 +6,28 @@ from prefect.client.schemas.objects import StateType
 
 from tasks.settings import Settings
 
-_RELABELLED = 10.0  # seconds in which a worker that takes a run has said so
-_CANCELLED = "cancelled"  # an instance that is only being made finds out, and ends: see the engine
-GRACE = 2.0  # seconds in which who is still there may report an end itself
+_RELABELLED = 10.0  # seconds in which a worker that takes a run sets its label
+_CANCELLED = "cancelled"  # an instance being created then exits by itself: see flow_engine
+GRACE = 2.0  # seconds in which the worker or the attempt may report the final state itself
 
 
 @dataclass(frozen=True)
 class Observation:
-    """An attempt that a worker holds, as this host sees it at one moment."""
+    """An attempt that a worker has taken, as seen from this host at one moment."""
 
     state: StateType
     missed: float
-    """Seconds, by this host's clock alone, since it was first seen without a living instance."""
+    """Seconds since it was first seen without a living instance, by this host's clock."""
     instances: int = 0
-    """Instances there are or were, those that were never started left out."""
+    """Number of its instances that have exited."""
     alive: int = 0
-    """Those of them that live."""
+    """Number of its living instances."""
     orphaned: bool = False
-    """Whether its worker was first seen without it: started since, or gone."""
+    """Whether this host's worker was started after the attempt entered its state."""
 
 
 def loss_here(observation: Observation, settings: Settings) -> str | None:
-    """Why an attempt that a worker of this host took is lost, in one line; None where it is not."""
+    """Why an attempt of this host's worker is lost, in one line; None where it is not."""
     if observation.alive or observation.missed < GRACE:
         return None
     if observation.state == StateType.CANCELLING:
@@ -43,10 +43,11 @@ def loss_here(observation: Observation, settings: Settings) -> str | None:
     return f"lost: taken by a worker, and not started for {settings.pending_limit:.0f} s"
 
 
-def loss_of_unknown(observation: Observation, all_speak: bool, settings: Settings) -> str | None:
-    """The same for a Pending attempt whose worker has not said who it is, as it does at once.
+def loss_of_unknown(observation: Observation, all_online: bool, settings: Settings) -> str | None:
+    """Why a Pending attempt without a worker's label is lost; None where it is not.
 
-    `all_speak`: no worker of the pool has fallen silent. Then it lives, and is only slow.
+    Workers set the label at once. `all_online`: no worker of the pool is silent, so the worker of
+    this attempt is probably only slow.
     """
     if observation.missed < GRACE:
         return None
@@ -54,14 +55,17 @@ def loss_of_unknown(observation: Observation, all_speak: bool, settings: Setting
         return _CANCELLED
     if observation.orphaned:
         return "lost: its worker ended before it started it"
-    limit = settings.pending_limit if all_speak else settings.agent_timeout
+    limit = settings.pending_limit if all_online else settings.agent_timeout
     if observation.missed < limit:
         return None
     return f"lost: no worker has claimed it for {limit:.0f} s"
 
 
 def loss_elsewhere(observation: Observation, silent: bool, settings: Settings) -> str | None:
-    """The same for an attempt on another host. `silent`: neither agent nor worker speak there."""
-    # The label still names the worker before the last for a moment after a run was put back.
+    """Why an attempt on another host is lost; None where it is not.
+
+    `silent`: neither the agent nor the worker there reports.
+    """
+    # After a run was put back in its queue, its label names the previous worker for a moment.
     settled = observation.missed >= min(settings.agent_timeout, _RELABELLED)
     return "lost: its host is gone" if silent and settled else None

@@ -1,4 +1,4 @@
-"""What dead attempts leave behind on this host: containers, and folders they staged in."""
+"""Removal of what attempts leave on this host: containers, stages and built images."""
 
 import asyncio
 import logging
@@ -12,16 +12,17 @@ from tasks.storage.results.interface import ResultsRoot
 from work_pools.supervisor.infrastructure.instance import Found, Instance, Instances
 from work_pools.supervisor.requeue import Requeue
 from work_pools.supervisor.runs import Runs
-from work_pools.supervisor.transient import apart
+from work_pools.supervisor.transient import isolated
 
-_READ = timedelta(seconds=5)  # in which its worker has read its exit code and its log
-_TIDYING = timedelta(seconds=60)  # that an attempt which has its last word may take to end
-_OUT = timedelta(seconds=2)
+_READ = timedelta(seconds=5)  # in which the worker reads a container's exit code and log
+_TIDYING = timedelta(seconds=60)  # in which an attempt in a final state exits by itself
+_OUT = timedelta(seconds=2)  # the same for a crashed or cancelled attempt
 _log = logging.getLogger(__name__)
 
 
 class Reaper:
-    """Removes what the runs of one pool have left. Nothing of a run that it does not know."""
+    """Removes what runs of one pool have left. It leaves the instances of unknown runs, unless its
+    own worker created them and the run was deleted."""
 
     def __init__(
         self, runs: Runs, requeue: Requeue, instances: Instances, worker: str, results: ResultsRoot,
@@ -35,8 +36,8 @@ class Reaper:
         self._results = results
 
     async def reap(self, found: Found, *, shared: bool) -> None:
-        """Remove every instance whose run is over and, with `shared`, every such stage: the stages
-        of all hosts stand in one place. Raises EngineUnavailable."""
+        """Remove every instance whose run is over and, with `shared`, every stage whose run is over
+        (all hosts share one folder of stages). Raises EngineUnavailable."""
         stages = set[tuple[UUID, UUID]]()
         if shared:
             stages = await asyncio.to_thread(self._results.staged)
@@ -45,24 +46,22 @@ class Reaper:
         for id, run in known.items():
             if run.state is None or not run.state.is_final():
                 continue
-            with apart(id):
+            with isolated(id):
                 for instance in found.get(id, ()):
                     if self._is_over(run, instance, now):
                         name = run.state.name
                         _log.info("removing %s of %s, which is %s", instance.id[:12], id, name)
                         await self._instances.remove(instance)
-        await self._remove_what_belongs_to_no_run(known, found, now)
+        await self._remove_strays(known, found, now)
         await self._remove_stages(stages, known, found, now)
         await self._remove_images(now)
 
-    async def _remove_what_belongs_to_no_run(
-        self, known: dict[UUID, FlowRun], found: Found, now: datetime
-    ) -> None:
-        """What our own worker made for runs that were deleted since."""
+    async def _remove_strays(self, known: dict[UUID, FlowRun], found: Found, now: datetime) -> None:
+        """Remove the instances that our own worker made for runs deleted since."""
         strays = [instance for id in found.keys() - known.keys() for instance in found[id]]
         for instance in strays:
             if instance.worker == self._worker and now - instance.since > _TIDYING:
-                with apart(instance.run):
+                with isolated(instance.run):
                     if not await self._runs.exists(instance.run):
                         _log.info("removing %s: its run was deleted", instance.id[:12])
                         await self._instances.remove(instance)
@@ -71,15 +70,15 @@ class Reaper:
         assert run.state is not None
         final = now - run.state.timestamp
         if instance.alive:
-            # Of a run that was given up, it works for nothing; of another, it is about to end.
+            # After a crash or cancellation its work is useless; otherwise it exits by itself soon.
             beaten = run.state.type in (StateType.CRASHED, StateType.CANCELLED)
             return final > (_OUT if beaten else _TIDYING)
         if run.state.type == StateType.CRASHED and not self._requeue.is_settled(run):
-            return False  # its exit code has not been read yet
+            return False  # its exit code is still needed
         return final > _READ and now - instance.since > _READ
 
     async def _remove_images(self, now: datetime) -> None:
-        """What was built for jobs that are over, and whose flows have not come to remove it."""
+        """Remove images built for jobs that are over, where the flow did not remove them."""
         built = await self._instances.built()
         first = await self._runs.by_id(built)
         keys = {requeue_key(job, n): job for job in first for n in range(2, self._attempts + 1)}
@@ -107,7 +106,7 @@ class Reaper:
             if run is None or run.state is None or not run.state.is_final():
                 continue
             here = any(instance.alive for instance in found.get(attempt, ()))
-            # One on a host that cannot be reached loses its stage, and with it the race.
+            # An attempt that lives on an unreachable host loses its stage, and cannot publish.
             if not here and now - run.state.timestamp > _READ:
-                with apart(attempt):
+                with isolated(attempt):
                     await asyncio.to_thread(self._results.discard_stages, job, attempt)

@@ -1,4 +1,4 @@
-"""Crashed attempts: each gets one successor in `high`, or its last word."""
+"""Handling of crashed attempts: each gets one next attempt in `high`, or its final state."""
 
 import asyncio
 import logging
@@ -25,21 +25,25 @@ from tasks.storage.results.interface import ResultsRoot
 from work_pools.supervisor.crashes import Crash, backoff, decision, judge, message_of
 from work_pools.supervisor.infrastructure.instance import Exit, Found, Instances
 from work_pools.supervisor.runs import Runs, Successor, stands_result
-from work_pools.supervisor.transient import apart
+from work_pools.supervisor.transient import isolated
 
 _NOT_FOUND = 404
 _REFUSED = (400, 409, 422)
-_BATCH = 100  # crashes that are looked into together
-_TRIES = 5  # before each is asked for alone, which tells what is wrong with it
-_OVERLAP = timedelta(seconds=60)  # so far behind its end may a crash become visible
-_LOOKBACK = timedelta(days=7)  # an older crash that no one settled is history
-_EVERYTHING = 300.0  # seconds between two looks at all crashes there are
-_Past = tuple[FlowRun, list[State]]  # all states of a run, oldest first
+_BATCH = 100  # crashes that are read and judged together
+_TRIES = 5  # bulk requests before each run is requested alone, which shows what is wrong with it
+_OVERLAP = timedelta(seconds=60)  # delay with which a crash may become visible on the server
+_LOOKBACK = timedelta(days=7)  # older crashes are ignored
+_EVERYTHING = 300.0  # seconds between two reads of all crashes
+_Past = tuple[FlowRun, list[State]]  # a run and all its states, oldest first
 _log = logging.getLogger(__name__)
 
 
 class Requeue:
-    """Settles the crashes of one pool. Any number of supervisors may do so at once."""
+    """Settles the crashes of one pool. Any number of supervisors may do so at the same time.
+
+    A crash is settled once its run has a successor (the next attempt) or a final state other than
+    Crashed.
+    """
 
     def __init__(
         self, runs: Runs, instances: Instances, results: ResultsRoot, settings: Settings
@@ -49,20 +53,20 @@ class Requeue:
         self._results = results
         self._settings = settings
         self._settled: set[UUID] = set()
-        self._successors: dict[UUID, UUID] = {}  # not noted at the crashed runs yet
-        self._links: list[tuple[Successor, UUID]] = []  # not shown in the UI yet
-        self._writing = asyncio.Lock()  # two writers at once make SQLite refuse one for seconds
+        self._successors: dict[UUID, UUID] = {}  # to be written to the crashed runs' labels
+        self._links: list[tuple[Successor, UUID]] = []  # to be shown in the UI
+        self._writing = asyncio.Lock()  # of two writers SQLite would refuse one for seconds
         self.made = asyncio.Event()
-        """There are successors to note."""
+        """Set when there are successors to record."""
         self._watermark: datetime | None = None
         self._looked_at_everything = 0.0
 
     def is_settled(self, run: FlowRun) -> bool:
-        """Whether a crashed run has its successor or its last word, as far as is known here."""
+        """Whether a crashed run is settled, as far as this host knows."""
         return run.id in self._settled or REQUEUED_AS_LABEL in run.labels
 
     async def unsettled(self) -> list[FlowRun]:
-        """Every crash that has neither successor nor last word, as far as is known here."""
+        """Every crash that is not settled, as far as this host knows."""
         now = asyncio.get_running_loop().time()
         everything = self._watermark is None or now - self._looked_at_everything > _EVERYTHING
         since = datetime.now(UTC) - _LOOKBACK if everything else self._watermark
@@ -71,54 +75,56 @@ class Requeue:
             self._looked_at_everything = now
             self._settled &= {run.id for run in crashed}
         unsettled = [run for run in crashed if not self.is_settled(run)]
-        # What is not settled yet must be seen again, whatever comes in between.
+        # The next read must include every crash that is not settled yet.
         ends = [run.end_time for run in unsettled or crashed if run.end_time]
         if ends:
             self._watermark = (min if unsettled else max)(ends) - _OVERLAP
         return unsettled
 
     async def settle(self, crashed: Sequence[FlowRun], found: Found) -> None:
-        """Settle crashes. `found`: what there is on this host, seen after they were read."""
+        """Settle crashes. `found`: this host's instances, listed after the crashes were read."""
         batches = [crashed[at : at + _BATCH] for at in range(0, len(crashed), _BATCH)]
-        ahead: asyncio.Task[list[_Past]] | None = None
+        next_batch: asyncio.Task[list[_Past]] | None = None
         async with self._writing:
             try:
                 for batch, following in zip_longest(batches, batches[1:]):
-                    past = await (ahead or self._histories(batch))
-                    # Read while successors of the last are made.
-                    ahead = asyncio.create_task(self._histories(following)) if following else None
+                    past = await (next_batch or self._histories(batch))
+                    # Read the next batch while successors of this one are created.
+                    next_batch = (
+                        asyncio.create_task(self._histories(following)) if following else None
+                    )
                     await self._settle(past, found)
             finally:
-                if ahead:
-                    ahead.cancel()
-                    await asyncio.gather(ahead, return_exceptions=True)
+                if next_batch:
+                    next_batch.cancel()
+                    await asyncio.gather(next_batch, return_exceptions=True)
 
-    async def note(self) -> None:
-        """Note at crashed runs what took their place: after all that is urgent, one by one."""
+    async def record_successors(self) -> None:
+        """Record successors at crashed runs, as labels and links, one by one: it is not urgent."""
         while self._successors:
             id, successor = next(iter(self._successors.items()))
             async with self._writing:
-                await self._runs.mark(id, successor)
+                await self._runs.label_successor(id, successor)
             self._successors.pop(id)
         while self._links:
-            # Shown once or not at all: nobody else needs it.
+            # Removed first: a link is for people alone, and lost where the request fails.
             successor, id = self._links.pop(0)
             async with self._writing:
                 await self._runs.link(successor, id)
 
-    def _know(self, successors: dict[UUID, UUID]) -> None:
+    def _add_known(self, successors: dict[UUID, UUID]) -> None:
         self._settled |= successors.keys()
         self._successors |= successors
         self.made.set()
 
     async def _histories(self, crashed: Sequence[FlowRun]) -> list[_Past]:
-        """Those that have no successor yet, and what each has gone through."""
+        """The runs that have no successor yet, with their states."""
         keys = {
             run.id: requeue_key(job_id(run.labels, run.id), attempt_number(run.labels) + 1)
             for run in crashed
         }
         made = await self._runs.by_key(keys.values())
-        self._know({run.id: made[key].id for run in crashed if (key := keys[run.id]) in made})
+        self._add_known({run.id: made[key].id for run in crashed if (key := keys[run.id]) in made})
         alone = [run for run in crashed if keys[run.id] not in made]
         histories = await self._runs.histories(run.id for run in alone)
         return list(zip(alone, histories, strict=True))
@@ -127,8 +133,8 @@ class Requeue:
         successors: list[Successor] = []
         for run, history in crashed:
             if not history or history[-1].type != StateType.CRASHED:
-                continue  # deleted, or revived, since it was read
-            with apart(run.id):
+                continue  # since it was read, it was deleted or started again
+            with isolated(run.id):
                 await self._fence(run.id, found)
                 if (decided := decision(history)) is not None:
                     await self._restore(run, decided)
@@ -139,13 +145,13 @@ class Requeue:
         await self._make(successors)
 
     async def _fence(self, run: UUID, found: Found) -> None:
-        """Two attempts must not run at once, where that is in our hands."""
+        """Remove a run's living instances, so that no two attempts run at once on this host."""
         for instance in found.get(run, ()):
             if instance.alive:
                 try:
                     await self._instances.remove(instance)
                 except EngineUnavailable as error:
-                    # It publishes later than its successor, and loses, or earlier, and wins.
+                    # Harmless: of several attempts only the first one publishes.
                     _log.warning("attempt %s may still run: %s", run, error)
 
     def _judge(self, run: FlowRun, history: list[State], found: Found) -> "Successor | str":
@@ -153,7 +159,7 @@ class Requeue:
         job = job_id(run.labels, run.id)
         exits = [instance.exit for instance in found.get(run.id, ()) if instance.exit is not None]
         verdict = judge(Crash(message_of(history), exits[-1] if exits else Exit()))
-        if not verdict.again:
+        if not verdict.retry:
             return verdict.reason
         if attempt > self._settings.max_attempts:
             return f"given up after {attempt - 1} attempts, the last: {verdict.reason}"
@@ -182,16 +188,16 @@ class Requeue:
             except PrefectHTTPStatusError as error:
                 if error.response.status_code not in (_NOT_FOUND, *_REFUSED):
                     raise
-                refused = True  # for one of them, perhaps
-            # Its answer is not to be relied on: where SQLite was locked it says 200 and FAILED, and
-            # even what it says was CREATED may have been rolled back.
+                refused = True  # perhaps because of a single one of them
+            # The answer is not reliable: where SQLite was locked it is 200 with FAILED, and even a
+            # run that is CREATED may have been rolled back.
             made = await self._runs.by_key(successor.key for successor in group)
             if refused:
                 break
         for successor in group:
             if successor.key in made:
                 continue
-            with apart(successor.of.id):
+            with isolated(successor.of.id):
                 if refusal := await self._make_alone(successor):
                     await self.give_up(
                         successor.of, f"{successor.reason}; it cannot be tried again: {refusal}"
@@ -199,21 +205,21 @@ class Requeue:
         if len(made) < len(group):
             made = await self._runs.by_key(successor.key for successor in group)
         there = [(s, made[s.key].id) for s in group if s.key in made]
-        await self._cancel_what_was_cancelled_meanwhile({s.of.id: id for s, id in there})
-        told = {
+        await self._cancel_successors_of_cancelled({s.of.id: id for s, id in there})
+        lines = {
             s.of.id: f"{s.reason}: tried again as attempt {s.attempt} of "
             f"{self._settings.max_attempts}, flow run {id}"
             + (f", in {s.delay:.0f} s" if s.delay else "")
             for s, id in there
         }
-        self._know({s.of.id: id for s, id in there})
+        self._add_known({s.of.id: id for s, id in there})
         self._links += there
-        for id, line in told.items():
+        for id, line in lines.items():
             _log.info("%s: %s", id, line)
-        await self._runs.tell(told)
+        await self._runs.log(lines)
 
     async def _make_alone(self, successor: Successor) -> str | None:
-        """Ask for one successor. Returns why the server will never make it; None where it did."""
+        """Request one successor. Returns why the server refuses for good; None where it did not."""
         try:
             await self._runs.make_one(successor)
         except ObjectNotFound:
@@ -226,7 +232,7 @@ class Requeue:
             return " ".join(error.response.text.split())[:300]
         return None
 
-    async def _cancel_what_was_cancelled_meanwhile(self, made: dict[UUID, UUID]) -> None:
+    async def _cancel_successors_of_cancelled(self, made: dict[UUID, UUID]) -> None:
         before = await self._runs.by_id(made)
         for id, successor in made.items():
             if id in before and before[id].state_type in (
@@ -236,18 +242,18 @@ class Requeue:
                 await self._runs.set_state(successor, Cancelled(), force=True)
 
     async def give_up(self, run: FlowRun, reason: str) -> None:
-        """The last word on a job: Failed, unless its result stands all the same."""
+        """Set the final state of a job: Completed where its result is published, else Failed."""
         if await asyncio.to_thread(stands_result, self._results, run):
             state: State[Any] = Completed(message=f"its result stands; after that, {reason}")
         else:
             state = Failed(message=reason)
-        # Not settled for ever: a person may retry it in Prefect's UI, and it may crash once more.
+        # Not added to the settled runs: a person may retry it in Prefect's UI, and it may crash.
         await self._runs.set_state(run.id, state, force=True)
         _log.warning("%s: %s: %s", run.id, state.name, reason)
-        await self._runs.tell({run.id: reason})
+        await self._runs.log({run.id: reason})
 
     async def _restore(self, run: FlowRun, decided: State) -> None:
-        """A word was spoken before the crash: it stands."""
+        """Set the state that was decided before the crash."""
         state = (
             Cancelled(message=decided.message)
             if decided.type == StateType.CANCELLING

@@ -1,4 +1,4 @@
-"""What the supervisor asks of the Prefect API."""
+"""The supervisor's requests to the Prefect API."""
 
 import asyncio
 import logging
@@ -43,9 +43,8 @@ from tasks.prefect_api.pages import PAGE
 from tasks.storage.results.interface import ResultsRoot
 
 _AT_ONCE = 8  # requests in flight: SQLite answers one after the other anyway
-_IN_ONE = 20  # runs made in one request: the server takes 100, and locks SQLite meanwhile
-# Seconds for those who waited to write meanwhile: SQLite refuses whoever has read what they change.
-_BREATH = 0.15
+_IN_ONE = 20  # runs created by one request: the server accepts 100, and locks SQLite meanwhile
+_PAUSE = 0.15  # seconds between two such requests, in which other writers get the lock of SQLite
 _NOT_FOUND = 404
 _PAGE_OF_A_RUN = "/runs/flow-run/"  # in the UI
 ACTIVE = [StateType.PENDING, StateType.RUNNING, StateType.CANCELLING]
@@ -53,30 +52,30 @@ ACTIVE = [StateType.PENDING, StateType.RUNNING, StateType.CANCELLING]
 
 @dataclass(frozen=True)
 class Successor:
-    """What is asked of the server: another attempt."""
+    """A request to the server for the next attempt at a job."""
 
     of: FlowRun
     attempt: int
     reason: str
-    """Why there has to be one."""
+    """Why the attempt `of` crashed."""
     delay: float
     """Seconds until it is due."""
     most: int
-    """How many attempts a job may have."""
+    """Maximum of attempts at a job."""
 
     @property
     def key(self) -> str:
-        """The same for every supervisor that asks."""
+        """Idempotency key, the same for every supervisor."""
         return requeue_key(job_id(self.of.labels, self.of.id), self.attempt)
 
     def body(self) -> dict[str, Any]:
-        """As the API takes it."""
+        """The body of the API request."""
         run = self.of
         labels = {k: v for k, v in run.labels.items() if not k.startswith("prefect.")}
         body: dict[str, Any] = {
             "name": run.name,
             "parameters": run.parameters,
-            # They were accepted once; what they are worth, the job says itself.
+            # The server accepted them for the first attempt; the job checks them itself.
             "enforce_parameter_schema": False,
             "tags": [*own_tags(run.tags), attempt_tag(self.attempt, self.most, self.reason)],
             "job_variables": run.job_variables or {},
@@ -107,17 +106,17 @@ class Runs:
         self._gate = asyncio.Semaphore(_AT_ONCE)
 
     async def active(self) -> list[FlowRun]:
-        """Every run that a worker holds."""
+        """Every run that a worker has taken and that is not final."""
         return await self._all(FlowRunFilter(state=_of_type(ACTIVE)))
 
     async def crashed(self, since: datetime | None) -> list[FlowRun]:
-        """Every run that ended Crashed since then, or ever, those due first in front."""
+        """Every run that crashed after `since`, None for ever, sorted by when it was due."""
         ended = since and FlowRunFilterEndTime.model_validate({"after_": since})
         found = await self._all(FlowRunFilter(state=_of_type([StateType.CRASHED]), end_time=ended))
         return sorted(found, key=lambda run: run.expected_start_time or _EVER)
 
     async def by_id(self, ids: Iterable[UUID]) -> dict[UUID, FlowRun]:
-        """Those of the runs that are in this pool, by id."""
+        """The runs of this pool with these ids, by id."""
         wanted = list(ids)
         found: dict[UUID, FlowRun] = {}
         for start in range(0, len(wanted), PAGE):
@@ -126,12 +125,12 @@ class Runs:
         return found
 
     async def by_key(self, keys: Iterable[str]) -> dict[str, FlowRun]:
-        """The runs that were made with these idempotency keys."""
+        """The runs with these idempotency keys, by key."""
         wanted = list(keys)
         found: dict[str, FlowRun] = {}
         for start in range(0, len(wanted), PAGE):
             page = await self._client.read_flow_runs(
-                # In any pool: a deployment may have moved to another one since.
+                # In any pool: the deployment may have moved to another one.
                 flow_run_filter=FlowRunFilter(
                     idempotency_key=FlowRunFilterIdempotencyKey(any_=wanted[start : start + PAGE])
                 ),
@@ -141,7 +140,7 @@ class Runs:
         return found
 
     async def histories(self, ids: Iterable[UUID]) -> list[list[State]]:
-        """All states of each run, oldest first; none of one that was deleted."""
+        """All states of each run, oldest first; an empty list for a deleted run."""
 
         async def history(id: UUID) -> list[State]:
             async with self._gate:
@@ -154,7 +153,7 @@ class Runs:
         return await asyncio.gather(*(history(id) for id in ids))
 
     async def exists(self, id: UUID) -> bool:
-        """Whether the server knows a run, in whichever pool."""
+        """Whether the server has a run, in any pool."""
         try:
             await self._client.read_flow_run(id)
         except ObjectNotFound:
@@ -162,26 +161,26 @@ class Runs:
         return True
 
     async def state_type(self, id: UUID) -> StateType | None:
-        """The type of the state that a run is in now."""
+        """The type of a run's current state."""
         return (await self._client.read_flow_run(id)).state_type
 
     async def set_state(self, id: UUID, state: State, *, force: bool = False) -> None:
-        """Propose a state, or, with `force`, set it whatever the run is in."""
+        """Propose a state; with `force`, set it whatever the current state is."""
         await self._client.set_flow_run_state(id, state, force=force)
 
     async def make(self, deployment: UUID, successors: Sequence[Successor]) -> None:
-        """Ask for runs of one deployment. Which were made is to be looked up by their keys."""
+        """Request runs of one deployment. The caller looks up by key which were created."""
         for start in range(0, len(successors), _IN_ONE):
             await self._client.request(
                 "POST",
-                "/deployments/{id}/create_flow_run/bulk",  # pyright: ignore[reportArgumentType]  # of the REST API, not yet of the client's list
+                "/deployments/{id}/create_flow_run/bulk",  # pyright: ignore[reportArgumentType]  # in the REST API, but not in the client's list
                 path_params={"id": deployment},
                 json=[one.body() for one in successors[start : start + _IN_ONE]],
             )
-            await asyncio.sleep(_BREATH)
+            await asyncio.sleep(_PAUSE)
 
     async def make_one(self, successor: Successor) -> None:
-        """Ask for one run."""
+        """Request one run."""
         await self._client.request(
             "POST",
             "/deployments/{id}/create_flow_run",
@@ -189,8 +188,8 @@ class Runs:
             json=successor.body(),
         )
 
-    async def mark(self, id: UUID, successor: UUID) -> None:
-        """Note at a crashed run which run took its place, should that be deleted one day."""
+    async def label_successor(self, id: UUID, successor: UUID) -> None:
+        """Label a crashed run with its successor's id, so that it is known if that is deleted."""
         try:
             await self._client.update_flow_run_labels(id, {REQUEUED_AS_LABEL: str(successor)})
         except PrefectHTTPStatusError as error:
@@ -198,7 +197,7 @@ class Runs:
                 raise
 
     async def link(self, successor: Successor, id: UUID) -> None:
-        """Show at a crashed run and at its successor, `id`, which run the other is, as links."""
+        """Create artifacts with links between a crashed run and its successor, whose id is `id`."""
         of, number, most = successor.of, successor.attempt, successor.most
         reason = "`" + successor.reason.replace("`", "'") + "`"
         first = job_id(of.labels, of.id)
@@ -207,7 +206,7 @@ class Runs:
             back += f"; the first was [attempt 1]({_PAGE_OF_A_RUN}{first})"
         texts = {
             of.id: f"Attempt {number - 1} of {most} crashed: {reason}. "
-            f"Its work is tried again: [attempt {number}]({_PAGE_OF_A_RUN}{id}).",
+            f"The next attempt: [attempt {number}]({_PAGE_OF_A_RUN}{id}).",
             id: f"Attempt {number} of {most}, after: {reason}. Before it: {back}.",
         }
         for run, text in texts.items():
@@ -217,8 +216,8 @@ class Runs:
                 )
             )
 
-    async def tell(self, lines: dict[UUID, str]) -> None:
-        """A line in the log of each run, for whoever looks at it in the UI."""
+    async def log(self, lines: dict[UUID, str]) -> None:
+        """Add a line to the log of each run."""
         now = datetime.now(UTC).isoformat()
         await self._client.create_logs(
             {
@@ -251,14 +250,14 @@ _EVER = datetime.min.replace(tzinfo=UTC)
 
 
 def worker_of(run: FlowRun) -> str | None:
-    """The worker that took a run; None where it has not said so yet."""
+    """The worker that took a run; None where the run has no worker's label yet."""
     name = run.labels.get(WORKER_LABEL)
-    return str(name) if name else None  # empty, where the run was put back in its queue
+    return str(name) if name else None  # empty where the run was put back in its queue
 
 
 def stands_result(results: ResultsRoot, run: FlowRun) -> bool:
-    """Whether the result of a run's job is published. Never where its directory is no name for one:
-    parameters are checked by the job itself, and this one may not have come so far."""
+    """Whether the result of a run's job is published. False where its results directory is invalid:
+    the attempt may have crashed before it checked its parameters."""
     try:
         directory = TypeAdapter[str](ResultsDirectory).validate_python(
             run.parameters.get("results_directory")

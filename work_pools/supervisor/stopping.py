@@ -1,4 +1,4 @@
-"""Attempts that are ended on purpose: cancelled, or over their time."""
+"""Stopping of attempts that are cancelled or over their time limit."""
 
 import asyncio
 import logging
@@ -19,7 +19,7 @@ from tasks.storage.results.interface import ResultsRoot
 from work_pools.supervisor.infrastructure.instance import Instance, Instances
 from work_pools.supervisor.runs import Runs, stands_result
 
-_REMEMBER = 60.0  # seconds that a deployment's limit is not asked for again
+_CACHED_FOR = 60.0  # seconds between two reads of a deployment's limit
 _BEGINNING = 1.0  # seconds from Running in which a flow's own code may not run yet
 _log = logging.getLogger(__name__)
 
@@ -27,10 +27,11 @@ _log = logging.getLogger(__name__)
 def counted_from(
     state: State, instances: Sequence[Instance], start: timedelta, ahead: timedelta
 ) -> datetime:
-    """When an attempt's time begins, by this host's clock.
+    """When an attempt's time limit begins to count, by this host's clock.
 
-    At Running. One that hangs before that has the time to start, `start`, on top of it, from when
-    it had both an instance and a worker: an instance that was started ahead has waited before that.
+    `ahead`: how far this host's clock is ahead of the server's. The time counts from Running. For a
+    Pending attempt it counts from when the attempt had both a worker and an instance (a standby
+    instance is older), plus `start`, the time that it has to start.
     """
     entered = state.timestamp + ahead
     if state.type == StateType.RUNNING:
@@ -39,7 +40,7 @@ def counted_from(
 
 
 class Stopper:
-    """The attempts of this host that are being ended, each by a task of its own."""
+    """Stops attempts of this host, each in its own asyncio task."""
 
     def __init__(
         self, client: PrefectClient, runs: Runs, instances: Instances, results: ResultsRoot,
@@ -55,17 +56,17 @@ class Stopper:
 
     @property
     def busy(self) -> set[UUID]:
-        """The runs that are being ended now."""
+        """The runs that are being stopped now."""
         return set(self._tasks)
 
     def cancel(self, run: FlowRun, instances: list[Instance]) -> None:
-        """Stop an attempt that is Cancelling, then say that it is Cancelled."""
+        """Stop an attempt that is Cancelling, then set it to Cancelled."""
         self._start(run.id, self._cancel(run, instances))
 
     async def end_if_over_time(
         self, run: FlowRun, instances: list[Instance], ahead: timedelta
     ) -> None:
-        """Kill an attempt that has run longer than it may, and fail it.
+        """Kill an attempt that is over its time limit, and set it to Failed.
 
         `ahead`: how far this host's clock is ahead of the server's.
         """
@@ -77,7 +78,7 @@ class Stopper:
             self._start(run.id, self._fail(run, instances, limit))
 
     async def close(self) -> None:
-        """Leave what is under way to the next supervisor."""
+        """Cancel all stops under way; the next supervisor does them."""
         for task in self._tasks.values():
             task.cancel()
         await asyncio.gather(*self._tasks.values(), return_exceptions=True)
@@ -90,8 +91,8 @@ class Stopper:
         async def end() -> None:
             try:
                 await work
-            except Exception as error:  # noqa: BLE001  # it is logged, and tried again at the next look
-                _log.warning("%s is not ended yet: %s", run, in_short(error), exc_info=True)
+            except Exception as error:  # noqa: BLE001  # logged, and retried at the next sweep
+                _log.warning("could not stop %s yet: %s", run, in_short(error), exc_info=True)
             finally:
                 del self._tasks[run]
 
@@ -99,21 +100,19 @@ class Stopper:
 
     async def _cancel(self, run: FlowRun, instances: list[Instance]) -> None:
         if run.start_time is not None:
-            # Until its own code runs, Prefect's engine calls SIGTERM a crash, and shows one.
+            # Before the flow's code runs, Prefect's engine would log a SIGTERM as a crash.
             running_for = (datetime.now(UTC) - run.start_time).total_seconds()
             await asyncio.sleep(min(_BEGINNING, max(0.0, _BEGINNING - running_for)))
         for instance in instances:
             if run.start_time is None:
-                await self._instances.remove(
-                    instance
-                )  # it has done nothing that could be tidied up
+                await self._instances.remove(instance)  # not started: it has nothing to clean up
             else:
                 await self._instances.stop(instance, self._settings.cancel_grace)
         await self._discard(run)
         if await self._runs.state_type(run.id) == StateType.COMPLETED:
-            return  # it was first
+            return  # it completed first
         stands = await asyncio.to_thread(stands_result, self._results, run)
-        # With force: the engine inside may have called its own end a crash.
+        # With force: the engine in the container may have set Crashed.
         state = Cancelled(
             message="cancelled; its result was published before that, and stands"
             if stands
@@ -129,8 +128,8 @@ class Stopper:
             f"time limit: it ran longer than its {limit} s; make the job smaller, or raise the "
             "job variable max_duration"
         )
-        # First the word, then the deed: a death before it would count as a crash. And not by
-        # SIGTERM, at which the engine would call it one itself.
+        # Set the state before the kill: a death before it would count as a crash. And no SIGTERM,
+        # at which the engine in the container would set Crashed itself.
         await self._runs.set_state(run.id, Failed(message=message))
         for instance in instances:
             await self._instances.remove(instance)
@@ -145,15 +144,15 @@ class Stopper:
         await asyncio.to_thread(self._results.discard_stages, job, run.id)
 
     async def _limit(self, run: FlowRun) -> int:
-        """Seconds that an attempt may run: its own word, its deployment's, or the setting."""
+        """Seconds an attempt may run: by its job variables, its deployment, or the setting."""
         own = (run.job_variables or {}).get("max_duration")
         if own is not None:
             return int(own)
         if run.deployment_id is None:
             return self._settings.max_duration
         now = asyncio.get_running_loop().time()
-        asked, limit = self._limits.get(run.deployment_id, (-_REMEMBER, 0))
-        if now - asked >= _REMEMBER:
+        asked, limit = self._limits.get(run.deployment_id, (-_CACHED_FOR, 0))
+        if now - asked >= _CACHED_FOR:
             try:
                 deployment = await self._client.read_deployment(run.deployment_id)
                 variables = deployment.job_variables or {}

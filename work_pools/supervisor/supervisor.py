@@ -1,4 +1,4 @@
-"""The loops of a supervisor: look, judge, settle; events only make it look sooner."""
+"""The loops of a supervisor: sweep runs, report health, clean up. Events start a sweep early."""
 
 import asyncio
 import contextlib
@@ -34,17 +34,17 @@ from work_pools.supervisor.reaper import Reaper
 from work_pools.supervisor.requeue import Requeue
 from work_pools.supervisor.runs import Runs, worker_of
 from work_pools.supervisor.stopping import Stopper
-from work_pools.supervisor.transient import apart, is_transient
+from work_pools.supervisor.transient import is_transient, isolated
 from work_pools.supervisor.watch import Watch
 from work_pools.turns import Turns
 
-_SWEEP = 2.0  # seconds between two looks, where no event asks for one
-_SOON = 0.5  # the same while something is missing
-_REAP = 5.0
-_PATIENCE = 3  # times what a worker may take, before it is taken to hang
-_AGAIN = 1.0  # seconds before a broken subscription is made anew
+_SWEEP = 2.0  # seconds between two sweeps without an event
+_SOON = 0.5  # the same while an attempt has been without a living instance for a short time
+_REAP = 5.0  # seconds between two cleanups
+_HANGING = 3  # a worker hangs once it has been silent for so many times its timeout
+_RETRY = 1.0  # seconds before a failed step or a broken subscription is retried
 _OWNER_FIRST = timedelta(seconds=10)  # in which the host of a crash, which knows more, settles it
-# A run that crashes or is to be cancelled is looked at at once.
+# Events that start a sweep at once.
 _WAKING = ["prefect.flow-run.Crashed", "prefect.flow-run.Cancelling"]
 _log = logging.getLogger(__name__)
 
@@ -73,7 +73,7 @@ class Supervisor:
         self._wake = asyncio.Event()
         self._examine = asyncio.Event()
         self._reaping = Turns(_REAP, lambda: self._agents.hosts)
-        self._here: set[UUID] = set()  # runs that this host has something of
+        self._here: set[UUID] = set()  # runs with an instance on this host
         self._worker_since: datetime | None = None
         self._missed: dict[UUID, float] = {}  # when a run was first seen without a living instance
         self._alive = 0
@@ -87,16 +87,16 @@ class Supervisor:
                 group.create_task(self._repeat(self._report, self._examine, lambda: interval))
                 group.create_task(self._repeat(self._reap, asyncio.Event(), lambda: _REAP))
                 group.create_task(
-                    self._repeat(self._requeue.note, self._requeue.made, lambda: _REAP)
+                    self._repeat(self._requeue.record_successors, self._requeue.made, lambda: _REAP)
                 )
-                group.create_task(listen(self._pool, _WAKING, lambda _: self._wake.set(), _AGAIN))
-                group.create_task(self._listen_to_the_host())
+                group.create_task(listen(self._pool, _WAKING, lambda _: self._wake.set(), _RETRY))
+                group.create_task(self._watch_exits())
         finally:
             await self._stopper.close()
             try:
-                await self._agents.leave()
-            except Exception as error:  # noqa: BLE001  # nothing is left to do but to say so
-                _log.warning("left without a word: %s", in_short(error))
+                await self._agents.deregister()
+            except Exception as error:  # noqa: BLE001  # the supervisor stops all the same
+                _log.warning("could not deregister this agent: %s", in_short(error))
 
     @property
     def _pause(self) -> float:
@@ -108,18 +108,18 @@ class Supervisor:
     async def _repeat(
         self, step: Callable[[], Awaitable[None]], now: asyncio.Event, pause: Callable[[], float]
     ) -> None:
-        """Take a step again and again: after a pause, or at once when asked."""
+        """Repeat a step for ever: after `pause` seconds, or at once when `now` is set."""
         while True:
             now.clear()
             try:
                 await step()
-            except Exception as error:  # noqa: BLE001  # supervision must not end for anything
-                _log.warning("trying again: %s", in_short(error), exc_info=not is_transient(error))
+            except Exception as error:  # noqa: BLE001  # supervision must survive any error
+                _log.warning("retrying: %s", in_short(error), exc_info=not is_transient(error))
                 if isinstance(error, EngineUnavailable):
                     self._examine.set()
                 elif is_transient(error):
                     self._agents.forget()
-                await asyncio.sleep(_AGAIN)
+                await asyncio.sleep(_RETRY)
                 continue
             try:
                 await asyncio.wait_for(now.wait(), pause())
@@ -131,19 +131,19 @@ class Supervisor:
         since = None if worker is None else started(worker)
         if since != self._worker_since:
             self._worker_since = since
-            self._watch.look_at_all()  # the last one may have left what it took and did not start
+            self._watch.read_all_next()  # the last worker may have taken runs and not started them
         seen = await self._watch.read(self._here)
-        # After the runs: an instance that has ended since is still in here, none is missing.
-        found, here = await self._look()
+        # Listed after the runs were read: instances that exited meanwhile are still in this list.
+        found, here = await self._find()
         if not seen.whole and found.keys() - self._here:
             self._wake.set()  # their runs have not been read
         self._here = set(found)
-        # Not whatever is found: processes here may be jobs of another server.
+        # Only instances of runs that this server knows: processes may be jobs of another server.
         instances = (instance for run in seen.active for instance in found.get(run.id, ()))
         self._alive = sum(1 for instance in instances if instance.alive and not instance.sibling)
         ours = [run for run in seen.crashed if self._is_ours_to_settle(run, here)]
         if any(run.state and is_of_infrastructure(run.state) for run in ours):
-            await self._report()  # paused before there are successors to take
+            await self._report()  # pauses the intake before there are successors to take
         await self._requeue.settle(ours, found)
         left = {run.id for run in seen.active}
         if not seen.whole:
@@ -151,11 +151,11 @@ class Supervisor:
         self._missed = {id: t for id, t in self._missed.items() if id in left}
         for run in seen.active:
             if run.id not in self._stopper.busy:
-                with apart(run.id):
-                    await self._attend(run, list(found.get(run.id, ())), here, since)
+                with isolated(run.id):
+                    await self._supervise(run, list(found.get(run.id, ())), here, since)
 
-    async def _look(self) -> tuple[Found, bool]:
-        """What is on this host, and whether that could be seen."""
+    async def _find(self) -> tuple[Found, bool]:
+        """The instances on this host, and whether they could be listed."""
         try:
             return await self._instances.find(), True
         except EngineUnavailable as error:
@@ -168,20 +168,20 @@ class Supervisor:
             return False
         worker = worker_of(run)
         if worker in (None, self._worker):
-            # Without an engine its successor would only use up another attempt. Where there are
-            # other hosts, theirs do not wait as long.
+            # Without an engine, a successor here would only use up an attempt. Supervisors of other
+            # hosts settle the crash after _OWNER_FIRST.
             return here
-        if not self._agents.speaks(worker) or run.state is None:
+        if not self._agents.is_online(worker) or run.state is None:
             return True
         return datetime.now(UTC) - run.state.timestamp > _OWNER_FIRST
 
-    async def _attend(
+    async def _supervise(
         self, run: FlowRun, instances: list[Instance], here: bool, worker_since: datetime | None
     ) -> None:
-        """Look after one run that a worker holds."""
+        """Cancel, time out or declare lost one active run, where that is due."""
         assert run.state is not None
         ahead = timedelta(seconds=self._agents.clock_ahead)
-        # The flow's own first: told to end, it ends what it has started beside itself.
+        # The flow's own instance first: on SIGTERM it stops the siblings that it has started.
         alive = sorted(
             (instance for instance in instances if instance.alive),
             key=lambda instance: instance.sibling,
@@ -195,7 +195,7 @@ class Supervisor:
                 await self._stopper.end_if_over_time(run, alive, ahead)
             return
         if ours and not here:
-            return  # the engine is away: what it has, it will tell
+            return  # the engine is down: judged once it answers
         now = asyncio.get_running_loop().time()
         observation = Observation(
             state=run.state.type,
@@ -208,7 +208,7 @@ class Supervisor:
             reason = loss_here(observation, self._settings)
         elif (worker := worker_of(run)) is None:
             alone = replace(observation, orphaned=observation.orphaned and self._agents.alone)
-            reason = loss_of_unknown(alone, self._agents.all_workers_speak, self._settings)
+            reason = loss_of_unknown(alone, self._agents.all_workers_online, self._settings)
         else:
             silent = self._agents.is_silent(worker)
             reason = loss_elsewhere(observation, silent, self._settings)
@@ -221,9 +221,9 @@ class Supervisor:
         (history,) = await self._runs.histories([run.id])
         self._missed.pop(run.id, None)
         if not history or history[-1].type != run.state.type:
-            return  # it is not what it was
+            return  # its state has changed meanwhile
         decided = decision(history)
-        # Prefect lets an engine that was about to start put Running in the place of Cancelling.
+        # Prefect allows an engine that is just starting to replace Cancelling by Running.
         if decided is not None and decided.type == StateType.CANCELLING:
             self._stopper.cancel(run, left)
         else:
@@ -232,36 +232,35 @@ class Supervisor:
             self._wake.set()
 
     async def _reap(self) -> None:
-        found, here = await self._look()
+        found, here = await self._find()
         if here:
             await self._reaper.reap(found, shared=self._reaping.take())
 
     async def _report(self) -> None:
-        await self._end_a_worker_that_hangs()
+        await self._kill_hanging_worker()
         failed = await self._checkup.failed()
         await self._agents.report(failed, self._alive)
 
-    async def _end_a_worker_that_hangs(self) -> None:
-        """One that takes no job any more must not keep its successor away.
+    async def _kill_hanging_worker(self) -> None:
+        """Kill this host's worker once it hangs, so that it can be restarted.
 
-        It may hang, or wait, once it was told to end, until its last job has ended: its jobs have
-        us.
+        Its jobs are not lost: they go on, or the supervisor restarts them.
         """
         worker = await asyncio.to_thread(find_worker, self._worker, self._pool)
-        if worker is None or not self._agents.hangs(_PATIENCE):
+        if worker is None or not self._agents.worker_hangs(_HANGING):
             return
         up = (datetime.now(UTC) - started(worker)).total_seconds()
-        if up > _PATIENCE * self._settings.agent_timeout:  # or it has only just been started
+        if up > _HANGING * self._settings.agent_timeout:  # not just started
             _log.warning("the worker %s has fallen silent: killing it", self._worker)
             with contextlib.suppress(psutil.NoSuchProcess):
                 worker.kill()
 
-    async def _listen_to_the_host(self) -> None:
-        """Look at once when a container ends, and examine when the engine does."""
+    async def _watch_exits(self) -> None:
+        """Start a sweep when a container exits, and a health check when the engine stops."""
         while True:
             try:
                 async for _ in self._instances.exits():
                     self._wake.set()
             except EngineUnavailable:
                 self._examine.set()
-            await asyncio.sleep(_AGAIN)
+            await asyncio.sleep(_RETRY)

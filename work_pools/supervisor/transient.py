@@ -1,4 +1,4 @@
-"""What passes by itself, and what must not spread from one run to all others."""
+"""Transient errors, and isolation of one run's errors from the other runs."""
 
 import logging
 from collections.abc import Generator
@@ -12,23 +12,23 @@ _log = logging.getLogger(__name__)
 
 
 def is_transient(error: BaseException) -> bool:
-    """Whether server or engine is away, rather than something wrong with one run.
+    """Whether an error is an outage of the server or the engine, and no fault of one run.
 
-    Not storage: most that there is to do for other runs can be done without it.
+    An outage of storage does not count: most work on other runs needs no storage.
     """
     return isinstance(error, EngineUnavailable) or of_server(error)
 
 
 @contextmanager
-def apart(run: UUID) -> Generator[None]:
-    """What is done about one run: where it cannot be done, the others do not suffer.
+def isolated(run: UUID) -> Generator[None]:
+    """Context for work on one run: logs and suppresses its errors, so that the other runs go on.
 
-    It is tried again at the next look. Raises what is an outage.
+    The next sweep retries. Raises transient errors (see is_transient).
     """
     try:
         yield
     except Exception as error:
         if is_transient(error):
             raise
-        passes = isinstance(error, StorageUnavailable)
-        _log.warning("%s: nothing can be done now: %s", run, in_short(error), exc_info=not passes)
+        transient = isinstance(error, StorageUnavailable)
+        _log.warning("%s: retried later: %s", run, in_short(error), exc_info=not transient)

@@ -1,4 +1,4 @@
-"""Which runs a supervisor looks at: its host's each time, all of the pool in turn with others."""
+"""Reading of runs: those of this host every time, the whole pool in turn with other hosts."""
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
@@ -13,15 +13,15 @@ from work_pools.turns import Turns
 
 
 @dataclass(frozen=True)
-class Seen:
+class Snapshot:
     """Runs as the server had them at one moment."""
 
     active: Sequence[FlowRun]
-    """Those that a worker holds."""
+    """Runs that a worker has taken and that are not final."""
     crashed: Sequence[FlowRun]
-    """Those without a successor or a last word."""
+    """Crashed runs without a next attempt or another final state."""
     whole: bool
-    """Whether these are all of the pool."""
+    """Whether these are all such runs of the pool."""
 
 
 class Watch:
@@ -30,38 +30,38 @@ class Watch:
     def __init__(
         self, runs: Runs, requeue: Requeue, agents: Agents, worker: str, interval: float
     ) -> None:
-        """`interval`: seconds between two looks at the whole pool by whichever host."""
+        """`interval`: seconds between two reads of the whole pool, by all hosts together."""
         self._runs = runs
         self._requeue = requeue
         self._agents = agents
         self._worker = worker
         self._turns = Turns(interval, lambda: agents.hosts)
         self.near: set[UUID] = set()
-        """Runs of this host, and those whose host may be gone: to be read each time."""
+        """Runs that are read every time: those of this host, and those whose host may be gone."""
 
-    def look_at_all(self) -> None:
-        """Read the whole pool next."""
+    def read_all_next(self) -> None:
+        """Make the next `read` read the whole pool."""
         self._turns.hasten()
 
-    async def read(self, here: Collection[UUID]) -> Seen:
-        """Read what is to be looked at now. `here`: the runs that this host has something of."""
+    async def read(self, here: Collection[UUID]) -> Snapshot:
+        """Read the runs to look at now. `here`: the runs with an instance on this host."""
         if self._turns.take():
             crashed = await self._requeue.unsettled()
-            seen = Seen(await self._runs.active(), crashed, whole=True)
+            seen = Snapshot(await self._runs.active(), crashed, whole=True)
         else:
             found = (await self._runs.by_id(self.near.union(here))).values()
             crashed = [run for run in found if run.state_type == StateType.CRASHED]
-            seen = Seen(
+            seen = Snapshot(
                 [run for run in found if run.state_type in ACTIVE],
                 [run for run in crashed if not self._requeue.is_settled(run)],
                 whole=False,
             )
         if any(run.id not in here for run in seen.active):
-            await self._agents.listen(self._agents.interval)  # or nobody can be called silent
+            await self._agents.refresh(self._agents.interval)  # needed to detect silent hosts
         self.near = {run.id for run in seen.active if run.id in here or self._is_near(run)}
         self.near |= {run.id for run in seen.crashed if worker_of(run) == self._worker}
         return seen
 
     def _is_near(self, run: FlowRun) -> bool:
         worker = worker_of(run)
-        return worker in (None, self._worker) or not self._agents.speaks(worker)
+        return worker in (None, self._worker) or not self._agents.is_online(worker)

@@ -15,7 +15,7 @@ from deployments.jobs.queries.selection import ENDED, JobState, Selection, state
 from tasks.contracts import attempt_number, job_id
 from tasks.prefect_api.pages import PAGE
 
-_SPARE = 10  # runs that a page has beside what is wanted: those that are no jobs of their own
+_SPARE = 10  # additional runs in a page, since some are helper flows or replaced attempts
 
 
 @dataclass(frozen=True)

@@ -16,8 +16,8 @@ from tasks.prefect_api.pages import PAGE
 SHORTEST = 4
 """The minimum number of digits of a prefix."""
 
-_SLACK = 20  # runs that may be deleted while the place is looked for
-_USUAL = {4: 8, 7: 18}  # characters by the version of the id: one of 7 begins with the time
+_SLACK = 20  # runs that may be deleted during the search
+_USUAL = {4: 8, 7: 18}  # characters by UUID version: version 7 begins with the time
 _NAMED = 5  # candidates in a message
 
 

@@ -18,9 +18,8 @@ from deployments.notifications.ledger import Ledger
 from tasks.contracts import Pool, attempt_number, job_id, requeue_key
 from tasks.prefect_api.pages import PAGE
 
-_OVERLAP = timedelta(seconds=60)  # so far behind its own time may a run become visible
-_MOST_KNOWN = 10_000  # runs that one question may leave out: SQLite takes 32,766 values
-_PARAMETERS = {"payload", "results_directory"}  # of a compute task
+_OVERLAP = timedelta(seconds=60)  # by which a run may become visible after its own time
+_MOST_KNOWN = 10_000  # runs that one query may exclude: SQLite accepts 32,766 values
 
 _T = TypeVar("_T")
 

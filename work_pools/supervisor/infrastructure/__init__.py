@@ -1,1 +1,1 @@
-"""What an attempt is on this host: a container, or a process."""
+"""The containers or processes of attempts on this host."""

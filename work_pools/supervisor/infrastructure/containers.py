@@ -1,4 +1,4 @@
-"""Attempts that are containers."""
+"""The containers of attempts on this host's Docker engine."""
 
 import asyncio
 import contextlib
@@ -19,33 +19,29 @@ from work_pools.standby import run_of
 from work_pools.supervisor.infrastructure.instance import Exit, Found, Instance
 from work_pools.supervisor.infrastructure.threads import in_thread
 
-_KIND = (
-    "prefecture"  # the label of every container of ours: job, by the pool's template, or sibling
-)
+_KIND = "prefecture"  # label of all our containers: "job", from the pool's template, or "sibling"
 _OURS = f"{_KIND}=job"
 _WORKER = "io.prefect.worker-name"  # set by Prefect's Docker worker
 _ALIVE = frozenset({"running", "paused", "restarting"})
 _TIMEOUT = 15  # seconds for one answer of the engine
-_PATIENCE = 3  # seconds for an answer that tells nothing but that it is there
-_TAIL = 20  # lines of output that an exit keeps
+_PING_TIMEOUT = 3  # seconds for the answer to a ping
+_TAIL = 20  # last lines of output that an Exit has
 _CONFLICT = 409
 _log = logging.getLogger(__name__)
 
 
 class Containers:
-    """The containers of jobs on this host's engine, whichever worker started them."""
+    """The containers of jobs on this host's engine, started by any worker."""
 
     def __init__(self) -> None:
         self._client: docker.DockerClient | None = None
         self._root: str | None = None
         self._finding = asyncio.Lock()
-        self._stopper: dict[
-            str, Instance
-        ] = {}  # by container: an ended one does not change any more
+        self._exited: dict[str, Instance] = {}  # by container id: cached, as they do not change
 
     async def find(self) -> Found:
         """See Instances."""
-        async with self._finding:  # what is remembered of exits is not for two threads
+        async with self._finding:  # two threads must not change the cache of exits
             return await asyncio.to_thread(self._find)
 
     async def stop(self, instance: Instance, grace: float) -> None:
@@ -56,7 +52,7 @@ class Containers:
                 _api(client).stop(instance.id, timeout=max(1, round(grace)))
                 _api(client).wait(instance.id, timeout=_TIMEOUT)
 
-        await in_thread(self._ask, stop)
+        await in_thread(self._call, stop)
 
     async def remove(self, instance: Instance) -> None:
         """See Instances."""
@@ -65,7 +61,7 @@ class Containers:
             if _is_still(client, instance):
                 _api(client).remove_container(instance.id, force=True, v=True)
 
-        await in_thread(self._ask, remove)
+        await in_thread(self._call, remove)
 
     async def built(self) -> Mapping[UUID, str]:
         """See Instances."""
@@ -74,10 +70,10 @@ class Containers:
             images: list[dict[str, Any]] = _api(client).images(name=BUILT_REPOSITORY)
             return [tag for image in images for tag in image["RepoTags"] or ()]
 
-        tags: list[str] = await asyncio.to_thread(self._ask, listed) or []
+        tags: list[str] = await asyncio.to_thread(self._call, listed) or []
         built: dict[UUID, str] = {}
         for tag in tags:
-            with contextlib.suppress(ValueError):  # someone else's, in spite of its name
+            with contextlib.suppress(ValueError):  # not ours, in spite of its name
                 built[UUID(tag.partition(":")[2])] = tag
         return built
 
@@ -87,22 +83,22 @@ class Containers:
         def remove(client: docker.DockerClient) -> None:
             _api(client).remove_image(name, force=True, noprune=True)
 
-        await in_thread(self._ask, remove)
+        await in_thread(self._call, remove)
 
     async def exits(self) -> AsyncIterator[None]:
-        """See Instances. Raises EngineUnavailable when the engine ends."""
+        """See Instances. Raises EngineUnavailable when the engine stops."""
         loop = asyncio.get_running_loop()
         queue = asyncio.Queue[bool]()
 
         def put(alive: bool) -> None:
-            # The loop may be closed before the thread has noticed.
+            # The loop may already be closed.
             with contextlib.suppress(RuntimeError):
                 loop.call_soon_threadsafe(queue.put_nowait, alive)
 
         client = await asyncio.to_thread(_connect, None)
 
         def listen() -> None:
-            # Closing the client from the other side ends this with nearly any error.
+            # Closing the client in the other thread raises almost any error here.
             with contextlib.suppress(
                 requests.RequestException, DockerException, OSError, ValueError
             ):
@@ -126,25 +122,27 @@ class Containers:
             self._client.close()
 
     def ping(self) -> None:
-        """Raises EngineUnavailable where the engine does not answer, soon and to a newcomer: one
-        that is exit keeps its old connections open, and says nothing on them any more."""
-        _connect(_PATIENCE).close()
+        """Check that the engine answers on a new connection within 3 s. Raises EngineUnavailable.
+
+        A stopped engine keeps its old connections open without answering on them.
+        """
+        _connect(_PING_TIMEOUT).close()
 
     def root(self) -> str:
-        """The engine's own folder, where images and containers are kept."""
+        """The engine's own folder, which holds images and containers."""
         if self._root is None:
-            self._root = str(self._ask(lambda client: client.info())["DockerRootDir"])
+            self._root = str(self._call(lambda client: client.info())["DockerRootDir"])
         return self._root
 
-    def _ask(self, question: Callable[[docker.DockerClient], Any]) -> Any:
-        """The engine's answer; None where what was asked about is gone, just going, or broken.
+    def _call(self, call: Callable[[docker.DockerClient], Any]) -> Any:
+        """Call the engine. Returns its answer; None where it refuses, or the object is gone.
 
-        Raises EngineUnavailable where the engine itself does not answer.
+        Raises EngineUnavailable where the engine does not answer.
         """
         if self._client is None:
             self._client = _connect(_TIMEOUT)
         try:
-            return question(self._client)
+            return call(self._client)
         except NotFound:
             return None
         except APIError as error:
@@ -156,20 +154,20 @@ class Containers:
 
     def _find(self) -> Found:
         found: dict[UUID, list[Instance]] = {}
-        listed: list[dict[str, Any]] = self._ask(
+        listed: list[dict[str, Any]] = self._call(
             lambda client: _api(client).containers(all=True, filters={"label": _KIND})
         )
-        if listed is None:  # pyright: ignore[reportUnnecessaryComparison]  # what _ask says of a refusal
+        if listed is None:  # pyright: ignore[reportUnnecessaryComparison]  # a refusal, see _call
             raise EngineUnavailable("the Docker engine does not list its containers")
         for entry in listed:
             run = run_of(entry["Labels"], entry["Names"] or ())
-            if run is not None and (instance := self._body(run, entry)) is not None:
+            if run is not None and (instance := self._instance(run, entry)) is not None:
                 found.setdefault(instance.run, []).append(instance)
         here = {entry["Id"] for entry in listed}
-        self._stopper = {key: instance for key, instance in self._stopper.items() if key in here}
+        self._exited = {key: instance for key, instance in self._exited.items() if key in here}
         return found
 
-    def _body(self, run: UUID, entry: dict[str, Any]) -> Instance | None:
+    def _instance(self, run: UUID, entry: dict[str, Any]) -> Instance | None:
         id = str(entry["Id"])
         worker = entry["Labels"].get(_WORKER)
         made = datetime.fromtimestamp(entry["Created"], UTC)
@@ -177,14 +175,14 @@ class Containers:
         if sibling or entry["State"] in _ALIVE:
             alive = entry["State"] in _ALIVE
             return Instance(run, id, alive, made, worker, sibling=sibling)
-        if id not in self._stopper:
-            details = self._ask(lambda client: _api(client).inspect_container(id))
+        if id not in self._exited:
+            details = self._call(lambda client: _api(client).inspect_container(id))
             if details is None:
                 return None
             state: dict[str, Any] = details["State"]
             if entry["State"] == "created" and not state["ExitCode"]:
-                return Instance(run, id, False, made, worker)  # not started, or not yet
-            self._stopper[id] = Instance(
+                return Instance(run, id, False, made, worker)  # never started, or not yet
+            self._exited[id] = Instance(
                 run,
                 id,
                 False,
@@ -192,12 +190,12 @@ class Containers:
                 worker,
                 self._exit_of(id, details),
             )
-        return self._stopper[id]
+        return self._exited[id]
 
     def _exit_of(self, id: str, details: dict[str, Any]) -> Exit:
         state = details["State"]
         tail: bytes = (
-            self._ask(lambda client: _api(client).logs(id, tail=_TAIL)) or b""
+            self._call(lambda client: _api(client).logs(id, tail=_TAIL)) or b""
             if state["ExitCode"]
             else b""
         )
@@ -215,14 +213,14 @@ def _api(client: docker.DockerClient) -> Any:
 
 
 def _is_still(client: docker.DockerClient, instance: Instance) -> bool:
-    """Whether a container is still of the run that it was of: it may serve another by now."""
+    """Whether a container still serves the instance's run: a standby may serve another by now."""
     details = _api(client).inspect_container(instance.id)
     return run_of(details["Config"]["Labels"], [details["Name"]]) == instance.run
 
 
 def _connect(timeout: int | None) -> docker.DockerClient:
     try:
-        # For a stream of events there is no time in which the engine must have said something.
+        # None for a stream of events: there may be none for any length of time.
         client = docker.from_env(timeout=timeout)  # pyright: ignore[reportArgumentType]
         client.ping()
         return client
@@ -231,6 +229,6 @@ def _connect(timeout: int | None) -> docker.DockerClient:
 
 
 def _time(text: str) -> datetime | None:
-    """An engine's time, whose nanoseconds Python cannot read; None for its year 1."""
+    """Parse an engine's time, without its nanoseconds; None for the year 1, its zero value."""
     moment = datetime.fromisoformat(f"{text[:19]}+00:00")
     return moment if moment.year > 1 else None

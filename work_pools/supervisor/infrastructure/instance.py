@@ -1,4 +1,4 @@
-"""What an attempt is on this host, a container or a process, behind one interface."""
+"""One interface to the containers or processes of attempts on this host."""
 
 from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -9,72 +9,72 @@ from uuid import UUID
 
 @dataclass(frozen=True)
 class Exit:
-    """How an instance ended, as far as the host can tell."""
+    """The end of an instance, as far as this host knows it."""
 
     code: int | None = None
-    """Exit code; None where nothing tells."""
+    """Exit code; None where it is unknown."""
     out_of_memory: bool = False
     limit: int = 0
     """Memory limit in bytes, 0 for none."""
     error: str = ""
-    """Why it did not start, in the engine's words."""
+    """The engine's reason why it did not start."""
     tail: str = ""
     """The last lines of its output."""
 
 
 @dataclass(frozen=True)
 class Instance:
-    """A container or a process that an attempt runs in, or ran in."""
+    """A container or a process in which an attempt runs, or ran."""
 
     run: UUID
     id: str
     """Container id, or pid."""
     alive: bool
     since: datetime
-    """When it was made, or, where it is not alive, when it ended."""
+    """When it was created, or, where it is not alive, when it exited."""
     worker: str | None = None
-    """The worker that made it, where that stands on it."""
+    """The worker that created it, where a label says so."""
     exit: Exit | None = None
     """None while it is alive or was never started."""
     sibling: bool = False
-    """Whether it is only what the attempt started beside itself: it ends with the attempt, and says
-    nothing of it."""
+    """Whether it is an extra container that the attempt's flow started: it ends with the attempt,
+    and its exit does not tell how the attempt ended."""
 
 
 Found = Mapping[UUID, Sequence[Instance]]
-"""Every instance on this host, by flow run; one run may have had several."""
+"""Every instance on this host, by flow run; a run may have several."""
 
 
 class Instances(Protocol):
     """The instances of one kind on this host.
 
-    Each method may raise EngineUnavailable: what is there cannot be seen.
+    Every method may raise EngineUnavailable: the engine does not answer.
     """
 
     async def find(self) -> Found:
-        """All of ours, alive or not."""
+        """List all instances of jobs, alive or not."""
         ...
 
     async def stop(self, instance: Instance, grace: float) -> None:
-        """SIGTERM, and SIGKILL after `grace` seconds. Returns once it is gone."""
+        """Send SIGTERM, and SIGKILL after `grace` seconds. Returns once the instance has exited."""
         ...
 
     async def remove(self, instance: Instance) -> None:
-        """Kill it where it is alive, and remove what is left of it."""
+        """Kill an instance, and remove what is left of it."""
         ...
 
     async def built(self) -> Mapping[UUID, str]:
-        """The images that were built for jobs, by job."""
+        """The names of the images that were built for jobs, by job id."""
         ...
 
     async def remove_image(self, name: str) -> None:
-        """Remove one of them; the layers below it stay for the next."""
+        """Remove such an image; its layers stay in the cache of builds."""
         ...
 
     def exits(self) -> AsyncIterator[None]:
-        """Yields as soon as an instance may have ended; never where nothing can tell."""
+        """Yield as soon as an instance may have exited; never where that cannot be observed."""
         ...
 
     async def close(self) -> None:
-        """Let go of the engine."""
+        """Close the connection to the engine."""
         ...

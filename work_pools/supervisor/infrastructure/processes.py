@@ -1,4 +1,4 @@
-"""Attempts that are plain processes."""
+"""The processes of attempts on this host."""
 
 import asyncio
 from collections.abc import AsyncIterator, Mapping
@@ -13,14 +13,14 @@ from work_pools.standby import NO_RUN
 from work_pools.supervisor.infrastructure.instance import Found, Instance
 from work_pools.supervisor.infrastructure.threads import in_thread
 
-_ENGINE = "work_pools.entrypoint.run"  # in the command of each
+_ENGINE = "work_pools.entrypoint.run"  # in the command of every job's process
 _GONE = 5.0  # seconds in which a killed process must be gone
 
 
 class Processes:
-    """The processes of jobs on this host. Of one that has ended, nothing is left to find.
+    """The processes of jobs on this host. A process that has exited cannot be found.
 
-    `worker` of `pool` is the one that starts ours.
+    `worker` and `pool`: the worker that starts the processes.
     """
 
     def __init__(self, worker: str, pool: str) -> None:
@@ -40,14 +40,14 @@ class Processes:
         await in_thread(_stop, instance, 0.0)
 
     async def built(self) -> Mapping[UUID, str]:
-        """See Instances: none."""
+        """See Instances: processes have no images."""
         return {}
 
     async def remove_image(self, name: str) -> None:
         """See Instances."""
 
     async def exits(self) -> AsyncIterator[None]:
-        """See Instances: nothing tells of a process that is not our child."""
+        """See Instances: the exit of a process that is not our child cannot be observed."""
         yield
         await asyncio.get_running_loop().create_future()
 
@@ -68,7 +68,7 @@ class Processes:
                 continue  # ended just now
             except psutil.AccessDenied as error:
                 if self._may_be_ours(process):
-                    # Not to be taken for lost.
+                    # An error, since otherwise the run would be declared lost.
                     raise EngineUnavailable(
                         f"process {process.pid} is a job of another user: run worker and "
                         "supervisor as one"
@@ -76,7 +76,7 @@ class Processes:
         return found
 
     def _may_be_ours(self, process: psutil.Process) -> bool:
-        """Whether our worker can have started a process, whose environment we may not read."""
+        """Whether our worker may have started a process whose environment cannot be read."""
         worker = find_worker(self._worker, self._pool)
         try:
             return worker is None or worker.uids().real == process.uids().real
@@ -85,13 +85,13 @@ class Processes:
 
 
 def find_worker(name: str, pool: str) -> psutil.Process | None:
-    """The worker of this name and pool on this host; None where none can be seen."""
+    """The process of a worker on this host, by its name and pool; None where there is none."""
     found: list[psutil.Process] = []
     for process in psutil.process_iter(["cmdline"]):
         command: list[str] = process.info["cmdline"] or []
-        if _is_worker(command) and all(_says(command, w) for w in (name, pool)):
+        if _is_worker(command) and all(_has_argument(command, w) for w in (name, pool)):
             found.append(process)
-    # Of a wrapper and what it wraps, the one within.
+    # Where a wrapper such as a shell runs the worker, both match: return the inner process.
     parents = {process.ppid() for process in found if process.is_running()}
     return next((process for process in found if process.pid not in parents), None)
 
@@ -106,12 +106,12 @@ def _is_worker(command: list[str]) -> bool:
     return "work_pools.worker" in command or {"worker", "start"} <= {*command}
 
 
-def _says(command: list[str], value: str) -> bool:
+def _has_argument(command: list[str], value: str) -> bool:
     return any(word == value or word.endswith(f"={value}") for word in command)
 
 
 def _run_of(process: psutil.Process) -> UUID:
-    """The flow run that a process is of; NO_RUN's where it waits for one."""
+    """The flow run of a process; NO_RUN for a fork server."""
     return UUID(process.environ().get(RUN_VARIABLE) or NO_RUN.hex)
 
 
@@ -119,7 +119,7 @@ def _stop(instance: Instance, grace: float) -> None:
     try:
         process = psutil.Process(int(instance.id))
         if started(process) != instance.since:
-            return  # the number is another's by now
+            return  # another process has this pid by now
         family = [process, *process.children(recursive=True)]
         if grace:
             process.terminate()
@@ -130,5 +130,5 @@ def _stop(instance: Instance, grace: float) -> None:
         try:
             member.kill()
         except psutil.NoSuchProcess:
-            continue  # ended by itself: as wanted
+            continue  # it has exited by itself
     psutil.wait_procs(family, timeout=_GONE)

@@ -1,4 +1,4 @@
-"""Threads of their own for what may take half a minute: all else would have to wait for it."""
+"""A separate pool of threads for calls that take up to half a minute, so that no others wait."""
 
 import asyncio
 from collections.abc import Callable
@@ -7,11 +7,11 @@ from typing import ParamSpec, TypeVar
 
 P = ParamSpec("P")
 T = TypeVar("T")
-_STOPPED_AT_ONCE = 64
+_THREADS = 64
 
-_stops = ThreadPoolExecutor(_STOPPED_AT_ONCE, thread_name_prefix="stop")
+_stops = ThreadPoolExecutor(_THREADS, thread_name_prefix="stop")
 
 
 async def in_thread(work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-    """Like asyncio.to_thread, apart from everything else that is done in threads."""
+    """Like asyncio.to_thread, in this module's own pool of threads."""
     return await asyncio.wrap_future(_stops.submit(work, *args, **kwargs))
