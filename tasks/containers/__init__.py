@@ -1,1 +1,1 @@
-"""The users' own images: found or built, run hardened beside the flow, their output collected."""
+"""Users' own containers: find or build the image, run it hardened, collect its output."""

@@ -1,4 +1,4 @@
-"""The Docker engine, as the two trusted flows reach it; its refusals and failures as one line."""
+"""Connection of the two trusted flows to the Docker engine, with its errors as our own."""
 
 from collections.abc import Generator
 from contextlib import contextmanager
@@ -19,13 +19,13 @@ _SERVER_ERROR = 500
 
 @contextmanager
 def connect(timeout: float = _TIMEOUT) -> Generator[docker.DockerClient]:
-    """A client for the engine whose socket this flow was given; `timeout` in seconds.
+    """A client for the engine whose socket this flow's container has; `timeout` in seconds.
 
-    Raises InvalidPayload where it was given none, EngineUnavailable where none answers.
+    Raises InvalidPayload where there is no socket, EngineUnavailable where no engine answers.
     """
     if not Path(ENGINE_SOCKET).is_socket():
         raise InvalidPayload(NO_ENGINE)
-    with away():
+    with engine_outages():
         client = docker.DockerClient(base_url=f"unix://{ENGINE_SOCKET}", timeout=round(timeout))
     try:
         yield client
@@ -34,8 +34,8 @@ def connect(timeout: float = _TIMEOUT) -> Generator[docker.DockerClient]:
 
 
 @contextmanager
-def away() -> Generator[None]:
-    """An engine that does not answer, or breaks off, as EngineUnavailable."""
+def engine_outages() -> Generator[None]:
+    """Raise EngineUnavailable for server errors of the engine, and where it does not answer."""
     try:
         yield
     except APIError as error:
@@ -49,20 +49,20 @@ def away() -> Generator[None]:
 
 
 @contextmanager
-def asking(what: str) -> Generator[None]:
-    """Like `away`; what the engine refuses, which is the payload's fault, as InvalidPayload."""
+def engine_call(what: str) -> Generator[None]:
+    """Like `engine_outages`; also raise InvalidPayload, with `what`, where the engine refuses."""
     try:
-        with away():
+        with engine_outages():
             yield
     except APIError as error:
         raise InvalidPayload(f"{what}: the Docker engine refuses: {explained(error)}") from error
 
 
 def explained(error: APIError) -> str:
-    """What the engine says of an error, in one line."""
+    """The engine's message for an error, in one line of at most 300 characters."""
     return " ".join(str(error.explanation or error).split())[:300]
 
 
 def api(client: docker.DockerClient) -> Any:
-    """The engine's API itself."""
+    """The client's low-level API, without types."""
     return client.api  # its stubs leave most of its methods untyped

@@ -1,4 +1,4 @@
-"""Who ended a container: the engine's events name every signal that was sent through the engine."""
+"""Detection of kills from outside a container, by the engine's events and the kernel's counter."""
 
 import signal
 import time
@@ -7,25 +7,25 @@ from typing import Any, cast
 
 import docker
 
-from tasks.containers.engine import api, asking
+from tasks.containers.engine import api, engine_call
 
 _ENDING = {signal.SIGKILL, signal.SIGTERM, signal.SIGINT, signal.SIGQUIT}
-_PATIENCE = 1.0  # seconds in which the engine reports a signal after the end that it brought
+_EVENT_DELAY = 1.0  # seconds by which the event of a signal may come after the container's exit
 
 
 def signal_from_outside(client: docker.DockerClient, id: str, since: float, code: int) -> str:
-    """The signal, such as SIGKILL, with which somebody ended a container through the engine.
+    """The name of the signal, such as SIGKILL, that was sent to a container through the engine.
 
-    Empty where nobody has. Only for one that we have not stopped ourselves. `since`: the time of
+    Empty where there was none. Not for a container that this flow has stopped. `since`: the time of
     its start, seconds since 1970; `code`: its exit code. Raises EngineUnavailable.
     """
-    # The engine may report the end first. Only where the code says nothing of a signal it is not
-    # waited for: docker stop of a program that ends well then.
-    patience = _PATIENCE if code > 128 else 0.0
-    with asking("the engine's events cannot be read"):
+    # The engine may report the exit first. No delay where the code is not that of a signal: so a
+    # `docker stop` that a program answers with exit code 0 may be missed.
+    delay = _EVENT_DELAY if code > 128 else 0.0
+    with engine_call("the engine's events cannot be read"):
         events = api(client).events(
             since=f"{since:.9f}",
-            until=f"{time.time() + patience:.9f}",
+            until=f"{time.time() + delay:.9f}",
             filters={"container": [id], "event": ["kill"]},
             decode=True,
         )
@@ -39,7 +39,7 @@ def signal_from_outside(client: docker.DockerClient, id: str, since: float, code
 
 
 def host_memory_kills() -> int:
-    """How many processes this host's kernel has killed for want of memory, limits included."""
+    """Number of processes that the kernel has killed for lack of memory, cgroup limits included."""
     for line in Path("/proc/vmstat").read_text().splitlines():
         name, _, count = line.partition(" ")
         if name == "oom_kill":

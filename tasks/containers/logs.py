@@ -1,4 +1,4 @@
-"""What a container prints: kept whole up to a bound, byte by byte, and shown live line by line."""
+"""A container's output: a bounded log file with its bytes, and a rate-limited view of its lines."""
 
 import time
 from collections import deque
@@ -7,21 +7,21 @@ from pathlib import Path
 from types import TracebackType
 
 _SHOWN_AT_ONCE = 200  # lines
-_SHOWN_PER_SECOND = 50.0  # lines: what is printed faster would only burden the server
+_SHOWN_PER_SECOND = 50.0  # lines: more would only burden the server
 _SHOWN = 1000  # characters of a line
-_RECENT = 50  # lines in which the reason of a failure is looked for
-_TAIL = 64 * 2**10  # bytes of the end, where a log is cut
-_LINE = 64 * 2**10  # bytes after which a line without an end is shown as it is
+_RECENT = 50  # last lines, which are searched for the reason of a failure
+_TAIL = 64 * 2**10  # bytes kept of the end of a log that is cut
+_LINE = 64 * 2**10  # bytes after which an unfinished line is shown
 
 
 class Log:
-    """A file that takes what one stream prints: its first bytes, and where it is cut, its last."""
+    """A log file of one stream: its first bytes and, where it is longer, its last."""
 
     def __init__(self, path: Path, most: int) -> None:
-        """`most`: bytes from its beginning that it keeps."""
+        """`most`: bytes that are kept from the beginning."""
         self._file = path.open("wb")
         self._most = most
-        self._over = 0  # bytes that came after those
+        self._over = 0  # bytes after the first `most`
         self._tail = deque[bytes]()
         self._tail_bytes = 0
 
@@ -34,7 +34,7 @@ class Log:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        """Write what is kept of the end, with a mark where something is missing."""
+        """Write the kept end, after a line that says how many bytes are left out."""
         try:
             tail = b"".join(self._tail)[-_TAIL:]
             if missing := self._over - len(tail):
@@ -46,11 +46,11 @@ class Log:
 
     @property
     def is_cut(self) -> bool:
-        """Whether something of it is left out."""
+        """Whether bytes are left out."""
         return self._over > _TAIL
 
     def write(self, data: bytes) -> None:
-        """Take what was printed. Raises OSError."""
+        """Append output. Raises OSError."""
         room = max(0, self._most - self._file.tell())
         self._file.write(data[:room])
         self._file.flush()
@@ -62,8 +62,8 @@ class Log:
                 self._tail_bytes -= len(self._tail.popleft())
 
 
-class Live:
-    """Shows lines as they come, as many as a person or a server can take."""
+class LineView:
+    """Shows lines as they are printed: 200 at once, then 50 a second; the rest is only counted."""
 
     def __init__(self, show: Callable[[str], None]) -> None:
         self._show = show
@@ -72,12 +72,12 @@ class Live:
         self._at = time.monotonic()
         self._skipped = 0
         self.last = deque[str](maxlen=3)
-        """The last lines that said anything."""
+        """The last 3 lines that are not blank."""
         self.recent = deque[str](maxlen=_RECENT)
-        """The same, more of them."""
+        """The last 50 lines that are not blank."""
 
     def write(self, data: bytes) -> None:
-        """Take what was printed."""
+        """Take output, and show its lines."""
         *lines, self._rest = (self._rest + data).split(b"\n")
         if len(self._rest) > _LINE:
             lines, self._rest = [*lines, self._rest], b""
@@ -85,7 +85,7 @@ class Live:
             self._line(line)
 
     def close(self) -> None:
-        """Show what is left, and say what was not shown."""
+        """Show the last, unfinished line, and how many lines were not shown."""
         self._line(self._rest)
         self._tell_skipped()
 
@@ -112,7 +112,5 @@ class Live:
 
     def _tell_skipped(self) -> None:
         if self._skipped:
-            self._show(
-                f"[{self._skipped:,} lines are not shown here: the log that is kept has them]"
-            )
+            self._show(f"[{self._skipped:,} lines are not shown here: they are in the log file]")
             self._skipped = 0

@@ -1,4 +1,4 @@
-"""The network that a user's container is given: none, or the internet without what is inside."""
+"""Networks for users' containers: none, or the internet without private addresses."""
 
 import asyncio
 import ipaddress
@@ -14,7 +14,7 @@ from docker.errors import APIError
 from docker.types import LogConfig
 
 from tasks.containers import user_container
-from tasks.containers.engine import api, asking
+from tasks.containers.engine import api, engine_call
 from tasks.containers.user_container import Owner
 from tasks.errors import EngineUnavailable
 from tasks.settings import api_url
@@ -24,7 +24,7 @@ _NETWORK = "prefecture-containers"
 _MEMORY = 64 * 2**20  # bytes
 _PIDS = 16
 _LINK_LOCAL = ipaddress.IPv4Network("169.254.0.0/16")
-# Of this host, of its neighbours, and of whoever hosts it: RFC 6890.
+# Addresses of this host, its private networks and its cloud provider: RFC 6890.
 _INSIDE = (
     *("0.0.0.0/8", "10.0.0.0/8", "100.64.0.0/10", str(_LINK_LOCAL), "172.16.0.0/12"),
     *("192.0.0.0/24", "192.168.0.0/16", "198.18.0.0/15"),
@@ -33,10 +33,11 @@ _INSIDE = (
 
 @asynccontextmanager
 async def network(client: docker.DockerClient, owner: Owner, wanted: str) -> AsyncGenerator[str]:
-    """The engine's name for the network of a job's build and container.
+    """The network mode, in the engine's terms, for the build and the container of a job.
 
-    For `bridge` a container of ours holds it, whose routes bar private and link-local addresses,
-    the host, the other containers and the API. Raises InvalidPayload, EngineUnavailable.
+    For `bridge` it is the network of a helper container, removed at the end, whose routes bar
+    private and link-local addresses, the host, other containers and the API. Raises InvalidPayload
+    where the engine refuses, EngineUnavailable.
     """
     if wanted == NONE:
         yield NONE
@@ -52,7 +53,7 @@ def _hold(client: docker.DockerClient, owner: Owner) -> str:
     subnet, gateway = _ensure_network(client)
     barred = [*_INSIDE, *map(str, subnet.subnets()), *_addresses_of_the_api()]
     allowed = [f"{server}/32" for server in _name_servers(Path("/etc/resolv.conf"))]
-    with asking("its network cannot be made"):
+    with engine_call("its network cannot be made"):
         host = api(client).create_host_config(
             network_mode=_NETWORK,
             cap_drop=["ALL"],
@@ -77,7 +78,7 @@ def _hold(client: docker.DockerClient, owner: Owner) -> str:
         )
     id = str(made["Id"])
     try:
-        with asking("its network cannot be made"):
+        with engine_call("its network cannot be made"):
             printed = api(client).attach(id, stdout=True, stderr=True, stream=True)
             api(client).start(id)
         said = b""
@@ -85,7 +86,7 @@ def _hold(client: docker.DockerClient, owner: Owner) -> str:
             said += piece
             if said.endswith(b"ready\n"):
                 return id
-        # The routes are what keeps it out: without them there is no network.
+        # Without these routes private addresses could be reached: then there is no network.
         raise EngineUnavailable(f"no network for the container: {said.decode()[-300:]}")
     except BaseException:
         user_container.remove(client, id)
@@ -93,7 +94,7 @@ def _hold(client: docker.DockerClient, owner: Owner) -> str:
 
 
 def _ensure_network(client: docker.DockerClient) -> tuple[ipaddress.IPv4Network, str]:
-    with asking("its network cannot be made"):
+    with engine_call("its network cannot be made"):
         try:
             api(client).create_network(
                 _NETWORK,
@@ -103,7 +104,7 @@ def _ensure_network(client: docker.DockerClient) -> tuple[ipaddress.IPv4Network,
                 labels={"prefecture": "network"},
             )
         except APIError as error:
-            if error.status_code != 409:  # it is there
+            if error.status_code != 409:  # 409: it exists
                 raise
         found: dict[str, Any] = api(client).inspect_network(_NETWORK)
     config: dict[str, str] = found["IPAM"]["Config"][0]
@@ -111,7 +112,7 @@ def _ensure_network(client: docker.DockerClient) -> tuple[ipaddress.IPv4Network,
 
 
 def _own_image(client: docker.DockerClient, owner: Owner) -> str:
-    """The image of the flow's own container, which holds the program that sets routes."""
+    """The image id of the flow's own container, which has the program that sets routes."""
     labels = ["prefecture=job", f"io.prefect.flow-run-id={owner.run}"]
     found: list[dict[str, Any]] = api(client).containers(all=True, filters={"label": labels})
     if not found:
@@ -124,12 +125,12 @@ def _addresses_of_the_api() -> Iterable[str]:
     if name is None:
         return []
     found = {str(entry[4][0]) for entry in socket.getaddrinfo(name, None, socket.AF_INET)}
-    # A loopback address is each container's own.
+    # Not a loopback address: each container has its own.
     return [f"{a}/32" for a in sorted(found) if not ipaddress.ip_address(a).is_loopback]
 
 
 def _name_servers(path: Path) -> list[str]:
-    """Those that names can be asked of, where they are no part of what hosts this machine."""
+    """The IPv4 name servers of a resolv.conf, without loopback and link-local addresses."""
     servers: list[str] = []
     for line in path.read_text().splitlines():
         words = line.split()

@@ -1,4 +1,4 @@
-"""What a container wrote to /output: watched while it runs, collected once it is gone."""
+"""A container's /output: measured while it runs, moved to the result once it is gone."""
 
 import errno
 import os
@@ -12,36 +12,37 @@ from pathlib import Path, PurePosixPath
 from tasks.contracts import MAX_NAME_BYTES
 
 MOST_FILES = 100_000
-"""Files and folders that /output may hold."""
-_DEEPEST = 100  # folders in one another
-_LISTED = 100  # of what was left out
-_MOST_LINKS = 40  # that lead to one another, as on Linux
+"""Maximum of files and folders in /output."""
+_DEEPEST = 100  # levels of folders
+_LISTED = 100  # left out entries that the summary names
+_MOST_LINKS = 40  # links to links that are followed, as on Linux
 _READ = os.R_OK | os.X_OK
 
 
 @dataclass(frozen=True)
 class Size:
-    """How much lies in a folder."""
+    """The size of a folder's content."""
 
     bytes: int
     entries: int
     fault: str = ""
-    """Why it cannot be measured, where it cannot."""
+    """Why it could not be measured or is refused; empty where it was measured."""
 
 
 @dataclass(frozen=True)
 class Collected:
-    """What became of /output."""
+    """Files of /output that are in the result, and those left out."""
 
     files: int
     bytes: int
     left_out: list[dict[str, str]]
-    """What is not in the result, and why; the first of them."""
+    """The first 100 entries that are not in the result: `path` and `why`."""
     left_out_in_all: int
+    """How many entries are not in the result."""
 
 
 def measure(folder: Path) -> Size:
-    """How much lies below a folder. A file that is written to counts with what it has by then."""
+    """Measure everything below a folder. A file that is being written counts with its size now."""
     size = entries = depth = 0
     try:
         for entry, depth in _walk(folder):
@@ -53,13 +54,13 @@ def measure(folder: Path) -> Size:
             except FileNotFoundError:
                 continue  # removed meanwhile
             if stat.S_ISREG(status.st_mode):
-                # What it would take once published: a hole counts as what it stands for.
+                # The space that it takes once published: holes of a sparse file count in full.
                 size += max(status.st_size, status.st_blocks * 512)
     except OSError as error:
         if error.errno == errno.ENAMETOOLONG:
             return Size(size, entries, "a path in /output is longer than the system's 4,096 bytes")
         if error.errno in (errno.EACCES, errno.EPERM):
-            # Whoever hides again what we may read is not measured.
+            # The container takes away rights as fast as _walk gives them.
             return Size(size, entries, "a folder in /output cannot be read: leave it its rights")
         raise
     if entries > MOST_FILES:
@@ -77,10 +78,10 @@ def collect(
 ) -> Collected:
     """Move every regular file below `folder` to `target`. Nothing outside is followed or opened.
 
-    A link to something inside, by a relative path or one below `mounted_at`, becomes what it links
-    to, as far as all is `most` bytes then. Only once nothing can change it any more, and it was
-    measured without a fault. Names that cannot stand in a manifest are spelled with %XX for each
-    odd byte.
+    A link to a file or folder inside, by a relative path or one below `mounted_at`, becomes a copy
+    of it (as hard links), as long as all files together have at most `most` bytes. Call it only
+    when nothing can change the folder any more and `measure` found no fault. In names, bytes that a
+    manifest cannot hold are written as %XX.
     """
     collection = _Collection(folder, target, most)
     links: list[PurePosixPath] = []
@@ -100,7 +101,7 @@ def collect(
 
 
 class _Collection:
-    """What is moved, by its path in /output."""
+    """Moves files, and keeps their new paths and sizes by their paths in /output."""
 
     def __init__(self, folder: Path, target: Path, most: float) -> None:
         self._folder = folder
@@ -134,7 +135,7 @@ class _Collection:
         self._count, self._bytes = self._count + 1, self._bytes + size
 
     def add_links(self, links: Collection[PurePosixPath], mounted_at: Collection[str]) -> None:
-        """Links are read where they still are; what they lead to has moved."""
+        """Publish links, which are still in the folder; their targets have been moved."""
         paths = sorted(self._moved)
         for link in links:
             led = _followed(self._folder, link, mounted_at)
@@ -178,7 +179,7 @@ class _Collection:
 def _followed(
     folder: Path, link: PurePosixPath, mounted_at: Collection[str]
 ) -> PurePosixPath | None:
-    """Where a link leads, as a path in `folder`; None where that is outside."""
+    """The target of a link as a path in `folder`; None where it is outside."""
     rest = list(reversed(link.parts))
     at = PurePosixPath()
     links = 0
@@ -207,9 +208,9 @@ def _followed(
 
 
 def clear(folder: Path) -> None:
-    """Remove a folder of ours, however deep it is and whatever rights it has.
+    """Remove a folder of this user, of any depth and with any permissions.
 
-    Each folder in it is moved up first: no path is ever too long.
+    Each inner folder is moved up first, so that no path is too long.
     """
     if not folder.exists():
         return
@@ -223,7 +224,7 @@ def clear(folder: Path) -> None:
                 if not entry.is_dir(follow_symlinks=False):
                     Path(entry.path).unlink()
                     continue
-                Path(entry.path).chmod(0o700)  # or it could not be moved
+                Path(entry.path).chmod(0o700)  # needed to move it
                 number += 1
                 up = folder.with_name(f"{folder.name}.{number}")
                 Path(entry.path).rename(up)
@@ -232,9 +233,9 @@ def clear(folder: Path) -> None:
 
 
 def _walk(folder: Path, rights: int = _READ) -> Iterator[tuple[os.DirEntry[str], int]]:
-    """Every entry below a folder, with its depth; of links, the links. Raises OSError.
+    """Every entry below a folder, with its depth; links are not followed. Raises OSError.
 
-    A folder that we may not read, list or, with W_OK in `rights`, write is given those rights.
+    A folder that lacks `rights` for this user (os.R_OK, W_OK, X_OK) gets all rights for its owner.
     """
     waiting = [(str(folder), 1)]
     while waiting:
@@ -253,10 +254,10 @@ def _walk(folder: Path, rights: int = _READ) -> Iterator[tuple[os.DirEntry[str],
 
 
 def _give_rights(place: str, folder: Path) -> None:
-    """Give us all rights to a folder below `folder`, which is ours.
+    """Give this user all rights to a folder `place` below `folder`.
 
-    Whoever writes there may put a link in its place at any moment: what was opened is asked where
-    it is, and only that is changed.
+    The container may replace `place` by a link at any moment. So it is opened without following
+    links, and changed through the descriptor, after a check that this is still inside `folder`.
     """
     opened = os.open(place, os.O_PATH | os.O_NOFOLLOW | os.O_DIRECTORY)
     try:
@@ -268,7 +269,7 @@ def _give_rights(place: str, folder: Path) -> None:
 
 
 def _kind(status: os.stat_result) -> str:
-    """Why something is no regular file; nothing for one that is."""
+    """The kind of an entry that is not a regular file; empty for a regular file."""
     if stat.S_ISREG(status.st_mode):
         return ""
     for test, kind in (
@@ -281,7 +282,7 @@ def _kind(status: os.stat_result) -> str:
 
 
 def _named(name: str) -> str:
-    """A name that JSON, a URL and a shell can hold."""
+    """A file name with the bytes that JSON, URLs or shells cannot hold written as %XX."""
     raw = os.fsencode(name)
     try:
         text = raw.decode()
@@ -298,7 +299,7 @@ def _named(name: str) -> str:
 
 
 def _free(path: Path) -> Path:
-    """A path that nothing has yet: two odd names may be spelled alike."""
+    """A path that does not exist yet: two unusual names may become the same."""
     number = 1
     free = path
     while os.path.lexists(free):

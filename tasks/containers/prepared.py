@@ -1,4 +1,4 @@
-"""What a container needs of its image before it starts: volumes with content, a user's name."""
+"""Preparation of a container from its image: volumes with content, a name for the jobs' user."""
 
 import os
 import shutil
@@ -12,31 +12,31 @@ from tempfile import TemporaryFile
 import docker
 from docker.errors import APIError, NotFound
 
-from tasks.containers.engine import api, asking, away
+from tasks.containers.engine import api, engine_call, engine_outages
 from tasks.containers.images.pinned import Image
 from tasks.errors import EngineUnavailable, InvalidPayload
 
 USER_NAME = "prefecture"
-"""The name of the jobs' uid inside a container whose image has none for it."""
-_MOST_BYTES = 10 * 2**30  # of one volume's content
-_ACCOUNTS = 2**20  # bytes of /etc/passwd, and of /etc/group
+"""Name of the jobs' uid in a container whose image has no name for it."""
+_MOST_BYTES = 10 * 2**30  # maximum of one volume's content
+_ACCOUNTS = 2**20  # maximum bytes of /etc/passwd, and of /etc/group
 
 
 @dataclass(frozen=True)
 class Prepared:
-    """What a container is given beside its image, by the path that it sees."""
+    """Folders and files to mount in a container, by their paths inside it."""
 
     filled: Mapping[str, Path] = field(default_factory=dict[str, Path])
-    """Volumes with what the image has there: folders of ours that it may write."""
+    """Volumes with the image's content: writable folders of this user."""
     empty: tuple[str, ...] = ()
-    """Volumes in which the image has nothing."""
+    """Volumes without content in the image."""
     accounts: Mapping[str, Path] = field(default_factory=dict[str, Path])
-    """/etc/passwd and /etc/group with a name for the user, where the image has none."""
+    """/etc/passwd and /etc/group with a name for the jobs' user, where the image has none."""
     output: str = ""
-    """Where a relative path `output/` leads; empty where that is /output, or something else."""
+    """A second mount point of /output: WORKDIR/output; empty where the image uses that path."""
 
     def copied(self, folder: Path) -> "Prepared":
-        """The same for one more container: its volumes are copies in `folder`."""
+        """The same for one more container, with copies of the filled volumes in `folder`."""
         copies: dict[str, Path] = {}
         for number, (path, content) in enumerate(self.filled.items()):
             copies[path] = folder / f"volume-{number}"
@@ -52,18 +52,18 @@ def prepare(
     mounted: Collection[str] = (),
     output: Path | None = None,
 ) -> Prepared:
-    """Read from an image what its container needs. `folder` takes it; `mounted`: paths that are
-    taken by something else; `output`: the folder that becomes /output; `labels`: of the container
-    that the image is read through, which never starts.
+    """Copy from an image to `folder` what its container needs.
 
-    Raises InvalidPayload where a volume holds too much, EngineUnavailable.
+    `labels`: for the container that is created to read the image, and never started. `mounted`:
+    paths with other mounts; `output`: the folder that becomes /output. Raises InvalidPayload where
+    a volume holds more than 10 GiB, EngineUnavailable.
     """
     folder.mkdir(parents=True)
     with _probe(client, labels, image) as probe:
         filled: dict[str, Path] = {}
         empty: list[str] = []
-        # Each of them, those inside another too: in the place of one that is left out the engine
-        # puts a volume of its own, which nothing bounds. Those around others come first.
+        # All of them, nested ones too: for any that is left out the engine would create a volume
+        # of its own without a limit. Sorted, so that outer volumes come first.
         for path in sorted(map(_normal, image.volumes)):
             if path in {"/", "/tmp", "/output", *mounted}:
                 continue
@@ -75,7 +75,7 @@ def prepare(
                 place = output / PurePosixPath(path).relative_to("/output")
             inside = place.parent != folder
             if _copy_out(client, probe, path, place) or inside:
-                place.mkdir(parents=True, exist_ok=True)  # made by the engine it would be root's
+                place.mkdir(parents=True, exist_ok=True)  # the engine would create it as root
                 filled[path] = place
             else:
                 empty.append(path)
@@ -95,14 +95,14 @@ def _normal(path: str) -> str:
 
 
 def _is_below(path: str, folders: Collection[str]) -> bool:
-    """Whether a path is one of some folders, or inside of one."""
+    """Whether a path is one of the folders, or inside one."""
     return any(PurePosixPath(path).is_relative_to(folder) for folder in folders)
 
 
 @contextmanager
 def _probe(client: docker.DockerClient, labels: Mapping[str, str], image: Image) -> Generator[str]:
-    """A container of the image that is never started: only through one the engine reads files."""
-    with asking("the image cannot be read"):
+    """A container of the image that is never started: the engine reads files only of containers."""
+    with engine_call("the image cannot be read"):
         made = api(client).create_container(
             image.id,
             command=["never started"],
@@ -114,7 +114,7 @@ def _probe(client: docker.DockerClient, labels: Mapping[str, str], image: Image)
     try:
         yield id
     finally:
-        with asking("a container stays"):
+        with engine_call("a container cannot be removed"):
             api(client).remove_container(id, force=True, v=True)
 
 
@@ -122,13 +122,13 @@ def _probe(client: docker.DockerClient, labels: Mapping[str, str], image: Image)
 def _archive(
     client: docker.DockerClient, probe: str, path: str, most: int
 ) -> Generator[tarfile.TarFile | None]:
-    """What an image has at a path, as a tarball; None for nothing.
+    """The content of a path in an image as a tarball; None where the path does not exist.
 
-    Raises InvalidPayload where it is more than `most` bytes.
+    Raises InvalidPayload where it has more than `most` bytes.
     """
     with TemporaryFile() as packed:
         try:
-            with away():
+            with engine_outages():
                 pieces, _ = api(client).get_archive(probe, path)
                 for piece in pieces:
                     packed.write(piece)
@@ -142,7 +142,7 @@ def _archive(
         except EngineUnavailable as error:
             if not isinstance(error.__cause__, APIError):
                 raise
-            # It is not what it is taken for, a folder: whoever mounts something there is told so.
+            # The path is not a folder, as expected: the engine will refuse the mount.
         if not packed.tell():
             yield None
             return
@@ -152,12 +152,12 @@ def _archive(
 
 
 def _copy_out(client: docker.DockerClient, probe: str, path: str, to: Path) -> bool:
-    """Copy what an image has in a folder. Returns whether there is anything in it.
+    """Copy a folder of an image. Returns whether there is anything in it.
 
-    Devices and pipes are left, and all of it is ours.
+    Devices and pipes are left out. The copies belong to this user.
     """
     found = False
-    # With a dot behind it a link is followed, as the engine does where it mounts a volume.
+    # With "/." at its end a link is followed, as the engine does for a volume.
     with _archive(client, probe, f"{path}/.", _MOST_BYTES) as tar:
         for member in tar or ():
             inside = _inside(member.name)
@@ -170,19 +170,19 @@ def _copy_out(client: docker.DockerClient, probe: str, path: str, to: Path) -> b
                 name=inside, linkname=link, mode=(member.mode & 0o777) | least, deep=False
             )
             to.mkdir(parents=True, exist_ok=True)
-            # Links may lead anywhere: they are followed inside the container only.
+            # Links may lead anywhere: only the container follows them.
             assert tar is not None
             tar.extract(placed, to, filter="tar")
     return found
 
 
 def _inside(name: str) -> str:
-    """A path in the engine's tarball of a folder, which all begin with the folder's name."""
+    """A path in the engine's tarball of a folder without the folder's name in front."""
     return name.partition("/")[2].strip("/")
 
 
 def _accounts(client: docker.DockerClient, probe: str, folder: Path) -> dict[str, Path]:
-    """Many programs want a name for the user that they run as, and for its group."""
+    """Write /etc/passwd and /etc/group with the jobs' user: many programs need its name."""
     uid, gid = os.getuid(), os.getgid()
     wanted = {
         "/etc/passwd": (uid, f"{USER_NAME}:x:{uid}:{gid}:{USER_NAME}:/tmp:/bin/sh\n"),
@@ -201,12 +201,12 @@ def _accounts(client: docker.DockerClient, probe: str, folder: Path) -> dict[str
 
 
 def _id(entry: bytes) -> bytes:
-    """The number of a user in a line of /etc/passwd, of a group in one of /etc/group."""
+    """The uid in a line of /etc/passwd, or the gid in a line of /etc/group."""
     return b"".join(entry.split(b":")[2:3])
 
 
 def _text(client: docker.DockerClient, probe: str, path: str) -> bytes | None:
-    """A small file of the image, empty where there is none; None where it is something else."""
+    """A small file of the image: empty where there is none, None where it is not a file."""
     with _archive(client, probe, path, _ACCOUNTS) as tar:
         if tar is None:
             return b""
@@ -218,7 +218,7 @@ def _text(client: docker.DockerClient, probe: str, path: str) -> bytes | None:
 def _relative_output(
     client: docker.DockerClient, probe: str, image: Image, mounted: Collection[str]
 ) -> str:
-    """`output` below the image's WORKDIR, where the image has nothing there, or an empty folder."""
+    """WORKDIR/output, where the image has nothing or an empty folder there; else empty."""
     path = _normal(f"{image.workdir}/output")
     if _is_below(path, ("/proc", "/sys", "/dev", "/output", *mounted)):
         return ""
@@ -228,5 +228,5 @@ def _relative_output(
                 return path
             members = tar.getmembers()
     except InvalidPayload:
-        return ""  # it has much there
+        return ""  # the image has more than _ACCOUNTS bytes there
     return path if len(members) == 1 and members[0].isdir() else ""

@@ -1,9 +1,9 @@
-"""Bars addresses to a network namespace, and holds it: what a container with a network is put in.
+"""Program that bars addresses in its network namespace, and keeps the namespace open.
 
     python -m tasks.containers.routes GATEWAY BARRED,... ALLOWED,...
 
-Runs in a container of its own, with the right to change routes, from which the user's container
-takes its network and not that right. Says `ready` once the routes stand. Linux's rtnetlink(7).
+Runs in its own container, which has the right to change routes. The user's container shares this
+container's network, not that right. Prints `ready` once the routes are set, by rtnetlink(7).
 """
 
 import ipaddress
@@ -21,7 +21,10 @@ _DESTINATION, _GATEWAY = 1, 5  # kinds of attribute
 
 
 def add(network: str, gateway: str | None) -> None:
-    """Send what goes to a network by a gateway; by None, nowhere: it meets `No route to host`."""
+    """Route a network through a gateway; None makes it unreachable (`No route to host`).
+
+    Raises OSError where the kernel refuses.
+    """
     target = ipaddress.IPv4Network(network)
     kind = _UNREACHABLE if gateway is None else _UNICAST
     body = struct.pack(
@@ -37,7 +40,7 @@ def add(network: str, gateway: str | None) -> None:
         answer = link.recv(4096)
     _, answered = struct.unpack_from("=IH", answer)
     (code,) = struct.unpack_from("=i", answer, 16)
-    if answered != _ERROR or code:  # an acknowledgement is an error of the number 0
+    if answered != _ERROR or code:  # an acknowledgement is an error with the number 0
         raise OSError(-code, os.strerror(-code), network)
 
 
@@ -46,8 +49,8 @@ def _attribute(kind: int, value: bytes) -> bytes:
 
 
 def main(gateway: str, barred: str, allowed: str) -> None:
-    """Set the routes, say so, and wait for the end."""
-    # First what is allowed: a way is looked up among the routes that stand already.
+    """Set the routes, print `ready`, and wait for a signal."""
+    # Allowed networks first: the kernel looks for the gateway in the existing routes.
     for network in filter(None, allowed.split(",")):
         add(network, gateway)
     for network in filter(None, barred.split(",")):

@@ -1,4 +1,4 @@
-"""Which rule of a container's limits has probably stopped it, said where it has failed."""
+"""Guesses which limit stopped a container, from its exit code and its output."""
 
 import os
 import re
@@ -17,7 +17,7 @@ _OFFLINE = re.compile(_NO_NAME, re.IGNORECASE)
 
 @dataclass(frozen=True)
 class Limits:
-    """The limits of one container that its messages can name."""
+    """Limits of one container that the messages name."""
 
     network: str
     largest_file: str = ""
@@ -25,13 +25,14 @@ class Limits:
 
 
 def is_offline(lines: Iterable[str]) -> bool:
-    """Whether something that was printed says that a network was needed and is not there."""
+    """Whether a printed line says that the network is missing."""
     return any(_OFFLINE.search(line) for line in lines)
 
 
 def stopped_by(code: int, lines: Iterable[str], limits: Limits) -> str:
-    """The rule that a container which ended with `code` has probably met, and the cure; empty where
-    neither the code nor a line that it has printed names one.
+    """The limit that a container with exit code `code` probably met, and the cure.
+
+    Empty where neither the code nor a printed line tells.
     """
     said = list(lines)
     if limits.network == "none" and is_offline(said):
@@ -40,11 +41,11 @@ def stopped_by(code: int, lines: Iterable[str], limits: Limits) -> str:
         if any(pattern.search(line) for line in said):
             return rule
     if code == 128 + signal.SIGXFSZ:
-        return f"it met the size that one file may have: raise `output` ({limits.largest_file})"
+        return f"a file reached the maximum size: raise `output` ({limits.largest_file})"
     if code == 128 + signal.SIGBUS:
         return "/dev/shm or a mapped file was full: raise `shm` or `memory` in the payload"
     if code == 128 + signal.SIGKILL:
-        # Whoever uses the engine leaves a trace there, as does the limit on memory.
+        # A kill through the engine, or by the container's memory limit, is detected before.
         return (
             "killed by SIGKILL from inside the container, or by the host's kernel: neither its "
             "memory limit nor its time limit was met"
@@ -86,6 +87,6 @@ def _rules() -> Iterable[tuple[re.Pattern[str], str]]:
         ),
         (
             re.compile(r"File too large|EFBIG", re.IGNORECASE),
-            "a file met the size that one may have: raise `output` in the payload",
+            "a file reached the maximum size: raise `output` in the payload",
         ),
     )

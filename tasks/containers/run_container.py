@@ -1,4 +1,4 @@
-"""run-container from its payload to what is published: image, inputs, container, output."""
+"""The work of run-container: prepare image and inputs, run the container, collect its output."""
 
 import asyncio
 import shutil
@@ -27,47 +27,47 @@ from tasks.runtime.inputs import find_inputs
 from tasks.settings import get_settings, run_settings
 from tasks.storage.inputs import local, s3
 
-_LOG = 64 * 2**20  # bytes of each log
-_SHOWN = 400  # characters of its last lines in a message
+_LOG = 64 * 2**20  # bytes of each log that are kept
+_SHOWN = 400  # characters of the last lines in an error message
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """What is said of a container that has done its work."""
+    """Summary and notes of a container that succeeded."""
 
     summary: dict[str, Any]
     notes: str
 
 
 async def run_once(payload: RunContainer, job: Job) -> Outcome:
-    """Run the user's container; its files and logs are staged when it has done its work.
+    """Run the user's container, and stage its files and logs.
 
-    Raises ContainerFailed, its logs kept apart, where it does not; InvalidPayload where what was
-    asked cannot be had; EngineUnavailable.
+    Raises ContainerFailed where the container fails, with the place of its logs; InvalidPayload
+    where the request cannot be met; EngineUnavailable.
     """
     _check_limits(payload)
     worker = job.labels.get(WORKER_LABEL)
     owner = Owner(job.id, job.flow_run, worker and str(worker))
     with connect() as client:
-        # None of this job may still run: two would write at once.
+        # Containers of earlier attempts must not run: two would write at the same time.
         await asyncio.to_thread(user_container.remove_all_of, client, job.id)
         try:
             async with (
-                network(client, owner, payload.network) as way,
-                provide(client, payload, job, way) as image,
+                network(client, owner, payload.network) as mode,
+                provide(client, payload, job, mode) as image,
                 _folders(job, payload) as folders,
             ):
                 prepared = await asyncio.to_thread(
                     prepare, client, owner.labels, image, folders.prepared, folders.inputs,
                     folders.output,
                 )  # fmt: skip
-                spec = _spec(payload, image, folders, prepared, way)
+                spec = _spec(payload, image, folders, prepared, mode)
                 bounds = Bounds(payload.max_duration, size_in_bytes(payload.output), _LOG)
                 show = get_run_logger().info
-                ran = await run(
+                outcome = await run(
                     client, owner, spec, job.stage.files, bounds, lambda line: show("%s", line)
                 )
-                if reason := _failure(payload, ran):
+                if reason := _failure(payload, outcome):
                     raise ContainerFailed(reason)
                 to = job.stage.files / "output"
                 seen_at = [path for path in ("/output", prepared.output) if path]
@@ -76,20 +76,20 @@ async def run_once(payload: RunContainer, job: Job) -> Outcome:
                 )
         except JobError as error:
             raise await _with_logs(error, job) from error
-    return _outcome(image, ran, collected)
+    return _outcome(image, outcome, collected)
 
 
 @dataclass(frozen=True)
 class _Folders:
     output: Path
     prepared: Path
-    """What is read from the image."""
+    """Files copied from the image."""
     inputs: dict[str, Path]
 
 
 @asynccontextmanager
 async def _folders(job: Job, payload: RunContainer) -> AsyncGenerator[_Folders]:
-    """What the container reads and writes; removed at the end, whatever it left there."""
+    """The folders that the container reads and writes; removed at the end with any content."""
     output, prepared = job.stage.scratch / "output", job.stage.scratch / "prepared"
     output.mkdir()
     try:
@@ -100,7 +100,10 @@ async def _folders(job: Job, payload: RunContainer) -> AsyncGenerator[_Folders]:
 
 
 async def _place_inputs(payload: RunContainer, copies: Path) -> dict[str, Path]:
-    """What the container sees at /input: the folder or file itself, or copies of what is spread."""
+    """The inputs by their paths in the container: the folder or file itself, else copies of them.
+
+    A glob and S3 objects are copied to the folder `copies`.
+    """
     if "inputs" not in payload.model_fields_set:
         return {}
     source = payload.inputs
@@ -119,7 +122,7 @@ async def _place_inputs(payload: RunContainer, copies: Path) -> dict[str, Path]:
 
 
 def _spec(
-    payload: RunContainer, image: Image, folders: _Folders, prepared: Prepared, way: str
+    payload: RunContainer, image: Image, folders: _Folders, prepared: Prepared, mode: str
 ) -> ContainerSpec:
     output = size_in_bytes(payload.output)
     return ContainerSpec(
@@ -128,7 +131,7 @@ def _spec(
         environment=payload.environment,
         cpus=payload.cpus,
         memory=size_in_bytes(payload.memory),
-        network=way,
+        network=mode,
         output=folders.output,
         largest_file=output,
         inputs=folders.inputs,
@@ -147,30 +150,30 @@ def _check_limits(payload: RunContainer) -> None:
         )
 
 
-def _failure(payload: RunContainer, ran: ContainerOutcome) -> str:
-    """Why a container has failed, in one line; nothing where it has not."""
-    last = " | ".join(ran.last_lines)[-_SHOWN:]
+def _failure(payload: RunContainer, outcome: ContainerOutcome) -> str:
+    """Why a container has failed, in one line; empty where it has not."""
+    last = " | ".join(outcome.last_lines)[-_SHOWN:]
     said = f": {last}" if last else ""
-    if ran.fault:
-        return ran.fault
-    if ran.over_time:
+    if outcome.fault:
+        return outcome.fault
+    if outcome.over_time:
         return (
             f"time limit: it ran longer than its {payload.max_duration} s: raise max_duration, or "
             "do less in it"
         )
-    if ran.code and ran.out_of_memory:
+    if outcome.code and outcome.out_of_memory:
         return (
             f"out of memory: the limit is {payload.memory}: raise `memory` in the payload "
-            f"(exit code {ran.code})"
+            f"(exit code {outcome.code})"
         )
-    if not ran.code:
+    if not outcome.code:
         return ""
-    rule = stopped_by(ran.code, ran.recent_lines, Limits(payload.network, payload.output))
-    return f"exit code {ran.code}{said}{f' ({rule})' if rule else ''}"
+    rule = stopped_by(outcome.code, outcome.recent_lines, Limits(payload.network, payload.output))
+    return f"exit code {outcome.code}{said}{f' ({rule})' if rule else ''}"
 
 
 async def _with_logs(error: JobError, job: Job) -> JobError:
-    """The error with the place of the logs, where there are any."""
+    """The error, with the place of the logs where there are any."""
     logs = [path for path in job.stage.files.glob("*.log") if path.stat().st_size]
     if not logs:
         return error
@@ -182,17 +185,17 @@ async def _with_logs(error: JobError, job: Job) -> JobError:
     return type(error)(f"{error}; its logs: {location}")
 
 
-def _outcome(image: Image, ran: ContainerOutcome, collected: Collected) -> Outcome:
+def _outcome(image: Image, outcome: ContainerOutcome, collected: Collected) -> Outcome:
     summary = {
         "image": image.reference,
         "image_id": image.id,
-        "exit_code": ran.code,
-        "out_of_memory": ran.out_of_memory,
-        "over_time": ran.over_time,
-        "seconds": round(ran.seconds, 3),
-        "peak_memory": ran.peak_memory,
-        "cpu_seconds": round(ran.cpu_seconds, 3),
-        "logs_cut": ran.logs_cut,
+        "exit_code": outcome.code,
+        "out_of_memory": outcome.out_of_memory,
+        "over_time": outcome.over_time,
+        "seconds": round(outcome.seconds, 3),
+        "peak_memory": outcome.peak_memory,
+        "cpu_seconds": round(outcome.cpu_seconds, 3),
+        "logs_cut": outcome.logs_cut,
         "output_files": collected.files,
         "output_bytes": collected.bytes,
         "left_out": collected.left_out,
@@ -201,7 +204,9 @@ def _outcome(image: Image, ran: ContainerOutcome, collected: Collected) -> Outco
     left = f"; {collected.left_out_in_all:,} left out" if collected.left_out_in_all else ""
     return Outcome(
         summary,
-        f"**Exit code 0** after {ran.seconds:,.1f} s: {collected.files:,} files of output{left}. "
-        f"At most {ran.peak_memory / 2**20:,.0f} MiB of memory, {ran.cpu_seconds:,.1f} s of CPU. "
+        f"**Exit code 0** after {outcome.seconds:,.1f} s: "
+        f"{collected.files:,} files of output{left}. "
+        f"At most {outcome.peak_memory / 2**20:,.0f} MiB of memory, "
+        f"{outcome.cpu_seconds:,.1f} s of CPU. "
         f"Image `{image.reference}`.",
     )

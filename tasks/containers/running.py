@@ -1,4 +1,4 @@
-"""A container from its start to its end: read, watched, ended on time, always removed."""
+"""Running of a container: read its output, watch its limits, stop it in time, always remove it."""
 
 import asyncio
 import shutil
@@ -14,49 +14,50 @@ import docker
 
 from tasks.containers import user_container
 from tasks.containers.kills import host_memory_kills, signal_from_outside
-from tasks.containers.logs import Live, Log
+from tasks.containers.logs import LineView, Log
 from tasks.containers.output import measure
 from tasks.containers.usage import Usage
-from tasks.containers.user_container import ContainerSpec, End, Owner, Printed
+from tasks.containers.user_container import ContainerExit, ContainerSpec, Owner, Printed
 from tasks.errors import ContainerLost, DiskNearlyFull, EngineUnavailable
 from tasks.settings import get_settings
 
 GRACE = 10
-"""Seconds between SIGTERM and SIGKILL for a container that is over its time."""
-_CANCELLED_GRACE = 3  # seconds: less than a cancelled flow has itself
-_LOOK = 0.1  # seconds between two looks into /output, or as long as one takes
-_START = 5.0  # seconds by which the engine's clock may be behind this one's at the start
-_LAST_WORDS = 10.0  # seconds in which what it printed is read, once it has ended
+"""Seconds between SIGTERM and SIGKILL for a container that is over its time limit."""
+_CANCELLED_GRACE = 3  # seconds: less than a cancelled flow itself has
+_LOOK = 0.1  # seconds between two measurements of /output, or as long as one takes
+_CLOCKS = 5.0  # seconds by which the engine's clock may be behind this one
+_DRAIN = 10.0  # seconds in which the rest of its output is read after its exit
 
 
 @dataclass(frozen=True)
 class Bounds:
-    """What ends a container that would go on."""
+    """Limits at which a container is stopped."""
 
     seconds: float
     output: int
-    """Bytes in /output, and as many in all volumes that the image has filled."""
+    """Bytes in /output, and as many in all filled volumes together."""
     log: int
-    """Bytes of each log that are kept from its beginning."""
+    """Bytes that are kept from the beginning of each log; no reason to stop."""
 
 
 @dataclass(frozen=True)
 class ContainerOutcome:
-    """How a container ran."""
+    """Exit code, resource use and last lines of a container."""
 
     code: int
     out_of_memory: bool
     over_time: bool
     fault: str
-    """What it did that nothing may do, for which it was ended; empty for nothing."""
+    """The violated limit for which it was stopped; empty for none."""
     seconds: float
     peak_memory: int
+    """Bytes."""
     cpu_seconds: float
     logs_cut: bool
     last_lines: tuple[str, ...]
-    """Of its standard error, or of its standard output where it says nothing on the other."""
+    """The last 3 lines of stderr, or of stdout where stderr is empty."""
     recent_lines: tuple[str, ...]
-    """More of both."""
+    """The last 50 lines of each."""
 
 
 async def run(
@@ -67,10 +68,11 @@ async def run(
     bounds: Bounds,
     show: Callable[[str], None],
 ) -> ContainerOutcome:
-    """Run a container to its end, its output to stdout.log and stderr.log in `logs`.
+    """Run a container to its end, with its output in stdout.log and stderr.log in `logs`.
 
-    `show` is told, from another thread, the lines that it prints. Raises InvalidPayload where it
-    cannot be started, ContainerLost where somebody else ends it, DiskNearlyFull, EngineUnavailable.
+    `show` is called with its lines, from another thread. Raises InvalidPayload where it cannot be
+    started, ContainerLost where it is killed or removed from outside, DiskNearlyFull,
+    EngineUnavailable.
     """
     id = await asyncio.to_thread(
         user_container.create, client, owner, spec, f"prefecture-{owner.run}"
@@ -80,31 +82,33 @@ async def run(
             Log(logs / "stdout.log", bounds.log) as out,
             Log(logs / "stderr.log", bounds.log) as err,
         ):
-            return await _run(client, id, spec, bounds, _Streams(out, err, Live(show), Live(show)))
+            return await _run(
+                client, id, spec, bounds, _Streams(out, err, LineView(show), LineView(show))
+            )
     finally:
         await asyncio.to_thread(user_container.remove, client, id)
 
 
 @dataclass(frozen=True)
 class _Streams:
-    """Where what a container prints goes."""
+    """Receivers of a container's output."""
 
     out: Log
     err: Log
-    live_out: Live
-    live_err: Live
+    out_view: LineView
+    err_view: LineView
 
     def take_all(self, printed: Printed) -> None:
-        """Take it to its end. Raises OSError where the disk has no room for it."""
-        streams = (self.out, self.live_out), (self.err, self.live_err)
+        """Read the output to its end. Raises OSError where the disk is full."""
+        streams = (self.out, self.out_view), (self.err, self.err_view)
         with closing(printed):
             for pieces in printed:
-                for data, (log, live) in zip(pieces, streams, strict=True):
+                for data, (log, view) in zip(pieces, streams, strict=True):
                     if data:
                         log.write(data)
-                        live.write(data)
-        self.live_out.close()
-        self.live_err.close()
+                        view.write(data)
+        self.out_view.close()
+        self.err_view.close()
 
 
 async def _run(
@@ -116,14 +120,14 @@ async def _run(
         began = time.monotonic()
         await asyncio.to_thread(user_container.start, client, id)
         usage = Usage(client, id)
-        ended, over_time, fault = await _to_its_end(client, id, spec, bounds, reading)
+        ended, over_time, fault = await _wait_for_exit(client, id, spec, bounds, reading)
         seconds = time.monotonic() - began
-        await _read_to_the_end(reading)
+        await _read_rest(reading)
     except BaseException:
-        # It ends what is read, and that must be before the logs are closed.
+        # This ends the output, which must be read before the logs are closed.
         await asyncio.to_thread(user_container.stop, client, id, _CANCELLED_GRACE)
         await asyncio.to_thread(user_container.remove, client, id)
-        await asyncio.wait({reading}, timeout=_LAST_WORDS)
+        await asyncio.wait({reading}, timeout=_DRAIN)
         raise
     return ContainerOutcome(
         code=ended.code,
@@ -134,20 +138,20 @@ async def _run(
         peak_memory=usage.peak_memory,
         cpu_seconds=usage.cpu_seconds,
         logs_cut=streams.out.is_cut or streams.err.is_cut,
-        last_lines=tuple(streams.live_err.last or streams.live_out.last),
-        recent_lines=(*streams.live_out.recent, *streams.live_err.recent),
+        last_lines=tuple(streams.err_view.last or streams.out_view.last),
+        recent_lines=(*streams.out_view.recent, *streams.err_view.recent),
     )
 
 
-async def _to_its_end(
+async def _wait_for_exit(
     client: docker.DockerClient,
     id: str,
     spec: ContainerSpec,
     bounds: Bounds,
     reading: asyncio.Task[None],
-) -> tuple[End, bool, str]:
-    """How it ended, whether its time was over, and what it did for which it was ended."""
-    began, kills = time.time() - _START, host_memory_kills()
+) -> tuple[ContainerExit, bool, str]:
+    """Wait for its exit, or stop it. Returns the exit, whether it was over its time, its fault."""
+    began, kills = time.time() - _CLOCKS, host_memory_kills()
     waiting = asyncio.create_task(asyncio.to_thread(user_container.wait, client, id))
     watching = asyncio.create_task(_watch(spec, bounds.output))
     open_: set[asyncio.Task[Any]] = {waiting, watching, reading}
@@ -164,7 +168,7 @@ async def _to_its_end(
                 break
         if waiting.done():
             ended = waiting.result()
-            await _refuse_end_from_outside(client, id, ended, began, kills)
+            await _check_killed_from_outside(client, id, ended, began, kills)
         else:
             await asyncio.to_thread(user_container.stop, client, id, GRACE if over_time else 0)
             ended = await waiting
@@ -174,10 +178,10 @@ async def _to_its_end(
         await asyncio.gather(watching, return_exceptions=True)
 
 
-async def _refuse_end_from_outside(
-    client: docker.DockerClient, id: str, ended: End, began: float, kills: int
+async def _check_killed_from_outside(
+    client: docker.DockerClient, id: str, ended: ContainerExit, began: float, kills: int
 ) -> None:
-    """An end that is not the container's own is no result and no failure of the job's."""
+    """Raise ContainerLost where the container was killed from outside: then the job is retried."""
     if ended.out_of_memory:
         return
     sent = await asyncio.to_thread(signal_from_outside, client, id, began, ended.code)
@@ -187,19 +191,19 @@ async def _refuse_end_from_outside(
         )
     if ended.code == 128 + signal.SIGKILL and host_memory_kills() > kills:
         raise ContainerLost(
-            "the container was killed while its host was out of memory, its own limit was not met"
+            "the container was killed because its host was out of memory, below its own limit"
         )
 
 
-async def _read_to_the_end(reading: asyncio.Task[None]) -> None:
+async def _read_rest(reading: asyncio.Task[None]) -> None:
     try:
-        await asyncio.wait_for(reading, _LAST_WORDS)
+        await asyncio.wait_for(reading, _DRAIN)
     except TimeoutError as error:
-        raise EngineUnavailable("the end of a container's output does not come") from error
+        raise EngineUnavailable("the output of a container that has exited does not end") from error
 
 
 async def _watch(spec: ContainerSpec, most: int) -> str:
-    """What is wrong with what it writes, as soon as something is. Raises DiskNearlyFull."""
+    """Watch what it writes until a limit is violated; return that limit. Raises DiskNearlyFull."""
     while True:
         began = time.monotonic()
         if fault := await _check(spec, most):
@@ -210,7 +214,7 @@ async def _watch(spec: ContainerSpec, most: int) -> str:
 
 
 async def _check(spec: ContainerSpec, most: int) -> str:
-    """What is wrong with what it has written; empty for nothing."""
+    """The violated limit of what it has written; empty for none."""
     if spec.output is None:
         return ""
     size = await asyncio.to_thread(measure, spec.output)
@@ -225,7 +229,7 @@ async def _check(spec: ContainerSpec, most: int) -> str:
 
 
 async def check_volumes(spec: ContainerSpec, most: int) -> str:
-    """What is wrong with the volumes that the image has filled; empty for nothing."""
+    """The violated limit of its filled volumes, of `most` bytes in all; empty for none."""
     places = spec.prepared.filled.values()
     apart = [one for one in places if spec.output is None or not one.is_relative_to(spec.output)]
     whole = [one for one in apart if not any(one != p and one.is_relative_to(p) for p in apart)]
@@ -241,7 +245,7 @@ async def check_volumes(spec: ContainerSpec, most: int) -> str:
 
 
 def check_disk(folder: Path) -> None:
-    """Raise DiskNearlyFull where less is free than must be: nobody but the host can change that."""
+    """Raise DiskNearlyFull where the folder's disk has less than PREFECTURE_MIN_FREE_DISK free."""
     least = get_settings().min_free_disk
     free = shutil.disk_usage(folder).free
     if free < least:

@@ -1,4 +1,4 @@
-"""What a container uses: its memory at the most, and the time of its CPUs."""
+"""Measurement of a container's peak memory and CPU time."""
 
 import threading
 from typing import Any, cast
@@ -14,7 +14,7 @@ _NANOSECONDS = 1_000_000_000
 
 
 class Usage:
-    """Filled by a thread of its own while the container runs; the engine measures each second."""
+    """Reads the engine's measurements, one a second, in its own thread until the exit."""
 
     def __init__(self, client: docker.DockerClient, container: str) -> None:
         self.peak_memory = 0
@@ -32,7 +32,7 @@ class Usage:
             DockerException, requests.RequestException, urllib3.exceptions.HTTPError, OSError,
             ValueError,
         ):  # fmt: skip
-            return  # the container is gone, and its numbers are as good as they were
+            return  # the container is gone; the last numbers stay
 
     def _take(self, sample: dict[str, Any]) -> None:
         memory: dict[str, Any] = sample.get("memory_stats") or {}

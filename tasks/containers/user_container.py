@@ -1,4 +1,4 @@
-"""The user's container: made hardened beside the flow's own, watched, and always removed."""
+"""Calls of the engine for users' containers: create one hardened, attach, start, stop, remove."""
 
 import os
 from collections.abc import Generator, Mapping
@@ -12,15 +12,15 @@ import docker
 from docker.errors import APIError, NotFound
 from docker.types import LogConfig, Mount, Ulimit
 
-from tasks.containers.engine import api, asking, away, explained
+from tasks.containers.engine import api, engine_call, engine_outages, explained
 from tasks.containers.images.pinned import Image
 from tasks.containers.prepared import Prepared
 from tasks.contracts import JOB_ID_LABEL, SIBLING_LABEL
 from tasks.errors import ContainerLost, EngineUnavailable, InvalidPayload
 
-_TMP = 256 * 2**20  # bytes of /tmp and of each empty volume, or as much as its memory is
+_TMP = 256 * 2**20  # minimum bytes of /tmp and of each empty volume; else as large as the memory
 _PIDS = 256  # processes and threads
-_RUN = "io.prefect.flow-run-id"  # the labels of Prefect's own worker on the flow's container
+_RUN = "io.prefect.flow-run-id"  # labels as Prefect's own worker sets them on the flow's container
 _WORKER = "io.prefect.worker-name"
 
 
@@ -34,14 +34,14 @@ class Owner:
 
     @property
     def labels(self) -> dict[str, str]:
-        """By these the supervisor finds the container, should the flow be gone."""
+        """Labels by which the supervisor finds the container once the flow is gone."""
         labels = {"prefecture": SIBLING_LABEL, JOB_ID_LABEL: str(self.job), _RUN: str(self.run)}
         return labels | ({_WORKER: self.worker} if self.worker else {})
 
 
 @dataclass(frozen=True)
 class ContainerSpec:
-    """What a container is to be."""
+    """Image, command, limits and mounts of a container."""
 
     image: Image
     command: list[str]
@@ -52,24 +52,24 @@ class ContainerSpec:
     network: str
     """See tasks.containers.network."""
     output: Path | None = None
-    """The folder that it sees as /output."""
+    """The folder that is mounted at /output."""
     largest_file: int | None = None
-    """Bytes that one file may have."""
+    """Maximum bytes of one file."""
     inputs: Mapping[str, Path] = field(default_factory=dict[str, Path])
-    """What it may read, by the path that it sees."""
+    """Read-only mounts, by their paths in the container."""
     entrypoint: list[str] = field(default_factory=list[str])
-    """In place of the image's own, and of its command; empty for the image's own."""
+    """Replaces the image's entrypoint and command; empty for the image's own."""
     shm: int = 0
-    """Bytes of /dev/shm; 0 for as many as its memory has."""
+    """Bytes of /dev/shm; 0 for as many as `memory`."""
     prepared: Prepared = field(default_factory=Prepared)
 
 
 def create(
     client: docker.DockerClient, owner: Owner, spec: ContainerSpec, name: str, number: int = 1
 ) -> str:
-    """Make a container, not started yet: the `number`th of its job. Returns its id.
+    """Create the `number`th container of a job, without starting it. Returns its id.
 
-    Raises InvalidPayload where the engine refuses what was asked.
+    Raises InvalidPayload where the engine refuses the spec, EngineUnavailable.
     """
     hostname = f"job-{str(owner.job)[:8]}-{number}"
     prepared = spec.prepared
@@ -81,35 +81,35 @@ def create(
         *(Mount(at, str(path), type="bind") for at, path in written.items()),
         *(Mount(at, str(path), type="bind", read_only=True) for at, path in read.items()),
     ]
-    # Each counts as memory, so none may be larger than that allows anyway.
+    # What is written to a tmpfs counts as the container's memory, which thus limits it too.
     room = max(_TMP, spec.memory)
     tmpfs = f"rw,exec,nosuid,nodev,size={room},mode=1777"
-    # One that shares another's network has that one's name.
+    # A container that shares another's network has that one's hostname.
     alone = spec.network == "none"
     limits = [Ulimit(name="core", soft=0, hard=0)]
     if spec.largest_file is not None:
-        # One byte more than what is allowed: a file that was cut off is then seen as too large.
-        # It binds files in /tmp and /dev/shm too, which may be larger than /output.
+        # One byte more than allowed, so that a file cut off at this limit is detected as too large.
+        # The limit holds for /tmp and /dev/shm too, which may be larger than /output.
         largest = max(spec.largest_file, room, spec.shm) + 1
         limits.append(Ulimit(name="fsize", soft=largest, hard=largest))
-    with asking("the container cannot be made"):
+    with engine_call("the container cannot be made"):
         host = api(client).create_host_config(
             mounts=mounts,
             network_mode=spec.network,
             cap_drop=["ALL"],
             security_opt=["no-new-privileges"],
             read_only=True,
-            # In the place of volumes of the image's own, which nothing would bound.
+            # Also in place of the image's empty volumes, which would have no limit.
             tmpfs=dict.fromkeys(("/tmp", *prepared.empty), tmpfs),
             shm_size=spec.shm or spec.memory,
-            # A program that asks for the address of its own host's name is given one.
+            # So that programs can resolve their own hostname.
             extra_hosts={hostname: "127.0.0.1"} if alone else None,
             mem_limit=spec.memory,
             memswap_limit=spec.memory,
             nano_cpus=round(spec.cpus * 1_000_000_000),
             pids_limit=_PIDS,
             ulimits=limits,
-            # What it prints is read as it comes: the engine keeps no second copy.
+            # Output is read from the attached stream: the engine keeps no second copy.
             log_config=LogConfig(type=LogConfig.types.NONE),
             init=True,
         )
@@ -117,110 +117,110 @@ def create(
             spec.image.id,
             command=spec.command or None,
             entrypoint=spec.entrypoint or None,
-            # Python would keep what it prints for itself until it ends, or is killed.
+            # Otherwise Python buffers its output, and loses it when it is killed.
             environment={"HOME": "/tmp", "PYTHONUNBUFFERED": "1"} | dict(spec.environment),
-            # The jobs' own user, whichever the image names: what it writes is then ours to count,
-            # to move and to remove, without a root in sight.
+            # The jobs' user in place of the image's: the flow can then measure, move and remove the
+            # container's files, and nothing runs as root.
             user=f"{os.getuid()}:{os.getgid()}",
             labels=owner.labels,
             name=name,
             hostname=hostname if alone else None,
             host_config=host,
             healthcheck={"test": ["NONE"]},
-            use_config_proxy=False,  # a proxy of the host's may hold a password
+            use_config_proxy=False,  # the host's proxy may contain a password
         )
     return str(made["Id"])
 
 
 Printed = Generator[tuple[bytes | None, bytes | None], None, None]
-"""What a container prints: pieces of its standard output and its standard error.
+"""A container's output: pieces of its stdout and stderr.
 
-To be closed by who does not read it to its end: the engine ends no container whose output waits for
-a reader.
+A caller that does not read it to its end must close it: the engine cannot stop a container whose
+output is not read.
 """
 
 
 def attach(client: docker.DockerClient, id: str) -> Printed:
-    """All that a container prints from now on, to its end; best before it starts.
+    """All output of a container from now on; to have all of it, call this before the start.
 
-    To read it raises EngineUnavailable.
+    Raises EngineUnavailable, now or while it is read.
     """
-    with asking("the container's output cannot be read"):
+    with engine_call("the container's output cannot be read"):
         return _read(api(client).attach(id, stdout=True, stderr=True, stream=True, demux=True))
 
 
 def _read(stream: Any) -> Printed:
     try:
-        with away():
-            for piece in stream:  # noqa: UP028  # to delegate would close it, and raise what that says
+        with engine_outages():
+            for piece in stream:  # noqa: UP028  # `yield from` would close it, and raise its errors
                 yield piece
     finally:
-        with suppress(OSError):  # the other side was first
+        with suppress(OSError):  # the engine closed it first
             stream.close()
 
 
 @dataclass(frozen=True)
-class End:
-    """How a container ended."""
+class ContainerExit:
+    """Exit code of a container, and whether its memory limit killed it."""
 
     code: int
     out_of_memory: bool
 
 
 def start(client: docker.DockerClient, id: str) -> None:
-    """Start a container. Raises InvalidPayload where its image cannot."""
+    """Start a container. Raises InvalidPayload where its image or command cannot be started."""
     try:
-        with away():
+        with engine_outages():
             api(client).start(id)
     except APIError as error:
         raise _unstartable(error) from error
     except EngineUnavailable as error:
-        # A fault of the image, or of what was asked, is an error of its own to the engine.
+        # The engine reports faults of image or command as its own (status 500).
         if isinstance(error.__cause__, APIError):
             raise _unstartable(error.__cause__) from error
         raise
 
 
-def wait(client: docker.DockerClient, id: str) -> End:
-    """Wait for the end of a container that was started.
+def wait(client: docker.DockerClient, id: str) -> ContainerExit:
+    """Wait for the exit of a container that was started.
 
     Raises ContainerLost where it is removed meanwhile, EngineUnavailable.
     """
     try:
-        with away():
+        with engine_outages():
             api(client).wait(id, timeout=None)
             state: dict[str, Any] = api(client).inspect_container(id)["State"]
     except APIError as error:
         raise ContainerLost(
             f"the container was removed from outside while it ran: {explained(error)}"
         ) from error
-    return End(int(state["ExitCode"]), bool(state["OOMKilled"]))
+    return ContainerExit(int(state["ExitCode"]), bool(state["OOMKilled"]))
 
 
 def stop(client: docker.DockerClient, id: str, grace: int) -> None:
-    """SIGTERM, and SIGKILL after `grace` seconds. Nothing where it has ended."""
+    """Send SIGTERM, and SIGKILL after `grace` seconds. Does nothing where it has exited."""
     try:
-        with away():
+        with engine_outages():
             api(client).stop(id, timeout=grace)
     except APIError as error:
         if not isinstance(error, NotFound):
-            raise EngineUnavailable(f"a container does not end: {explained(error)}") from error
+            raise EngineUnavailable(f"a container cannot be stopped: {explained(error)}") from error
 
 
 def remove(client: docker.DockerClient, id: str) -> None:
-    """Kill a container where it runs, and remove it; nothing where it is gone or going."""
+    """Kill and remove a container. Does nothing where it is gone or being removed."""
     try:
-        with away():
+        with engine_outages():
             api(client).remove_container(id, force=True, v=True)
     except APIError as error:
         if error.status_code not in (404, 409):
-            raise EngineUnavailable(f"a container stays: {explained(error)}") from error
+            raise EngineUnavailable(f"a container cannot be removed: {explained(error)}") from error
 
 
 def remove_all_of(client: docker.DockerClient, job: UUID) -> int:
-    """Remove what earlier attempts at a job have left on this host. Returns how many."""
+    """Remove the containers that earlier attempts at a job left on this host. Returns how many."""
     filters = {"label": [f"prefecture={SIBLING_LABEL}", f"{JOB_ID_LABEL}={job}"]}
-    with asking("containers cannot be listed"):
+    with engine_call("containers cannot be listed"):
         found: list[dict[str, Any]] = api(client).containers(all=True, filters=filters)
     for entry in found:
         remove(client, str(entry["Id"]))

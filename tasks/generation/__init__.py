@@ -1,1 +1,1 @@
-"""generate-data: containers that run together for a while, and their lines brought to a topic."""
+"""The task generate-data: containers that run together for some time, and print to a topic."""

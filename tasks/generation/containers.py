@@ -1,4 +1,4 @@
-"""Containers that run until a moment: started together, started again where one dies early."""
+"""Containers that run until a given time: started together, and restarted where one exits early."""
 
 import asyncio
 import signal
@@ -28,19 +28,19 @@ from tasks.generation.topics.topic import Topic
 
 T = TypeVar("T")
 RESTARTS = 5
-"""How often a container is started again before it is given up."""
-_BACKOFF = 1.0  # seconds before the first of these; twice as long before each later one
-_AHEAD = 5.0  # seconds before the start in which a container is made ready
-_LOG = 16 * 2**20  # bytes of what is kept of each container
+"""Restarts of a container before it is given up."""
+_BACKOFF = 1.0  # seconds before the first restart; doubled for each later one
+_PREPARE = 5.0  # seconds before the start at which containers are created
+_LOG = 16 * 2**20  # bytes kept of each log
 _CANCELLED_GRACE = 2  # seconds
-_VOLUMES = 2**30  # bytes in the volumes that the image has filled, of each container
-_CLOCKS = 5.0  # seconds by which the engine's clock may be behind this one's
-_LOOK = 0.5  # seconds between two looks at them
+_VOLUMES = 2**30  # maximum bytes in the filled volumes of each container
+_CLOCKS = 5.0  # seconds by which the engine's clock may be behind this one
+_LOOK = 0.5  # seconds between two measurements of the volumes
 
 
 @dataclass
-class Keeper:
-    """Keeps the containers of one job running."""
+class ContainerGroup:
+    """Runs the containers of one job, and restarts those that exit early."""
 
     client: docker.DockerClient
     owner: Owner
@@ -56,22 +56,22 @@ class Keeper:
     up: int = 0
     """How many of them run now."""
     last_lines: tuple[str, ...] = ()
-    """Of the standard error of one that was given up."""
+    """Last lines of stderr of the container that failed last."""
     last_reason: str = ""
-    """The rule that it has probably met; empty where none is known."""
+    """The limit that it probably met; empty where none is known."""
     scratch: Path | None = None
-    """A folder for copies of what the image has filled of its volumes."""
+    """A folder for copies of the filled volumes."""
 
-    async def keep(self) -> None:
-        """Run them to the end.
+    async def run(self) -> None:
+        """Run the containers until `until`.
 
-        Raises TopicUnavailable, InvalidPayload, ContainerFailed where a volume is too large,
-        EngineUnavailable.
+        Raises TopicUnavailable, InvalidPayload where one cannot be started, ContainerFailed where
+        a volume is too large, DiskNearlyFull, EngineUnavailable.
         """
         self.counts = [Counts() for _ in range(self.number)]
-        # Each holds a thread that waits, one that reads, and for a moment one that ends it.
+        # Each needs a thread to wait for its exit, one to read, and for a moment one to stop it.
         self._threads = ThreadPoolExecutor(3 * self.number, thread_name_prefix="generator")
-        tasks = [asyncio.create_task(self._keep(n)) for n in range(self.number)]
+        tasks = [asyncio.create_task(self._run_until_end(n)) for n in range(self.number)]
         try:
             await asyncio.gather(*tasks)
         finally:
@@ -83,12 +83,12 @@ class Keeper:
     async def _thread(self, work: Callable[..., T], *args: Any) -> T:
         return await asyncio.get_running_loop().run_in_executor(self._threads, partial(work, *args))
 
-    async def _keep(self, n: int) -> None:
+    async def _run_until_end(self, n: int) -> None:
         counts = self.counts[n]
         with ExitStack() as logs:
             aside = logs.enter_context(Log(self.logs / f"container-{n + 1}.aside.log", _LOG))
             err = logs.enter_context(Log(self.logs / f"container-{n + 1}.stderr.log", _LOG))
-            await _sleep_until(self.start, _AHEAD)
+            await _sleep_until(self.start, _PREPARE)
             while datetime.now(UTC) < self.until:
                 lines = Lines(n + 1, self.topic, counts, aside, err)
                 code = await self._once(n, lines)
@@ -96,20 +96,22 @@ class Keeper:
                     return
                 if counts.restarts == RESTARTS:
                     counts.given_up = True
-                    self.show(f"container {n + 1} ended with {code} again, and is given up")
+                    self.show(
+                        f"container {n + 1} exited with {code} after {RESTARTS} restarts: given up"
+                    )
                     return
                 wait = _BACKOFF * 2**counts.restarts
                 if wait >= (self.until - datetime.now(UTC)).total_seconds():
-                    self.show(f"container {n + 1} ended with {code}: no time is left for another")
+                    self.show(f"container {n + 1} exited with {code}: no time left for a restart")
                     return
-                self.show(f"container {n + 1} ended with {code}: started again in {wait:.0f} s")
+                self.show(f"container {n + 1} exited with {code}: restarted in {wait:.0f} s")
                 await asyncio.sleep(wait)
                 if datetime.now(UTC) >= self.until:
                     return
                 counts.restarts += 1
 
     async def _once(self, n: int, lines: Lines) -> int:
-        """Run a container once. Returns its exit code where it ended early, 0 where on time."""
+        """Run a container once. Returns its exit code where it exited early; 0 at the end time."""
         name = f"prefecture-{self.owner.run}-{n + 1}-{self.counts[n].restarts}"
         volumes, spec = await self._own_volumes(name)
         id = await self._thread(user_container.create, self.client, self.owner, spec, name, n + 1)
@@ -122,24 +124,24 @@ class Keeper:
             await self._thread(user_container.start, self.client, id)
             self.up += 1
             try:
-                return await self._to_its_end(id, reading, watching, lines)
+                return await self._wait_for_exit(id, reading, watching, lines)
             finally:
                 self.up -= 1
         except asyncio.CancelledError:
-            self.topic.hurry()  # or what is read would wait for it
+            self.topic.hurry()  # otherwise the reading thread may wait for the topic
             await asyncio.to_thread(user_container.stop, self.client, id, _CANCELLED_GRACE)
             raise
         finally:
             watching.cancel()
             await asyncio.gather(watching, return_exceptions=True)
             await asyncio.to_thread(user_container.remove, self.client, id)
-            if reading is not None:  # which ends with it; and before its logs are closed
+            if reading is not None:  # it ends with the container; the logs are closed after it
                 await asyncio.wait({reading}, timeout=GRACE)
             if volumes is not None:
                 await asyncio.to_thread(clear, volumes)
 
     async def _own_volumes(self, name: str) -> tuple[Path | None, ContainerSpec]:
-        """Each container begins with what the image has in its volumes."""
+        """Copy the filled volumes for one container. Returns their folder and its spec."""
         if self.scratch is None or not self.spec.prepared.filled:
             return None, self.spec
         volumes = self.scratch / name
@@ -156,7 +158,7 @@ class Keeper:
             await asyncio.sleep(_LOOK)
         await asyncio.Event().wait()
 
-    async def _to_its_end(
+    async def _wait_for_exit(
         self,
         id: str,
         reading: "asyncio.Future[None]",
@@ -174,31 +176,31 @@ class Keeper:
             )
             over = not done
             if reading in done:
-                reading.result()  # raises what the topic, or the disk, says
+                reading.result()  # raises errors of the topic or the disk
             if watching in done:
                 watching.result()
         if over:
             await self._thread(user_container.stop, self.client, id, GRACE)
         try:
             ended = await waiting
-        except ContainerLost:  # it is started again, as one that dies is
+        except ContainerLost:  # restarted, like one that exits early
             return 0 if over else 128 + signal.SIGKILL
         await reading
         if not over and not ended.code:
-            # One that ends well on a SIGTERM of somebody else's has not done all of its work.
+            # Exit code 0 after a SIGTERM from outside: its work is not done.
             sent = await self._thread(signal_from_outside, self.client, id, began, ended.code)
             return 128 + signal.Signals[sent] if sent else 0
         if ended.code and not over:
-            self.last_lines = tuple(lines.live.last)
+            self.last_lines = tuple(lines.err_view.last)
             limits = Limits(self.spec.network)
             self.last_reason = (
                 "out of memory: raise `memory` in the payload"
                 if ended.out_of_memory
-                else stopped_by(ended.code, lines.live.recent, limits)
+                else stopped_by(ended.code, lines.err_view.recent, limits)
             )
         return 0 if over else ended.code
 
 
-async def _sleep_until(moment: datetime, ahead: float = 0.0) -> None:
-    left = (moment - datetime.now(UTC)).total_seconds() - ahead
+async def _sleep_until(moment: datetime, early: float = 0.0) -> None:
+    left = (moment - datetime.now(UTC)).total_seconds() - early
     await asyncio.sleep(max(0.0, left))

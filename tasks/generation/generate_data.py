@@ -1,4 +1,4 @@
-"""generate-data from its payload to its summary: image, topic, containers, counts."""
+"""The work of generate-data: prepare image and topic, run the containers, summarise."""
 
 import asyncio
 from collections.abc import AsyncGenerator
@@ -18,30 +18,30 @@ from tasks.containers.prepared import prepare
 from tasks.containers.user_container import ContainerSpec, Owner
 from tasks.contracts import UNTIL_LABEL, WORKER_LABEL, GenerateData, size_in_bytes
 from tasks.errors import ContainerFailed, InvalidPayload, TopicUnavailable
-from tasks.generation.containers import Keeper
+from tasks.generation.containers import RESTARTS, ContainerGroup
 from tasks.generation.topics.topic import Topic, open_topic
 from tasks.runtime.compute_task import Job
 from tasks.runtime.progress import Progress, show_progress
 from tasks.settings import run_settings
 
-_TOPICS = "topics"  # the folder, beside the results, of all topics that are folders
-_CLOCKS = timedelta(seconds=5)  # by which the clock of who hands a job in may be late
-_LOOK = 1.0  # seconds between two looks at the rates
+_TOPICS = "topics"  # folder below the results root for all topics that are folders
+_CLOCKS = timedelta(seconds=5)  # by which the clock of the submitter may be late
+_LOOK = 1.0  # seconds between two updates of the rates
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """What is said of data that was generated."""
+    """Summary and notes of the generated data."""
 
     summary: dict[str, Any]
     notes: str
 
 
 async def generate(payload: GenerateData, job: Job) -> Outcome:
-    """Run the containers for their time; the lines that they print go to the topic.
+    """Run the containers for their duration, and deliver the lines that they print to the topic.
 
-    Raises InvalidPayload, TopicUnavailable, ContainerFailed where none of them stays up,
-    EngineUnavailable.
+    Raises InvalidPayload, TopicUnavailable, ContainerFailed where all of them were given up or a
+    volume is too large, DiskNearlyFull, EngineUnavailable.
     """
     _check_start(payload, job)
     worker = job.labels.get(WORKER_LABEL)
@@ -52,8 +52,8 @@ async def generate(payload: GenerateData, job: Job) -> Outcome:
         with connect() as client:
             await asyncio.to_thread(user_container.remove_all_of, client, job.id)
             async with (
-                network(client, owner, payload.network) as way,
-                provide(client, payload, job, way) as image,
+                network(client, owner, payload.network) as mode,
+                provide(client, payload, job, mode) as image,
                 AsyncExitStack() as stack,
             ):
                 scratch = job.stage.scratch / "volumes"
@@ -61,7 +61,7 @@ async def generate(payload: GenerateData, job: Job) -> Outcome:
                 prepared = await asyncio.to_thread(
                     prepare, client, owner.labels, image, scratch / "image"
                 )
-                # Now that there is an image, which may have taken its time.
+                # Only now: to pull or build the image may have taken long.
                 start, until = await _times(payload, job)
                 spec = ContainerSpec(
                     image=image,
@@ -69,32 +69,32 @@ async def generate(payload: GenerateData, job: Job) -> Outcome:
                     environment=topic.environment | payload.environment,
                     cpus=payload.cpus,
                     memory=size_in_bytes(payload.memory),
-                    network=way,
+                    network=mode,
                     entrypoint=payload.entrypoint,
                     shm=payload.shared_memory(),
                     prepared=prepared,
                 )
                 show = get_run_logger().warning
-                keeper = Keeper(
+                group = ContainerGroup(
                     client, owner, spec, topic, job.stage.files, start, until,
                     lambda line: show("%s", line), payload.containers, scratch=scratch,
                 )  # fmt: skip
-                async with _shown(keeper):
-                    await keeper.keep()
+                async with _shown(group):
+                    await group.run()
     except BaseException:
         await _close_as_far_as_possible(topic)
         raise
     await asyncio.to_thread(topic.close)
-    if all(counts.given_up for counts in keeper.counts):
-        last = " | ".join(keeper.last_lines)
-        reason = f" ({keeper.last_reason})" if keeper.last_reason else ""
-        raise ContainerFailed(f"every container ended early, again and again: {last}{reason}")
-    return _outcome(payload, keeper, image.reference)
+    if all(counts.given_up for counts in group.counts):
+        last = " | ".join(group.last_lines)
+        reason = f" ({group.last_reason})" if group.last_reason else ""
+        raise ContainerFailed(f"every container exited early, {RESTARTS + 1} times: {last}{reason}")
+    return _outcome(payload, group, image.reference)
 
 
 def _check_start(payload: GenerateData, job: Job) -> None:
     start = payload.starts()
-    later = UNTIL_LABEL in job.labels  # an attempt that goes on where the first one was
+    later = UNTIL_LABEL in job.labels  # set by an earlier attempt, which this one continues
     if start is not None and not later and start < job.submitted - _CLOCKS:
         raise InvalidPayload(
             f"payload.start: {start.isoformat()} was in the past when the job was submitted: give "
@@ -103,7 +103,7 @@ def _check_start(payload: GenerateData, job: Job) -> None:
 
 
 async def _times(payload: GenerateData, job: Job) -> tuple[datetime, datetime]:
-    """When the containers start and end; a later attempt goes on to the end of the first."""
+    """Start and end of the containers; a later attempt keeps the end of the first attempt."""
     now = datetime.now(UTC)
     if (until := job.labels.get(UNTIL_LABEL)) is not None:
         end = datetime.fromisoformat(str(until))
@@ -123,10 +123,10 @@ async def _close_as_far_as_possible(topic: Topic) -> None:
 
 
 @asynccontextmanager
-async def _shown(keeper: Keeper) -> AsyncGenerator[None]:
-    """Elapsed time, containers up and rates, live in the UI."""
+async def _shown(group: ContainerGroup) -> AsyncGenerator[None]:
+    """Show elapsed time, running containers and rates in the UI, updated every second."""
     async with show_progress("waiting for the start") as progress:
-        ticker = asyncio.create_task(_tick(keeper, progress))
+        ticker = asyncio.create_task(_tick(group, progress))
         try:
             yield
         finally:
@@ -134,34 +134,34 @@ async def _shown(keeper: Keeper) -> AsyncGenerator[None]:
             await asyncio.gather(ticker, return_exceptions=True)
 
 
-async def _tick(keeper: Keeper, progress: Progress) -> None:
-    whole = (keeper.until - keeper.start).total_seconds()
+async def _tick(group: ContainerGroup, progress: Progress) -> None:
+    whole = (group.until - group.start).total_seconds()
     before = (0, 0)
     while True:
         await asyncio.sleep(_LOOK)
-        elapsed = (datetime.now(UTC) - keeper.start).total_seconds()
+        elapsed = (datetime.now(UTC) - group.start).total_seconds()
         if elapsed < 0:
             continue
-        messages = sum(counts.messages for counts in keeper.counts)
-        size = sum(counts.bytes for counts in keeper.counts)
+        messages = sum(counts.messages for counts in group.counts)
+        size = sum(counts.bytes for counts in group.counts)
         progress.set(min(1.0, elapsed / whole))
         progress.text = (
-            f"{elapsed:,.0f} of {whole:,.0f} s, {keeper.up} of {keeper.number} containers up, "
+            f"{elapsed:,.0f} of {whole:,.0f} s, {group.up} of {group.number} containers up, "
             f"{(messages - before[0]) / _LOOK:,.0f} messages/s, "
-            f"{(size - before[1]) / _LOOK / 1000:,.1f} kB/s, {keeper.topic.delivered:,} delivered"
+            f"{(size - before[1]) / _LOOK / 1000:,.1f} kB/s, {group.topic.delivered:,} delivered"
         )
         before = (messages, size)
 
 
-def _warning(keeper: Keeper) -> str:
-    """What must not be overlooked in a job that is Completed."""
+def _warning(group: ContainerGroup) -> str:
+    """Warnings about a Completed job for its notes; also logged."""
     found: list[str] = []
-    if not sum(counts.messages for counts in keeper.counts):
+    if not sum(counts.messages for counts in group.counts):
         found.append(
             "no container has printed a line of JSON: should it have, let it flush its output "
             "after each line"
         )
-    if too_long := sum(counts.too_long for counts in keeper.counts):
+    if too_long := sum(counts.too_long for counts in group.counts):
         found.append(
             f"{too_long:,} lines were longer than 1 MiB, and not delivered: print shorter ones"
         )
@@ -170,7 +170,7 @@ def _warning(keeper: Keeper) -> str:
     return "".join(f"**Warning:** {line}.\n\n" for line in found)
 
 
-def _outcome(payload: GenerateData, keeper: Keeper, image: str) -> Outcome:
+def _outcome(payload: GenerateData, group: ContainerGroup, image: str) -> Outcome:
     containers = [
         {
             "messages": counts.messages,
@@ -182,25 +182,25 @@ def _outcome(payload: GenerateData, keeper: Keeper, image: str) -> Outcome:
             "first": counts.first and counts.first.isoformat(),
             "last": counts.last and counts.last.isoformat(),
         }
-        for counts in keeper.counts
+        for counts in group.counts
     ]
     summary = {
-        "topic": keeper.topic.place,
+        "topic": group.topic.place,
         "image": image,
         "description": payload.description,
         "user": payload.user,
-        "start": keeper.start.isoformat(),
-        "end": keeper.until.isoformat(),
-        "delivered": keeper.topic.delivered,
+        "start": group.start.isoformat(),
+        "end": group.until.isoformat(),
+        "delivered": group.topic.delivered,
         "containers": containers,
     }
     rows = "\n".join(
         f"| {n} | {c.messages:,} | {c.bytes:,} | {c.aside:,} | {c.restarts}"
         f"{', given up' if c.given_up else ''} |"
-        for n, c in enumerate(keeper.counts, start=1)
+        for n, c in enumerate(group.counts, start=1)
     )
     return Outcome(
         summary,
-        f"{_warning(keeper)}**{keeper.topic.delivered:,} messages** to `{keeper.topic.place}`.\n\n"
+        f"{_warning(group)}**{group.topic.delivered:,} messages** to `{group.topic.place}`.\n\n"
         f"| container | messages | bytes | no JSON | restarts |\n|---|---:|---:|---:|---:|\n{rows}",
     )

@@ -1,27 +1,27 @@
-"""What one generating container prints: lines of JSON to the topic, all else kept aside."""
+"""Output of one generating container: lines of JSON go to the topic, others to a log."""
 
 import json
 from contextlib import closing
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-from tasks.containers.logs import Live, Log
+from tasks.containers.logs import LineView, Log
 from tasks.containers.user_container import Printed
 from tasks.generation.topics.topic import Topic
 
-_LONGEST = 2**20  # bytes of a line: what brokers take of one message
+_LONGEST = 2**20  # maximum bytes of a line: the maximum message of brokers
 _NUMBERS = tuple(b"%c" % c for c in b"-0123456789")
-_KEPT = 2**10  # bytes of a longer one that are kept aside
+_KEPT = 2**10  # bytes of a longer line that are logged
 
 
 @dataclass
 class Counts:
-    """What came of one container, over all its restarts."""
+    """Counts of one container's lines, over all its restarts."""
 
     messages: int = 0
     bytes: int = 0
     aside: int = 0
-    """Lines that are no JSON, and those that are too long."""
+    """Lines that are no JSON or too long; they are logged, not delivered."""
     too_long: int = 0
     """Lines of more than 1 MiB."""
     restarts: int = 0
@@ -31,10 +31,10 @@ class Counts:
 
 
 def is_json(line: bytes) -> bool:
-    """Whether every reader takes a line for JSON: in UTF-8, without Python's NaN and Infinity."""
+    """Whether a line is valid JSON for every reader: UTF-8, without Python's NaN and Infinity."""
     try:
         json.loads(line.decode(), parse_constant=_refuse)
-    except (ValueError, RecursionError):  # so deep that others would not read it either
+    except (ValueError, RecursionError):  # nested too deep for other readers as well
         return False
     return True
 
@@ -44,7 +44,7 @@ def _refuse(name: str) -> None:
 
 
 class Lines:
-    """Splits what a container prints into lines, and delivers them in order."""
+    """Splits a container's output into lines, and delivers them in order."""
 
     def __init__(self, number: int, topic: Topic, counts: Counts, aside: Log, err: Log) -> None:
         self._number = number
@@ -52,21 +52,21 @@ class Lines:
         self._counts = counts
         self._aside = aside
         self._err = err
-        self.live = Live(lambda line: None)
-        """Remembers the last lines of its standard error."""
+        self.err_view = LineView(lambda line: None)
+        """Has the last lines of stderr."""
 
     def take_all(self, printed: Printed) -> None:
-        """Take what it prints to the end. Waits while the topic has no room, and so does it.
+        """Read the output to its end. Blocks while the topic is full, which blocks the container.
 
-        Raises TopicUnavailable, OSError.
+        Raises TopicUnavailable, EngineUnavailable, and OSError where a log cannot be written.
         """
         rest = b""
-        too_long = False  # whether `rest` is the end of a line that was refused
+        too_long = False  # whether `rest` continues a line that was too long
         with closing(printed):
             for out, err in printed:
                 if err:
                     self._err.write(err)
-                    self.live.write(err)
+                    self.err_view.write(err)
                 if out:
                     *lines, rest = (rest + out).split(b"\n")
                     for line in lines:
@@ -78,12 +78,12 @@ class Lines:
                         too_long = True
                     if too_long:
                         rest = b""
-        # A number that was cut off where the container was ended would be another number.
+        # An unfinished line with a number may be a cut off number, which is valid JSON too.
         if rest.strip()[:1] in _NUMBERS:
             self._put_aside(rest)
         elif not too_long:
             self._take(rest)
-        self.live.close()
+        self.err_view.close()
 
     def _take(self, line: bytes) -> None:
         line = line.strip()

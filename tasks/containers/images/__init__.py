@@ -1,1 +1,1 @@
-"""The image that a job runs: found, pulled or built, and the same at every attempt."""
+"""Images for containers of jobs: found, pulled or built, and the same for every attempt."""

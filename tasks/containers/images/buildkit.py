@@ -1,7 +1,7 @@
-"""What in a Dockerfile only BuildKit builds: named before the build, each with another way.
+"""Detection of Dockerfile features that only BuildKit builds, each with an alternative.
 
-The engine's first builder is used: of BuildKit the engine's interface bounds neither the memory of
-a step, nor to which network it has a way.
+Images are built with the engine's classic builder: with BuildKit, the engine's API can limit
+neither the memory nor the network of a step.
 """
 
 import re
@@ -30,11 +30,11 @@ PLATFORM_ARGS = frozenset(
     for side in ("TARGET", "BUILD")
     for part in ("PLATFORM", "OS", "ARCH", "VARIANT")
 )
-"""What BuildKit gives a Dockerfile that declares it; here the engine's own platform."""
+"""ARGs that BuildKit sets where a Dockerfile declares them; here to the engine's own platform."""
 
 
 def refuse(instructions: Sequence[Sequence[str]]) -> None:
-    """Refuse what needs BuildKit. `instructions`: the words of each. Raises InvalidPayload."""
+    """Raise InvalidPayload where an instruction needs BuildKit. `instructions`: words of each."""
     declared: set[str] = set()
     for line in instructions:
         words = list(line)
@@ -52,7 +52,7 @@ def refuse(instructions: Sequence[Sequence[str]]) -> None:
 
 
 def platform_args(instructions: Sequence[Sequence[str]], os: str, arch: str) -> dict[str, str]:
-    """The values of those platform arguments that a Dockerfile declares."""
+    """The values of the platform ARGs that a Dockerfile declares."""
     own = {"PLATFORM": f"{os}/{arch}", "OS": os, "ARCH": arch, "VARIANT": ""}
     values = {f"{side}{part}": text for side in ("TARGET", "BUILD") for part, text in own.items()}
     declared = {

@@ -1,4 +1,4 @@
-"""An image that is built for one job, from files that are not trusted."""
+"""Building of an image for one job, from untrusted files."""
 
 import re
 import time
@@ -10,17 +10,17 @@ from typing import Any
 import docker
 from docker.errors import APIError
 
-from tasks.containers.engine import api, asking, away, explained
+from tasks.containers.engine import api, engine_call, engine_outages, explained
 from tasks.containers.images.buildkit import platform_args
 from tasks.containers.images.context import instructions
 from tasks.containers.images.pinned import Login, is_transient, log_in
 from tasks.containers.rules import is_offline
 from tasks.errors import EngineUnavailable, InvalidPayload, RegistryUnavailable
 
-_CPU_SHARES = 512  # half of what a container has by default
-_LAST = 3  # lines of a failing step that are told
+_CPU_SHARES = 512  # half of a container's default
+_LAST = 3  # lines of a failed step in the error message
 _PULLS = re.compile(r"^Step \S+ : (FROM|COPY --from)\b", re.IGNORECASE)
-_OWN = ("--->", "Removing intermediate container")  # what the engine says in between
+_OWN = ("--->", "Removing intermediate container")  # the engine's own lines between the steps'
 
 
 def build(
@@ -37,16 +37,17 @@ def build(
     target: str = "",
     login: Login | None = None,
 ) -> None:
-    """Build `context`, a tarball, and name it `tag`. `memory` in bytes; `say` is told each line.
+    """Build an image from the tarball `context`, with the name `tag`.
 
-    `dockerfile`: its text; `args`: values of its ARGs; `target`: the stage to stop at; `login`: for
-    the registry of what it starts from. `client` must give up after `seconds` of silence. Raises
-    InvalidPayload with the failing step where it does not build, or takes longer than `seconds`;
-    RegistryUnavailable where an image that it starts from cannot be pulled for now.
+    `memory`: bytes for each step; `say` is called with each line of output. `dockerfile`: its text;
+    `args`: values of its ARGs; `target`: the last stage to build; `login`: for the registry of base
+    images. `client` must time out after `seconds` without an answer. Raises InvalidPayload with the
+    failed step where the build fails or takes longer than `seconds`, RegistryUnavailable where a
+    base image cannot be pulled for now, EngineUnavailable.
     """
     if login is not None:
         log_in(client, login)
-    with asking("the engine's platform cannot be read"):
+    with engine_call("the engine's platform cannot be read"):
         version: dict[str, str] = api(client).version()
     known = platform_args(instructions(dockerfile), version["Os"], version["Arch"])
     options: dict[str, Any] = {"buildargs": known | dict(args or {}), "target": target or None}
@@ -58,7 +59,7 @@ def build(
     )
     try:
         with (
-            away(),
+            engine_outages(),
             context.open("rb") as file,
             closing(_events(client, file, tag, memory, network, options)) as events,
         ):
@@ -73,14 +74,14 @@ def build(
                 if text:
                     say(text)
                 if time.monotonic() > end:
-                    raise late  # to hang up ends the build
+                    raise late  # closing the connection stops the build
     except APIError as error:
         raise InvalidPayload(f"the image does not build: {explained(error)}") from error
     except EngineUnavailable as error:
         if time.monotonic() > end:
             raise late from error
         if isinstance(error.__cause__, APIError):
-            # A Dockerfile that it cannot read, among others.
+            # The engine reports a Dockerfile that it cannot parse, among others, as status 500.
             raise InvalidPayload(
                 f"the image does not build: {explained(error.__cause__)}"
             ) from error
@@ -113,7 +114,7 @@ def _events(
 
 
 def _plain(text: str) -> str:
-    """A line without the colours in which the engine tells standard error."""
+    """A line without the colours with which the engine marks stderr."""
     return " ".join(re.sub(r"\x1b\[[0-9;]*m", "", text).split())
 
 

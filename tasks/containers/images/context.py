@@ -1,4 +1,4 @@
-"""What an image is built from: a tarball of texts, folders and tarballs, none of it trusted."""
+"""Build contexts: one tarball made from texts, folders and tarballs, all of them untrusted."""
 
 import io
 import lzma
@@ -22,23 +22,23 @@ from tasks.errors import InvalidPayload, UnreadableInput
 _MOST_BYTES = 2 * 2**30  # of a context, uncompressed
 _MOST_FILES = 50_000
 _TARBALLS = (".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tbz2", ".tar.xz", ".txz")
-_BLOCK = 512  # bytes: a tarball ends with one of zeros, at least
-# Of all files, since the cache looks at it; not 0, since zip files know no year before 1980.
+_BLOCK = 512  # bytes: a tarball ends with at least one block of zeros
+# Time of all files, constant since the build cache compares it; zip files allow none before 1980.
 _TIME = 946_684_800
 _EXECUTABLE, _PLAIN = 0o755, 0o644
 _SCRIPT = b"#!"
-_MOST_TEXT = 2**20  # bytes of a .dockerignore
+_MOST_TEXT = 2**20  # bytes of a .dockerignore that are read
 _CHUNK = 2**20
 DOCKERFILE = "Dockerfile"
 
 
 def is_tarball(name: str) -> bool:
-    """Whether a file is taken apart, by its name."""
+    """Whether a file is a tarball to unpack, by its name."""
     return name.lower().endswith(_TARBALLS)
 
 
 class Context:
-    """A tarball that is being written, within bounds. Of two files of one name the first stays."""
+    """Writes the tarball, within limits. Of several files with one name the first is kept."""
 
     def __init__(self, path: Path) -> None:
         self._bytes = 0
@@ -46,10 +46,10 @@ class Context:
         self.dockerfile: str | None = None
         """The text of the Dockerfile, once one was added."""
         self.ignored = Ignored()
-        """What is left out of folders and tarballs; not of the payload's own texts."""
+        """Patterns of files to leave out of folders and tarballs, not of the payload's texts."""
         self._tar = tarfile.TarFile(path, "w")
 
-    # Docker itself reads these two, and hides them from COPY where they are to be left out.
+    # Never left out: Docker itself reads these two, and hides them from COPY where ignored.
     always = frozenset({DOCKERFILE, IGNORE_FILE})
 
     def __enter__(self) -> "Context":
@@ -61,16 +61,16 @@ class Context:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        """Write the end."""
+        """Write the end of the tarball."""
         self._tar.close()
 
     def add_text(self, name: str, text: str) -> None:
-        """Add a file of the payload's own."""
+        """Add a file whose text is in the payload."""
         data = text.encode()
         self._add(_member(name, len(data), data.startswith(_SCRIPT)), io.BytesIO(data))
 
     def add_file(self, name: str, path: Path) -> None:
-        """Add a file of a folder, or of S3, which knows no rights: a script can be executed."""
+        """Add a file of a folder or S3. A script is made executable: S3 has no permissions."""
         if self._is_left_out(name):
             return
         with path.open("rb") as file:
@@ -81,7 +81,8 @@ class Context:
             self._add(_member(name, status.st_size, executable), file)
 
     def add_entry(self, entry: Entry) -> None:
-        """Add something of a folder on this disk, a link as a link. Raises UnreadableInput."""
+        """Add an entry of a local folder, a link as a link. Raises UnreadableInput, and
+        InvalidPayload where it is a pipe or a device."""
         mode = entry.status.st_mode
         if stat.S_ISREG(mode):
             try:
@@ -91,7 +92,7 @@ class Context:
         elif stat.S_ISDIR(mode):
             self._add(_folder(entry.name), None)
         elif stat.S_ISLNK(mode):
-            # Wherever it leads: the engine follows it inside the build only.
+            # Any target is safe: the engine follows it only inside the build.
             self._add(_link(entry.name, tarfile.SYMTYPE, str(entry.path.readlink())), None)
         else:
             raise InvalidPayload(
@@ -99,8 +100,8 @@ class Context:
             )
 
     def add_tarball(self, name: str, path: Path) -> None:
-        """Add what is in a tarball. Raises InvalidPayload where it would leave its folder,
-        UnreadableInput where it is damaged."""
+        """Add the content of a tarball. Raises InvalidPayload where a path leaves the context,
+        UnreadableInput where the tarball is damaged."""
         with _opened(name, path) as tar:
             for member in tar:
                 self._add_member(name, tar, member)
@@ -121,7 +122,7 @@ class Context:
             target = posixpath.normpath(posixpath.join(start, member.linkname))
             if member.linkname.startswith("/") or not stays_inside(target):
                 raise _outside(tarball, f"{member.name} -> {member.linkname}")
-            # A link to another name of a file that is left out is the file itself.
+            # A hard link to a file that is left out is added as a file with that content.
             file = tar.extractfile(member) if member.islnk() and self._is_left_out(target) else None
             if file is not None:
                 data = file.read()
@@ -157,7 +158,7 @@ class Context:
 
 
 def add_texts(context: Context, build: Build) -> None:
-    """What the payload itself holds: first, so that it stands in front of what lies elsewhere."""
+    """Add the payload's own texts. Call it first, so that they win over other files."""
     if build.dockerfile:
         context.add_text(DOCKERFILE, build.dockerfile)
     for name, text in build.files.items():
@@ -165,17 +166,17 @@ def add_texts(context: Context, build: Build) -> None:
 
 
 def check_dockerfile(text: str | None) -> str:
-    """Refuse a build without a Dockerfile, one that only BuildKit builds, and one whose ADD the
-    engine itself would fetch. Returns the text.
+    """Return the text of a Dockerfile that can be built here.
 
-    The engine fetches it from its own network, in which the API is.
+    Raises InvalidPayload where there is none, where it needs BuildKit, and where an ADD has a URL:
+    the engine would fetch it through its own network, which reaches the API.
     """
     if text is None:
         raise InvalidPayload(
             "the build's files hold no Dockerfile: put one at their top, or give its text"
         )
     buildkit.refuse(instructions(text))
-    # Whichever escape is in force: to be refused by one reading is enough.
+    # With either escape character, since the one in force is not known for certain.
     for escape in "\\`":
         for words in _instructions(text, escape):
             while words and words[0].upper() == "ONBUILD":
@@ -189,25 +190,25 @@ def check_dockerfile(text: str | None) -> str:
 
 
 def instructions(text: str) -> list[Sequence[str]]:
-    """The words of each instruction of a Dockerfile, lines that go on joined."""
+    """The words of each instruction of a Dockerfile, continued lines joined."""
     declared = re.search(r"\A(?:#.*\n)*#\s*escape\s*=\s*`", text, re.IGNORECASE)
     return _instructions(text, "`" if declared else "\\")
 
 
 def _is_remote(word: str) -> bool:
-    """Whether the engine may read a word as an address, once it has taken away what quotes."""
+    """Whether the engine may read a word as a URL, after it removes quotes."""
     bare = re.sub("[\"'`]", "", word).lower()
     return "$" in bare or "\\" in bare or "://" in bare or "git@" in bare
 
 
 def _instructions(text: str, escape: str) -> list[Sequence[str]]:
-    """The words of each instruction, lines that go on joined."""
+    """The words of each instruction, continued lines joined, with the given escape character."""
     joined: list[str] = []
     goes_on = False
     for line in text.splitlines():
         bare = line.strip()
         if goes_on and (not bare or bare.startswith("#")):
-            continue  # the engine reads on behind these
+            continue  # the engine skips these inside an instruction
         more = bare.endswith(escape)
         bare = bare.removesuffix(escape)
         if goes_on:
@@ -238,7 +239,7 @@ def _link(name: str, kind: bytes, leads: str) -> tarfile.TarInfo:
 
 
 def text_in_tarball(name: str, path: Path, wanted: str) -> bytes | None:
-    """A file at the top of a tarball; None where there is none. Raises UnreadableInput."""
+    """The content of a file at the top of a tarball; None for none. Raises UnreadableInput."""
     with _opened(name, path) as tar:
         for member in tar:
             if posixpath.normpath(member.name) == wanted and member.isreg():
@@ -260,7 +261,10 @@ def _opened(name: str, path: Path) -> Generator[tarfile.TarFile]:
 
 
 def _check_end(name: str, tar: tarfile.TarFile) -> None:
-    """Python's reader takes a header that is cut off, or damaged, for the end of a tarball."""
+    """Raise UnreadableInput where a tarball has no proper end.
+
+    Python's reader takes a cut off or damaged header for the end.
+    """
     file = cast(IO[bytes], tar.fileobj)
     file.seek(tar.offset)
     last = file.read(_BLOCK)
@@ -269,7 +273,7 @@ def _check_end(name: str, tar: tarfile.TarFile) -> None:
             f"{name} is no tarball that can be read: it ends, or is damaged, behind byte "
             f"{tar.offset:,}: make it again with tar"
         )
-    while file.read(_CHUNK):  # a checksum of what is compressed stands at its very end
+    while file.read(_CHUNK):  # checks the checksum at the end of a compressed file
         pass
 
 

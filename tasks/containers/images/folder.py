@@ -1,4 +1,4 @@
-"""A context that is a folder under the inputs root: hidden files, links and all."""
+"""Build contexts that are folders under the inputs root, with hidden files and links."""
 
 import os
 import stat
@@ -13,17 +13,17 @@ from tasks.storage.inputs import s3
 
 @dataclass(frozen=True)
 class Entry:
-    """Something in a folder."""
+    """A file, folder or link in a folder."""
 
     name: str
-    """Its path in the folder."""
+    """Its path relative to the folder."""
     path: Path
     status: os.stat_result
-    """Of itself, not of what it links to."""
+    """Its own status, not that of a link's target."""
 
 
 def folder_of(source: str, root: Path) -> Path | None:
-    """The folder under the inputs root that a source names; None where it names something else.
+    """The folder under the inputs root that a source names; None where it names no such folder.
 
     Raises SourceNotFound where a link leads out of the root.
     """
@@ -41,9 +41,9 @@ def folder_of(source: str, root: Path) -> Path | None:
 
 
 def entries(folder: Path, ignored: Ignored) -> Iterator[Entry]:
-    """Everything in a folder that `.dockerignore` does not leave out, by name; no link followed.
+    """All entries below a folder that `.dockerignore` does not leave out; links are not followed.
 
-    Sockets are left out, as Docker does. Raises UnreadableInput.
+    Sockets are left out, as by Docker. Raises UnreadableInput.
     """
     waiting = [folder]
     while waiting:
@@ -67,7 +67,7 @@ def _listed(place: Path) -> list[Path]:
 
 
 def unreadable(path: Path, error: OSError) -> UnreadableInput:
-    """That something in a folder cannot be read."""
+    """The error for an entry that cannot be read."""
     return UnreadableInput(
         f"{path} cannot be read: {error.strerror or error}: give the worker's user read access, or "
         "name it in .dockerignore"

@@ -1,7 +1,7 @@
-"""`.dockerignore`: which files of a context are left out, by the patterns of Docker's own matcher.
+"""`.dockerignore`: which files are left out of a context, by the rules of Docker's own matcher.
 
-The rules are those of github.com/moby/patternmatcher, which docker-py's copy does not keep: it
-ignores case, and knows no backslash.
+The rules are those of github.com/moby/patternmatcher. docker-py's version differs: it ignores case
+and does not support backslashes.
 """
 
 import re
@@ -12,28 +12,28 @@ from tasks.errors import InvalidPayload
 
 IGNORE_FILE = ".dockerignore"
 IGNORE_FILES = ("Dockerfile.dockerignore", IGNORE_FILE)
-"""Names of the file, of which the first that is there counts."""
+"""Names of the file; the first that exists is used."""
 _MOST_BYTES = 2**20  # of the file
 
 
 @dataclass(frozen=True)
 class _Pattern:
     matches: re.Pattern[str]
-    again: bool
-    """Whether it takes back in what others leave out: it began with `!`."""
+    includes: bool
+    """Whether it began with `!`: it includes files that earlier patterns leave out."""
 
 
 class Ignored:
-    """The patterns of one file, of which the last that matches decides."""
+    """The patterns of one file; the last one that matches a path decides."""
 
     def __init__(self, text: str = "") -> None:
-        """Raises InvalidPayload where a pattern is none."""
+        """Parse the patterns. Raises InvalidPayload where one is invalid."""
         self._patterns = list(_patterns(text))
 
     @property
     def is_final(self) -> bool:
-        """Whether nothing inside a folder that is left out is taken back in."""
-        return not any(pattern.again for pattern in self._patterns)
+        """Whether no pattern includes files again inside a folder that is left out."""
+        return not any(pattern.includes for pattern in self._patterns)
 
     def leaves_out(self, path: str) -> bool:
         """Whether a file, folder or link is left out: it matches, or a folder around it does."""
@@ -41,13 +41,13 @@ class Ignored:
         names = ["/".join(parts[:end]) for end in range(1, len(parts) + 1)]
         out = False
         for pattern in self._patterns:
-            if pattern.again == out and any(pattern.matches.fullmatch(name) for name in names):
-                out = not pattern.again
+            if pattern.includes == out and any(pattern.matches.fullmatch(name) for name in names):
+                out = not pattern.includes
         return out
 
 
 def read(data: bytes) -> str:
-    """The text of such a file. Raises InvalidPayload where it is none."""
+    """Decode such a file. Raises InvalidPayload where it is not UTF-8 or larger than 1 MiB."""
     try:
         if len(data) > _MOST_BYTES:
             raise ValueError("it is larger than 1 MiB")
@@ -61,14 +61,14 @@ def _patterns(text: str) -> Iterator[_Pattern]:
         words = line.strip()
         if not words or line.startswith("#"):
             continue
-        again = words.startswith("!")
+        includes = words.startswith("!")
         cleaned = _cleaned(words.removeprefix("!").strip())
-        if again and not words[1:].strip():
+        if includes and not words[1:].strip():
             raise _refused(number, line, "there is nothing behind the !")
         if cleaned == ".":
             continue  # Docker ignores it, for historical reasons
         try:
-            yield _Pattern(re.compile(_translated(cleaned), re.DOTALL), again)
+            yield _Pattern(re.compile(_translated(cleaned), re.DOTALL), includes)
         except (re.error, ValueError) as error:
             raise _refused(number, line, str(error)) from error
 
@@ -78,7 +78,7 @@ def _refused(number: int, line: str, why: str) -> InvalidPayload:
 
 
 def _cleaned(pattern: str) -> str:
-    """As Go's filepath.Clean, and without a slash in front."""
+    """Clean a pattern like Go's filepath.Clean, without a slash in front."""
     parts: list[str] = []
     for part in pattern.split("/"):
         if part == ".." and parts and parts[-1] != "..":
@@ -101,7 +101,7 @@ def _translated(pattern: str) -> str:
             at += 1
             if pattern.startswith("/", at):
                 at += 1
-            # Any number of folders, none of them too; at the end whatever follows.
+            # Any number of folders, or none; at the end of a pattern, anything.
             made += "(.*/)?" if at < len(pattern) else ".*"
         elif char == "*":
             made += "[^/]*"

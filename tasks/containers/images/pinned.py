@@ -1,4 +1,4 @@
-"""The image that a job runs: the same one, by digest, at every attempt."""
+"""Finding and pulling of images, identified by digest so that every attempt runs the same one."""
 
 import re
 from dataclasses import dataclass
@@ -7,13 +7,13 @@ from typing import Any
 import docker
 from docker.errors import APIError, NotFound
 
-from tasks.containers.engine import api, away, explained
+from tasks.containers.engine import api, engine_outages, explained
 from tasks.errors import EngineUnavailable, InvalidPayload, RegistryUnavailable
 
 _MOST_VOLUMES = 16
 _ID = "sha256:"
-# Of a registry, in the engine's words: what another try may not meet. A refused connection is not
-# among it: a wrong address meets that.
+# The engine's messages for transient errors of a registry. A refused connection is not among them,
+# since a wrong address causes it too.
 _TRANSIENT = re.compile(
     r"HTTP (status: )?(5\d\d|429|408)\b|\b(500 Internal Server Error|502 Bad Gateway|503 Service "
     r"Unavailable|504 Gateway)|toomanyrequests|too many requests|rate limit|\btimeout\b|"
@@ -29,18 +29,18 @@ class Image:
     """An image that is on this host."""
 
     id: str
-    """Its digest: sha256 of its configuration."""
+    """Digest of its configuration, `sha256:…`."""
     reference: str
-    """What names the same image on every host, where there is such a name; else the id."""
+    """A name with digest that is valid on every host; the id where the image has none."""
     volumes: tuple[str, ...]
     """The folders that it declares as volumes."""
     workdir: str = "/"
-    """Where its programs start."""
+    """Its WORKDIR."""
 
 
 @dataclass(frozen=True)
 class Login:
-    """What a registry is asked with."""
+    """User and password for a registry."""
 
     username: str
     password: str
@@ -51,9 +51,13 @@ class Login:
 
 
 def find(client: docker.DockerClient, name: str) -> Image | None:
-    """An image that is on this host already, by name, digest or id; None where it is not."""
+    """An image on this host, by name, digest or id; None where it is not on this host.
+
+    Raises InvalidPayload where the name is invalid or the image has more than 16 volumes,
+    EngineUnavailable.
+    """
     try:
-        with away():
+        with engine_outages():
             attributes: dict[str, Any] = api(client).inspect_image(name)
     except NotFound:
         return None
@@ -76,7 +80,7 @@ def pull(client: docker.DockerClient, name: str, login: Login | None) -> Image:
     """Pull an image.
 
     Raises InvalidPayload where the registry refuses or does not have it, RegistryUnavailable where
-    it does not answer or asks to wait.
+    the registry fails transiently, EngineUnavailable.
     """
     if name.startswith(_ID):
         raise InvalidPayload(
@@ -88,14 +92,14 @@ def pull(client: docker.DockerClient, name: str, login: Login | None) -> Image:
         "serveraddress": login.registry,
     }
     try:
-        with away():
+        with engine_outages():
             for event in api(client).pull(name, stream=True, decode=True, auth_config=auth):
                 if "error" in event:
                     raise _unpulled(name, str(event["error"]), login)
     except APIError as error:
         raise _unpulled(name, explained(error), login) from error
     except EngineUnavailable as error:
-        # It calls a registry's refusals errors of its own.
+        # The engine reports refusals of a registry as its own errors (status 500).
         if isinstance(error.__cause__, APIError):
             raise _unpulled(name, explained(error.__cause__), login) from error
         raise
@@ -106,22 +110,22 @@ def pull(client: docker.DockerClient, name: str, login: Login | None) -> Image:
 
 
 def is_transient(reason: str) -> bool:
-    """Whether what the engine says of a registry may be otherwise at another try."""
+    """Whether the engine's message is about a transient error of a registry."""
     return _TRANSIENT.search(reason) is not None
 
 
 def log_in(client: docker.DockerClient, login: Login) -> None:
-    """Have this client's builds ask a registry with a user and a password.
+    """Log in to a registry for this client's builds.
 
-    Raises InvalidPayload where it refuses them, RegistryUnavailable.
+    Raises InvalidPayload where the registry refuses, RegistryUnavailable, EngineUnavailable.
     """
     try:
-        with away():
+        with engine_outages():
             api(client).login(login.username, login.password, registry=login.registry, reauth=True)
     except APIError as error:
         raise _refused_login(explained(error), login) from error
     except EngineUnavailable as error:
-        # As in `pull`: the registry's refusal.
+        # As in `pull`: a refusal of the registry.
         if isinstance(error.__cause__, APIError):
             raise _refused_login(explained(error.__cause__), login) from error
         raise
@@ -152,10 +156,10 @@ def _unpulled(name: str, reason: str, login: Login | None) -> InvalidPayload | R
 
 
 def remove(client: docker.DockerClient, name: str) -> None:
-    """Remove an image that was built for a job, and keep the layers below it for the next."""
+    """Remove an image that was built for a job. Its layers stay in the cache of builds."""
     try:
-        with away():
+        with engine_outages():
             api(client).remove_image(name, force=True, noprune=True)
     except APIError as error:
-        if error.status_code not in (404, 409):  # gone, or going
+        if error.status_code not in (404, 409):  # it is gone or being removed
             raise

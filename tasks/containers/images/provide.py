@@ -1,4 +1,4 @@
-"""The image for a job: found, pulled with the user's credentials, or built; then pinned."""
+"""The image of a job: found, pulled with the user's credentials, or built; then pinned."""
 
 import asyncio
 from collections.abc import AsyncGenerator, Callable
@@ -30,7 +30,7 @@ from tasks.runtime.retries import with_retries
 from tasks.settings import get_settings
 from tasks.storage.inputs.local import InputFile
 
-_BUILD_MEMORY = 2 * 2**30  # bytes that each step of a build may use, swap included
+_BUILD_MEMORY = 2 * 2**30  # bytes for each step of a build, swap included
 _BUILD_SECONDS = 3600.0
 T = TypeVar("T")
 
@@ -39,10 +39,10 @@ T = TypeVar("T")
 async def provide(
     client: docker.DockerClient, payload: Container, job: Job, network: str
 ) -> AsyncGenerator[Image]:
-    """The image of a job, the same at every attempt.
+    """The image of a job, the same for every attempt.
 
-    One that was built is removed at the end, unless the job is to be tried again; what is left of
-    others, the supervisor removes. Raises InvalidPayload, UnreadableInput, RegistryUnavailable,
+    A built image is removed at the end, unless the job will be retried; the supervisor removes
+    images that attempts leave. Raises InvalidPayload, UnreadableInput, RegistryUnavailable,
     EngineUnavailable.
     """
     if "build" not in payload.model_fields_set:
@@ -52,7 +52,7 @@ async def provide(
         return
     tag = f"{BUILT_REPOSITORY}:{job.id}"
     try:
-        image = await asyncio.to_thread(pinned.find, client, tag)  # of an attempt before
+        image = await asyncio.to_thread(pinned.find, client, tag)  # of an earlier attempt
         if image is None:
             await _build(payload, job, tag, network)
             image = await asyncio.to_thread(pinned.find, client, tag)
@@ -66,7 +66,7 @@ async def provide(
 
 
 async def _fetch(client: docker.DockerClient, payload: Container, job: Job) -> Image:
-    # What the first attempt found, whatever the name stands for by now.
+    # The image of the first attempt: the name may stand for another one by now.
     name = str(job.labels.get(IMAGE_LABEL, payload.image))
     image = await asyncio.to_thread(pinned.find, client, name)
     if image is not None:
@@ -83,11 +83,11 @@ async def _login(payload: Container) -> Login | None:
 
 
 async def _with_retries(doing: str, work: Callable[[], T]) -> T:
-    """What `work` returns, which blocks: tried again for a minute where a registry fails."""
+    """Run the blocking function `work`; retry for a minute where a registry fails transiently."""
     try:
         return await asyncio.to_thread(work)
     except RegistryUnavailable as error:
-        get_run_logger().warning("%s: it is tried again", error)
+        get_run_logger().warning("%s: retrying", error)
     return await with_retries(doing, work)
 
 
@@ -98,7 +98,7 @@ async def _pin(image: Image, job: Job) -> None:
         await job.label(IMAGE_LABEL, image.reference)
     elif pinned not in (image.reference, image.id):
         get_run_logger().warning(
-            "another host has built the image again: %s, where the first attempt had %s",
+            "another host has built a new image, %s; the first attempt had %s",
             image.id,
             pinned,
         )
@@ -139,7 +139,10 @@ async def _build(payload: Container, job: Job, tag: str, network: str) -> None:
 
 
 async def write_context(build: Build, path: Path, scratch: Path) -> str:
-    """Write what an image is built from. Returns the text of the Dockerfile."""
+    """Write the tarball of a build's context to `path`. Returns the text of the Dockerfile.
+
+    Raises InvalidPayload, UnreadableInput, SourceNotFound.
+    """
     with Context(path) as context:
         add_texts(context, build)
         if "context" in build.model_fields_set:
@@ -187,6 +190,6 @@ async def _texts(files: list[InputFile], scratch: Path) -> dict[str, bytes]:
 
 
 def _ignored(build: Build, found: dict[str, bytes]) -> Ignored:
-    """By the first of the files that there is; one in the payload comes before one elsewhere."""
+    """The patterns of the first ignore file that exists; the payload's files win over others."""
     texts = {name: read(data) for name, data in found.items()} | build.files
     return Ignored(next((texts[name] for name in IGNORE_FILES if name in texts), ""))

@@ -1,4 +1,4 @@
-"""What a registry is asked with: a Prefect block that the payload names."""
+"""Credentials of registries, from Prefect blocks that payloads name."""
 
 from prefect.blocks.core import Block
 
@@ -7,11 +7,11 @@ from tasks.errors import InvalidPayload
 
 
 async def load_login(name: str) -> Login:
-    """User and password of a block such as docker-registry-credentials/team.
+    """Load user and password from a block such as docker-registry-credentials/team.
 
     Raises InvalidPayload where the server has no such block.
     """
-    # Registers the type of block.
+    # This import registers the type of the block.
     from prefect_docker.credentials import (  # pyright: ignore[reportMissingTypeStubs]
         DockerRegistryCredentials,
     )

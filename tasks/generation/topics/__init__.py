@@ -1,1 +1,1 @@
-"""Topics: where generated data goes, line by line, in Kafka or in a folder."""
+"""Topics, which receive generated data line by line: in Kafka, or in a folder."""

@@ -1,4 +1,4 @@
-"""A topic that is a folder: NDJSON in segments that roll by size and by time."""
+"""A topic that is a folder: NDJSON in files, a new one after 64 MiB or 60 s."""
 
 import os
 import threading
@@ -10,14 +10,14 @@ from tasks.errors import TopicUnavailable
 
 _SEGMENT_BYTES = 64 * 2**20
 _SEGMENT_SECONDS = 60.0
-_SYNC = 1.0  # seconds after which what was written is on the disk
+_SYNC = 1.0  # seconds between two fsyncs
 
 
 class FolderTopic:
     """Appends lines to `<folder>/<writer>-<number>.ndjson`. No two writers share a file."""
 
     def __init__(self, folder: Path, writer: str) -> None:
-        """Make the folder. Raises TopicUnavailable where it cannot be written."""
+        """Create the folder. Raises TopicUnavailable where that fails."""
         self._folder = folder
         self._writer = writer
         self._lock = threading.Lock()
@@ -37,17 +37,17 @@ class FolderTopic:
 
     @property
     def environment(self) -> dict[str, str]:
-        """Its name alone: a generator prints its lines."""
+        """TOPIC, the folder's name. Generators need no address: they print their lines."""
         return {"TOPIC": self._folder.name}
 
     @property
     def delivered(self) -> int:
-        """Lines that are on the disk."""
+        """Lines that are synced to the disk."""
         return self._safe
 
     @property
     def pending(self) -> int:
-        """Lines that are written, and may not be on the disk yet."""
+        """Lines that are written, but not synced yet."""
         return self._taken - self._safe
 
     def deliver(self, source: int, line: bytes) -> None:
@@ -63,7 +63,7 @@ class FolderTopic:
                 raise self._unwritable(error) from error
 
     def hurry(self) -> None:
-        """See Topic. A disk keeps nobody waiting."""
+        """See Topic. Does nothing: lines do not wait for a disk."""
 
     def close(self) -> None:
         """See Topic."""

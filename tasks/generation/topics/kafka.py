@@ -1,5 +1,5 @@
-"""A topic of Apache Kafka, through librdkafka: idempotent, so in order and none lost or doubled by
-a retry."""
+"""A topic of Apache Kafka. librdkafka's idempotent producer keeps the order of lines, and its
+retries neither lose nor duplicate any."""
 
 import threading
 import time
@@ -9,12 +9,12 @@ from confluent_kafka import KafkaError, KafkaException, Producer
 
 from tasks.errors import TopicUnavailable
 
-_ANSWER = 10.0  # seconds in which a broker must answer at first
-_PATIENCE = 60.0  # seconds in which it must take something of what is waiting, later
-_LAST_WORDS = 2.0  # seconds for what is on its way, once the job is being ended
-_BUFFER = 32 * 2**10  # KiB of lines on their way
+_ANSWER = 10.0  # seconds for the first answer of a broker
+_STALL_TIMEOUT = 60.0  # seconds without an acknowledgement, while lines wait, after which it fails
+_HURRY = 2.0  # seconds for the lines that wait, once the job is being stopped
+_BUFFER = 32 * 2**10  # KiB of lines that wait for an acknowledgement
 _POLL = 0.1  # seconds
-# Of a topic that the brokers make when something is sent to it; if they do not, that says so.
+# Errors of a topic that the brokers may create at the first line; if not, that line fails.
 _NEW = (KafkaError.LEADER_NOT_AVAILABLE, KafkaError.UNKNOWN_TOPIC_OR_PART)
 
 
@@ -22,15 +22,20 @@ class KafkaTopic:
     """Sends each container's lines to one partition, in order."""
 
     def __init__(
-        self, servers: str, topic: str, *, patience: float = _PATIENCE, buffer: int = _BUFFER
+        self,
+        servers: str,
+        topic: str,
+        *,
+        stall_timeout: float = _STALL_TIMEOUT,
+        buffer: int = _BUFFER,
     ) -> None:
-        """Connect. `patience` in seconds, `buffer` in KiB.
+        """Connect. `stall_timeout`: seconds without an acknowledgement; `buffer` in KiB.
 
-        Raises TopicUnavailable where no broker answers within 10 s, or none has such a topic.
+        Raises TopicUnavailable where no broker answers within 10 s, or the topic is refused.
         """
         self._servers = servers
         self._topic = topic
-        self._patience = patience
+        self._stall_timeout = stall_timeout
         self._delivered = self._sent = 0
         self._counting = threading.Lock()
         self._progress = time.monotonic()
@@ -43,7 +48,7 @@ class KafkaTopic:
                 "compression.type": "lz4",
                 "linger.ms": 20,
                 "queue.buffering.max.kbytes": buffer,
-                # Ours is the patience: a line that is given up would be lost.
+                # No timeout here, after which a line would be lost: see _check.
                 "message.timeout.ms": 0,
                 "logger": _Quiet(),
             }
@@ -57,12 +62,12 @@ class KafkaTopic:
 
     @property
     def place(self) -> str:
-        """Its address."""
+        """Its address, kafka://servers/topic."""
         return f"kafka://{self._servers}/{self._topic}"
 
     @property
     def environment(self) -> dict[str, str]:
-        """By the names that generators of the original read."""
+        """Topic and servers, under the names that existing generators read."""
         return {
             "TOPIC": self._topic,
             "KAFKA_TOPIC": self._topic,
@@ -77,7 +82,7 @@ class KafkaTopic:
 
     @property
     def pending(self) -> int:
-        """Lines in the buffer."""
+        """Lines that wait for an acknowledgement."""
         return self._sent - self._delivered
 
     def deliver(self, source: int, line: bytes) -> None:
@@ -86,17 +91,17 @@ class KafkaTopic:
             self._check()
             try:
                 self._producer.produce(
-                    self._topic, line, key=str(source).encode(), on_delivery=self._told
+                    self._topic, line, key=str(source).encode(), on_delivery=self._on_delivery
                 )
             except BufferError:
-                self._producer.poll(_POLL)  # has no room: whoever prints must wait
+                self._producer.poll(_POLL)  # the buffer is full: the container waits
                 continue
             except KafkaException as error:
                 raise self._unavailable(_text(error)) from error
             break
         with self._counting:
             if self._sent == self._delivered:
-                self._progress = time.monotonic()  # nothing was waiting
+                self._progress = time.monotonic()  # no lines waited: start the timeout
             self._sent += 1
 
     def hurry(self) -> None:
@@ -110,7 +115,7 @@ class KafkaTopic:
             self._producer.flush(_POLL)
         self._check()
 
-    def _told(self, error: KafkaError | None, _: Any) -> None:
+    def _on_delivery(self, error: KafkaError | None, _: Any) -> None:
         with self._counting:
             if error is not None:
                 self._fault = error.str()
@@ -119,17 +124,18 @@ class KafkaTopic:
             self._progress = time.monotonic()
 
     def _check(self) -> None:
-        # What the brokers have said since: whoever prints a line now and then comes here seldom.
+        # Process acknowledgements first: with few lines, this is called rarely.
         self._producer.poll(0)
         if self._fault is not None:
             raise self._unavailable(self._fault)
         now = time.monotonic()
-        if self.pending and now - self._progress > self._patience:
+        if self.pending and now - self._progress > self._stall_timeout:
             raise self._unavailable(
-                f"it has taken nothing for {self._patience:.0f} s, and {self.pending:,} lines wait"
+                f"no line was acknowledged for {self._stall_timeout:.0f} s, "
+                f"{self.pending:,} lines wait"
             )
-        if self.pending and self._hurried and now - self._hurried > _LAST_WORDS:
-            raise self._unavailable(f"the job was ended, and {self.pending:,} lines waited")
+        if self.pending and self._hurried and now - self._hurried > _HURRY:
+            raise self._unavailable(f"the job was stopped while {self.pending:,} lines waited")
 
     def _unavailable(self, reason: str) -> TopicUnavailable:
         return TopicUnavailable(
@@ -138,10 +144,10 @@ class KafkaTopic:
 
 
 class _Quiet:
-    """librdkafka's own lines: what matters comes as an error too."""
+    """Logger that drops librdkafka's own lines: what matters is raised as an error too."""
 
     def log(self, *_: object) -> None:
-        """Nothing."""
+        """Drop a line."""
 
 
 def _text(error: KafkaException) -> str:

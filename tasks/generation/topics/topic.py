@@ -1,4 +1,4 @@
-"""What a topic promises, wherever it is kept; and the line that opens one."""
+"""The interface of topics, and the function that opens one."""
 
 from pathlib import Path
 from typing import Protocol
@@ -8,52 +8,52 @@ from tasks.contracts import KAFKA_SCHEME
 
 
 class Topic(Protocol):
-    """Takes lines, at least once each, in order per source. Used by many threads at once."""
+    """Receives lines: each at least once, in order for each source. Thread-safe."""
 
     @property
     def place(self) -> str:
-        """Where it is, for people."""
+        """Its address or folder, for people."""
         ...
 
     @property
     def environment(self) -> dict[str, str]:
-        """What a generator is told of it."""
+        """Environment variables that tell a generator of the topic."""
         ...
 
     @property
     def delivered(self) -> int:
-        """Lines that it has for certain."""
+        """Number of lines that are stored for certain."""
         ...
 
     @property
     def pending(self) -> int:
-        """Lines that it was given and that are on their way."""
+        """Number of lines that were given to it and are not yet stored for certain."""
         ...
 
     def deliver(self, source: int, line: bytes) -> None:
-        """Take a line, without its end, of a container. Waits while it has no room.
+        """Deliver a line, without its line break, of container `source`. Blocks while it is full.
 
-        Raises TopicUnavailable where it takes nothing any more.
+        Raises TopicUnavailable where it accepts no more lines.
         """
         ...
 
     def hurry(self) -> None:
-        """Wait for nothing any more that does not come at once: the job is being ended."""
+        """Give up soon on lines that wait: the job is being stopped."""
         ...
 
     def close(self) -> None:
-        """Bring everything to its place. Raises TopicUnavailable where that does not succeed."""
+        """Store all lines for certain. Raises TopicUnavailable where that fails."""
         ...
 
 
 def open_topic(name: str, folder: Path, writer: str) -> Topic:
-    """A topic by its name or kafka:// address. `folder`: of all topics that are folders; `writer`:
-    whoever writes now, in names of files.
+    """Open a topic by its name or kafka:// address.
 
-    Raises TopicUnavailable where it does not answer.
+    `folder`: the parent of all topics that are folders. `writer`: first part of the names of files
+    there, different for each attempt. Raises TopicUnavailable where it cannot be opened.
     """
     if name.startswith(KAFKA_SCHEME):
-        # Loads librdkafka, which others need not have.
+        # Imported only here: librdkafka may not be installed.
         from tasks.generation.topics.kafka import KafkaTopic
 
         address = urlsplit(name)

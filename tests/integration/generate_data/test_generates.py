@@ -188,7 +188,7 @@ def test_a_broker_that_is_killed_in_the_middle_is_told(
     assert lost
     message = failed(docker_platform, lost.job)
     told = re.fullmatch(
-        r"topic (\S+): it has taken nothing for 60 s, and ([\d,]+) lines wait: check the address, "
+        r"topic (\S+): no line was acknowledged for 60 s, ([\d,]+) lines wait: check the address, "
         r"and that the broker runs",
         message,
     )

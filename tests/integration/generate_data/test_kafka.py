@@ -101,7 +101,7 @@ def test_containers_that_all_die_again_and_again_fail_the_job(
     docker_platform: Platform, hopeless: UUID | None
 ) -> None:
     assert hopeless
-    line = "every container ended early, again and again: cannot reach the sensor"
+    line = "every container exited early, 6 times: cannot reach the sensor"
     assert failed(docker_platform, hopeless) == line
     assert len(segments(docker_platform, "hopeless", hopeless)) == 2 * (1 + RESTARTS), (
         "what they said is delivered all the same"

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from tasks.containers import logs
-from tasks.containers.logs import Live, Log
+from tasks.containers.logs import LineView, Log
 
 
 def kept(path: Path, most: int, *pieces: bytes) -> bytes:
@@ -41,7 +41,7 @@ def test_a_long_one_keeps_its_beginning_and_its_end(tmp_path: Path) -> None:
 
 def shown(*pieces: bytes) -> list[str]:
     lines: list[str] = []
-    live = Live(lines.append)
+    live = LineView(lines.append)
     for piece in pieces:
         live.write(piece)
     live.close()
@@ -66,4 +66,4 @@ def test_a_flood_is_not_passed_on(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(logs.time, "monotonic", lambda: 0.0)
     lines = shown(*(f"{n}\n".encode() for n in range(10_000)))
     assert lines[:200] == [str(n) for n in range(200)]
-    assert lines[200:] == ["[9,800 lines are not shown here: the log that is kept has them]"]
+    assert lines[200:] == ["[9,800 lines are not shown here: they are in the log file]"]

@@ -14,7 +14,7 @@ from tasks.containers.images.pinned import find
 from tasks.containers.user_container import ContainerSpec, Owner
 from tasks.errors import TopicUnavailable
 from tasks.generation import containers
-from tasks.generation.containers import RESTARTS, Keeper
+from tasks.generation.containers import RESTARTS, ContainerGroup
 from tasks.generation.topics.folder import FolderTopic
 from tests.integration.run_container.jobs import some_image
 from tests.support.needs import need_docker
@@ -32,7 +32,9 @@ def client() -> Generator[docker.DockerClient]:
     gc.collect()  # here, where it is known what was left open, and not in another test
 
 
-def keeper(client: docker.DockerClient, topic: FolderTopic, logs: Path, script: str) -> Keeper:
+def keeper(
+    client: docker.DockerClient, topic: FolderTopic, logs: Path, script: str
+) -> ContainerGroup:
     """Of one container, for an hour."""
     image = find(client, some_image())
     assert image is not None
@@ -47,7 +49,7 @@ def keeper(client: docker.DockerClient, topic: FolderTopic, logs: Path, script: 
     )
     now = datetime.now(UTC)
     until = now + timedelta(hours=1)
-    return Keeper(client, owner, spec, topic, logs, now, until, lambda line: None, number=1)
+    return ContainerGroup(client, owner, spec, topic, logs, now, until, lambda line: None, number=1)
 
 
 async def test_one_that_ends_early_every_time_is_given_up(
@@ -58,16 +60,16 @@ async def test_one_that_ends_early_every_time_is_given_up(
     kept = keeper(client, topic, tmp_path, "echo '{}'; echo cannot >&2; touch /x; exit 3")
     said: list[str] = []
     kept.show = said.append
-    await kept.keep()  # not for an hour
+    await kept.run()  # not for an hour
     topic.close()
     (counts,) = kept.counts
     assert (counts.restarts, counts.given_up, counts.messages) == (RESTARTS, True, 1 + RESTARTS)
     assert topic.delivered == counts.messages
     assert kept.last_lines == ("cannot", "touch: cannot touch '/x': Read-only file system")
     assert kept.last_reason.startswith("only /output, /tmp, /dev/shm and the image's volumes")
-    waits = [line.removeprefix("container 1 ended with 3: started again in ") for line in said]
+    waits = [line.removeprefix("container 1 exited with 3: restarted in ") for line in said]
     assert waits == ["0 s", "0 s", "0 s", "1 s", "2 s", said[-1]], "twice as long each time"
-    assert said[-1] == "container 1 ended with 3 again, and is given up"
+    assert said[-1] == "container 1 exited with 3 after 5 restarts: given up"
     assert user_container.remove_all_of(client, kept.owner.job) == 0
 
 
@@ -83,5 +85,5 @@ async def test_one_that_prints_on_when_nobody_takes_it_is_ended(
 ) -> None:
     kept = keeper(client, Full(tmp_path / "topic", "writer"), tmp_path, "yes '{}'")
     with pytest.raises(TopicUnavailable, match="full"):
-        await kept.keep()
+        await kept.run()
     assert user_container.remove_all_of(client, kept.owner.job) == 0
