@@ -53,7 +53,7 @@ def _hold(client: docker.DockerClient, owner: Owner) -> str:
     subnet, gateway = _ensure_network(client)
     barred = [*_INSIDE, *map(str, subnet.subnets()), *_addresses_of_the_api()]
     allowed = [f"{server}/32" for server in _name_servers(Path("/etc/resolv.conf"))]
-    with engine_call("its network cannot be made"):
+    with engine_call("the network cannot be created"):
         host = api(client).create_host_config(
             network_mode=_NETWORK,
             cap_drop=["ALL"],
@@ -78,7 +78,7 @@ def _hold(client: docker.DockerClient, owner: Owner) -> str:
         )
     id = str(made["Id"])
     try:
-        with engine_call("its network cannot be made"):
+        with engine_call("the network cannot be created"):
             printed = api(client).attach(id, stdout=True, stderr=True, stream=True)
             api(client).start(id)
         said = b""
@@ -94,7 +94,7 @@ def _hold(client: docker.DockerClient, owner: Owner) -> str:
 
 
 def _ensure_network(client: docker.DockerClient) -> tuple[ipaddress.IPv4Network, str]:
-    with engine_call("its network cannot be made"):
+    with engine_call("the network cannot be created"):
         try:
             api(client).create_network(
                 _NETWORK,

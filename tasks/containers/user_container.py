@@ -92,7 +92,7 @@ def create(
         # The limit holds for /tmp and /dev/shm too, which may be larger than /output.
         largest = max(spec.largest_file, room, spec.shm) + 1
         limits.append(Ulimit(name="fsize", soft=largest, hard=largest))
-    with engine_call("the container cannot be made"):
+    with engine_call("the container cannot be created"):
         host = api(client).create_host_config(
             mounts=mounts,
             network_mode=spec.network,

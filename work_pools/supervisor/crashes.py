@@ -92,7 +92,7 @@ RULES = (
         False,
         lambda c: (
             f"the job's command cannot run{_code(c)}: {_short(c.exit.error or c.message)}: "
-            "mend the image or the pool"
+            "fix the image or the pool"
         ),
     ),
     # Faults of the infrastructure: transient, or limited to one host.

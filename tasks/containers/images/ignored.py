@@ -53,7 +53,7 @@ def read(data: bytes) -> str:
             raise ValueError("it is larger than 1 MiB")
         return data.decode("utf-8-sig")
     except ValueError as error:
-        raise InvalidPayload(f"{IGNORE_FILE} cannot be read: {error}: write it anew") from error
+        raise InvalidPayload(f"{IGNORE_FILE} cannot be read: {error}: write it again") from error
 
 
 def _patterns(text: str) -> Iterator[_Pattern]:
