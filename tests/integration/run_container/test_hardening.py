@@ -119,7 +119,7 @@ def test_no_other_task_is_given_the_engine(docker_platform: Platform, task: str)
     )
     run = docker_platform.ended(response.json()["id"])
     assert run["state"]["message"] == (
-        "the job variable `engine` is not for this task: hand the job in without it"
+        "the job variable `engine` is not for this task: submit the job without it"
     )
     assert run["state_type"] == "FAILED"
 
