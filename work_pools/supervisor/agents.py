@@ -136,8 +136,8 @@ class Agents:
             await self._read_workers()
             self._liveness.refreshed()
 
-    async def _hear_workers(self) -> None:
-        """Their heartbeats count as speaking too."""
+    async def _read_workers(self) -> None:
+        """Read the workers' heartbeats."""
         for offset in range(0, sys.maxsize, PAGE):
             page = await self._client.read_workers_for_work_pool(
                 self._own.pool, offset=offset, limit=PAGE
@@ -147,14 +147,14 @@ class Agents:
                     self._settings.agent_timeout,
                     _MISSED * (worker.heartbeat_interval_seconds or _USUAL_INTERVAL),
                 )
-                self._liveness.note(_heart(worker.name), worker.last_heartbeat_time, patience)
+                self._liveness.note(_worker_key(worker.name), worker.last_heartbeat_time, timeout)
             if len(page) < PAGE:
                 break
 
-    async def _hear_agents(self) -> None:
-        response, listed = await self._page(0)
+    async def _read_agents(self) -> None:
+        response, listed = await self._read_page(0)
         while len(listed) % PAGE == 0 and listed:
-            _, more = await self._page(len(listed))
+            _, more = await self._read_page(len(listed))
             if not more:
                 break
             listed += more
