@@ -165,7 +165,9 @@ async def _bar(client: PrefectClient, run: FlowRun) -> tuple[float, str]:
     )
     if not bars or not isinstance(bars[0].data, int | float):
         return 0.0, ""
-    return min(1.0, bars[0].data / 100), bars[0].description or ""
+    # The UI shows the description alone, which therefore begins with the number.
+    text = (bars[0].description or "").removeprefix(f"{bars[0].data:g} %").removeprefix(": ")
+    return min(1.0, bars[0].data / 100), text
 
 
 async def _jobs_before(client: PrefectClient, run: FlowRun, now: datetime) -> int | None:

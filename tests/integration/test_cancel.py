@@ -140,7 +140,7 @@ def test_what_has_ended_is_left_alone(process_platform: Platform) -> None:
 
 @pytest.mark.thorough
 def test_what_is_no_job(process_platform: Platform) -> None:
-    assert refused(process_platform, "holiday").startswith("'holiday' is not a job id: ")
+    assert refused(process_platform, "holiday").startswith("'holiday' is not a job id, nor ")
     unknown = uuid4()
     assert refused(process_platform, unknown).startswith(f"no job {unknown} is known here: ")
 
