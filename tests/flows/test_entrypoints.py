@@ -122,9 +122,9 @@ def test_one_task_reads_the_same_on_every_queue() -> None:
     for deployment in deployments():
         about = {key: deployment[key] for key in deployment if key not in ("name", "work_pool")}
         rest[deployment["entrypoint"]].append(about)
-    for entrypoint, readings in rest.items():
-        assert all(reading == readings[0] for reading in readings), entrypoint
-        assert readings[0]["description"]
+    for entrypoint, entries in rest.items():
+        assert all(entry == entries[0] for entry in entries), entrypoint
+        assert entries[0]["description"]
 
 
 def test_platform_flows_run_by_themselves() -> None:

@@ -61,7 +61,7 @@ def successor(platform: Platform, job: UUID) -> str:
     return response.json()["id"]
 
 
-def bodies(platform: Platform, job: UUID) -> list[Any]:
+def instances(platform: Platform, job: UUID) -> list[Any]:
     """The containers or processes of a job's first attempt that are there, ended or not."""
     if platform.pool == "docker":
         return containers_of(platform, str(job))
@@ -162,8 +162,8 @@ def test_while_it_runs(platform: Platform) -> None:
     job = at_work(platform)
     assert cancelled(platform, job) == f"job {job} is cancelled"
     assert states(platform, job)[-2:] == ["CANCELLING", "CANCELLED"]
-    assert not [body for body in bodies(platform, job) if platform.pool == "process"]
-    assert not [body for body in bodies(platform, job) if body.status == "running"]
+    assert not [instance for instance in instances(platform, job) if platform.pool == "process"]
+    assert not [instance for instance in instances(platform, job) if instance.status == "running"]
     assert not [path for path in stages(platform) if str(job) in path.name]
     assert not (platform.results / "cancel" / str(job)).exists()
 
@@ -175,4 +175,4 @@ def test_without_waiting(process_platform: Platform) -> None:
     assert said in (f"job {job} is being cancelled", f"job {job} is cancelled")
     process_platform.ended(job)
     assert states(process_platform, job)[-2:] == ["CANCELLING", "CANCELLED"]
-    assert bodies(process_platform, job) == []
+    assert instances(process_platform, job) == []

@@ -18,7 +18,7 @@ _START, _AHEAD = timedelta(seconds=60), timedelta(seconds=2)
     [
         (StateType.RUNNING, timedelta(days=-1), _AHEAD),
         (StateType.PENDING, timedelta(seconds=5), timedelta(seconds=65)),
-        # Started ahead, the day before: that was not the run's time.
+        # A standby since the day before: that was not the run's time.
         (StateType.PENDING, timedelta(days=-1), _AHEAD + _START),
     ],
 )

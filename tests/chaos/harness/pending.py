@@ -11,7 +11,7 @@ from tests.support.processes import processes, worker
 _RUN = "PREFECT__FLOW_RUN_ID"  # in the environment of a run's process, by Prefect's worker
 
 
-def bodies(platform: Platform) -> set[str]:
+def instances(platform: Platform) -> set[str]:
     """The flow runs that have a container or a process."""
     if platform.pool == "docker":
         return {run_of_container(one) for one in containers(platform)}
@@ -31,7 +31,7 @@ def worker_frozen_before_start(drill: Drill) -> Generator[list[Run]]:
         if not pending:
             return []
         process.suspend()
-        there = bodies(drill.platform)
+        there = instances(drill.platform)
         alone = [run for run in pending if run["id"] not in there]
         if not alone:
             process.resume()

@@ -26,7 +26,7 @@ DIRECTORY = "holiday"
 
 @dataclass
 class Jobs:
-    """The jobs, and the books that their ends go into."""
+    """The jobs, and the ledger that their final states go into."""
 
     client: PrefectClient
     deployment: UUID

@@ -1,4 +1,4 @@
-"""The notifier's books, on a real database."""
+"""The notifier's ledger, on a real database."""
 
 import asyncio
 import sqlite3
@@ -73,9 +73,9 @@ async def test_the_first_end_of_a_job_is_the_only_one(ledger: Ledger, settings: 
         ends: list[list[tuple[JobEnd, UUID]]] = [
             [(completed(job), job)], [(failed(job), uuid4())],
         ] * 5  # fmt: skip
-        books = [ledger, other] * 5
+        ledgers = [ledger, other] * 5
         new = await asyncio.gather(
-            *(book.record(end) for book, end in zip(books, ends, strict=True))
+            *(one.record(end) for one, end in zip(ledgers, ends, strict=True))
         )
     assert sum(map(len, new)) == 1
     assert len(await ledger.due("all", 10)) == 1
