@@ -69,7 +69,7 @@ def instances(platform: Platform, job: UUID) -> list[Any]:
 
 
 def stages(platform: Platform) -> list[Path]:
-    return list((platform.results / ".staging").glob("*"))
+    return list((platform.results / ".staging").glob("*.*.*"))
 
 
 def at_work(platform: Platform) -> UUID:

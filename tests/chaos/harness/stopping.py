@@ -81,7 +81,7 @@ def survives(home: Path, pool: str, stop: signal.Signals) -> None:
         else:
             assert processes_of(home) == []
             assert pool == "process" or containers_of(home) == []
-            assert not list((platform.results / ".staging").glob("*"))
+            assert not list((platform.results / ".staging").glob("*.*.*"))
         assert not (platform.results / "long").exists()
 
     with platform_up(home, pool) as platform:
@@ -89,7 +89,7 @@ def survives(home: Path, pool: str, stop: signal.Signals) -> None:
         folder = platform.completed(job, "long")
         assert platform.manifest(job, "long")["summary"]["count"] == FOUND
         assert [path.name for path in folder.parent.iterdir()] == [str(job)]
-        assert not list((platform.results / ".staging").glob("*"))
+        assert not list((platform.results / ".staging").glob("*.*.*"))
         platform.stop()
         assert pool == "process" or containers_of(home) == []
         assert processes_of(home) == []
