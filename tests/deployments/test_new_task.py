@@ -87,6 +87,8 @@ def test_its_own_test_passes_and_so_do_those_of_the_tree(tmp_path: Path) -> None
 @pytest.mark.thorough
 def test_pyright_finds_nothing(tree: Path) -> None:
     new_task(LONGEST, tree)
+    # A package, as in a checkout: the flows of this one would come before a folder without it.
+    (tree / "flows" / "__init__.py").touch()
     settings = {"typeCheckingMode": "strict", "venvPath": str(TREE), "venv": ".venv"}
     settings["include"] = ["flows", "tests"]  # pyright: ignore[reportArgumentType]
     (tree / "pyrightconfig.json").write_text(json.dumps(settings | {"extraPaths": [str(TREE)]}))

@@ -9,6 +9,7 @@ from uuid import UUID
 
 import pytest
 
+from tasks.contracts import AGENT_VARIABLES
 from tests.support.other_hosts import report
 from tests.support.platform import Platform, pause, platform_up, wait_until
 
@@ -28,7 +29,8 @@ def host(tmp_path_factory: pytest.TempPathFactory) -> Generator[Platform]:
 
 
 def agents(platform: Platform) -> dict[str, dict[str, Any]]:
-    found = platform.rest("POST", "/variables/filter", {}).json()
+    wanted = {"variables": {"name": {"like_": f"{AGENT_VARIABLES}%"}}}
+    found = platform.rest("POST", "/variables/filter", wanted).json()
     return {entry["value"]["worker"]: entry["value"] for entry in found}
 
 
