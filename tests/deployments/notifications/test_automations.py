@@ -141,7 +141,7 @@ async def test_block_that_is_missing_or_notifies_nobody_is_named_with_the_cure(
     client: PrefectClient,
 ) -> None:
     with pytest.raises(
-        OperatorError, match=r"'ops': there is no block slack-webhook/none: make it"
+        OperatorError, match=r"'ops': there is no block slack-webhook/none: create it"
     ):
         await automation_for(client, subscriber(), "slack-webhook/none")
     with pytest.raises(OperatorError, match=r"'ops': there is no block no-such-type/none"):

@@ -71,7 +71,7 @@ async def test_all_that_is_missing_is_found_and_the_others_are_put(
     registration = await look(client, settings, text)
     block, secret = registration.faults
     assert block.startswith(
-        "subscriber 'ops': there is no block custom-webhook/no-such-block: make"
+        "subscriber 'ops': there is no block custom-webhook/no-such-block: create"
     )
     assert secret.startswith("subscriber 'gallery': there is no block secret/no-such-block: save")
     await registration.put(client, settings)
