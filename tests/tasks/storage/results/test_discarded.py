@@ -17,7 +17,7 @@ MANY = {f"{number // 100}/{number}.bin": b"x" for number in range(1500)}
 def test_what_is_removed_before_it_publishes_is_not_published(tmp_path: Path) -> None:
     job, run = uuid4(), uuid4()
     with (
-        pytest.raises(StageDiscarded, match="another does the job"),
+        pytest.raises(StageDiscarded, match="another attempt does the job"),
         local_files.open_stage(tmp_path, "dir", job, run) as stage,
     ):
         fill(stage.files)
