@@ -33,6 +33,7 @@ from deployments.jobs.attempts import (
 from tasks.contracts import Queue, attempt_number, job_id
 from tasks.errors import ServerUnavailable
 from tasks.prefect_api.clock import server_time
+from tasks.prefect_api.progress import text_of
 from tasks.prefect_api.transient import is_transient
 
 _POLL = 0.5  # seconds between two queries
@@ -165,8 +166,7 @@ async def _bar(client: PrefectClient, run: FlowRun) -> tuple[float, str]:
     )
     if not bars or not isinstance(bars[0].data, int | float):
         return 0.0, ""
-    # The UI shows the description alone, which therefore begins with the number.
-    text = (bars[0].description or "").removeprefix(f"{bars[0].data:g} %").removeprefix(": ")
+    text = text_of(bars[0].data, bars[0].description or "")
     return min(1.0, bars[0].data / 100), text
 
 

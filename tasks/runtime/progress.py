@@ -12,6 +12,7 @@ from prefect.context import FlowRunContext
 from prefect.logging import get_run_logger
 
 from tasks.contracts import attempt_number
+from tasks.prefect_api.progress import description
 from tasks.reporting import reports_to_server
 from tasks.runtime.events import JobProgress, about, job_moved
 
@@ -71,8 +72,7 @@ class _Bar:
     async def show(self) -> None:
         """Create the artifact, or update it with the current progress."""
         percent = min(100.0, round(100 * self._progress.fraction, 1))
-        # The bar in the UI shows no number.
-        text = ": ".join(part for part in (f"{percent:g} %", self._progress.text) if part)
+        text = description(percent, self._progress.text)
         if self._given_up:
             return
         try:
