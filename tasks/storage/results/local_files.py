@@ -62,20 +62,30 @@ def open_stage(root: Path, directory: str, job: UUID, attempt: UUID) -> Generato
     folder = root / STAGING / f"{job}.{attempt}.{secrets.token_hex(4)}"
     stage = Stage(root, target, folder / "files", folder / "scratch")
     try:
-        with writing(root):
-            for path in (stage.files, stage.scratch):
-                path.mkdir(parents=True)
-        try:
+        with stage_folders(root, folder, attempt, stage.files, stage.scratch):
             yield stage
-        except Exception as error:
-            if folder.exists():
-                raise
-            raise StageDiscarded(
-                f"attempt {attempt} was given up and its stage removed: another attempt does "
-                "the job"
-            ) from error
     finally:
         discard(folder)
+
+
+@contextmanager
+def stage_folders(root: Path, folder: Path, attempt: UUID, *below: Path) -> Generator[None]:
+    """Context for work in the stage `folder` under `root`, whose folders `below` it are created.
+
+    Raises StageDiscarded in place of any error that follows once another attempt has removed the
+    stage, and ResultsUnwritable where the folders cannot be created.
+    """
+    with writing(root):
+        for path in below:
+            path.mkdir(parents=True)
+    try:
+        yield
+    except Exception as error:
+        if folder.exists():
+            raise
+        raise StageDiscarded(
+            f"attempt {attempt} was given up and its stage removed: another attempt does the job"
+        ) from error
 
 
 def discard_stages(root: Path, job: UUID, attempt: UUID | None = None) -> None:

@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING
 from uuid import UUID
 
 from tasks.contracts import S3Address
-from tasks.errors import CorruptResult, PrefectureError, StageDiscarded
+from tasks.errors import CorruptResult, PrefectureError
 from tasks.storage.results import local_files
 from tasks.storage.results.parts import S3Parts
 from tasks.storage.results.s3_result import (
@@ -76,18 +76,9 @@ class S3Root:
         folder = self._scratch / local_files.STAGING / f"{job}.{name}"
         stage = S3Stage(lambda: self.client, self._place(directory, job), folder, name)
         try:
-            with local_files.writing(self._scratch):
-                for path in (stage.files, stage.scratch):
-                    path.mkdir(parents=True)
-            try:
+            folders = (stage.files, stage.scratch)
+            with local_files.stage_folders(self._scratch, folder, attempt, *folders):
                 yield stage
-            except Exception as error:
-                if folder.exists():
-                    raise
-                raise StageDiscarded(
-                    f"attempt {attempt} was given up and its stage removed: another attempt does "
-                    "the job"
-                ) from error
         finally:
             if stage.published:
                 local_files.discard(folder)
