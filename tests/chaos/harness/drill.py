@@ -12,13 +12,13 @@ from uuid import UUID, uuid4
 import httpx
 
 from tasks.contracts import ATTEMPT_LABEL, job_id
+from tasks.prefect_api.pages import PAGE
 from tests.support.containers import kill_container
 from tests.support.platform import Platform, wait_until
 
 Run = dict[str, Any]
 LIVE = ["RUNNING", "PENDING", "CANCELLING"]
 _ENDED = {"COMPLETED", "FAILED", "CANCELLED"}
-_PAGE = 200  # the most the API gives
 
 
 def attempt_of(run: Run) -> int:
@@ -89,13 +89,13 @@ class Drill:
         for page in range(1000):
             body = {
                 "flow_runs": wanted,
-                "limit": _PAGE,
-                "offset": page * _PAGE,
+                "limit": PAGE,
+                "offset": page * PAGE,
                 "sort": "ID_DESC",  # ids grow: what is new pushes nothing off the pages to come
             }
             found = rest(self.platform, "POST", "/flow_runs/filter", body)
             yield from found
-            if len(found) < _PAGE:
+            if len(found) < PAGE:
                 return
 
     def attempts(self) -> dict[UUID, list[Run]]:

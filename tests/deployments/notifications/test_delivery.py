@@ -192,6 +192,18 @@ async def test_receiver_that_hangs_holds_no_other_up_and_gets_no_more_than_four_
     assert len(set(jobs_of(hanging))) == len(hanging.requests) == 4
 
 
+async def undelivered(client: PrefectClient, job: UUID) -> NotificationUndelivered:
+    """The event of a delivery that was given up, once the server lists it."""
+    wanted = EventFilter(
+        event=EventNameFilter(name=[NotificationUndelivered.name_of_event]),
+        resource=EventResourceFilter(id=[f"prefecture.job.{job}"]),
+    )
+    async with asyncio.timeout(240):
+        while not (events := (await client.read_events(wanted, 10)).events):
+            pass
+    return NotificationUndelivered.model_validate(events[0].payload)
+
+
 async def test_one_that_was_never_taken_is_given_up_after_three_days_and_that_is_told(
     deliverer: Deliverer, ledger: Ledger, settings: Settings, receivers: list[Receiver],
     client: PrefectClient,
@@ -209,14 +221,7 @@ async def test_one_that_was_never_taken_is_given_up_after_three_days_and_that_is
     async with at_work(deliverer):
         await until(lambda: receivers[0].requests)
     assert (await states(settings))[job].state == DeliveryState.GIVEN_UP
-    wanted = EventFilter(
-        event=EventNameFilter(name=[NotificationUndelivered.name_of_event]),
-        resource=EventResourceFilter(id=[f"prefecture.job.{job}"]),
-    )
-    async with asyncio.timeout(240):
-        while not (events := (await client.read_events(wanted, 10)).events):
-            pass
-    told = NotificationUndelivered.model_validate(events[0].payload)
+    told = await undelivered(client, job)
     assert (told.subscriber, told.attempts) == ("one", 1)
     assert told.reason == "127.0.0.1 answered 500"
 
@@ -233,14 +238,7 @@ async def test_a_final_no_is_not_tried_again_and_that_is_told(
             while (await states(settings))[job].state != DeliveryState.GIVEN_UP:
                 pass
     assert len(receivers[0].requests) == 1
-    wanted = EventFilter(
-        event=EventNameFilter(name=[NotificationUndelivered.name_of_event]),
-        resource=EventResourceFilter(id=[f"prefecture.job.{job}"]),
-    )
-    async with asyncio.timeout(240):
-        while not (events := (await client.read_events(wanted, 10)).events):
-            pass
-    assert events[0].payload["reason"] == "127.0.0.1 answered 410"
+    assert (await undelivered(client, job)).reason == "127.0.0.1 answered 410"
 
 
 async def test_what_is_gathered_is_one_message_with_one_id(

@@ -223,7 +223,7 @@ async def test_a_digest_is_all_that_was_gathered_and_the_same_at_each_try(
     ((rest, _),) = await ledger.digest("all", 0)
     assert rest.job == late
     assert rest.digest not in (None, digest)
-    # Whoever does not want digests any more gets the rest one by one.
+    # A subscriber that gives up its digests gets the rest one by one.
     assert await ledger.due("all", 10) == []
     await ledger.keep([subscriber("all")])
     assert [delivery.job for delivery, _ in await ledger.due("all", 10)] == [late]

@@ -68,7 +68,7 @@ def test_what_an_image_expects_of_docker_run_is_there(bench: Bench) -> None:
 
 
 def test_user_has_a_name(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
-    # Of the jobs' user, whoever runs the tests.
+    # Owned by the jobs' user, also where root runs the tests.
     monkeypatch.setattr(os, "getuid", lambda: USER)
     monkeypatch.setattr(os, "getgid", lambda: USER)
     for folder in (bench.folder, *bench.folder.parents[:2]):

@@ -281,7 +281,7 @@ def test_each_member_that_cannot_be_read_says_why(root: Path, source: str) -> No
     (photos / "latest").symlink_to("2026")
     reasons = reasons_of(source, root)
     assert reasons["a.png"] is None
-    assert reasons["gone.jpg"] is None, "whoever opens it says so"
+    assert reasons["gone.jpg"] is None, "the error comes when it is opened"
     bad = {name: reason for name, reason in reasons.items() if reason}
     assert bad.pop("bad\\xe9.jpg") == "is not UTF-8: rename the file"
     assert bad.pop("pipe.jpg") == "is a named pipe: remove it"
