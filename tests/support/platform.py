@@ -1,13 +1,11 @@
 """A whole Prefecture on this machine, started by its own command, as a user would."""
 
-import fcntl
 import json
 import os
 import signal
 import socket
 import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import Callable, Generator, Mapping
 from contextlib import contextmanager
@@ -19,7 +17,7 @@ from uuid import UUID
 
 import httpx
 
-from tests.support.migrated import put_database
+from tests.support.migrated import one_at_a_time, put_database
 from tests.support.needs import need_docker
 
 BIN = Path(sys.executable).parent
@@ -87,8 +85,7 @@ def job_image() -> str:
 
     By one process at a time: the engine builds for each that asks, and they would ask together.
     """
-    with (Path(tempfile.gettempdir()) / f"prefecture-tests-{os.getuid()}.lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
+    with one_at_a_time():
         command = [str(BIN / "prefecture"), "image"]
         done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
@@ -245,16 +242,17 @@ def platform_up(
 
     The block starts when `up` has printed `ready`, or, for "server", when its server is starting.
     """
+    image = ""
     if pool == "docker":
         need_docker()
-        job_image()
+        image = job_image()
     home.mkdir(parents=True, exist_ok=True)
     environment = dict(os.environ) | {"PREFECTURE_HOME": str(home)} | dict(settings or {})
     environment |= {"PREFECT_HOME": str(home / "client"), "DO_NOT_TRACK": "1"}
     # Two seconds of a CPU, each minute, that most tests have no use for.
     environment.setdefault("PREFECTURE_ANALYTICS", "false")
     if not any(name.startswith("PREFECT_SERVER_DATABASE_") for name in environment):
-        put_database(home)
+        put_database(home, pool, image)
     port = free_port()
     with (home / "up.out").open("wb") as output:
         process = subprocess.Popen(

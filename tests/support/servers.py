@@ -5,6 +5,7 @@ from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+from tests.support.migrated import put_database
 from tests.support.platform import BIN, PATIENCE, ends_with_us, free_port, is_ready, wait_until
 
 
@@ -35,6 +36,7 @@ def stock_server(folder: Path) -> Generator[str]:
 
     It tells nobody of itself. Its settings are those of the environment.
     """
+    put_database(folder)
     port = free_port()
     api = f"http://127.0.0.1:{port}/api"
     own = {"PREFECT_HOME": str(folder / "prefect"), "PREFECT_SERVER_ANALYTICS_ENABLED": "false"}

@@ -18,7 +18,7 @@ _SECOND = " 2"
 # One process would need longer for all that run on one platform than the others for all the rest.
 _OF_THE_SECOND = (
     *("tests/deployments", "tests/integration/jobs", "tests/integration/history"),
-    *("tests/integration/run_container", "tests/browser", "tests/test_readme.py"),
+    *("tests/integration/run_container", "tests/browser", "tests/test_docs.py"),
 )
 _NEXT = ("tests/integration", "tests/chaos", "tests/work_pools")  # with a platform of their own
 _BY_PARAMETER = ("platform", "trials")
