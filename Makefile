@@ -27,14 +27,16 @@ venv: .venv/installed
 
 # Hashes are checked for everything; setuptools comes first so that what has no wheel is built with
 # the locked one. Without --no-deps, pip before 24 looks for the newest version of a dependency with
-# extras, and refuses the lock on the day that one newer than the locked is released.
+# extras, and refuses the lock on the day that one newer than the locked is released. Modules are
+# compiled when they are first imported: most of those installed never are.
 .venv/installed: requirements.lock pyproject.toml
 	@test -n "$(PYTHON)" && $(PYTHON) -c "$(FITS)" \
 		|| { echo "Prefecture needs Python 3.11 to 3.14; name one with PYTHON=..."; exit 1; }
 	$(BIN)/python -m pip --version >/dev/null 2>&1 || $(PYTHON) -m venv --clear .venv
 	$(BIN)/python deployments/image_requirements.py build pyproject.toml requirements.lock > .venv/build.txt
-	$(BIN)/pip install --quiet --require-hashes --no-deps -r .venv/build.txt
-	$(BIN)/pip install --quiet --require-hashes --no-deps --no-build-isolation -r requirements.lock
+	$(BIN)/pip install --quiet --require-hashes --no-deps --no-compile -r .venv/build.txt
+	$(BIN)/pip install --quiet --require-hashes --no-deps --no-compile --no-build-isolation \
+		-r requirements.lock
 	$(BIN)/pip check
 	$(BIN)/pip install --quiet --no-build-isolation --no-deps --editable .
 	touch $@
