@@ -9,6 +9,21 @@ import docker
 from tests.support.platform import Platform
 from work_pools.standby import run_of
 
+# How a program that is run inside a container begins: `status` is what the kernel grants the
+# process, and `write` tries to write to a folder.
+PROBE_START = """
+import json, os, pathlib, sys
+status = dict(line.split(":", 1) for line in open("/proc/self/status"))
+def write(folder):
+    path = pathlib.Path(folder) / "probe"
+    try:
+        path.write_text("x")
+        path.unlink()
+        return "written"
+    except OSError as error:
+        return error.strerror
+"""
+
 
 @contextmanager
 def engine(platform: Platform) -> Generator[docker.DockerClient]:
