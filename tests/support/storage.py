@@ -1,7 +1,5 @@
 """Real S3 servers for tests: moto's, which knows conditional writes, and rclone's, on a folder."""
 
-import os
-import subprocess
 from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
@@ -12,7 +10,8 @@ import httpx
 from botocore.config import Config
 from moto.server import ThreadedMotoServer
 
-from tests.support.platform import BIN, ends_with_us, free_port, http, wait_until
+from tests.support.platform import BIN, free_port, http
+from tests.support.servers import running
 
 if TYPE_CHECKING:
     from mypy_boto3_s3.client import S3Client
@@ -63,16 +62,11 @@ def rclone_server(folder: Path) -> Generator[str]:
     """The address of an S3 server whose buckets are the folders in `folder`."""
     folder.mkdir(parents=True, exist_ok=True)
     address = f"127.0.0.1:{free_port()}"
-    with (folder.parent / "rclone.log").open("wb") as log:
-        process = subprocess.Popen(
-            ends_with_us(
-                *(str(BIN / "rclone"), "serve", "s3", str(folder), "--addr", address),
-                *("--auth-key", f"{KEYS['access']},{KEYS['secret']}"),
-            ),
-            env=dict(os.environ) | {"RCLONE_CONFIG": "/dev/null"},
-            stdout=log,
-            stderr=log,
-        )
+    command = (
+        *("/usr/bin/env", "RCLONE_CONFIG=/dev/null"),
+        *(str(BIN / "rclone"), "serve", "s3", str(folder), "--addr", address),
+        *("--auth-key", f"{KEYS['access']},{KEYS['secret']}"),
+    )
 
     def answers() -> bool:
         try:
@@ -80,9 +74,5 @@ def rclone_server(folder: Path) -> Generator[str]:
         except httpx.ConnectError:
             return False
 
-    try:
-        wait_until(answers, what="rclone answers")
+    with running("rclone", command, folder.parent / "rclone.log", answers):
         yield f"http://{address}"
-    finally:
-        process.terminate()
-        process.wait(240)
