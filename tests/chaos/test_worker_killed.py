@@ -33,10 +33,7 @@ def test_alone(
     trials: Platform, check: Check, few: int, number: signal.Signals, on_time: OnTime
 ) -> None:
     drill = Drill(trials, f"{number.name} worker")
-    held = drill.submit(2, gate="middle")
-    drill.submit(few - 2)
-    for job in held:
-        drill.wait_at("middle", {job})
+    held = drill.submit_held(few, "middle")
     drill.all_die()
     worker(trials).send_signal(number)
     for job in held:
@@ -55,10 +52,7 @@ def test_with_its_jobs(
     trials: Platform, check: Check, few: int, number: signal.Signals, on_time: OnTime
 ) -> None:
     drill = Drill(trials, f"{number.name} worker, jobs")
-    held = drill.submit(2, gate="middle")
-    drill.submit(few - 2)
-    for job in held:
-        drill.wait_at("middle", {job})
+    held = drill.submit_held(few, "middle")
     worker(trials).send_signal(number)
     for job in held:
         drill.kill_at("middle", job)
