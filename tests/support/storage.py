@@ -3,14 +3,18 @@
 from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import boto3
 import httpx
 from botocore.config import Config
 from moto.server import ThreadedMotoServer
+from prefect.settings import PREFECT_API_URL, temporary_settings
+from prefect_aws.client_parameters import AwsClientParameters
+from prefect_aws.credentials import AwsCredentials
+from pydantic import SecretStr
 
-from tests.support.platform import BIN, free_port, http
+from tests.support.platform import BIN, Platform, free_port, http
 from tests.support.servers import running
 
 if TYPE_CHECKING:
@@ -40,6 +44,20 @@ def client_of(
             **settings,  # pyright: ignore[reportArgumentType]  # timeouts, in seconds
         ),
     )
+
+
+def save_aws_block(platform: Platform, name: str, endpoint: str, **config: Any) -> None:
+    """Credentials for an S3 server with the tests' keys, on the server of a platform.
+
+    `config`: settings of the client, such as its time limits.
+    """
+    with temporary_settings({PREFECT_API_URL: platform.api}):
+        AwsCredentials(
+            aws_access_key_id=KEYS["access"],
+            aws_secret_access_key=SecretStr(KEYS["secret"]),
+            region_name="us-east-1",
+            aws_client_parameters=AwsClientParameters(endpoint_url=endpoint, config=config or None),
+        ).save(name, overwrite=True)
 
 
 @contextmanager
