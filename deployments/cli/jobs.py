@@ -12,7 +12,7 @@ from uuid import UUID, uuid4
 from cyclopts import Parameter
 
 from deployments import tables
-from deployments.cli.console import AsJson, Flag, err, out, say, say_json
+from deployments.cli.console import AsJson, Flag, JobId, err, out, say, say_json
 from deployments.cli.watching import watch_to_end
 from deployments.connection import connect
 from deployments.jobs.bulk import submit_many as submit_jobs
@@ -142,7 +142,7 @@ def submit_many(
         out.print(str(job))
 
 
-def watch(job: str, *, json: AsJson = False) -> None:
+def watch(job: JobId, *, json: AsJson = False) -> None:
     """Follow a job to its end: exit code 0 if it completes, 1 if it fails, 2 if it is cancelled.
 
     Ctrl-C stops watching; the job goes on.
@@ -151,23 +151,19 @@ def watch(job: str, *, json: AsJson = False) -> None:
 
     Parameters
     ----------
-    job
-        Its id or the first digits of it, or the id of any attempt at it.
     json
         A line of JSON for each change.
     """
     _watch(_resolved(job), json=json)
 
 
-def logs(job: str, *, follow: Flag = False, json: AsJson = False) -> None:
+def logs(job: JobId, *, follow: Flag = False, json: AsJson = False) -> None:
     """Print the log of a job, in all of its attempts.
 
     Example: `prefecture logs 019ad2c4 --follow`
 
     Parameters
     ----------
-    job
-        Its id or the first digits of it, or the id of any attempt at it.
     follow
         Continue until the job has ended.
     json
@@ -188,7 +184,7 @@ async def _print_logs(job: UUID, *, follow: bool, as_json: bool) -> None:
             say(f"{line.at.astimezone():%H:%M:%S} {level:<7} {attempt}{line.message}")
 
 
-def results(job: str, *, to: Path | None = None, json: AsJson = False) -> None:
+def results(job: JobId, *, to: Path | None = None, json: AsJson = False) -> None:
     """List the files of a job's result, or copy them, after checking every file.
 
     For results in S3, the list has a link to each file, valid for an hour: anyone with the link can
@@ -198,8 +194,6 @@ def results(job: str, *, to: Path | None = None, json: AsJson = False) -> None:
 
     Parameters
     ----------
-    job
-        Its id or the first digits of it, or the id of any attempt at it.
     to
         A new folder to copy the files to.
     json
