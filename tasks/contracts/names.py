@@ -48,10 +48,13 @@ def _check_directory(value: str) -> str:
 
 
 def must_match(pattern: str, refusal: str) -> AfterValidator:
-    """A validator of texts that match a pattern. `refusal`: the message, after the text itself."""
+    """A validator of texts that match a pattern as a whole.
+
+    `refusal`: the message, after the text itself.
+    """
 
     def check(value: str) -> str:
-        if not re.match(pattern, value):
+        if not re.fullmatch(pattern, value):
             raise ValueError(f"{value!r} {refusal}")
         return value
 
