@@ -6,7 +6,7 @@ from uuid import UUID
 
 import pytest
 
-from tests.support.containers import PROBE_START, containers_of, engine
+from tests.support.containers import PROBE_START, containers_of, engine, hardened_host_config
 from tests.support.platform import Platform, wait_until
 
 # Tried by Python inside a container made with the very configuration of a job's.
@@ -46,11 +46,7 @@ def of_job(platform: Platform, job: UUID) -> Any:
 
 
 def test_its_limits(container: Any, docker_platform: Platform) -> None:
-    host = container.attrs["HostConfig"]
-    assert host["CapDrop"] == ["ALL"]
-    assert host["SecurityOpt"] == ["no-new-privileges"]
-    assert host["ReadonlyRootfs"] is True
-    assert host["Privileged"] is False
+    host = hardened_host_config(container)
     assert host["Memory"] == host["MemorySwap"] == 2 * 2**30
     assert host["PidsLimit"] == 256
     assert host["NanoCpus"] == 2_000_000_000

@@ -61,3 +61,13 @@ def kill_container(platform: Platform, run: str) -> None:
     with engine(platform) as client:
         (found,) = containers_of(platform, run)
         client.containers.get(found.id).kill()
+
+
+def hardened_host_config(container: Any) -> dict[str, Any]:
+    """The HostConfig of a container; asserts that it gives no more rights than a job may have."""
+    host = container.attrs["HostConfig"]
+    assert host["CapDrop"] == ["ALL"]
+    assert host["SecurityOpt"] == ["no-new-privileges"]
+    assert host["ReadonlyRootfs"] is True
+    assert host["Privileged"] is False
+    return host

@@ -7,7 +7,7 @@ from uuid import UUID
 import pytest
 
 from tests.integration.run_container.jobs import python, real, running_sibling, shell, submit_job
-from tests.support.containers import PROBE_START
+from tests.support.containers import PROBE_START, hardened_host_config
 from tests.support.platform import Platform
 
 PROBE = f"""{PROBE_START}
@@ -81,11 +81,7 @@ def test_its_limits(docker_platform: Platform) -> None:
     job = submit_job(docker_platform, payload)
     container = running_sibling(docker_platform, job)
     docker_platform.command("prefecture", "cancel", str(job))
-    host = container.attrs["HostConfig"]
-    assert host["CapDrop"] == ["ALL"]
-    assert host["SecurityOpt"] == ["no-new-privileges"]
-    assert host["ReadonlyRootfs"] is True
-    assert host["Privileged"] is False
+    host = hardened_host_config(container)
     assert host["Memory"] == host["MemorySwap"] == 100 * 2**20
     assert (host["NanoCpus"], host["PidsLimit"]) == (500_000_000, 256)
     assert host["NetworkMode"] == "none"
