@@ -46,7 +46,8 @@ TIMED = 100_000  # writes that are timed; earlier ones only fill the tables
 MANY = 20_000
 PERIODS = ("minute", "hour", "day", "week", "month")
 
-DUCKDB = """
+# Each of an attempt's moments in a row of its own.
+HAPPENED = """
 WITH happened AS (
     SELECT submitted AS moment, task, queue, 'received' AS what, NULL AS value, NULL AS state
     FROM attempts WHERE number = 1
@@ -55,7 +56,9 @@ WITH happened AS (
     UNION ALL
     SELECT ended, task, queue, 'ended', ran, state FROM attempts WHERE ended IS NOT NULL
 )
-SELECT date_trunc('{period}', moment) AS start, task, queue,
+"""
+
+DUCKDB = f"""{HAPPENED}SELECT date_trunc('{{period}}', moment) AS start, task, queue,
     count(*) FILTER (what = 'received') AS received,
     count(*) FILTER (what = 'started') AS started,
     count(*) FILTER (state = 'COMPLETED') AS completed,
@@ -69,16 +72,7 @@ SELECT date_trunc('{period}', moment) AS start, task, queue,
 FROM happened GROUP BY ALL
 """
 
-SQLITE = """
-WITH happened AS (
-    SELECT submitted AS moment, task, queue, 'received' AS what, NULL AS value, NULL AS state
-    FROM attempts WHERE number = 1
-    UNION ALL
-    SELECT started, task, queue, 'started', waited, NULL FROM attempts WHERE started IS NOT NULL
-    UNION ALL
-    SELECT ended, task, queue, 'ended', ran, state FROM attempts WHERE ended IS NOT NULL
-)
-SELECT {start} AS start, task, queue,
+SQLITE = f"""{HAPPENED}SELECT {{start}} AS start, task, queue,
     sum(what = 'received'), sum(what = 'started'),
     sum(state = 'COMPLETED'), sum(state = 'FAILED'),
     sum(state = 'CRASHED'), sum(state = 'CANCELLED'),

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, settings
 
+from tasks.settings import get_settings
 from tests.support.images import make_album, make_traps
 from tests.support.platform import Platform, platform_up
 from tests.support.session import groups, tiers
@@ -90,6 +91,16 @@ def process_platform(tmp_path_factory: pytest.TempPathFactory) -> Generator[Plat
 def platform(request: pytest.FixtureRequest) -> Platform:
     """A running Prefecture, on each pool in turn."""
     return request.getfixturevalue(f"{request.param}_platform")
+
+
+@pytest.fixture
+def here(process_platform: Platform, monkeypatch: pytest.MonkeyPatch) -> Generator[Platform]:
+    """A running Prefecture that this process is told of, by its environment."""
+    monkeypatch.setenv("PREFECT_API_URL", process_platform.api)
+    monkeypatch.setenv("PREFECTURE_HOME", str(process_platform.home))
+    get_settings.cache_clear()
+    yield process_platform
+    get_settings.cache_clear()
 
 
 @pytest.fixture

@@ -20,6 +20,11 @@ Flag = Annotated[bool, Parameter(negative="", show_default=False)]
 """An option without a value."""
 AsJson = Annotated[bool, Parameter(name="--json", negative="", show_default=False)]
 """The option --json of every command that reads."""
+JobId = Annotated[
+    str,
+    Parameter(help="Its id or the first digits of it, or the id of any attempt at it."),
+]
+"""The argument of every command about one job."""
 
 
 def say(message: str) -> None:

@@ -5,6 +5,7 @@ import logging
 import shlex
 import sys
 from contextlib import aclosing
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 from uuid import UUID, uuid4
@@ -12,7 +13,7 @@ from uuid import UUID, uuid4
 from cyclopts import Parameter
 
 from deployments import tables
-from deployments.cli.console import AsJson, Flag, err, out, say, say_json
+from deployments.cli.console import AsJson, Flag, JobId, err, out, say, say_json
 from deployments.cli.watching import watch_to_end
 from deployments.connection import connect
 from deployments.jobs.bulk import submit_many as submit_jobs
@@ -27,7 +28,30 @@ from tasks.settings import get_settings
 
 _INTERRUPTED = 130
 
-_Tags = Annotated[tuple[str, ...], Parameter(negative="", show_default=False)]
+
+@Parameter(name="*")
+@dataclass(frozen=True)
+class _Options:
+    """Options of the commands that submit."""
+
+    queue: str = Queue.NORMAL
+    """high, normal or low."""
+    tag: Annotated[tuple[str, ...], Parameter(negative="", show_default=False)] = ()
+    """A tag, e.g. user:anna; may be repeated."""
+    name: str | None = None
+    """A job's name in the UI."""
+    max_duration: int | None = None
+    """Seconds one attempt may run. Default: that of the task's deployment."""
+    memory: str | None = None
+    """Memory of a job's container, including swap: a number and k, m or g."""
+
+    def terms(self, task: str, directory: str) -> Terms:
+        """The request for jobs with these options. Raises InvalidPayload where one is invalid."""
+        own = (self.max_duration, self.memory, self.name)
+        return Terms(task, directory, self.queue, self.tag, *own)
+
+
+_USUAL = _Options()
 
 
 def submit(
@@ -35,12 +59,8 @@ def submit(
     payload: str,
     results_directory: str,
     *,
-    queue: str = Queue.NORMAL,
-    tag: _Tags = (),
+    options: _Options = _USUAL,
     key: str | None = None,
-    name: str | None = None,
-    max_duration: int | None = None,
-    memory: str | None = None,
     watch: Flag = False,
 ) -> None:
     """Submit a job and print its id.
@@ -57,22 +77,12 @@ def submit(
         The task's parameters as JSON: '{"source": "photos/*.jpg", "ratio": 0.4}'.
     results_directory
         The name under which the result is published.
-    queue
-        high, normal or low.
-    tag
-        A tag for the job, e.g. user:anna; may be repeated.
     key
         Your own name for this request: the same request with the same key is the same job.
-    name
-        The job's name in the UI.
-    max_duration
-        Seconds one attempt may run. Default: that of the task's deployment.
-    memory
-        Memory of its container, including swap: a number and k, m or g.
     watch
         Follow the job to its end, as `prefecture watch` does.
     """
-    terms = Terms(task, results_directory, queue, tag, max_duration, memory, name)
+    terms = options.terms(task, results_directory)
 
     async def submit_now() -> UUID:
         async with connect() as client:
@@ -89,12 +99,8 @@ def submit_many(
     file: Annotated[Path, Parameter(allow_leading_hyphen=True)],
     results_directory: str,
     *,
-    queue: str = Queue.NORMAL,
-    tag: _Tags = (),
+    options: _Options = _USUAL,
     key: str | None = None,
-    name: str | None = None,
-    max_duration: int | None = None,
-    memory: str | None = None,
 ) -> None:
     """Submit a job for each line of a file and print their ids, in that order.
 
@@ -108,20 +114,10 @@ def submit_many(
         A file with a payload as JSON on each line; - is standard input.
     results_directory
         The name under which results are published, each job's in a folder of its own.
-    queue
-        high, normal or low.
-    tag
-        A tag for each job, e.g. user:anna; may be repeated.
     key
         Your own name for these requests: the same call again submits only missing jobs.
-    name
-        The jobs' name in the UI.
-    max_duration
-        Seconds one attempt may run. Default: that of the task's deployment.
-    memory
-        Memory of each job's container, including swap: a number and k, m or g.
     """
-    terms = Terms(task, results_directory, queue, tag, max_duration, memory, name)
+    terms = options.terms(task, results_directory)
     payloads = [parse_payload(line, f"line {number}: ") for number, line in _lines(file)]
     own_key = key or str(uuid4())
 
@@ -142,7 +138,7 @@ def submit_many(
         out.print(str(job))
 
 
-def watch(job: str, *, json: AsJson = False) -> None:
+def watch(job: JobId, *, json: AsJson = False) -> None:
     """Follow a job to its end: exit code 0 if it completes, 1 if it fails, 2 if it is cancelled.
 
     Ctrl-C stops watching; the job goes on.
@@ -151,23 +147,19 @@ def watch(job: str, *, json: AsJson = False) -> None:
 
     Parameters
     ----------
-    job
-        Its id or the first digits of it, or the id of any attempt at it.
     json
         A line of JSON for each change.
     """
     _watch(_resolved(job), json=json)
 
 
-def logs(job: str, *, follow: Flag = False, json: AsJson = False) -> None:
+def logs(job: JobId, *, follow: Flag = False, json: AsJson = False) -> None:
     """Print the log of a job, in all of its attempts.
 
     Example: `prefecture logs 019ad2c4 --follow`
 
     Parameters
     ----------
-    job
-        Its id or the first digits of it, or the id of any attempt at it.
     follow
         Continue until the job has ended.
     json
@@ -188,7 +180,7 @@ async def _print_logs(job: UUID, *, follow: bool, as_json: bool) -> None:
             say(f"{line.at.astimezone():%H:%M:%S} {level:<7} {attempt}{line.message}")
 
 
-def results(job: str, *, to: Path | None = None, json: AsJson = False) -> None:
+def results(job: JobId, *, to: Path | None = None, json: AsJson = False) -> None:
     """List the files of a job's result, or copy them, after checking every file.
 
     For results in S3, the list has a link to each file, valid for an hour: anyone with the link can
@@ -198,8 +190,6 @@ def results(job: str, *, to: Path | None = None, json: AsJson = False) -> None:
 
     Parameters
     ----------
-    job
-        Its id or the first digits of it, or the id of any attempt at it.
     to
         A new folder to copy the files to.
     json

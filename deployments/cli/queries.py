@@ -2,7 +2,7 @@
 
 import asyncio
 
-from deployments.cli.console import AsJson, out, say, say_json
+from deployments.cli.console import AsJson, JobId, out, say, say_json
 from deployments.cli.views import explanation, jobs_table, task_page, tasks_table
 from deployments.cli.where import EVERY_JOB, Where
 from deployments.connection import connect
@@ -83,7 +83,7 @@ def jobs(*, where: Where = EVERY_JOB, limit: int = 20, json: AsJson = False) -> 
         say(f"the {len(found.jobs)} newest; there are more: --limit 0 shows all")
 
 
-def explain(job: str, *, json: AsJson = False) -> None:
+def explain(job: JobId, *, json: AsJson = False) -> None:
     """Explain why a job waits, its place in the queue, and when it is likely to start or to end.
 
     The estimate is shown with its basis; it does not include jobs that are submitted to a more
@@ -93,8 +93,6 @@ def explain(job: str, *, json: AsJson = False) -> None:
 
     Parameters
     ----------
-    job
-        Its id or the first digits of it, or the id of any attempt at it.
     json
         As JSON: durations in seconds.
     """

@@ -16,6 +16,7 @@ from tasks.contracts import Queue
 
 schedule = App(name="schedule")
 _T = TypeVar("_T")
+_Name = Annotated[str, Parameter(help="The schedule's name.")]
 
 
 @schedule.default
@@ -78,35 +79,25 @@ def list_all(*, json: AsJson = False) -> None:
 
 
 @schedule.command
-def pause(name: str) -> None:
+def pause(name: _Name) -> None:
     """Pause a schedule: it submits no jobs. Jobs that wait or run are not affected.
 
     Example: `prefecture schedule pause nightly-primes`
-
-    Parameters
-    ----------
-    name
-        The schedule's name.
     """
     _set(name, active=False)
 
 
 @schedule.command
-def resume(name: str) -> None:
+def resume(name: _Name) -> None:
     """Resume a paused schedule. Jobs that were due during the pause are not submitted.
 
     Example: `prefecture schedule resume nightly-primes`
-
-    Parameters
-    ----------
-    name
-        The schedule's name.
     """
     _set(name, active=True)
 
 
 @schedule.command
-def delete(name: str, *, yes: Annotated[Flag, Parameter(name=["--yes", "-y"])] = False) -> None:
+def delete(name: _Name, *, yes: Annotated[Flag, Parameter(name=["--yes", "-y"])] = False) -> None:
     """Delete a schedule. The results of its jobs stay.
 
     Waiting jobs of any schedule for the same task and queue would be deleted with it: where there
@@ -116,8 +107,6 @@ def delete(name: str, *, yes: Annotated[Flag, Parameter(name=["--yes", "-y"])] =
 
     Parameters
     ----------
-    name
-        The schedule's name.
     yes
         Also delete the waiting scheduled jobs.
     """

@@ -21,12 +21,17 @@ from tasks.settings import get_settings
 _CANCEL_MARGIN = 60.0  # seconds a cancelled job may take to end, beside its grace
 _COUNTED = 10  # kinds of jobs that are listed before the user is asked
 
-_Yes = Annotated[bool, Parameter(name=["--yes", "-y"], negative="", show_default=False)]
+_Jobs = Annotated[
+    str, Parameter(help="Their ids, first digits of these, or ids of any attempts at them.")
+]
+_Yes = Annotated[
+    bool, Parameter(name=["--yes", "-y"], help="Do not ask.", negative="", show_default=False)
+]
 _Action = Callable[[PrefectClient, str], Awaitable[str]]
 
 
 def cancel(
-    *jobs: str,
+    *jobs: _Jobs,
     where: Where = EVERY_JOB,
     yes: _Yes = False,
     wait: Annotated[bool, Parameter(negative="--no-wait")] = True,
@@ -39,10 +44,6 @@ def cancel(
 
     Parameters
     ----------
-    jobs
-        Their ids, first digits of these, or ids of any attempts at them.
-    yes
-        Do not ask.
     wait
         Wait until nothing of them runs.
     """
@@ -54,19 +55,12 @@ def cancel(
     _do("cancel", jobs, where, ACTIVE, end, yes=yes)
 
 
-def restart(*jobs: str, where: Where = EVERY_JOB, yes: _Yes = False) -> None:
+def restart(*jobs: _Jobs, where: Where = EVERY_JOB, yes: _Yes = False) -> None:
     """Submit copies of jobs that have ended, as new jobs, and print their ids.
 
     Name them, or select them by options: then their number is shown, and you are asked.
 
     Example: `prefecture restart --state failed --directory sweep-7 --since 24h`
-
-    Parameters
-    ----------
-    jobs
-        Their ids, first digits of these, or ids of any attempts at them.
-    yes
-        Do not ask.
     """
 
     async def submit_again(client: PrefectClient, job: str) -> str:
@@ -75,19 +69,12 @@ def restart(*jobs: str, where: Where = EVERY_JOB, yes: _Yes = False) -> None:
     _do("restart", jobs, where, ENDED, submit_again, yes=yes, oldest_first=True)
 
 
-def delete(*jobs: str, where: Where = EVERY_JOB, yes: _Yes = False) -> None:
+def delete(*jobs: _Jobs, where: Where = EVERY_JOB, yes: _Yes = False) -> None:
     """Delete jobs that have ended from the server, with all attempts. Their results stay.
 
     Name them, or select them by options: then their number is shown, and you are asked.
 
     Example: `prefecture delete --until 2026-11-01 --state completed`
-
-    Parameters
-    ----------
-    jobs
-        Their ids, first digits of these, or ids of any attempts at them.
-    yes
-        Do not ask.
     """
     _do("delete", jobs, where, ENDED, finished.delete, yes=yes)
 

@@ -12,9 +12,8 @@ from datetime import UTC, datetime, timedelta
 from uuid import UUID, uuid4, uuid5
 
 from pydantic import ValidationError
-from sqlalchemy import URL, Connection, delete, event, inspect, update
+from sqlalchemy import URL, Connection, delete, inspect, update
 from sqlalchemy.dialects.sqlite import insert
-from sqlalchemy.engine.interfaces import DBAPIConnection
 from sqlalchemy.ext.asyncio import AsyncEngine, async_sessionmaker, create_async_engine
 from sqlmodel import col, select
 from sqlmodel.ext.asyncio.session import AsyncSession
@@ -31,6 +30,7 @@ from deployments.notifications.schema import (
 )
 from deployments.notifications.subscribers import Subscriber
 from tasks.errors import OperatorError
+from tasks.history.sqlite import lock_when_beginning
 from tasks.settings import Settings
 
 _FILE = "prefecture.db"
@@ -251,8 +251,7 @@ async def open_ledger(settings: Settings) -> AsyncGenerator[Ledger]:
         URL.create("sqlite+aiosqlite", database=str(settings.home / _FILE)),
         connect_args={"timeout": _BUSY},
     )
-    event.listen(engine.sync_engine, "connect", _prepare)
-    event.listen(engine.sync_engine, "begin", _begin)
+    lock_when_beginning(engine.sync_engine)
     try:
         async with engine.begin() as connection:
             await connection.run_sync(Table.metadata.create_all)
@@ -268,19 +267,6 @@ async def keep_subscribers(settings: Settings, subscribers: Sequence[Subscriber]
     """Replace all subscribers in the notification database of a home."""
     async with open_ledger(settings) as ledger:
         await ledger.keep(subscribers)
-
-
-def _prepare(connection: DBAPIConnection, _: object) -> None:
-    # The driver would begin a transaction only at the first write: rows read before it could be
-    # stale by then.
-    connection.isolation_level = None
-    cursor = connection.cursor()
-    cursor.execute("PRAGMA journal_mode=WAL")
-    cursor.close()
-
-
-def _begin(connection: Connection) -> None:
-    connection.exec_driver_sql("BEGIN IMMEDIATE")
 
 
 def _add_columns(connection: Connection) -> None:

@@ -20,6 +20,7 @@ from pydantic import (
     model_validator,
 )
 
+from tasks.contracts.names import must_match
 from tasks.runtime.events import JobCancelled, JobCompleted, JobEnded, JobFailed
 
 SECRET = "secret/"
@@ -33,15 +34,6 @@ _MOST_NAMED = 10  # recipients of one job
 _NAMED_EVERY = 60.0  # seconds
 _UNITS = {"s": 1, "m": 60, "h": 3600}
 _LONGEST_EVERY = 86_400.0  # seconds
-
-
-def _matching(pattern: str, cure: str) -> AfterValidator:
-    def check(value: str) -> str:
-        if not re.fullmatch(pattern, value):
-            raise ValueError(f"{value!r} is not one: {cure}")
-        return value
-
-    return AfterValidator(check)
 
 
 def _parse_duration(value: object) -> object:
@@ -109,7 +101,10 @@ SecretName = Annotated[str, AfterValidator(_check_secret)]
 
 Domain = Annotated[
     str,
-    _matching(r"[A-Za-z0-9-]+(\.[A-Za-z0-9-]+)*", "use the part behind @, such as example.org"),
+    must_match(
+        r"[A-Za-z0-9-]+(\.[A-Za-z0-9-]+)*",
+        "is not one: use the part behind @, such as example.org",
+    ),
     AfterValidator(str.lower),
 ]
 EmailAddress = Annotated[str, AfterValidator(_check_address)]
@@ -162,7 +157,10 @@ class Smtp(_Declared):
     """The SMTP server that sends e-mail."""
 
     host: Annotated[
-        str, _matching(r"[A-Za-z0-9.:-]+", "use the name of a host, such as mail.example.org")
+        str,
+        must_match(
+            r"[A-Za-z0-9.:-]+", "is not one: use the name of a host, such as mail.example.org"
+        ),
     ]
     port: Annotated[int, Field(ge=1, le=_MAX_PORT)] | None = None
     """Default: 587 for starttls, 465 for tls, 25 for none."""
@@ -202,9 +200,9 @@ class Channel(_Declared):
     block: (
         Annotated[
             str,
-            _matching(
+            must_match(
                 r"(?!secret/)[a-z0-9-]+/[a-z0-9][a-z0-9-]*",
-                "use <type>/<name> of a notification block, such as slack-webhook/ops",
+                "is not one: use <type>/<name> of a notification block, such as slack-webhook/ops",
             ),
         ]
         | None
@@ -225,9 +223,10 @@ class Subscriber(_Declared):
     name: Annotated[
         str,
         # Each of several recipients is a subscriber, with the address in the name.
-        _matching(
+        must_match(
             rf"[a-z0-9][a-z0-9-]{{0,{_MAX_NAME - 1}}}(:\S+@\S+)?",
-            f"use up to {_MAX_NAME} lower-case letters, digits and dashes, such as ops-team",
+            f"is not one: use up to {_MAX_NAME} lower-case letters, digits and dashes, such as "
+            "ops-team",
         ),
     ]
     jobs: Jobs = Jobs()

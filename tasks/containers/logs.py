@@ -4,7 +4,6 @@ import time
 from collections import deque
 from collections.abc import Callable
 from pathlib import Path
-from types import TracebackType
 
 _SHOWN_AT_ONCE = 200  # lines
 _SHOWN_PER_SECOND = 50.0  # lines: more would only burden the server
@@ -28,12 +27,7 @@ class Log:
     def __enter__(self) -> "Log":
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         """Write the kept end, after a line that says how many bytes are left out."""
         try:
             tail = b"".join(self._tail)[-_TAIL:]

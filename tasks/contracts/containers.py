@@ -6,7 +6,7 @@ from typing import Annotated, Any, ClassVar, Literal
 from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field, model_validator
 
 from tasks.contracts.builds import BLANK_BUILD, Build
-from tasks.contracts.names import Source
+from tasks.contracts.names import Source, must_match
 from tasks.contracts.payloads import Payload, nothing
 from tasks.contracts.schema import expect, matches, one_of_two
 from tasks.contracts.variables import MOST_VARIABLES, by_name, check_environment, list_or_object
@@ -48,12 +48,6 @@ def size_in_bytes(size: str) -> int:
     return int(size[:-1]) * _UNITS[size[-1]]
 
 
-def _check_size(value: str) -> str:
-    if not re.match(_SIZE, value):
-        raise ValueError(f"{value!r} is not a number and k, m or g, such as 512m")
-    return value
-
-
 def _check_memory(value: str) -> str:
     if size_in_bytes(value) < _LEAST_MEMORY:
         raise ValueError(f"{value} is less than the 6m that the Docker engine needs: ask for more")
@@ -66,7 +60,7 @@ def _check_words(value: list[str]) -> list[str]:
     return value
 
 
-Size = Annotated[str, AfterValidator(_check_size)]
+Size = Annotated[str, must_match(_SIZE, f"is not {_SIZE_EXPECTED}")]
 
 
 class Container(Payload):

@@ -1,12 +1,12 @@
 """The payload of generate-data."""
 
-import re
 from datetime import datetime
 from typing import Annotated, ClassVar
 
-from pydantic import AfterValidator, AwareDatetime, Field
+from pydantic import AwareDatetime, Field
 
 from tasks.contracts.containers import Container
+from tasks.contracts.names import must_match
 from tasks.contracts.payloads import nothing
 from tasks.contracts.schema import matches
 
@@ -21,15 +21,6 @@ _TIME = (
     r"([Zz]|[+-]([01]\d|2[0-3]):?[0-5]\d)(?![\s\S])"
 )
 _TIME_EXPECTED = "a time with its zone, such as 2030-01-31T08:00:00+00:00 or 2030-01-31T08:00:00Z"
-
-
-def _check_topic(value: str) -> str:
-    if not re.match(_TOPIC, value):
-        raise ValueError(
-            f"{value!r} is no topic: write kafka://host:port/topic, or a name such as clicks for a "
-            "folder under the results root"
-        )
-    return value
 
 
 class GenerateData(Container):
@@ -50,7 +41,11 @@ class GenerateData(Container):
             json_schema_extra=matches(_TOPIC, _TOPIC_EXPECTED),
             examples=["clicks", "kafka://127.0.0.1:9092/clicks"],
         ),
-        AfterValidator(_check_topic),
+        must_match(
+            _TOPIC,
+            "is no topic: write kafka://host:port/topic, or a name such as clicks for a folder "
+            "under the results root",
+        ),
     ]
     duration: Annotated[
         int,

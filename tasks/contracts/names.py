@@ -47,13 +47,18 @@ def _check_directory(value: str) -> str:
     return value
 
 
-def _check_source(value: str) -> str:
-    if not re.match(_SOURCE_PATTERN, value):
-        raise ValueError(
-            f"{value!r} is not a source: use a path or glob relative to the inputs root, such as "
-            "'photos/*.jpg', or an s3:// address"
-        )
-    return value
+def must_match(pattern: str, refusal: str) -> AfterValidator:
+    """A validator of texts that match a pattern as a whole.
+
+    `refusal`: the message, after the text itself.
+    """
+
+    def check(value: str) -> str:
+        if not re.fullmatch(pattern, value):
+            raise ValueError(f"{value!r} {refusal}")
+        return value
+
+    return AfterValidator(check)
 
 
 _BUCKET = re.compile(r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]")
@@ -113,5 +118,9 @@ Source = Annotated[
         examples=["photos/*.jpg", "s3://bucket/photos/"],
         json_schema_extra=matches(_SOURCE_PATTERN, _SOURCE_EXPECTED),
     ),
-    AfterValidator(_check_source),
+    must_match(
+        _SOURCE_PATTERN,
+        "is not a source: use a path or glob relative to the inputs root, such as 'photos/*.jpg', "
+        "or an s3:// address",
+    ),
 ]

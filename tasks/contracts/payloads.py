@@ -58,27 +58,22 @@ def nothing() -> Any:
     return None
 
 
-MaxWidth = Annotated[
-    int,
-    Field(
+def _most_pixels(title: str, description: str, example: int) -> Any:
+    return Field(
         default_factory=nothing,
-        title="Max width",
-        description="The most pixels across; a wider picture is shrunk, and none is enlarged.",
+        title=title,
+        description=f"{description}, and none is enlarged.",
         ge=1,
         le=1_000_000,
-        examples=[1920],
-    ),
+        examples=[example],
+    )
+
+
+MaxWidth = Annotated[
+    int, _most_pixels("Max width", "The most pixels across; a wider picture is shrunk", 1920)
 ]
 MaxHeight = Annotated[
-    int,
-    Field(
-        default_factory=nothing,
-        title="Max height",
-        description="The most pixels down; a taller picture is shrunk, and none is enlarged.",
-        ge=1,
-        le=1_000_000,
-        examples=[1080],
-    ),
+    int, _most_pixels("Max height", "The most pixels down; a taller picture is shrunk", 1080)
 ]
 KeptMetadata = Annotated[
     Metadata,

@@ -4,13 +4,13 @@ import sqlite3
 from collections.abc import Generator
 from contextlib import contextmanager
 
-from sqlalchemy import URL, Connection, Engine, create_engine, event, inspect, make_url, text
-from sqlalchemy.engine.interfaces import DBAPIConnection
+from sqlalchemy import URL, Connection, Engine, create_engine, inspect, make_url, text
 from sqlalchemy.exc import ArgumentError, DBAPIError, SQLAlchemyError
 from sqlalchemy.pool import NullPool
 
 from tasks.errors import OperatorError, in_short
 from tasks.history.schema import SCHEMAS
+from tasks.history.sqlite import lock_when_beginning
 from tasks.settings import Settings
 
 _BUSY = 30.0  # seconds to wait for another writer
@@ -106,8 +106,7 @@ def open_history(settings: Settings) -> Generator[History]:
     arguments = _connect_args(url)
     engine = create_engine(url, connect_args=arguments, pool_pre_ping=True, poolclass=pool)
     if url.get_backend_name() == "sqlite":
-        event.listen(engine, "connect", _prepare)
-        event.listen(engine, "begin", _begin)
+        lock_when_beginning(engine)
     try:
         yield History(engine, url.render_as_string(hide_password=True))
     finally:
@@ -141,20 +140,6 @@ def _connect_args(url: URL) -> dict[str, object]:
     if url.get_backend_name() == "postgresql":
         return {"connect_timeout": _CONNECT, "options": "-c timezone=UTC"}
     return {"connect_timeout": _CONNECT, "init_command": "SET time_zone = '+00:00'"}
-
-
-def _prepare(connection: DBAPIConnection, _: object) -> None:
-    # By default the driver begins a transaction only at the first write: earlier reads could be
-    # out of date by then.
-    connection.isolation_level = None
-    cursor = connection.cursor()
-    cursor.execute("PRAGMA journal_mode=WAL")
-    cursor.close()
-
-
-def _begin(connection: Connection) -> None:
-    options = connection.get_execution_options()
-    connection.exec_driver_sql("BEGIN" if options.get("read_only") else "BEGIN IMMEDIATE")
 
 
 def _lock_writers(connection: Connection) -> None:

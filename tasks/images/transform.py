@@ -41,12 +41,12 @@ class ImageReport(BaseModel):
     source: str
     outcome: Literal["done", "reduced", "missed", "broken"]
     """Reduced: published without some part of the picture. Missed: not of the wanted size."""
-    output: str | None
+    output: str | None = None
     bytes_in: int
-    bytes_out: int | None
-    ratio: float | None
-    quality: int | None
-    reason: str | None
+    bytes_out: int | None = None
+    ratio: float | None = None
+    quality: int | None = None
+    reason: str | None = None
     left_out: list[str] | None = None
     """Content of the file that the output lacks: parts of the picture, then metadata."""
 
@@ -353,16 +353,7 @@ def _with_left_out(
 
 def not_readable(name: str, reason: str, bytes_in: int = 0) -> ImageReport:
     """The report of a file that cannot be read as a picture."""
-    return ImageReport(
-        source=name,
-        outcome="broken",
-        output=None,
-        bytes_in=bytes_in,
-        bytes_out=None,
-        ratio=None,
-        quality=None,
-        reason=reason,
-    )
+    return ImageReport(source=name, outcome="broken", bytes_in=bytes_in, reason=reason)
 
 
 def _broken(name: str, source: Path, fault: Unreadable) -> ImageReport:

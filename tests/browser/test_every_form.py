@@ -15,7 +15,7 @@ from flows.convert_images import convert_images
 from flows.find_primes import find_primes
 from flows.generate_data import generate_data
 from flows.run_container import run_container
-from tests.browser.forms import UI, Choice, Code, Form
+from tests.browser.forms import Choice, Code, Form
 from tests.support.platform import Platform, pause
 
 FLOWS = {
@@ -126,13 +126,15 @@ def deployments(docker_platform: Platform) -> Generator[dict[str, str]]:
             docker_platform.rest("DELETE", f"/flow_runs/{run['id']}")
 
 
+@pytest.fixture(params=["V1", "V2"])
+def form(request: pytest.FixtureRequest, docker_platform: Platform, page: Page) -> Form:
+    """The form in each of Prefect's interfaces."""
+    return Form(page, docker_platform.ui, request.param)
+
+
 @pytest.mark.thorough
-@pytest.mark.parametrize("ui", ["V1", "V2"])
-def test_every_form(
-    docker_platform: Platform, page: Page, ui: UI, deployments: dict[str, str]
-) -> None:
+def test_every_form(form: Form, deployments: dict[str, str]) -> None:
     """In one test, since a browser takes as long to start as three forms to fill."""
-    form = Form(page, docker_platform.ui, ui)
     for task, values, expected in FORMS:
         form.open(deployments[task])
         form.fill(values | {"Results directory": "from-a-form"})
@@ -149,11 +151,7 @@ def test_every_form(
 
 
 @pytest.mark.thorough
-@pytest.mark.parametrize("ui", ["V1", "V2"])
-def test_a_refusal_is_shown_in_words(
-    docker_platform: Platform, page: Page, ui: UI, deployments: dict[str, str]
-) -> None:
-    form = Form(page, docker_platform.ui, ui)
+def test_a_refusal_is_shown_in_words(form: Form, page: Page, deployments: dict[str, str]) -> None:
     good = CLICKS | {"Image": "a", "Results directory": "refused"}
     refused: list[tuple[dict[str, Any], str]] = [
         ({"Results directory": "../x"}, "or a control character' was expected"),

@@ -62,10 +62,7 @@ def test_with_jobs_running(
     on_time: OnTime,
 ) -> None:
     drill = Drill(platform, f"{number.name} engine, running")
-    held = drill.submit(2, gate="middle")
-    drill.submit(few - 2)
-    for job in held:
-        drill.wait_at("middle", {job})
+    drill.submit_held(few, "middle")
     leave_stopped_until_noticed(engine, platform, number)
     drill.all_die()
     wait_until(lambda: not is_paused(platform), what="the intake is resumed")

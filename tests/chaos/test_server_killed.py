@@ -47,10 +47,7 @@ def test_while_jobs_are_handed_in(hurt: Platform, check: Check, few: int) -> Non
 
 def test_while_jobs_run(hurt: Platform, check: Check, few: int) -> None:
     drill = Drill(hurt, "SIGKILL server, runs")
-    held = drill.submit(2, gate="staging")
-    drill.submit(few - 2, hold=1)
-    for job in held:
-        drill.wait_at("staging", {job})
+    held = drill.submit_held(few, "staging", hold=1)
     assert kill_server(hurt)
     for job in held:
         drill.kill_at("staging", job)
@@ -61,10 +58,7 @@ def test_while_jobs_run(hurt: Platform, check: Check, few: int) -> None:
 @pytest.mark.timeout(900)
 def test_down_for_90_seconds(hurt: Platform, check: Check, count: int) -> None:
     drill = Drill(hurt, "server down for 90 s")
-    held = drill.submit(2, gate="staging")
-    drill.submit(count - 2, hold=1)
-    for job in held:
-        drill.wait_at("staging", {job})
+    held = drill.submit_held(count, "staging", hold=1)
     kill_server(hurt)
     drill.kill_at("staging", held[0])  # the other one waits, and goes on when it may
     drill.release(held[1])

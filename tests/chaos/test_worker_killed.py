@@ -16,6 +16,7 @@ from tests.support.session.on_time import OnTime
 
 TARGET = 30.0  # seconds from the loss of a worker to the next attempt Running
 SIGNALS = [signal.SIGKILL, signal.SIGTERM]
+ENDS = [signal.SIGKILL, long(signal.SIGTERM)]
 
 
 @pytest.mark.parametrize(
@@ -33,10 +34,7 @@ def test_alone(
     trials: Platform, check: Check, few: int, number: signal.Signals, on_time: OnTime
 ) -> None:
     drill = Drill(trials, f"{number.name} worker")
-    held = drill.submit(2, gate="middle")
-    drill.submit(few - 2)
-    for job in held:
-        drill.wait_at("middle", {job})
+    held = drill.submit_held(few, "middle")
     drill.all_die()
     worker(trials).send_signal(number)
     for job in held:
@@ -46,19 +44,12 @@ def test_alone(
 
 
 @pytest.mark.thorough
-@pytest.mark.parametrize(
-    "number",
-    [signal.SIGKILL, long(signal.SIGTERM)],
-    ids=named,
-)
+@pytest.mark.parametrize("number", ENDS, ids=named)
 def test_with_its_jobs(
     trials: Platform, check: Check, few: int, number: signal.Signals, on_time: OnTime
 ) -> None:
     drill = Drill(trials, f"{number.name} worker, jobs")
-    held = drill.submit(2, gate="middle")
-    drill.submit(few - 2)
-    for job in held:
-        drill.wait_at("middle", {job})
+    held = drill.submit_held(few, "middle")
     worker(trials).send_signal(number)
     for job in held:
         drill.kill_at("middle", job)
@@ -91,11 +82,7 @@ def another(platform: Platform, killed: set[int]) -> Callable[[], psutil.Process
 
 
 @pytest.mark.thorough
-@pytest.mark.parametrize(
-    "number",
-    [signal.SIGKILL, long(signal.SIGTERM)],
-    ids=named,
-)
+@pytest.mark.parametrize("number", ENDS, ids=named)
 def test_between_pending_and_container(
     docker_trials: Platform, check: Check, few: int, number: signal.Signals, on_time: OnTime
 ) -> None:

@@ -89,19 +89,18 @@ def test_several_packages(packages: Packages) -> None:
     assert {d.flow.name for d in of_packages()} == {"acme-work", "acme-other"}
 
 
+NO_TASK = "names no compute task: decorate it with @compute_task"
+
+
 @pytest.mark.parametrize(
     ("point", "text", "message"),
     [
         ("x = acme_none:work", "", "does not load: ModuleNotFoundError: No module named"),
         ("x = acme_work:work", "", "does not load: AttributeError: "),
         ("x = acme_work:work", "1 / 0", "does not load: ZeroDivisionError: division by zero"),
-        ("x = acme_work:work", "def work(): ...", "names no compute task: decorate it with @comp"),
-        ("x = acme_work", "", "names no compute task: decorate it with @compute_task"),
-        (
-            "x = acme_work:work",
-            "from prefect import flow\n@flow\ndef work(): ...",
-            "names no compute task: decorate it with @compute_task",
-        ),
+        ("x = acme_work:work", "def work(): ...", NO_TASK),
+        ("x = acme_work", "", NO_TASK),
+        ("x = acme_work:work", "from prefect import flow\n@flow\ndef work(): ...", NO_TASK),
         ("x = acme_work:work", FLOW.format(name="y"), "names the compute task 'y': give both the"),
         (
             "find-primes = acme_work:work",

@@ -6,21 +6,12 @@ from uuid import UUID
 
 import pytest
 
-from tests.support.containers import containers_of, engine
+from tests.support.containers import PROBE_START, containers_of, engine, hardened_host_config
 from tests.support.platform import Platform, wait_until
 
 # Tried by Python inside a container made with the very configuration of a job's.
-PROBE = """
-import json, os, pathlib, subprocess, sys
-def write(folder):
-    path = pathlib.Path(folder) / "probe"
-    try:
-        path.write_text("x")
-        path.unlink()
-        return "written"
-    except OSError as error:
-        return error.strerror
-status = dict(line.split(":", 1) for line in open("/proc/self/status"))
+PROBE = f"""{PROBE_START}
+import subprocess
 program = pathlib.Path("/tmp/program")
 program.write_text("#!/bin/sh\\n")
 program.chmod(0o755)
@@ -29,13 +20,13 @@ try:
     executed = True
 except OSError:
     executed = False
-print(json.dumps({
+print(json.dumps({{
     "uid": os.getuid(),
     "capabilities": status["CapEff"].strip(),
     "no_new_privileges": status["NoNewPrivs"].strip(),
     "executed": executed,
-    "writes": {folder: write(folder) for folder in sys.argv[1:]},
-}))
+    "writes": {{folder: write(folder) for folder in sys.argv[1:]}},
+}}))
 """
 
 
@@ -55,11 +46,7 @@ def of_job(platform: Platform, job: UUID) -> Any:
 
 
 def test_its_limits(container: Any, docker_platform: Platform) -> None:
-    host = container.attrs["HostConfig"]
-    assert host["CapDrop"] == ["ALL"]
-    assert host["SecurityOpt"] == ["no-new-privileges"]
-    assert host["ReadonlyRootfs"] is True
-    assert host["Privileged"] is False
+    host = hardened_host_config(container)
     assert host["Memory"] == host["MemorySwap"] == 2 * 2**30
     assert host["PidsLimit"] == 256
     assert host["NanoCpus"] == 2_000_000_000

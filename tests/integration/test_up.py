@@ -3,7 +3,6 @@
 import asyncio
 import signal
 from pathlib import Path
-from uuid import UUID
 
 import psutil
 import pytest
@@ -13,6 +12,7 @@ from prefect.settings import PREFECT_API_URL, temporary_settings
 from deployments.local.interrupted import put_back
 from tasks.storage.results.local import LocalRoot
 from tests.chaos.harness.stopping import processes_of, start_a_long_job, survives
+from tests.support.other_hosts import held_run
 from tests.support.platform import Platform, pause, platform_up, wait_until
 from tests.support.processes import frozen, supervisor
 from tests.support.session.tiers import thorough
@@ -30,16 +30,6 @@ def test_stopped_with_a_job_running(home: Path, pool: str, stop: signal.Signals)
 def test_put_back_page_by_page(process_platform: Platform, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("deployments.local.interrupted.PAGE", 2)
 
-    def held_by(worker: str) -> UUID:
-        response = process_platform.create(
-            "find-primes/low",
-            parameters={"payload": {"upper_bound": 10}, "results_directory": "paged"},
-            state={"type": "RUNNING"},
-            labels={"prefect.worker.name": worker},
-        )
-        response.raise_for_status()
-        return UUID(response.json()["id"])
-
     async def settle(worker: str) -> int:
         with temporary_settings({PREFECT_API_URL: process_platform.api}):
             async with get_client() as client:
@@ -47,8 +37,8 @@ def test_put_back_page_by_page(process_platform: Platform, monkeypatch: pytest.M
 
     # Its supervisor would find them lost, if this took long.
     with pause(process_platform), frozen(supervisor(process_platform)):
-        ours = [held_by("prefecture-gone-1") for _ in range(7)]
-        others = held_by("prefecture-gone-2")
+        ours = [held_run(process_platform, "prefecture-gone-1", "paged") for _ in range(7)]
+        others = held_run(process_platform, "prefecture-gone-2", "paged")
         assert asyncio.run(settle("prefecture-gone-1")) == len(ours)
         assert {process_platform.run(job)["state_type"] for job in ours} == {"SCHEDULED"}
         assert process_platform.run(others)["state_type"] == "RUNNING"

@@ -9,6 +9,21 @@ import docker
 from tests.support.platform import Platform
 from work_pools.standby import run_of
 
+# How a program that is run inside a container begins: `status` is what the kernel grants the
+# process, and `write` tries to write to a folder.
+PROBE_START = """
+import json, os, pathlib, sys
+status = dict(line.split(":", 1) for line in open("/proc/self/status"))
+def write(folder):
+    path = pathlib.Path(folder) / "probe"
+    try:
+        path.write_text("x")
+        path.unlink()
+        return "written"
+    except OSError as error:
+        return error.strerror
+"""
+
 
 @contextmanager
 def engine(platform: Platform) -> Generator[docker.DockerClient]:
@@ -46,3 +61,13 @@ def kill_container(platform: Platform, run: str) -> None:
     with engine(platform) as client:
         (found,) = containers_of(platform, run)
         client.containers.get(found.id).kill()
+
+
+def hardened_host_config(container: Any) -> dict[str, Any]:
+    """The HostConfig of a container; asserts that it gives no more rights than a job may have."""
+    host = container.attrs["HostConfig"]
+    assert host["CapDrop"] == ["ALL"]
+    assert host["SecurityOpt"] == ["no-new-privileges"]
+    assert host["ReadonlyRootfs"] is True
+    assert host["Privileged"] is False
+    return host

@@ -1,18 +1,21 @@
 """Real S3 servers for tests: moto's, which knows conditional writes, and rclone's, on a folder."""
 
-import os
-import subprocess
 from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import boto3
 import httpx
 from botocore.config import Config
 from moto.server import ThreadedMotoServer
+from prefect.settings import PREFECT_API_URL, temporary_settings
+from prefect_aws.client_parameters import AwsClientParameters
+from prefect_aws.credentials import AwsCredentials
+from pydantic import SecretStr
 
-from tests.support.platform import BIN, ends_with_us, free_port, http, wait_until
+from tests.support.platform import BIN, Platform, free_port, http
+from tests.support.servers import running
 
 if TYPE_CHECKING:
     from mypy_boto3_s3.client import S3Client
@@ -43,6 +46,20 @@ def client_of(
     )
 
 
+def save_aws_block(platform: Platform, name: str, endpoint: str, **config: Any) -> None:
+    """Credentials for an S3 server with the tests' keys, on the server of a platform.
+
+    `config`: settings of the client, such as its time limits.
+    """
+    with temporary_settings({PREFECT_API_URL: platform.api}):
+        AwsCredentials(
+            aws_access_key_id=KEYS["access"],
+            aws_secret_access_key=SecretStr(KEYS["secret"]),
+            region_name="us-east-1",
+            aws_client_parameters=AwsClientParameters(endpoint_url=endpoint, config=config or None),
+        ).save(name, overwrite=True)
+
+
 @contextmanager
 def moto_server() -> Generator[str]:
     """The address of an S3 server that knows conditional writes and keeps all in memory."""
@@ -63,16 +80,11 @@ def rclone_server(folder: Path) -> Generator[str]:
     """The address of an S3 server whose buckets are the folders in `folder`."""
     folder.mkdir(parents=True, exist_ok=True)
     address = f"127.0.0.1:{free_port()}"
-    with (folder.parent / "rclone.log").open("wb") as log:
-        process = subprocess.Popen(
-            ends_with_us(
-                *(str(BIN / "rclone"), "serve", "s3", str(folder), "--addr", address),
-                *("--auth-key", f"{KEYS['access']},{KEYS['secret']}"),
-            ),
-            env=dict(os.environ) | {"RCLONE_CONFIG": "/dev/null"},
-            stdout=log,
-            stderr=log,
-        )
+    command = (
+        *("/usr/bin/env", "RCLONE_CONFIG=/dev/null"),
+        *(str(BIN / "rclone"), "serve", "s3", str(folder), "--addr", address),
+        *("--auth-key", f"{KEYS['access']},{KEYS['secret']}"),
+    )
 
     def answers() -> bool:
         try:
@@ -80,9 +92,5 @@ def rclone_server(folder: Path) -> Generator[str]:
         except httpx.ConnectError:
             return False
 
-    try:
-        wait_until(answers, what="rclone answers")
+    with running("rclone", command, folder.parent / "rclone.log", answers):
         yield f"http://{address}"
-    finally:
-        process.terminate()
-        process.wait(240)

@@ -26,23 +26,15 @@ def test_silence_grows_only_while_somebody_listens(now: list[float]) -> None:
     assert not heard.is_silent("host", times=3)
 
 
-def test_who_says_something_new_is_not_silent(now: list[float]) -> None:
+@pytest.mark.parametrize(("said", "silent"), [(1, True), (2, False)])
+def test_who_says_the_same_again_is_silent(now: list[float], said: int, silent: bool) -> None:
     heard = Liveness()
     heard.note("host", 1, timeout=20)
     now[0] += 50
-    heard.note("host", 2, timeout=20)
+    heard.note("host", said, timeout=20)
     heard.refreshed()
-    assert not heard.is_silent("host")
-
-
-def test_who_says_the_same_again_is_silent(now: list[float]) -> None:
-    heard = Liveness()
-    heard.note("host", 1, timeout=20)
-    now[0] += 50
-    heard.note("host", 1, timeout=20)
-    heard.refreshed()
-    assert heard.is_silent("host")
-    assert heard.any_is_silent("ho")
+    assert heard.is_silent("host") is silent
+    assert heard.any_is_silent("ho") is silent
     assert not heard.any_is_silent("other")
 
 

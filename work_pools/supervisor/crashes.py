@@ -4,6 +4,7 @@ import random
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from typing import NamedTuple
 from uuid import UUID
 
 from prefect.client.schemas.objects import State, StateType
@@ -53,20 +54,19 @@ class Crash:
 
 
 @dataclass(frozen=True)
-class Verdict:
-    """Whether the job is retried, and the reason of the crash in one line."""
-
-    retry: bool
-    reason: str
-
-
-@dataclass(frozen=True)
 class Rule:
     """A kind of crash: its test, whether a retry may succeed, and its reason for people."""
 
     fits: Callable[[Crash], bool]
     retry: bool
     reason: Callable[[Crash], str]
+
+
+class Verdict(NamedTuple):
+    """Whether the job is retried, and the reason of the crash in one line."""
+
+    retry: bool
+    reason: str
 
 
 RULES = (

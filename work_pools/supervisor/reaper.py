@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from uuid import UUID
 
@@ -20,28 +21,27 @@ _OUT = timedelta(seconds=2)  # the same for a crashed or cancelled attempt
 _log = logging.getLogger(__name__)
 
 
+@dataclass(frozen=True)
 class Reaper:
     """Removes what runs of one pool have left. It leaves the instances of unknown runs, unless its
     own worker created them and the run was deleted."""
 
-    def __init__(
-        self, runs: Runs, requeue: Requeue, instances: Instances, worker: str, results: ResultsRoot,
-        attempts: int,
-    ) -> None:  # fmt: skip
-        self._attempts = attempts
-        self._worker = worker
-        self._runs = runs
-        self._requeue = requeue
-        self._instances = instances
-        self._results = results
+    runs: Runs
+    requeue: Requeue
+    instances: Instances
+    worker: str
+    """This host's worker, by its name."""
+    results: ResultsRoot
+    attempts: int
+    """The most attempts at a job."""
 
     async def reap(self, found: Found, *, shared: bool) -> None:
         """Remove every instance whose run is over and, with `shared`, every stage whose run is over
         (all hosts share one folder of stages). Raises EngineUnavailable."""
         stages = set[tuple[UUID, UUID]]()
         if shared:
-            stages = await asyncio.to_thread(self._results.staged)
-        known = await self._runs.by_id({*found, *(attempt for _, attempt in stages)})
+            stages = await asyncio.to_thread(self.results.staged)
+        known = await self.runs.by_id({*found, *(attempt for _, attempt in stages)})
         now = datetime.now(UTC)
         for id, run in known.items():
             if run.state is None or not run.state.is_final():
@@ -51,7 +51,7 @@ class Reaper:
                     if self._is_over(run, instance, now):
                         name = run.state.name
                         _log.info("removing %s of %s, which is %s", instance.id[:12], id, name)
-                        await self._instances.remove(instance)
+                        await self.instances.remove(instance)
         await self._remove_strays(known, found, now)
         await self._remove_stages(stages, known, found, now)
         await self._remove_images(now)
@@ -60,11 +60,11 @@ class Reaper:
         """Remove the instances that our own worker made for runs deleted since."""
         strays = [instance for id in found.keys() - known.keys() for instance in found[id]]
         for instance in strays:
-            if instance.worker == self._worker and now - instance.since > _TIDYING:
+            if instance.worker == self.worker and now - instance.since > _TIDYING:
                 with isolated(instance.run):
-                    if not await self._runs.exists(instance.run):
+                    if not await self.runs.exists(instance.run):
                         _log.info("removing %s: its run was deleted", instance.id[:12])
-                        await self._instances.remove(instance)
+                        await self.instances.remove(instance)
 
     def _is_over(self, run: FlowRun, instance: Instance, now: datetime) -> bool:
         assert run.state is not None
@@ -73,26 +73,26 @@ class Reaper:
             # After a crash or cancellation its work is useless; otherwise it exits by itself soon.
             beaten = run.state.type in (StateType.CRASHED, StateType.CANCELLED)
             return final > (_OUT if beaten else _TIDYING)
-        if run.state.type == StateType.CRASHED and not self._requeue.is_settled(run):
+        if run.state.type == StateType.CRASHED and not self.requeue.is_settled(run):
             return False  # its exit code is still needed
         return final > _READ and now - instance.since > _READ
 
     async def _remove_images(self, now: datetime) -> None:
         """Remove images built for jobs that are over, where the flow did not remove them."""
-        built = await self._instances.built()
-        first = await self._runs.by_id(built)
-        keys = {requeue_key(job, n): job for job in first for n in range(2, self._attempts + 1)}
-        later = await self._runs.by_key(keys)
+        built = await self.instances.built()
+        first = await self.runs.by_id(built)
+        keys = {requeue_key(job, n): job for job in first for n in range(2, self.attempts + 1)}
+        later = await self.runs.by_key(keys)
         for job, run in first.items():
             attempts = [run, *(other for key, other in later.items() if keys[key] == job)]
             if all(self._has_ended(attempt, now) for attempt in attempts):
                 _log.info("removing %s: its job is over", built[job])
-                await self._instances.remove_image(built[job])
+                await self.instances.remove_image(built[job])
 
     def _has_ended(self, run: FlowRun, now: datetime) -> bool:
         if run.state is None or not run.state.is_final() or now - run.state.timestamp < _TIDYING:
             return False
-        return run.state.type != StateType.CRASHED or self._requeue.is_settled(run)
+        return run.state.type != StateType.CRASHED or self.requeue.is_settled(run)
 
     async def _remove_stages(
         self,
@@ -109,4 +109,4 @@ class Reaper:
             # An attempt that lives on an unreachable host loses its stage, and cannot publish.
             if not here and now - run.state.timestamp > _READ:
                 with isolated(attempt):
-                    await asyncio.to_thread(self._results.discard_stages, job, attempt)
+                    await asyncio.to_thread(self.results.discard_stages, job, attempt)

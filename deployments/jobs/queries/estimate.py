@@ -4,13 +4,12 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import median
-from typing import Literal
+from typing import Literal, NamedTuple
 
 _LEAST = 0.02  # share of the work from which on its pace is meaningful
 
 
-@dataclass(frozen=True)
-class Typical:
+class Typical(NamedTuple):
     """The typical run time of a task's last jobs."""
 
     seconds: float

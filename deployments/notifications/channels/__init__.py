@@ -1,7 +1,7 @@
 """The channels that deliver at least once: signed webhooks and e-mail."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from typing import NamedTuple
 from uuid import UUID
 
 from deployments.notifications.channels import mail, webhook
@@ -13,16 +13,14 @@ from tasks.settings import Settings
 __all__ = ["DeliveryFailed", "DeliveryRefused", "Digest", "Notification", "check", "send"]
 
 
-@dataclass(frozen=True)
-class Notification:
+class Notification(NamedTuple):
     """A message to one subscriber about one job; the id is the same at each try."""
 
     id: UUID
     event: JobEnd
 
 
-@dataclass(frozen=True)
-class Digest:
+class Digest(NamedTuple):
     """A message to one subscriber about several jobs; the id is the same at each try."""
 
     id: UUID

@@ -132,6 +132,17 @@ class Drill:
 
         return wait_until(look, what=f"a job of {self.fault} waits at {gate}")
 
+    def submit_held(self, count: int, gate: str, **others: Any) -> list[UUID]:
+        """Submit jobs, and return the first two of them once they wait at a gate.
+
+        `others`: the payload of the rest, which passes it.
+        """
+        held = self.submit(2, gate=gate)
+        self.submit(count - 2, **others)
+        for job in held:
+            self.wait_at(gate, {job})
+        return held
+
     def kill_at(self, gate: str, job: UUID, attempt: int = 1) -> None:
         """SIGKILL to an attempt that waits at a gate: to its container, or to its process."""
         pid, run = self.marker(job, gate, attempt).read_text().split()

@@ -9,6 +9,7 @@ from prefect.settings import PREFECT_API_URL, temporary_settings
 
 from deployments.local import interrupted
 from tasks.storage.results.local import LocalRoot
+from tests.support.other_hosts import held_run
 from tests.support.platform import Platform, pause
 from tests.support.processes import frozen, supervisor
 
@@ -16,16 +17,6 @@ WORKER = "prefecture-gone-3"
 
 
 def test_a_run_that_was_deleted_meanwhile_keeps_no_other_back(process_platform: Platform) -> None:
-    def held() -> UUID:
-        response = process_platform.create(
-            "find-primes/low",
-            parameters={"payload": {"upper_bound": 10}, "results_directory": "deleted"},
-            state={"type": "RUNNING"},
-            labels={"prefect.worker.name": WORKER},
-        )
-        response.raise_for_status()
-        return UUID(response.json()["id"])
-
     deleted: list[UUID] = []
 
     class DeletesTheFirst(LocalRoot):
@@ -43,7 +34,7 @@ def test_a_run_that_was_deleted_meanwhile_keeps_no_other_back(process_platform: 
                 )
 
     with pause(process_platform):
-        jobs = [held() for _ in range(3)]
+        jobs = [held_run(process_platform, WORKER, "deleted") for _ in range(3)]
         assert asyncio.run(settle()) == 2
         left = [job for job in jobs if job not in deleted]
         assert {process_platform.run(job)["state_type"] for job in left} == {"SCHEDULED"}

@@ -4,7 +4,6 @@ import asyncio
 import signal
 import subprocess
 from collections.abc import AsyncGenerator, Iterable
-from contextlib import asynccontextmanager
 from datetime import datetime
 from pathlib import Path
 from uuid import UUID
@@ -20,6 +19,7 @@ from deployments.notifications.notifier import announcer
 from deployments.notifications.notifier.announcer import Announcer
 from tasks.runtime.events import JobEvent, JobReceived, JobStarted, tell
 from tasks.settings import Settings
+from tests.deployments.notifications.services import at_work
 from tests.support.outcomes import completed
 from tests.support.platform import BIN, Platform, ends_with_us, wait_until
 from tests.support.schedules import add_schedule, planned
@@ -41,16 +41,6 @@ async def events_of(client: PrefectClient, job: UUID, *names: str) -> list[Event
     return [*(await client.read_events(wanted, 50)).events]
 
 
-@asynccontextmanager
-async def announcing(one: Announcer) -> AsyncGenerator[None]:
-    work = asyncio.create_task(one.run())
-    try:
-        yield
-    finally:
-        work.cancel()
-        await asyncio.gather(work, return_exceptions=True)
-
-
 async def test_an_end_is_one_event_however_often_it_is_told(
     client: PrefectClient, tmp_path: Path
 ) -> None:
@@ -59,7 +49,7 @@ async def test_an_end_is_one_event_however_often_it_is_told(
     for home in ("first", "second"):
         async with open_ledger(Settings(home=tmp_path / home)) as ledger:
             await ledger.record([(end, end.job)])
-            async with asyncio.timeout(240), announcing(Announcer(client, ledger)):
+            async with asyncio.timeout(240), at_work(Announcer(client, ledger)):
                 while await ledger.unannounced(10):
                     pass
     (event,) = await events_of(client, end.job, end.name_of_event)
@@ -81,12 +71,12 @@ async def test_what_the_server_may_have_is_not_sent_again_by_the_next_notifier(
 
     monkeypatch.setattr(announcer, "tell", recorded)
     async with open_ledger(Settings(home=tmp_path)) as ledger, asyncio.timeout(240):
-        async with announcing(Announcer(client, ledger)):
+        async with at_work(Announcer(client, ledger)):
             await ledger.record([(end, end.job)])
             await is_sent.wait()
         # Stopped before the server has written it down; the next one knows nothing of it.
         assert await ledger.unannounced(10) != []
-        async with announcing(Announcer(client, ledger)):
+        async with at_work(Announcer(client, ledger)):
             while await ledger.unannounced(10):
                 pass
     assert sent == [end.event_id]

@@ -4,7 +4,7 @@ import asyncio
 import base64
 import json
 from collections.abc import AsyncGenerator, Callable, Generator, Iterator
-from contextlib import ExitStack, asynccontextmanager
+from contextlib import ExitStack
 from datetime import UTC, datetime, timedelta
 from itertools import chain, repeat
 from pathlib import Path
@@ -27,6 +27,7 @@ from deployments.notifications.schema import Delivery, DeliveryState
 from deployments.notifications.subscribers import Subscriber
 from tasks.runtime.events import NotificationUndelivered
 from tasks.settings import Settings
+from tests.deployments.notifications.services import at_work
 from tests.support.blocks import save_secret
 from tests.support.outcomes import completed
 from tests.support.platform import Platform, wait_until
@@ -82,21 +83,18 @@ def one_after_the_other(*answers: Behaviour) -> Behaviour:
     return answer
 
 
-@asynccontextmanager
-async def at_work(deliverer: Deliverer) -> AsyncGenerator[None]:
-    """While the block runs, a deliverer delivers."""
-    work = asyncio.create_task(deliverer.run())
-    try:
-        yield
-    finally:
-        work.cancel()
-        await asyncio.gather(work, return_exceptions=True)
-
-
 async def end_jobs(ledger: Ledger, count: int) -> list[UUID]:
     ends = [completed() for _ in range(count)]
     await ledger.record((end, end.job) for end in ends)
     return [end.job for end in ends]
+
+
+async def end_one_job(ledger: Ledger, receiver: Receiver, answer: Behaviour) -> UUID:
+    """A job that has ended, of which one subscriber is to hear, and how its receiver answers."""
+    receiver.answer = answer
+    await ledger.keep([to("one", receiver)])
+    (job,) = await end_jobs(ledger, 1)
+    return job
 
 
 async def until(condition: Callable[[], object], seconds: float = 240) -> None:
@@ -148,9 +146,7 @@ async def test_each_end_is_delivered_once(
 async def test_what_was_not_taken_is_tried_again_with_the_same_id(
     deliverer: Deliverer, ledger: Ledger, settings: Settings, receivers: list[Receiver]
 ) -> None:
-    receivers[0].answer = one_after_the_other(500, OK)
-    await ledger.keep([to("one", receivers[0])])
-    (job,) = await end_jobs(ledger, 1)
+    job = await end_one_job(ledger, receivers[0], answer=one_after_the_other(500, OK))
     async with at_work(deliverer):
         await until(lambda: len(receivers[0].requests) == 2)
         delivery = (await until_delivered(settings, 1))[job]
@@ -164,9 +160,7 @@ async def test_receiver_is_left_alone_for_as_long_as_it_asks_but_an_hour_at_most
     deliverer: Deliverer, ledger: Ledger, settings: Settings, receivers: list[Receiver],
     asked: str, given: float,
 ) -> None:  # fmt: skip
-    receivers[0].answer = Answer(429, {"Retry-After": asked})
-    await ledger.keep([to("one", receivers[0])])
-    (job,) = await end_jobs(ledger, 1)
+    job = await end_one_job(ledger, receivers[0], answer=Answer(429, {"Retry-After": asked}))
     async with at_work(deliverer):
         await until(lambda: receivers[0].requests)
     # The deliverer has ended what was under way.
@@ -208,9 +202,7 @@ async def test_one_that_was_never_taken_is_given_up_after_three_days_and_that_is
     deliverer: Deliverer, ledger: Ledger, settings: Settings, receivers: list[Receiver],
     client: PrefectClient,
 ) -> None:  # fmt: skip
-    receivers[0].answer = 500
-    await ledger.keep([to("one", receivers[0])])
-    (job,) = await end_jobs(ledger, 1)
+    job = await end_one_job(ledger, receivers[0], answer=500)
     url = URL.create("sqlite+aiosqlite", database=str(settings.home / "prefecture.db"))
     engine = create_async_engine(url)
     async with AsyncSession(engine) as session:
@@ -230,9 +222,7 @@ async def test_a_final_no_is_not_tried_again_and_that_is_told(
     deliverer: Deliverer, ledger: Ledger, settings: Settings, receivers: list[Receiver],
     client: PrefectClient,
 ) -> None:  # fmt: skip
-    receivers[0].answer = 410
-    await ledger.keep([to("one", receivers[0])])
-    (job,) = await end_jobs(ledger, 1)
+    job = await end_one_job(ledger, receivers[0], answer=410)
     async with at_work(deliverer):
         async with asyncio.timeout(240):
             while (await states(settings))[job].state != DeliveryState.GIVEN_UP:

@@ -10,7 +10,7 @@ from uuid import UUID, uuid4
 import pytest
 from rich.console import Console
 
-from deployments import Progress, submit
+from deployments import Job, Progress, submit
 from deployments.cli.watching import last_line, watch_to_end
 from tests.support.platform import BIN, Platform, free_port, pause
 from tests.support.processes import server
@@ -32,6 +32,15 @@ def watching(platform: Platform, job: UUID) -> Generator[subprocess.Popen[str]]:
             yield process
         finally:
             process.kill()
+
+
+@contextmanager
+def watching_one_that_waits(platform: Platform) -> Generator[tuple[Job, subprocess.Popen[str]]]:
+    """A job that waits, since the pool is paused, and `prefecture watch` of it."""
+    with pause(platform):
+        job = submit("find-primes", SMALL, "watch", queue="high")
+        with watching(platform, job.id) as process:
+            yield job, process
 
 
 def line_with(process: subprocess.Popen[str], text: str) -> str:
@@ -67,46 +76,38 @@ def test_submit_and_watch_a_failure(here: Platform) -> None:
 
 @pytest.mark.thorough
 def test_across_a_crash_to_the_cancelled_end(here: Platform) -> None:
-    with pause(here):
-        job = submit("find-primes", SMALL, "watch", queue="high")
-        with watching(here, job.id) as process:
-            line_with(process, "waiting, next")
-            crash = {"state": {"type": "CRASHED", "message": "by hand"}, "force": True}
-            here.rest("POST", f"/flow_runs/{job.id}/set_state", crash).raise_for_status()
-            assert line_with(process, "attempt 2") == "waiting, attempt 2, next"
-            job.cancel()
-            assert line_with(process, str(job.id)).startswith(
-                f"job {job.id} Cancelled at attempt 2: "
-            )
-            assert process.wait(240) == 2
+    with watching_one_that_waits(here) as (job, process):
+        line_with(process, "waiting, next")
+        crash = {"state": {"type": "CRASHED", "message": "by hand"}, "force": True}
+        here.rest("POST", f"/flow_runs/{job.id}/set_state", crash).raise_for_status()
+        assert line_with(process, "attempt 2") == "waiting, attempt 2, next"
+        job.cancel()
+        assert line_with(process, str(job.id)).startswith(f"job {job.id} Cancelled at attempt 2: ")
+        assert process.wait(240) == 2
 
 
 def test_ctrl_c_ends_the_watching_and_not_the_job(here: Platform) -> None:
-    with pause(here):
-        job = submit("find-primes", SMALL, "watch", queue="high")
-        with watching(here, job.id) as process:
-            line_with(process, "waiting")
-            process.send_signal(signal.SIGINT)
-            assert process.wait(240) == 130
-            assert process.stderr is not None
-            assert process.stderr.read() == (
-                f"job {job.id} goes on: `prefecture watch {job.id}` follows it again\n"
-            )
+    with watching_one_that_waits(here) as (job, process):
+        line_with(process, "waiting")
+        process.send_signal(signal.SIGINT)
+        assert process.wait(240) == 130
+        assert process.stderr is not None
+        assert process.stderr.read() == (
+            f"job {job.id} goes on: `prefecture watch {job.id}` follows it again\n"
+        )
         assert job.status == "Scheduled"
         job.cancel()
 
 
 @pytest.mark.thorough
 def test_while_the_server_is_away(here: Platform) -> None:
-    with pause(here):
-        job = submit("find-primes", SMALL, "watch", queue="high")
-        with watching(here, job.id) as process:
-            line_with(process, "waiting")
-            for one in server(here):
-                one.kill()
-            line_with(process, "server away")
-            line_with(process, "waiting")
-            process.send_signal(signal.SIGINT)
+    with watching_one_that_waits(here) as (job, process):
+        line_with(process, "waiting")
+        for one in server(here):
+            one.kill()
+        line_with(process, "server away")
+        line_with(process, "waiting")
+        process.send_signal(signal.SIGINT)
         job.cancel()
 
 

@@ -1,7 +1,6 @@
 """Debian's own registry of images, on this machine's loopback, with a user and a password."""
 
 import io
-import subprocess
 import tarfile
 from collections.abc import Generator
 from contextlib import contextmanager
@@ -12,7 +11,8 @@ import docker
 import httpx
 
 from tests.support.needs import need_registry
-from tests.support.platform import ends_with_us, free_port, http, wait_until
+from tests.support.platform import free_port, http
+from tests.support.servers import running
 
 USER, PASSWORD = "anna", "a-password-for-tests"
 # Of that password, with bcrypt: the one kind that the registry reads.
@@ -33,10 +33,7 @@ def registry(folder: Path) -> Generator[str]:
     port = free_port()
     (folder / "users").write_text(f"{USER}:{_HASH}\n")
     (folder / "config.yml").write_text(_CONFIG.format(folder=folder, port=port))
-    with (folder / "log").open("wb") as log:
-        process = subprocess.Popen(
-            ends_with_us(program, "serve", str(folder / "config.yml")), stdout=log, stderr=log
-        )
+    command = (program, "serve", str(folder / "config.yml"))
 
     def answers() -> bool:
         try:
@@ -44,12 +41,8 @@ def registry(folder: Path) -> Generator[str]:
         except httpx.ConnectError:
             return False
 
-    try:
-        wait_until(answers, what="the registry answers")
+    with running("the registry", command, folder / "log", answers):
         yield f"127.0.0.1:{port}"
-    finally:
-        process.terminate()
-        process.wait(240)
 
 
 def push_something(address: str) -> str:

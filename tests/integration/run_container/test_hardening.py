@@ -7,36 +7,28 @@ from uuid import UUID
 import pytest
 
 from tests.integration.run_container.jobs import python, real, running_sibling, shell, submit_job
+from tests.support.containers import PROBE_START, hardened_host_config
 from tests.support.platform import Platform
 
-PROBE = """
-import glob, json, os, pathlib, socket, sys
-def write(folder):
-    path = pathlib.Path(folder) / "probe"
-    try:
-        path.write_text("x")
-        path.unlink()
-        return "written"
-    except OSError as error:
-        return error.strerror
+PROBE = f"""{PROBE_START}
+import glob, socket
 def reach(host, port):
     try:
         socket.create_connection((host, port), 3).close()
         return "reached"
     except OSError as error:
         return error.strerror or str(error)
-status = dict(line.split(":", 1) for line in open("/proc/self/status"))
-print(json.dumps({
+print(json.dumps({{
     "uid": os.getuid(),
     "capabilities": [status[name].strip() for name in ("CapEff", "CapPrm", "CapBnd")],
     "no_new_privileges": status["NoNewPrivs"].strip(),
-    "writes": {name: write(name) for name in sys.argv[3:]},
+    "writes": {{name: write(name) for name in sys.argv[3:]}},
     "sockets": glob.glob("/run/**/*.sock", recursive=True) + glob.glob("/var/run/*.sock"),
     "environment": sorted(os.environ),
     "interfaces": sorted(os.listdir("/sys/class/net")),
     "routes": [line.split()[:4] for line in open("/proc/net/route").readlines()[1:]],
-    "reached": {host: reach(host, int(sys.argv[1])) for host in sys.argv[2].split(",")},
-}))
+    "reached": {{host: reach(host, int(sys.argv[1])) for host in sys.argv[2].split(",")}},
+}}))
 """
 REFUSED = ["/", "/etc", "/usr", "/var/tmp", "/root", "/input", "/home"]
 
@@ -89,11 +81,7 @@ def test_its_limits(docker_platform: Platform) -> None:
     job = submit_job(docker_platform, payload)
     container = running_sibling(docker_platform, job)
     docker_platform.command("prefecture", "cancel", str(job))
-    host = container.attrs["HostConfig"]
-    assert host["CapDrop"] == ["ALL"]
-    assert host["SecurityOpt"] == ["no-new-privileges"]
-    assert host["ReadonlyRootfs"] is True
-    assert host["Privileged"] is False
+    host = hardened_host_config(container)
     assert host["Memory"] == host["MemorySwap"] == 100 * 2**20
     assert (host["NanoCpus"], host["PidsLimit"]) == (500_000_000, 256)
     assert host["NetworkMode"] == "none"

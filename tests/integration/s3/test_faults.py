@@ -6,21 +6,15 @@ from pathlib import Path
 from typing import Any
 from uuid import UUID
 
-import boto3
 import pytest
-from prefect.settings import PREFECT_API_URL, temporary_settings
-from prefect_aws.client_parameters import AwsClientParameters
-from prefect_aws.credentials import AwsCredentials
-from pydantic import SecretStr
 
 from tests.support.faults import FaultyStorage, faulty_storage
 from tests.support.images import make_album
 from tests.support.platform import FINAL, Platform, platform_up, wait_until
-from tests.support.storage import moto_server
+from tests.support.storage import client_of, moto_server, save_aws_block
 
 pytestmark = pytest.mark.thorough
 
-KEYS = {"access": "a-key-for-tests", "secret": "a-secret-for-tests"}
 LIST = "GET /photos?"
 
 
@@ -79,28 +73,13 @@ def running(tmp_path_factory: pytest.TempPathFactory) -> Generator[Faulty]:
         platform_up(home, "process", settings=settings) as platform,
     ):
         fill(address, home / "inputs" / "trip")
-        with temporary_settings({PREFECT_API_URL: platform.api}):
-            AwsCredentials(
-                aws_access_key_id=KEYS["access"],
-                aws_secret_access_key=SecretStr(KEYS["secret"]),
-                region_name="us-east-1",
-                aws_client_parameters=AwsClientParameters(
-                    # Who makes the block may know a silence better than our own 20 s.
-                    endpoint_url=storage.address,
-                    config={"read_timeout": 1},
-                ),
-            ).save("photos", overwrite=True)
+        # Who makes the block may know a silence better than our own 20 s.
+        save_aws_block(platform, "photos", storage.address, read_timeout=1)
         yield Faulty(platform, storage)
 
 
 def fill(address: str, folder: Path) -> None:
-    client = boto3.client(
-        "s3",
-        endpoint_url=address,
-        aws_access_key_id=KEYS["access"],
-        aws_secret_access_key=KEYS["secret"],
-        region_name="us-east-1",
-    )
+    client = client_of(address)
     client.create_bucket(Bucket="photos")
     for name in ("a.jpg", "b.jpg", "sub/e.jpg"):
         client.upload_file(str(folder / name), "photos", f"trip/{name}")

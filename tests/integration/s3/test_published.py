@@ -14,14 +14,14 @@ import docker
 import pytest
 from prefect.settings import PREFECT_API_URL, temporary_settings
 from prefect_aws.client_parameters import AwsClientParameters
-from prefect_aws.credentials import AwsCredentials, MinIOCredentials
+from prefect_aws.credentials import MinIOCredentials
 from pydantic import SecretStr
 
 from tests.support.containers import kill_container
 from tests.support.faults import FaultyStorage, faulty_storage
 from tests.support.images import make_album
 from tests.support.platform import Platform, platform_up, wait_until
-from tests.support.storage import KEYS, client_of, rclone_server
+from tests.support.storage import KEYS, client_of, rclone_server, save_aws_block
 
 pytestmark = pytest.mark.thorough
 
@@ -249,16 +249,6 @@ def test_a_bucket_that_is_missing_is_told_by_apply(published: Published) -> None
     refused = applied(published, PREFECTURE_RESULTS_ROOT="s3://nowhere")
     assert refused.returncode == 1
     assert "s3://nowhere: the bucket does not exist" in refused.stderr
-
-
-def save_aws_block(platform: Platform, name: str, endpoint: str) -> None:
-    with temporary_settings({PREFECT_API_URL: platform.api}):
-        AwsCredentials(
-            aws_access_key_id=KEYS["access"],
-            aws_secret_access_key=SecretStr(KEYS["secret"]),
-            region_name="us-east-1",
-            aws_client_parameters=AwsClientParameters(endpoint_url=endpoint),
-        ).save(name, overwrite=True)
 
 
 @pytest.mark.usefixtures("as_it_was")

@@ -6,22 +6,15 @@ from collections.abc import Generator
 from dataclasses import dataclass
 from typing import Any
 
-import boto3
 import docker
 import pytest
-from prefect.settings import PREFECT_API_URL, temporary_settings
-from prefect_aws.client_parameters import AwsClientParameters
-from prefect_aws.credentials import AwsCredentials
-from pydantic import SecretStr
 
 from tests.integration.run_container.jobs import IMAGE, built_images, failed, real, submit_job
 from tests.support.images import make_album
 from tests.support.platform import Platform, platform_up
-from tests.support.storage import moto_server
+from tests.support.storage import KEYS, client_of, moto_server, save_aws_block
 
 pytestmark = pytest.mark.thorough
-
-KEYS = {"access": "a-key-for-tests", "secret": "a-secret-for-tests"}
 
 
 @dataclass
@@ -35,24 +28,12 @@ class Storage:
 @pytest.fixture(scope="module")
 def storage(tmp_path_factory: pytest.TempPathFactory) -> Generator[Storage]:
     with moto_server() as endpoint:
-        client = boto3.client(
-            "s3",
-            endpoint_url=endpoint,
-            aws_access_key_id=KEYS["access"],
-            aws_secret_access_key=KEYS["secret"],
-            region_name="us-east-1",
-        )
+        client = client_of(endpoint)
         client.create_bucket(Bucket="photos")
         home = tmp_path_factory.mktemp("s3")
         settings = {"PREFECTURE_S3_CREDENTIALS": "aws-credentials/photos"}
         with platform_up(home, "docker", settings=settings) as platform:
-            with temporary_settings({PREFECT_API_URL: platform.api}):
-                AwsCredentials(
-                    aws_access_key_id=KEYS["access"],
-                    aws_secret_access_key=SecretStr(KEYS["secret"]),
-                    region_name="us-east-1",
-                    aws_client_parameters=AwsClientParameters(endpoint_url=endpoint),
-                ).save("photos", overwrite=True)
+            save_aws_block(platform, "photos", endpoint)
             yield Storage(platform, client)
 
 

@@ -1,10 +1,7 @@
 """Images that are built or pulled, by a real engine, from files and from a registry of ours."""
 
 import gc
-import threading
 from collections.abc import Generator
-from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -20,6 +17,7 @@ from tasks.contracts import Build
 from tasks.errors import InvalidPayload, RegistryUnavailable
 from tests.integration.run_container.jobs import some_image
 from tests.support.needs import need_docker
+from tests.support.web.handlers import always, serving
 
 pytestmark = pytest.mark.filterwarnings("ignore:unclosed <socket:ResourceWarning")
 
@@ -77,37 +75,11 @@ def test_build_that_wants_a_network_is_told_how_to_get_one(
         build(client, tmp_path, f'FROM @image\nRUN python3 -c "{program}" # {uuid4()}')
 
 
-class Registry(BaseHTTPRequestHandler):
-    """Answers every request with one status, after any number of others."""
-
-    status = 503
-
-    def do_GET(self) -> None:
-        self.send_response(self.status)
-        self.send_header("Content-Length", "0")
-        self.end_headers()
-
-    do_HEAD = do_GET
-
-    def log_message(self, format: str, *args: Any) -> None:
-        pass
-
-
-@contextmanager
-def registry(status: int) -> Generator[str]:
-    """The address of a registry that fails in one way."""
-    handler = type("Failing", (Registry,), {"status": status})
-    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
-        threading.Thread(target=server.serve_forever, daemon=True).start()
-        yield f"127.0.0.1:{server.server_port}"
-        server.shutdown()
-
-
 @pytest.mark.parametrize("status", [429, 503])
 def test_registry_that_fails_for_now_is_asked_again(
     client: docker.DockerClient, tmp_path: Path, status: int
 ) -> None:
-    with registry(status) as address:
+    with serving(always(status)) as address:
         name = f"{address}/team/image:1"
         with pytest.raises(RegistryUnavailable, match="cannot be pulled"):
             pinned.pull(client, name, None)
@@ -120,7 +92,7 @@ def test_registry_that_fails_for_now_is_asked_again(
 
 @pytest.mark.parametrize("status", [401, 403, 404])
 def test_registry_that_refuses_is_final(client: docker.DockerClient, status: int) -> None:
-    with registry(status) as address, pytest.raises(InvalidPayload, match="check the name"):
+    with serving(always(status)) as address, pytest.raises(InvalidPayload, match="check the name"):
         pinned.pull(client, f"{address}/team/image:1", None)
 
 

@@ -1,10 +1,9 @@
 """S3 that is away, breaks off or refuses: whose fault it is, in one line."""
 
 import socketserver
-import threading
 from collections.abc import Generator
-from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from contextlib import closing, contextmanager
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,6 +11,7 @@ import pytest
 
 from tasks.errors import JobError, PrefectureError, SourceNotFound, StorageUnavailable
 from tasks.storage.inputs.s3 import S3Object, download_once, find_objects
+from tests.support.web.handlers import always, serving
 from tests.tasks.s3 import BUCKET, check_message, client_of
 
 if TYPE_CHECKING:
@@ -44,35 +44,14 @@ class Broken(BaseHTTPRequestHandler):
         """Quiet."""
 
 
-class Answering(Broken):
-    """One status, whatever is asked."""
-
-    status = 0
-
-    def do_HEAD(self) -> None:
-        self.send_response(self.status)
-        self.send_header("Content-Length", "0")
-        self.end_headers()
-
-    do_GET = do_HEAD
-
-
 @contextmanager
-def serving(handler: type[BaseHTTPRequestHandler]) -> Generator["S3Client"]:
-    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
-        thread = threading.Thread(target=server.serve_forever)
-        thread.start()
-        client = client_of(f"http://127.0.0.1:{server.server_address[1]}")
-        try:
-            yield client
-        finally:
-            server.shutdown()
-            thread.join()
-            client.close()
+def client_to(handler: type[BaseHTTPRequestHandler]) -> Generator["S3Client"]:
+    with serving(handler) as address, closing(client_of(f"http://{address}")) as client:
+        yield client
 
 
 async def test_connection_lost_in_the_middle_is_no_fault_of_the_job(tmp_path: Path) -> None:
-    with serving(Broken) as client:
+    with client_to(Broken) as client:
         found = S3Object("a.jpg", client, BUCKET, "a.jpg", download_once)
         with pytest.raises(StorageUnavailable) as refused:
             async with found.local(tmp_path):
@@ -92,8 +71,7 @@ async def test_connection_lost_in_the_middle_is_no_fault_of_the_job(tmp_path: Pa
 async def test_answer_tells_whose_fault_it_is(
     tmp_path: Path, status: int, error: type[PrefectureError]
 ) -> None:
-    handler = type("Status", (Answering,), {"status": status})
-    with serving(handler) as client:
+    with client_to(always(status)) as client:
         with pytest.raises(error) as listing:
             find_objects(f"s3://{BUCKET}/a.jpg", client)
         found = S3Object("a.jpg", client, BUCKET, "a.jpg", download_once)

@@ -4,7 +4,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from uuid import UUID, uuid4
 
-from tasks.contracts import Manifest
+from tasks.contracts import Manifest, PublishedFile
 from tasks.storage.results import local_files
 
 CONTENT = {"a.bin": b"a" * 5000, "deep/er/é.bin": b"b" * 70_000, "empty": b""}
@@ -18,6 +18,20 @@ def fill(folder: Path, content: dict[str, bytes] = CONTENT) -> None:
         path.write_bytes(data)
 
 
+def claim(job: UUID, attempt: int, files: list[PublishedFile], run: UUID | None = None) -> Manifest:
+    """The manifest that an attempt would publish."""
+    return Manifest(
+        job=job,
+        task="test",
+        attempt=attempt,
+        flow_run=run or uuid4(),
+        parameters={},
+        **dict.fromkeys(("submitted", "started", "published"), MOMENT),
+        summary={},
+        files=files,
+    )
+
+
 def publish(
     root: Path,
     directory: str,
@@ -29,16 +43,7 @@ def publish(
     run = uuid4()
     with local_files.open_stage(root, directory, job, run) as stage:
         fill(stage.files, content)
-        manifest = Manifest(
-            job=job,
-            task="test",
-            attempt=attempt,
-            flow_run=run,
-            parameters={},
-            **dict.fromkeys(("submitted", "started", "published"), MOMENT),
-            summary={},
-            files=local_files.inventory(stage.files),
-        )
+        manifest = claim(job, attempt, local_files.inventory(stage.files), run)
         return local_files.publish(stage, manifest)
 
 

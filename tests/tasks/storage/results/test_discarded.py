@@ -2,14 +2,14 @@
 
 import threading
 from pathlib import Path
-from uuid import UUID, uuid4
+from uuid import uuid4
 
 import pytest
 
 from tasks.errors import StageDiscarded
 from tasks.storage.results import local_files
 from tests.support.session.tiers import thorough
-from tests.tasks.storage.results.attempts import MOMENT, fill, publish
+from tests.tasks.storage.results.attempts import claim, fill, publish
 
 MANY = {f"{number // 100}/{number}.bin": b"x" for number in range(1500)}
 
@@ -23,7 +23,7 @@ def test_what_is_removed_before_it_publishes_is_not_published(tmp_path: Path) ->
         fill(stage.files)
         files = local_files.inventory(stage.files)
         local_files.discard_stages(tmp_path, job, run)
-        local_files.publish(stage, manifest_of(job, run, files))
+        local_files.publish(stage, claim(job, 1, files, run))
     assert not (tmp_path / "dir").exists() or not list((tmp_path / "dir").iterdir())
     assert publish(tmp_path, "dir", job, 2).attempt == 2
 
@@ -44,7 +44,7 @@ def test_removed_while_it_publishes(tmp_path: Path, trial: int) -> None:
             fill(stage.files, MANY)
             files = local_files.inventory(stage.files)
             start.set()
-            local_files.publish(stage, manifest_of(job, run, files))
+            local_files.publish(stage, claim(job, 1, files, run))
     except StageDiscarded:
         assert not (tmp_path / "dir" / str(job)).exists()
     else:
@@ -61,18 +61,3 @@ def test_a_strange_name_among_the_stages_is_left_alone(tmp_path: Path) -> None:
     for name in ("a.b.c.d", "x.y.z", f"{uuid4()}.no.id"):
         (tmp_path / local_files.STAGING / name).mkdir(parents=True)
     assert local_files.staged(tmp_path) == set()
-
-
-def manifest_of(
-    job: UUID, run: UUID, files: list[local_files.PublishedFile]
-) -> local_files.Manifest:
-    return local_files.Manifest(
-        job=job,
-        task="test",
-        attempt=1,
-        flow_run=run,
-        parameters={},
-        **dict.fromkeys(("submitted", "started", "published"), MOMENT),
-        summary={},
-        files=files,
-    )

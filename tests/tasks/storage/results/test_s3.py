@@ -8,7 +8,7 @@ from uuid import UUID, uuid4
 
 import pytest
 
-from tasks.contracts import Manifest, S3Address
+from tasks.contracts import S3Address
 from tasks.errors import (
     CorruptResult,
     InvalidPayload,
@@ -20,10 +20,9 @@ from tasks.errors import (
 from tasks.storage.results import local_files
 from tasks.storage.results.s3 import S3Root
 from tasks.storage.results.s3_result import S3Result
-from tasks.storage.results.s3_stage import S3Stage
 from tests.support.platform import free_port
 from tests.support.storage import client_of, moto_server, rclone_server
-from tests.tasks.storage.results.attempts import CONTENT, MOMENT, fill
+from tests.tasks.storage.results.attempts import CONTENT, claim, fill
 
 if TYPE_CHECKING:
     from mypy_boto3_s3.client import S3Client
@@ -54,25 +53,12 @@ def root(client: "S3Client", tmp_path: Path) -> S3Root:
     return S3Root(S3Address(BUCKET, prefix), tmp_path / "scratch", lambda: client)
 
 
-def manifest(job: UUID, attempt: int, stage: S3Stage) -> Manifest:
-    return Manifest(
-        job=job,
-        task="test",
-        attempt=attempt,
-        flow_run=uuid4(),
-        parameters={},
-        **dict.fromkeys(("submitted", "started", "published"), MOMENT),
-        summary={},
-        files=stage.store(),
-    )
-
-
 def publish(
     root: S3Root, job: UUID, attempt: int = 1, content: dict[str, bytes] = CONTENT
 ) -> S3Result:
     with root.open_stage("trips/2026", job, uuid4()) as stage:
         fill(stage.files, content)
-        return stage.publish(manifest(job, attempt, stage))
+        return stage.publish(claim(job, attempt, stage.store()))
 
 
 def keys(root: S3Root, client: "S3Client") -> list[str]:
@@ -129,7 +115,7 @@ def test_the_second_of_two_attempts_returns_the_first_ones_result(
     with root.open_stage("d", job, uuid4()) as one, root.open_stage("d", job, uuid4()) as two:
         for stage, content in ((one, b"one"), (two, b"two")):
             fill(stage.files, {"who": content})
-        claims = [manifest(job, number, stage) for number, stage in ((1, one), (2, two))]
+        claims = [claim(job, number, stage.store()) for number, stage in ((1, one), (2, two))]
         assert two.publish(claims[1]).manifest.attempt == 2
         assert one.publish(claims[0]).manifest.attempt == 2
         assert two.publish(claims[1]).manifest.attempt == 2, "told again, it stands again"
@@ -185,7 +171,7 @@ def test_what_an_attempt_left_is_discarded_and_no_result_touched(
     stages = [manager.__enter__() for manager in held]
     for stage in stages:
         fill(stage.files)
-    claims = [manifest(job, number, stage) for number, stage in enumerate(stages, start=1)]
+    claims = [claim(job, number, stage.store()) for number, stage in enumerate(stages, start=1)]
     upload = client.create_multipart_upload(
         Bucket=BUCKET, Key=stages[1].place.key(stages[1].name, "half.bin")
     )

@@ -19,7 +19,7 @@ from tasks.storage.results.s3_stage import S3Stage
 from tests.support.faults import FaultyStorage, faulty_storage
 from tests.support.platform import wait_until
 from tests.support.storage import client_of, moto_server, rclone_server
-from tests.tasks.storage.results.attempts import MOMENT, fill
+from tests.tasks.storage.results.attempts import claim, fill
 
 if TYPE_CHECKING:
     from mypy_boto3_s3.client import S3Client
@@ -63,25 +63,12 @@ def faulty(server: str, tmp_path: Path) -> Generator[Faulty]:
         past.close()
 
 
-def claim(job: UUID, stage: S3Stage) -> Manifest:
-    return Manifest(
-        job=job,
-        task="test",
-        attempt=1,
-        flow_run=uuid4(),
-        parameters={},
-        **dict.fromkeys(("submitted", "started", "published"), MOMENT),
-        summary={},
-        files=stage.store(),
-    )
-
-
 def publish_unheard(faulty: Faulty, job: UUID) -> tuple[S3Stage, Manifest]:
     """An attempt that fails because no answer comes to its manifest."""
     faulty.faults.fail(f"PUT /{BUCKET}/p/d/{job}/manifest.json", "dropped", TRIES)
     with faulty.root.open_stage("d", job, uuid4()) as stage:
         fill(stage.files, CONTENT)
-        manifest = claim(job, stage)
+        manifest = claim(job, 1, stage.store())
         with pytest.raises(StorageUnavailable):
             stage.publish(manifest)
     assert not stage.files.exists(), "the room on this host is given back at once"
@@ -120,7 +107,7 @@ def test_a_manifest_that_is_refused_leaves_nothing(faulty: Faulty) -> None:
         faulty.root.open_stage("d", job, uuid4()) as stage,
     ):
         fill(stage.files, CONTENT)
-        stage.publish(claim(job, stage))
+        stage.publish(claim(job, 1, stage.store()))
     assert faulty.keys(job) == []
     assert faulty.root.staged() == set()
 
@@ -130,7 +117,7 @@ def test_a_store_that_knows_no_conditions_is_written_without(faulty: Faulty) -> 
     faulty.faults.fail(f"PUT /{BUCKET}/p/d/{job}/manifest.json", "unknown", 1)
     with faulty.root.open_stage("d", job, uuid4()) as stage:
         fill(stage.files, CONTENT)
-        stage.publish(claim(job, stage)).verify()
+        stage.publish(claim(job, 1, stage.store())).verify()
     assert len(faulty.keys(job)) == len(CONTENT) + 1
 
 
@@ -142,7 +129,7 @@ def test_a_slow_answer_is_asked_for_again_and_what_is_stored_is_not(faulty: Faul
         faulty.faults.fail(one, "silent", TRIES)
         with pytest.raises(StorageUnavailable, match="try again later"):
             stage.store()
-        stage.publish(claim(job, stage)).verify()
+        stage.publish(claim(job, 1, stage.store())).verify()
     assert (faulty.faults.count(one), faulty.faults.count(other)) == (TRIES + 1, 1)
 
 

@@ -16,7 +16,7 @@ from tasks.storage.results.s3 import S3Root
 from tests.support.faults import faulty_storage
 from tests.support.platform import wait_until
 from tests.support.storage import client_of, moto_server
-from tests.tasks.storage.results.attempts import MOMENT, fill
+from tests.tasks.storage.results.attempts import claim, fill
 
 if TYPE_CHECKING:
     from mypy_boto3_s3.client import S3Client
@@ -43,17 +43,7 @@ def root_at(address: str, scratch: Path) -> S3Root:
 def attempt_at(root: S3Root, job: UUID, me: int, content: dict[str, bytes]) -> Manifest:
     with root.open_stage("race", job, uuid4()) as stage:
         fill(stage.files, content)
-        claim = Manifest(
-            job=job,
-            task="test",
-            attempt=me,
-            flow_run=uuid4(),
-            parameters={},
-            **dict.fromkeys(("submitted", "started", "published"), MOMENT),
-            summary={},
-            files=stage.store(),
-        )
-        return stage.publish(claim).manifest
+        return stage.publish(claim(job, me, stage.store())).manifest
 
 
 def keys(client: "S3Client", job: UUID) -> list[str]:
