@@ -22,6 +22,8 @@ from tasks.errors import InvalidPayload, UnreadableInput
 _MOST_BYTES = 2 * 2**30  # of a context, uncompressed
 _MOST_FILES = 50_000
 _TARBALLS = (".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tbz2", ".tar.xz", ".txz")
+# Archives that `docker build` does not unpack either, and tarballs that Python cannot read.
+_OTHER_ARCHIVES = (".zip", ".7z", ".rar", ".tar.zst", ".tzst", ".tar.lz", ".tar.lz4", ".tar.z")
 _BLOCK = 512  # bytes: a tarball ends with at least one block of zeros
 # Time of all files, constant since the build cache compares it; zip files allow none before 1980.
 _TIME = 946_684_800
@@ -35,6 +37,15 @@ DOCKERFILE = "Dockerfile"
 def is_tarball(name: str) -> bool:
     """Whether a file is a tarball to unpack, by its name."""
     return name.lower().endswith(_TARBALLS)
+
+
+def refuse_archive(name: str) -> None:
+    """Raise InvalidPayload for the name of an archive that is not unpacked."""
+    if name.lower().endswith(_OTHER_ARCHIVES):
+        raise InvalidPayload(
+            f"payload.build.context: {name} is an archive that is not unpacked here: give the "
+            "folder itself, or a .tar, .tar.gz, .tar.bz2 or .tar.xz of it"
+        )
 
 
 class Context:

@@ -16,6 +16,7 @@ from tasks.containers.images.context import (
     add_texts,
     check_dockerfile,
     is_tarball,
+    refuse_archive,
     text_in_tarball,
 )
 from tasks.containers.images.folder import entries, folder_of
@@ -167,6 +168,9 @@ async def _add_files(context: Context, build: Build, scratch: Path) -> None:
         async with files[0].local(scratch) as here:
             await asyncio.to_thread(_add_tarball, context, build, files[0].name, here)
         return
+    if len(files) == 1 and context.dockerfile is None:
+        # Beside a Dockerfile of the payload it is a file like any other, for COPY.
+        refuse_archive(files[0].name)
     context.ignored = _ignored(build, await _texts(files, scratch))
     for file in files:
         if not context.ignored.leaves_out(file.name) or file.name in context.always:

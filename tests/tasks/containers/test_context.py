@@ -5,6 +5,7 @@ import io
 import lzma
 import os
 import tarfile
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -236,6 +237,21 @@ async def test_dockerfiles_own_ignore_file_comes_first(tmp_path: Path) -> None:
     assert "b" not in found
 
 
+@pytest.mark.parametrize("name", ["app.zip", "APP.ZIP", "app.tar.zst", "app.7z"])
+async def test_archive_that_is_not_unpacked_names_the_cure(tmp_path: Path, name: str) -> None:
+    root = tmp_path / "inputs"
+    root.mkdir()
+    with zipfile.ZipFile(root / name, "w") as archive:
+        archive.writestr("Dockerfile", "FROM x")
+    with pytest.raises(InvalidPayload) as refused:
+        await context_of(root, name, dockerfile="")
+    assert str(refused.value) == (
+        f"payload.build.context: {name} is an archive that is not unpacked here: give the folder "
+        "itself, or a .tar, .tar.gz, .tar.bz2 or .tar.xz of it"
+    )
+    assert name in await context_of(root, name), "beside a Dockerfile it is a file to COPY"
+
+
 async def test_folder_with_links_to_anywhere_and_pipes(tmp_path: Path) -> None:
     root = tmp_path / "inputs"
     (root / "app" / "bin").mkdir(parents=True)
@@ -264,14 +280,33 @@ async def test_folder_with_links_to_anywhere_and_pipes(tmp_path: Path) -> None:
         ("FROM x\ncopy --chown=1 --link a /", "COPY --link needs BuildKit"),
         ("FROM x\nADD --checksum=sha256:0 a.tar /", "ADD --checksum=sha256:0 needs BuildKit"),
         ("FROM x\nCOPY --exclude=*.md . /", "name the files in .dockerignore"),
+        ("FROM x\nCOPY --parents a/b /x", "COPY --parents needs BuildKit, which is not used here"),
+        ("FROM x\nADD --chmod=0644 a /", "ADD --chmod=0644 needs BuildKit"),
+        ("FROM x\nADD --link a /", "ADD --link needs BuildKit"),
+        ("FROM x\nADD --exclude=b a /", "ADD --exclude=b needs BuildKit"),
+        ("FROM x\nADD --keep-git-dir=true a /", "ADD --keep-git-dir=true needs BuildKit"),
+        ("FROM x\nADD --unpack=true a /", "ADD --unpack=true needs BuildKit"),
+        ("FROM x\nADD <<EOF /x\nEOF", "ADD <<EOF needs BuildKit"),
+        ("FROM x\nRUN cat <<EOF > /x\nEOF", "RUN <<EOF needs BuildKit"),
+        ("FROM x\nRUN --security=insecure true", "RUN --security=insecure needs BuildKit"),
+        ("FROM x\nRUN --device=nvidia.com/gpu true", "RUN --device=nvidia.com/gpu needs"),
         ("FROM x\nONBUILD RUN --mount=type=secret,id=a true", "RUN --mount=type=secret"),
         ("FROM --platform=$BUILDPLATFORM x\nARG BUILDPLATFORM", "write ARG BUILDPLATFORM in front"),
         ("# escape=`\nFROM x\nRUN `\n --mount=type=tmpfs,target=/x dir", "RUN --mount="),
     ],
 )
-def test_what_only_buildkit_builds_is_named_before_the_build(text: str, told: str) -> None:
+@pytest.mark.parametrize(
+    "written",
+    ["{}", "# syntax=docker/dockerfile:1\n{}", "# syntax = docker/dockerfile:1-labs\n\n{}"],
+)
+@pytest.mark.parametrize("end", ["\n", "\r\n"])
+def test_what_only_buildkit_builds_is_named_before_the_build(
+    text: str, told: str, written: str, end: str
+) -> None:
+    if text.startswith("# escape") and "\n\n" in written:
+        written = "{}"  # a directive behind an empty line is a comment
     with pytest.raises(InvalidPayload) as refused:
-        check_dockerfile(text)
+        check_dockerfile(written.format(text).replace("\n", end))
     assert told in str(refused.value)
 
 
