@@ -350,6 +350,8 @@ def _names(line: bytes, separator: str | None) -> list[str]:
 def _is_name(field: str) -> bool:
     """Whether a field is the name of a column, and not a decorated number (`$5`, `"1.5"`)."""
     bare = field.encode().strip(b"\"'").strip()
+    if not field.replace("\t", "").isprintable():
+        return False  # binary data, not text
     if not bare or bare.lower() in MARKERS or value_of(bare) is not None:
         return False
     return _NAME.match(bare) is not None

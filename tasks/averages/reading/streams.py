@@ -61,6 +61,10 @@ def open_text(path: Path, name: str) -> Generator[Text]:
         if compression:
             with _decompressed(path, compression, name) as stream:
                 start = _read_up_to(stream, 16)
+            if again := _begins(start, _COMPRESSIONS):
+                raise UnreadableInput(
+                    f"{name} is compressed twice, by {again} and {compression}: decompress it once"
+                )
         if what := _begins(start, _NO_TEXT):
             raise UnreadableInput(f"{name} is no text but {what}")
         encoding = _begins(start, _MARKS) or _unmarked(start)

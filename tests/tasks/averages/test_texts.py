@@ -98,6 +98,11 @@ def test_compressed(tmp_path: Path, kind: str, name: str) -> None:
     assert refusal(tmp_path).startswith(f"{name} is not readable as {kind}: ")
 
 
+def test_text_that_is_compressed_twice(tmp_path: Path) -> None:
+    (tmp_path / "a.csv.gz").write_bytes(gzip.compress(bz2.compress(b"1\n2\n")))
+    assert refusal(tmp_path) == "a.csv.gz is compressed twice, by bz2 and gzip: decompress it once"
+
+
 @pytest.mark.parametrize(
     ("text", "options", "means"),
     [
@@ -167,6 +172,11 @@ def test_what_is_said(
         ("1\n\u22125\n", "line 2: '\u22125' is not a number"),
         ("PK\x03\x04", " is no text but a ZIP archive or a spreadsheet: save it as CSV"),
         ("1\n2\x003\n", "line 2: "),
+        ("1,2,\n3,4,\n", 'or remove the comma at the end, or submit with "column"'),
+        ("1;2;\n3;4;", "or remove the semicolon at the end"),
+        ("t,v\ns,m\n1,2\n", 'or with "header": 2 if that line is of the header too'),
+        ("x\x03y\n1\n", "line 1: 'x\x03y' is not a number"),
+        ('"1,5","2,5"\n', "line 1: '\"1' is not a number: write the numbers without quotes"),
     ],
 )
 def test_refused(tmp_path: Path, text: str, told: str) -> None:
