@@ -52,7 +52,8 @@ def choose_columns(file: pq.ParquetFile, name: str, options: Options) -> Columns
             if not names:
                 raise UnreadableInput(f"{name} has no column: write one of numbers")
             listed = ", ".join(names[:5])
-            numbers = [each for each in names if _is_number(schema.field(each).type)]
+            kinds = dict(zip(schema.names, schema.types, strict=True))
+            numbers = [each for each in names if _is_number(kinds[each])]
             raise UnreadableInput(
                 f"{name} has {len(names)} columns ({listed}): {choice(numbers or names)}"
             )

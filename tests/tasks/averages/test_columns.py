@@ -154,7 +154,7 @@ def test_objects_in_npy_are_not_called_damaged(tmp_path: Path) -> None:
 def test_damaged_page_is_found_where_the_file_has_checksums(tmp_path: Path) -> None:
     path = tmp_path / "a.parquet"
     numbers = np.random.default_rng(1).random(10_000)
-    table = pa.table({"v": numbers})
+    table = pa.table({"v": numbers.tolist()})
     # As Spark writes them; without, a changed byte of a number is a number too.
     cast(Any, pq).write_table(table, path, compression="none", write_page_checksum=True)
     assert average(tmp_path)[0].tolist() == numbers.tolist()

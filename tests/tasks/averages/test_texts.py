@@ -175,7 +175,7 @@ def test_what_is_said(
         ("1,2,\n3,4,\n", 'or remove the comma at the end, or submit with "column"'),
         ("1;2;\n3;4;", "or remove the semicolon at the end"),
         ("t,v\ns,m\n1,2\n", 'or with "header": 2 if that line is of the header too'),
-        ("x\x03y\n1\n", "line 1: 'x\x03y' is not a number"),
+        ("x\x03y\n1\n", "line 1: 'x\\x03y' is not a number"),
         ('"1,5","2,5"\n', "line 1: '\"1' is not a number: write the numbers without quotes"),
     ],
 )
