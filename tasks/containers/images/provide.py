@@ -152,7 +152,8 @@ async def write_context(build: Build, path: Path, scratch: Path) -> str:
                 await asyncio.to_thread(_add_folder, context, build, folder)
             else:
                 await _add_files(context, build, scratch)
-    return check_dockerfile(context.dockerfile)
+        context.use_lower_case()
+    return check_dockerfile(context.dockerfile, context.in_folders)
 
 
 def _add_folder(context: Context, build: Build, folder: Path) -> None:

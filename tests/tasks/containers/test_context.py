@@ -181,7 +181,8 @@ def names(path: Path) -> dict[str, tarfile.TarInfo]:
 
 async def context_of(folder: Path, source: str, **build: Any) -> dict[str, tarfile.TarInfo]:
     """What the engine is sent for a context under an inputs root."""
-    given = Build.model_validate({"dockerfile": "FROM x", "context": source, **build})
+    wanted = {"dockerfile": "FROM x", "context": source, **build}
+    given = Build.model_validate({name: value for name, value in wanted.items() if value})
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("PREFECTURE_INPUTS_ROOT", str(folder))
         get_settings.cache_clear()
@@ -235,6 +236,42 @@ async def test_dockerfiles_own_ignore_file_comes_first(tmp_path: Path) -> None:
     found = await context_of(root, "app")
     assert "a" in found
     assert "b" not in found
+
+
+@pytest.mark.parametrize("kind", ["link", "lower case", "lower case in a tarball"])
+async def test_dockerfile_is_found_as_docker_finds_it(tmp_path: Path, kind: str) -> None:
+    root = tmp_path / "inputs"
+    app = root / "app"
+    (app / "docker").mkdir(parents=True)
+    source = "app"
+    if kind == "link":
+        (app / "docker" / "Dockerfile.prod").write_text("FROM x\n# of docker/")
+        (app / "Dockerfile").symlink_to("docker/Dockerfile.prod")
+    else:
+        (app / "dockerfile").write_text("FROM x\n# of docker/")
+    if "tarball" in kind:
+        source = tarball(root / "app.tgz", ("dockerfile", b"FROM x\n# of docker/")).name
+    found = await context_of(root, source, dockerfile="")
+    assert found["Dockerfile"].isreg()
+    assert found["Dockerfile"].size == len("FROM x\n# of docker/")
+
+
+async def test_dockerfile_that_is_elsewhere_is_named(tmp_path: Path) -> None:
+    root = tmp_path / "inputs"
+    (root / "app").mkdir(parents=True)
+    tarball(root / "app.tgz", ("app/Dockerfile", b"FROM x"), ("app/a", b"1"))
+    told = "hold no Dockerfile, but app/Dockerfile: put one at their top"
+    with pytest.raises(InvalidPayload, match=told):
+        await context_of(root, "app.tgz", dockerfile="")
+    (root / "app" / "Dockerfile").symlink_to("/etc/hostname")
+    with pytest.raises(InvalidPayload, match="Dockerfile is a link to no file of the build"):
+        await context_of(root, "app", dockerfile="")
+
+
+def test_of_members_with_one_name_the_last_counts(tmp_path: Path) -> None:
+    packed = tarball(tmp_path / "t.tgz", ("a", b"old"), ("b", b"1"), ("./a", b"newer"))
+    found = made(tmp_path / "context", Build.model_validate({"dockerfile": "FROM x"}), packed)
+    assert found["a"].size == len("newer")
 
 
 @pytest.mark.parametrize("name", ["app.zip", "APP.ZIP", "app.tar.zst", "app.7z"])
@@ -319,6 +356,8 @@ def test_what_only_buildkit_builds_is_named_before_the_build(
         "FROM --platform=linux/amd64 x AS a\nCOPY --from=a --chown=1:1 /x /x",
         "FROM x\n# RUN <<EOF\nRUN echo --mount=type=cache",
         "FROM x\nRUN cat a; echo '<<EOF'",
+        'FROM x\nRUN sh -c "cat <<EOF\\nhello\\nEOF"',
+        "FROM x\nRUN echo 'it is <<EOF that is meant'",
     ],
 )
 def test_what_the_first_builder_knows_passes(text: str) -> None:
