@@ -144,6 +144,11 @@ def test_registry_at_which_nothing_listens_is_final(client: docker.DockerClient)
         ("dial tcp: lookup nowhere.example: no such host", False),
         ("manifest for x:1 not found: manifest unknown", False),
         ("pull access denied for x, repository does not exist", False),
+        ("failed to register layer: write /usr/lib/x: no space left on device", True),
+        ("filesystem layer verification failed for digest sha256:0", True),
+        ("dial tcp 192.0.2.1:443: connect: no route to host", True),
+        ("x509: certificate signed by unknown authority", False),
+        ("no matching manifest for linux/arm64 in the manifest list entries", False),
         ("x509: certificate signed by unknown authority", False),
     ],
 )
