@@ -267,6 +267,11 @@ def lowest(image: pyvips.Image) -> float:
     return cast("float", image.min())
 
 
+def highest(image: pyvips.Image) -> float:
+    """The maximum of all samples. Reads every pixel."""
+    return cast("float", image.max())
+
+
 def set_blob(image: pyvips.Image, field: str, value: bytes) -> None:
     """Set a binary metadata field, in place: the image must not be shared."""
     image.set_type(pyvips.GValue.blob_type, field, cast("Any", value))
