@@ -76,7 +76,7 @@ async def run_once(payload: RunContainer, job: Job) -> Outcome:
                 )
         except JobError as error:
             raise await _with_logs(error, job) from error
-    return _outcome(image, outcome, collected)
+    return summarised(image, outcome, collected)
 
 
 @dataclass(frozen=True)
@@ -185,7 +185,8 @@ async def _with_logs(error: JobError, job: Job) -> JobError:
     return type(error)(f"{error}; its logs: {location}")
 
 
-def _outcome(image: Image, outcome: ContainerOutcome, collected: Collected) -> Outcome:
+def summarised(image: Image, outcome: ContainerOutcome, collected: Collected) -> Outcome:
+    """Summary and notes of a container that exited with 0."""
     summary = {
         "image": image.reference,
         "image_id": image.id,

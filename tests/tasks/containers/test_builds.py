@@ -2,6 +2,7 @@
 
 import gc
 import threading
+from base64 import b64encode
 from collections.abc import Generator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -93,10 +94,27 @@ class Registry(BaseHTTPRequestHandler):
         pass
 
 
+class Private(Registry):
+    """Asks for a login, and then has no image."""
+
+    seen: list[str]
+
+    def do_GET(self) -> None:
+        known = self.headers.get("Authorization") == f"Basic {b64encode(b'anna:secret').decode()}"
+        if known:
+            self.seen.append(self.path)
+        self.send_response(401 if not known else 200 if self.path == "/v2/" else 404)
+        self.send_header("WWW-Authenticate", 'Basic realm="team"')
+        self.send_header("Content-Length", "0")
+        self.end_headers()
+
+    do_HEAD = do_GET
+
+
 @contextmanager
-def registry(status: int) -> Generator[str]:
+def registry(status: int, kind: type[Registry] = Registry, **more: Any) -> Generator[str]:
     """The address of a registry that fails in one way."""
-    handler = type("Failing", (Registry,), {"status": status})
+    handler = type("Failing", (kind,), {"status": status, **more})
     with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()
         yield f"127.0.0.1:{server.server_port}"
@@ -116,6 +134,16 @@ def test_registry_that_fails_for_now_is_asked_again(
         with pytest.raises(RegistryUnavailable, match="refuses the login of anna"):
             login = Login("anna", "secret", address)
             build(client, tmp_path, f"FROM {name}", login=login)
+
+
+def test_base_image_of_a_build_is_pulled_with_its_login(
+    client: docker.DockerClient, tmp_path: Path
+) -> None:
+    seen: list[str] = []
+    with registry(0, Private, seen=seen) as address, pytest.raises(InvalidPayload):
+        login = Login("anna", "secret", address)
+        build(client, tmp_path, f"FROM {address}/team/image:1", login=login)
+    assert "/v2/team/image/manifests/1" in seen
 
 
 @pytest.mark.parametrize("status", [401, 403, 404])
