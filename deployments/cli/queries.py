@@ -2,7 +2,8 @@
 
 import asyncio
 
-from deployments.cli.console import AsJson, JobId, out, say, say_json
+from deployments.cli import views
+from deployments.cli.console import AsJson, JobId, err, out, say, say_json
 from deployments.cli.views import explanation, jobs_table, task_page, tasks_table
 from deployments.cli.where import EVERY_JOB, Where
 from deployments.connection import connect
@@ -72,15 +73,18 @@ def jobs(*, where: Where = EVERY_JOB, limit: int = 20, json: AsJson = False) -> 
             return await list_jobs(client, selection, limit or None)
 
     found = asyncio.run(read())
+    cut = views.cut(len(found.jobs), found.total) if not found.is_all else ""
     if json:
         say_json([job.as_json() for job in found.jobs])
+        if cut:
+            err.print(cut, soft_wrap=True)
         return
     if not found.jobs:
         say("there are no jobs" if selection.is_everything else "no job matches")
         return
     out.print(jobs_table(found.jobs, out.width))
-    if not found.is_all:
-        say(f"the {len(found.jobs)} newest; there are more: --limit 0 shows all")
+    if cut:
+        say(cut)
 
 
 def explain(job: JobId, *, json: AsJson = False) -> None:

@@ -56,6 +56,12 @@ def tasks_table(tasks: Iterable[ComputeTask]) -> Table:
     return table
 
 
+def cut(shown: int, total: int | None) -> str:
+    """The line under a list that is cut: how many jobs there are, and how to list all."""
+    some = f"{shown:,} of {total:,} jobs" if total is not None else f"the {shown:,} newest of more"
+    return f"{some}: --limit 0 lists all"
+
+
 def task_page(task: ComputeTask) -> Iterable[Table | str]:
     """The description of a compute task, its payload's fields, and an example."""
     yield f"{task.name}: {printable(task.description)}"

@@ -32,25 +32,43 @@ _INSIDE = (
 
 
 @asynccontextmanager
-async def network(client: docker.DockerClient, owner: Owner, wanted: str) -> AsyncGenerator[str]:
-    """The network mode, in the engine's terms, for the build and the container of a job.
+async def networks(
+    client: docker.DockerClient, owner: Owner, wanted: str, count: int = 1
+) -> AsyncGenerator[list[str]]:
+    """The network modes, in the engine's terms, of a job's containers; the first is also a build's.
 
-    For `bridge` it is the network of a helper container, removed at the end, whose routes bar
-    private and link-local addresses, the host, other containers and the API. Raises InvalidPayload
-    where the engine refuses, EngineUnavailable.
+    For `bridge` each is the network of a helper container, removed at the end, whose routes bar
+    private and link-local addresses, the host, other containers and the API. A container has the
+    host name, address and ports of its own helper. Raises InvalidPayload where the engine refuses,
+    EngineUnavailable.
     """
     if wanted == NONE:
-        yield NONE
+        yield [NONE] * count
         return
-    holder = await asyncio.to_thread(_hold, client, owner)
+    subnet, gateway = await asyncio.to_thread(_ensure_network, client)
+    starts = (
+        asyncio.to_thread(_hold, client, owner, subnet, gateway, number)
+        for number in range(1, count + 1)
+    )
+    made = await asyncio.gather(*starts, return_exceptions=True)
+    holders = [one for one in made if isinstance(one, str)]
     try:
-        yield f"container:{holder}"
+        for one in made:
+            if isinstance(one, BaseException):
+                raise one
+        yield [f"container:{holder}" for holder in holders]
     finally:
-        await asyncio.to_thread(user_container.remove, client, holder)
+        for holder in holders:
+            await asyncio.to_thread(user_container.remove, client, holder)
 
 
-def _hold(client: docker.DockerClient, owner: Owner) -> str:
-    subnet, gateway = _ensure_network(client)
+def _hold(
+    client: docker.DockerClient,
+    owner: Owner,
+    subnet: ipaddress.IPv4Network,
+    gateway: str,
+    number: int,
+) -> str:
     barred = [*_INSIDE, *map(str, subnet.subnets()), *_addresses_of_the_api()]
     allowed = [f"{server}/32" for server in _name_servers(Path("/etc/resolv.conf"))]
     with engine_call("the network cannot be created"):
@@ -73,7 +91,9 @@ def _hold(client: docker.DockerClient, owner: Owner) -> str:
             ],
             user="0:0",
             labels=owner.labels,
-            name=f"prefecture-network-{owner.run}",
+            name=f"prefecture-network-{owner.run}-{number}",
+            # The engine gives it to each container that shares this network.
+            hostname=owner.hostname(number),
             host_config=host,
         )
     id = str(made["Id"])

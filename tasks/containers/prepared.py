@@ -70,7 +70,8 @@ def prepare(
             around = next((one for one in filled if _is_below(path, (one,))), None)
             place = folder / f"volume-{len(filled)}"
             if around is not None:
-                place = filled[around] / PurePosixPath(path).relative_to(around)
+                # Behind a link it has a folder of its own: here the link may lead anywhere.
+                place = _place_in(filled[around], path, around) or place
             elif output is not None and _is_below(path, ("/output",)):
                 place = output / PurePosixPath(path).relative_to("/output")
             inside = place.parent != folder
@@ -85,13 +86,26 @@ def prepare(
             relative = _relative_output(client, probe, image, mounted)
             for path, place in filled.items():
                 if relative and _is_below(relative, (path,)):
-                    at = place / PurePosixPath(relative).relative_to(path)
-                    at.mkdir(parents=True, exist_ok=True)
+                    at = _place_in(place, relative, path)
+                    if at is None:
+                        relative = ""
+                    else:
+                        at.mkdir(parents=True, exist_ok=True)
     return Prepared(filled, tuple(empty), accounts, relative)
 
 
 def _normal(path: str) -> str:
     return os.path.normpath(f"/{path.lstrip('/')}")
+
+
+def _place_in(copy: Path, path: str, around: str) -> Path | None:
+    """The place of a path in the copy of a folder around it; None where a link is on the way."""
+    place = copy
+    for part in PurePosixPath(path).relative_to(around).parts:
+        place /= part
+        if place.is_symlink():
+            return None
+    return place
 
 
 def _is_below(path: str, folders: Collection[str]) -> bool:

@@ -56,6 +56,20 @@ def stopped_by(code: int, lines: Iterable[str], limits: Limits) -> str:
 def _rules() -> Iterable[tuple[re.Pattern[str], str]]:
     user = f"it runs as the jobs' user {os.getuid()}:{os.getgid()}, not as the image's"
     return (
+        # What Docker's own init prints where it cannot execute the entry point.
+        (
+            re.compile(r"exec .+ failed: Permission denied"),
+            "its entry point or command cannot be executed: RUN chmod a+rx it in the Dockerfile",
+        ),
+        (
+            re.compile(r"exec .+ failed: No such file or directory"),
+            "the image does not have its entry point or command, or not the interpreter that is "
+            "named in its first line (which must end in LF, not in CRLF as on Windows)",
+        ),
+        (
+            re.compile(r"exec .+ failed: Exec format error"),
+            "its entry point or command has no #! line, or is a program for another platform",
+        ),
         (
             re.compile(r"Read-only file system|EROFS|ReadOnlyFileSystemException", re.IGNORECASE),
             "only /output, /tmp, /dev/shm and the image's volumes can be written: write there",

@@ -14,7 +14,7 @@ from tasks.containers import user_container
 from tasks.containers.engine import connect
 from tasks.containers.images.pinned import Image
 from tasks.containers.images.provide import provide
-from tasks.containers.network import network
+from tasks.containers.network import networks
 from tasks.containers.output import Collected, clear, collect
 from tasks.containers.prepared import Prepared, prepare
 from tasks.containers.rules import Limits, stopped_by
@@ -53,7 +53,7 @@ async def run_once(payload: RunContainer, job: Job) -> Outcome:
         await asyncio.to_thread(user_container.remove_all_of, client, job.id)
         try:
             async with (
-                network(client, owner, payload.network) as mode,
+                networks(client, owner, payload.network) as (mode,),
                 provide(client, payload, job, mode) as image,
                 _folders(job, payload) as folders,
             ):
@@ -76,7 +76,7 @@ async def run_once(payload: RunContainer, job: Job) -> Outcome:
                 )
         except JobError as error:
             raise await _with_logs(error, job) from error
-    return _outcome(image, outcome, collected)
+    return summarised(image, outcome, collected)
 
 
 @dataclass(frozen=True)
@@ -185,7 +185,8 @@ async def _with_logs(error: JobError, job: Job) -> JobError:
     return type(error)(f"{error}; its logs: {location}")
 
 
-def _outcome(image: Image, outcome: ContainerOutcome, collected: Collected) -> Outcome:
+def summarised(image: Image, outcome: ContainerOutcome, collected: Collected) -> Outcome:
+    """Summary and notes of a container that exited with 0."""
     summary = {
         "image": image.reference,
         "image_id": image.id,
@@ -201,10 +202,16 @@ def _outcome(image: Image, outcome: ContainerOutcome, collected: Collected) -> O
         "left_out": collected.left_out,
         "left_out_in_all": collected.left_out_in_all,
     }
+    killed = (
+        "**Warning:** a process in it was killed at the memory limit: raise `memory` in the "
+        "payload.\n\n"
+        if outcome.out_of_memory
+        else ""
+    )
     left = f"; {collected.left_out_in_all:,} left out" if collected.left_out_in_all else ""
     return Outcome(
         summary,
-        f"**Exit code 0** after {outcome.seconds:,.1f} s: "
+        f"{killed}**Exit code 0** after {outcome.seconds:,.1f} s: "
         f"{collected.files:,} files of output{left}. "
         f"At most {outcome.peak_memory / 2**20:,.0f} MiB of memory, "
         f"{outcome.cpu_seconds:,.1f} s of CPU. "

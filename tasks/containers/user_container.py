@@ -38,6 +38,10 @@ class Owner:
         labels = {"prefecture": SIBLING_LABEL, JOB_ID_LABEL: str(self.job), _RUN: str(self.run)}
         return labels | ({_WORKER: self.worker} if self.worker else {})
 
+    def hostname(self, number: int) -> str:
+        """The host name of the `number`th container of the job."""
+        return f"job-{str(self.job)[:8]}-{number}"
+
 
 @dataclass(frozen=True)
 class ContainerSpec:
@@ -71,7 +75,7 @@ def create(
 
     Raises InvalidPayload where the engine refuses the spec, EngineUnavailable.
     """
-    hostname = f"job-{str(owner.job)[:8]}-{number}"
+    hostname = owner.hostname(number)
     prepared = spec.prepared
     written = dict(prepared.filled)
     if spec.output is not None:
@@ -84,7 +88,7 @@ def create(
     # What is written to a tmpfs counts as the container's memory, which thus limits it too.
     room = max(_TMP, spec.memory)
     tmpfs = f"rw,exec,nosuid,nodev,size={room},mode=1777"
-    # A container that shares another's network has that one's hostname.
+    # A container that shares another's network has that one's hostname, which is the same.
     alone = spec.network == "none"
     limits = [Ulimit(name="core", soft=0, hard=0)]
     if spec.largest_file is not None:

@@ -3,7 +3,7 @@
 import asyncio
 import signal
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
@@ -50,8 +50,8 @@ class ContainerGroup:
     start: datetime
     until: datetime
     show: Callable[[str], None]
-    number: int
-    """How many containers."""
+    networks: Sequence[str]
+    """The network mode of each container."""
     counts: list[Counts] = field(default_factory=list[Counts])
     up: int = 0
     """How many of them run now."""
@@ -61,6 +61,11 @@ class ContainerGroup:
     """The limit that it probably met; empty where none is known."""
     scratch: Path | None = None
     """A folder for copies of the filled volumes."""
+
+    @property
+    def number(self) -> int:
+        """How many containers."""
+        return len(self.networks)
 
     async def run(self) -> None:
         """Run the containers until `until`.
@@ -113,7 +118,7 @@ class ContainerGroup:
     async def _once(self, n: int, lines: Lines) -> int:
         """Run a container once. Returns its exit code where it exited early; 0 at the end time."""
         name = f"prefecture-{self.owner.run}-{n + 1}-{self.counts[n].restarts}"
-        volumes, spec = await self._own_volumes(name)
+        volumes, spec = await self._own_volumes(name, replace(self.spec, network=self.networks[n]))
         id = await self._thread(user_container.create, self.client, self.owner, spec, name, n + 1)
         reading: asyncio.Future[None] | None = None
         watching = asyncio.create_task(self._watch(spec))
@@ -140,13 +145,15 @@ class ContainerGroup:
             if volumes is not None:
                 await asyncio.to_thread(clear, volumes)
 
-    async def _own_volumes(self, name: str) -> tuple[Path | None, ContainerSpec]:
+    async def _own_volumes(
+        self, name: str, spec: ContainerSpec
+    ) -> tuple[Path | None, ContainerSpec]:
         """Copy the filled volumes for one container. Returns their folder and its spec."""
-        if self.scratch is None or not self.spec.prepared.filled:
-            return None, self.spec
+        if self.scratch is None or not spec.prepared.filled:
+            return None, spec
         volumes = self.scratch / name
-        prepared: Prepared = await self._thread(self.spec.prepared.copied, volumes)
-        return volumes, replace(self.spec, prepared=prepared)
+        prepared: Prepared = await self._thread(spec.prepared.copied, volumes)
+        return volumes, replace(spec, prepared=prepared)
 
     async def _watch(self, spec: ContainerSpec) -> None:
         """Raise ContainerFailed or DiskNearlyFull once a container has written too much."""

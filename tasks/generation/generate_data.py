@@ -12,7 +12,7 @@ from prefect.logging import get_run_logger
 from tasks.containers import user_container
 from tasks.containers.engine import connect
 from tasks.containers.images.provide import provide
-from tasks.containers.network import network
+from tasks.containers.network import networks
 from tasks.containers.output import clear
 from tasks.containers.prepared import prepare
 from tasks.containers.user_container import ContainerSpec, Owner
@@ -52,8 +52,8 @@ async def generate(payload: GenerateData, job: Job) -> Outcome:
         with connect() as client:
             await asyncio.to_thread(user_container.remove_all_of, client, job.id)
             async with (
-                network(client, owner, payload.network) as mode,
-                provide(client, payload, job, mode) as image,
+                networks(client, owner, payload.network, payload.containers) as modes,
+                provide(client, payload, job, modes[0]) as image,
                 AsyncExitStack() as stack,
             ):
                 scratch = job.stage.scratch / "volumes"
@@ -69,7 +69,7 @@ async def generate(payload: GenerateData, job: Job) -> Outcome:
                     environment=topic.environment | payload.environment,
                     cpus=payload.cpus,
                     memory=size_in_bytes(payload.memory),
-                    network=mode,
+                    network=modes[0],
                     entrypoint=payload.entrypoint,
                     shm=payload.shared_memory(),
                     prepared=prepared,
@@ -77,7 +77,7 @@ async def generate(payload: GenerateData, job: Job) -> Outcome:
                 show = get_run_logger().warning
                 group = ContainerGroup(
                     client, owner, spec, topic, job.stage.files, start, until,
-                    lambda line: show("%s", line), payload.containers, scratch=scratch,
+                    lambda line: show("%s", line), modes, scratch=scratch,
                 )  # fmt: skip
                 async with _shown(group):
                     await group.run()

@@ -32,6 +32,7 @@ _ALPHA = ("urn:mpeg:hevc:2015:auxid:1", "urn:mpeg:mpegB:cicp:systems:auxiliary:a
 _PNG_KNOWN = frozenset(
     b"IHDR PLTE IDAT IEND tRNS cHRM gAMA iCCP sBIT sRGB cICP mDCV cLLI mDCv cLLi tEXt zTXt iTXt "
     b"bKGD hIST pHYs sPLT eXIf tIME oFFs pCAL sCAL "
+    b"acTL fcTL "  # of an animation with one frame
     b"iDOT vpAg caNv orNT".split()  # of Apple and ImageMagick, no picture content
 )
 _HDR_TRANSFERS = {16: "PQ", 18: "HLG"}
@@ -113,13 +114,18 @@ def _trailer(rest: bytes, size: int) -> str:
 def _beside_png(data: mmap.mmap) -> list[str]:
     found: list[str] = []
     private: list[str] = []
-    profile = gamma = None
+    profile = gamma = frames = None
     at = 8
     while at + 8 <= len(data):
         length, name = struct.unpack_from(">I4s", data, at)
         if name == b"acTL":
-            # libvips reads only the first frame: the others would be lost silently.
-            raise Unreadable("format animated PNG is not supported")
+            frames = struct.unpack_from(">I", data, at + 8)[0] if length >= 4 else 0
+        elif name in (b"fcTL", b"IDAT"):
+            # libvips reads only the image before the first fdAT: other frames would be lost
+            # silently. One frame that is this image is no animation.
+            if frames is not None and (frames != 1 or name == b"IDAT"):
+                raise Unreadable("format animated PNG is not supported")
+            frames = None
         if name == b"CgBI":
             raise Unreadable("format PNG as rewritten for iPhone apps (CgBI) is not supported")
         if name in (b"iCCP", b"sRGB"):

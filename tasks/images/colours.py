@@ -21,6 +21,8 @@ _SAMPLES = {
     "int": "signed 32-bit",
     "uint": "32-bit",
 }
+# Change of transparency, of 255, that nobody sees.
+_INVISIBLE = 32
 # Float samples may lie slightly outside of 0 to 1, by rounding.
 _TOLERANCE = 1e-3
 
@@ -71,6 +73,21 @@ def presentable(image: pyvips.Image, format: ImageFormat) -> tuple[pyvips.Image,
 def in_8_bit(image: pyvips.Image) -> pyvips.Image:
     """Convert an image of 8 or 16 bits to 8 bits."""
     return image.colourspace("srgb" if image.bands > 2 else "b-w").cast("uchar")
+
+
+def changed_transparency(before: pyvips.Image, after: pyvips.Image) -> list[str]:
+    """The change of transparency by a palette of few colours, in words. Reads every pixel."""
+    if not before.hasalpha():
+        return []
+    change = vips.highest(abs(_alpha(before) - _alpha(after)))
+    return [f"the exact transparency (off by {change:.0f} of 255)"] if change > _INVISIBLE else []
+
+
+def _alpha(image: pyvips.Image) -> pyvips.Image:
+    """The transparency of an image, from 0 to 255; opaque where it has none."""
+    if not image.hasalpha():
+        return image[0] * 0 + 255
+    return image[image.bands - 1] / (257 if image.format == "ushort" else 1)
 
 
 def in_shades(image: pyvips.Image, bits: int) -> pyvips.Image:

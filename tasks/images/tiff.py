@@ -20,9 +20,18 @@ _MAX_DEPTH = 3
 
 _SUBFILE, _WIDTH, _HEIGHT, _BITS, _COMPRESSION, _PHOTOMETRIC = 254, 256, 257, 258, 259, 262
 _SAMPLES, _PLANAR, _SUB_DIRECTORIES, _SAMPLE_FORMAT = 277, 284, 330, 339
+_ORIENTATION = 274
 _WANTED = {
     *(_SUBFILE, _WIDTH, _HEIGHT, _BITS, _COMPRESSION, _PHOTOMETRIC),
-    *(_SAMPLES, _PLANAR, _SUB_DIRECTORIES, _SAMPLE_FORMAT),
+    *(_SAMPLES, _PLANAR, _SUB_DIRECTORIES, _SAMPLE_FORMAT, _ORIENTATION),
+}
+# What pages must have in common for libvips to read them together, in words; with the default.
+_COMMON = {
+    "depth": (_BITS, 1),
+    "number of channels": (_SAMPLES, 1),
+    "kind of colours": (_PHOTOMETRIC, 0),
+    "kind of samples": (_SAMPLE_FORMAT, 1),
+    "orientation": (_ORIENTATION, 1),
 }
 _DNG_VERSION = 50706
 _LAYERS, _GEO_KEYS, _EXIF, _GPS = 37724, 34735, 34665, 34853
@@ -66,27 +75,27 @@ class Directory:
     @property
     def width(self) -> int:
         """The width in pixels."""
-        return self._first(_WIDTH)
+        return self.first(_WIDTH)
 
     @property
     def height(self) -> int:
         """The height in pixels."""
-        return self._first(_HEIGHT)
+        return self.first(_HEIGHT)
 
     @property
     def is_reduced(self) -> bool:
         """Whether it is marked as a smaller copy of another picture in the file."""
-        return bool(self._first(_SUBFILE) & 1)
+        return bool(self.first(_SUBFILE) & 1)
 
     @property
     def is_raw(self) -> bool:
         """Whether it holds, or belongs to, raw data of a camera's sensor."""
-        return self._first(_PHOTOMETRIC) in _RAW_PHOTOMETRIC or _DNG_VERSION in self.tags
+        return self.first(_PHOTOMETRIC) in _RAW_PHOTOMETRIC or _DNG_VERSION in self.tags
 
     @property
     def is_lab_of_8_bit(self) -> bool:
         """Whether it is CIELAB of 8 bits, as Photoshop writes it."""
-        return self._first(_PHOTOMETRIC) == _CIELAB and self._bits == {8}
+        return self.first(_PHOTOMETRIC) == _CIELAB and self._bits == {8}
 
     @property
     def size(self) -> str:
@@ -95,12 +104,12 @@ class Directory:
 
     def unsupported(self) -> str | None:
         """The feature that cannot be read, in words; None where there is none."""
-        photometric, compression = self._first(_PHOTOMETRIC), self._first(_COMPRESSION, 1)
+        photometric, compression = self.first(_PHOTOMETRIC), self.first(_COMPRESSION, 1)
         if photometric in _PHOTOMETRICS:
             return _PHOTOMETRICS[photometric]
         if photometric == _YCBCR and compression != _JPEG:
             return "YCbCr colours without JPEG compression"
-        if self._first(_SAMPLE_FORMAT, 1) in _COMPLEX:
+        if self.first(_SAMPLE_FORMAT, 1) in _COMPLEX:
             return "complex numbers"
         if len(self._bits) > 1:
             return "channels of different depths"
@@ -110,11 +119,11 @@ class Directory:
         """Why libvips may have refused an undamaged picture; None where no reason is known."""
         bits = next(iter(self._bits))
         if bits not in (1, 2, 4, 8, 16, 32):
-            kind = "-bit float" if self._first(_SAMPLE_FORMAT, 1) == _FLOAT else "-bit"
+            kind = "-bit float" if self.first(_SAMPLE_FORMAT, 1) == _FLOAT else "-bit"
             return f"{bits}{kind} samples"
-        if name := _COMPRESSIONS.get(self._first(_COMPRESSION, 1)):
+        if name := _COMPRESSIONS.get(self.first(_COMPRESSION, 1)):
             return f"{name} compression"
-        if self._first(_PHOTOMETRIC) == _CIELAB:
+        if self.first(_PHOTOMETRIC) == _CIELAB:
             return f"LAB colours of {bits} bits"
         return None
 
@@ -122,7 +131,8 @@ class Directory:
     def _bits(self) -> set[int]:
         return set(self.values.get(_BITS, ())) or {1}
 
-    def _first(self, tag: int, default: int = 0) -> int:
+    def first(self, tag: int, default: int = 0) -> int:
+        """The first value of a tag."""
         return next(iter(self.values.get(tag, ())), default)
 
 
@@ -168,6 +178,18 @@ def beside(directories: Sequence[Directory]) -> list[str]:
     if _GEO_KEYS in tags:
         found.append("the georeference (GeoTIFF)")
     return found
+
+
+def difference(directories: Sequence[Directory]) -> str | None:
+    """How the first page that is unlike page 1 differs from it, in words; None for none."""
+    for number, page in enumerate(directories[1:], start=2):
+        first = directories[0]
+        if page.size != first.size:
+            return f"page {number} is {page.size}, and page 1 {first.size}"
+        for what, (tag, default) in _COMMON.items():
+            if page.first(tag, default) != first.first(tag, default):
+                return f"page {number} has another {what} than page 1"
+    return None
 
 
 def has_exif(directories: Sequence[Directory]) -> bool:

@@ -5,7 +5,7 @@ message may belong to another file. Errors are distinguished by the call that fa
 """
 
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import IO, Any, cast
@@ -158,7 +158,7 @@ def open_picture(source: Path, all_pages: bool = True) -> Picture:
         try:
             header = load(source, format, pages)
         except VipsError:
-            raise _uneven(source, format) from None
+            raise _uneven(source, format, directories) from None
     unread = "EXIF metadata" if tiff.has_exif(directories) else None
     picture = Picture(
         source,
@@ -267,6 +267,11 @@ def lowest(image: pyvips.Image) -> float:
     return cast("float", image.min())
 
 
+def highest(image: pyvips.Image) -> float:
+    """The maximum of all samples. Reads every pixel."""
+    return cast("float", image.max())
+
+
 def set_blob(image: pyvips.Image, field: str, value: bytes) -> None:
     """Set a binary metadata field, in place: the image must not be shared."""
     image.set_type(pyvips.GValue.blob_type, field, cast("Any", value))
@@ -305,12 +310,15 @@ def damaged(format: Format) -> Unreadable:
     return Unreadable(f"truncated or damaged {format.upper()}")
 
 
-def _uneven(source: Path, format: Format) -> Unreadable:
-    """The error for pages that cannot be stacked: damaged, truncated or of different sizes."""
+def _uneven(source: Path, format: Format, directories: Sequence[tiff.Directory]) -> Unreadable:
+    """The error for pages that cannot be read together: damaged, truncated or unlike."""
     try:
         load(source, format).avg()
     except VipsError:
         return damaged(format)
+    if unlike := tiff.difference(directories):
+        cure = "write each page to a file of its own"
+        return Unreadable(f"TIFF with unlike pages ({unlike}): {cure}")
     return Unreadable(f"{format.upper()} pages are truncated, or of different sizes")
 
 

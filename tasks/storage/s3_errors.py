@@ -13,8 +13,15 @@ _REASONS = {
     "403": "access is denied to that key",
     "InvalidAccessKeyId": "the access key is unknown there",
     "SignatureDoesNotMatch": "the secret key is wrong",
+    "ExpiredToken": "the session token has expired: renew it",
+    "RequestTimeTooSkewed": "the clock of this host differs from S3's: set it",
 }
-
+_REASONS_OF_LISTS = {
+    **_REASONS,
+    "AccessDenied": "access is denied: let the credentials list the bucket (s3:ListBucket)",
+    "403": "access is denied: let the credentials list the bucket (s3:ListBucket)",
+    "AllAccessDisabled": "access is disabled by its owner",
+}
 
 _REASONS_OF_OBJECTS = {
     "AccessDenied": "access is denied: let the credentials read it",
@@ -73,6 +80,13 @@ def error_code(error: Exception) -> str:
 def reason(error: Exception) -> str:
     """Why S3 refused a request to a bucket, in a few words."""
     return _REASONS.get(error_code(error), text(error))
+
+
+def reason_of_list(error: Exception) -> str:
+    """Why S3 refused to list a bucket, in a few words, with S3's error code."""
+    code = error_code(error)
+    known = _REASONS_OF_LISTS.get(code)
+    return f"{known} ({code})" if known else text(error)
 
 
 def reason_of_object(error: Exception) -> str:

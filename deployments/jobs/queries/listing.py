@@ -8,13 +8,23 @@ from typing import Any
 from uuid import UUID
 
 from prefect.client.orchestration import PrefectClient
+from prefect.client.schemas.filters import DeploymentFilter, DeploymentFilterTags
 from prefect.client.schemas.objects import FlowRun
 from prefect.client.schemas.sorting import FlowRunSort
 
-from deployments.jobs.queries.selection import ENDED, JobState, Selection, state_of
+from deployments.jobs.queries.selection import (
+    ENDED,
+    Filters,
+    JobState,
+    Selection,
+    is_job,
+    state_of,
+)
 from tasks.contracts import attempt_number, job_id
 from tasks.prefect_api.pages import PAGE
 
+_INTERNAL = DeploymentFilter(tags=DeploymentFilterTags(all_=["internal"]))
+_MOST_DOUBTFUL = 1_000  # runs that are read to count jobs
 _SPARE = 10  # additional runs in a page, since some are helper flows or replaced attempts
 
 
@@ -56,6 +66,8 @@ class Listing:
     jobs: list[JobRecord]
     is_all: bool
     """Whether these are all jobs of the selection."""
+    total: int | None
+    """How many jobs the selection has; None where only reading all of them would tell."""
 
 
 async def list_jobs(
@@ -76,9 +88,30 @@ async def list_jobs(
             if job in jobs:
                 continue
             if limit is not None and len(jobs) == limit:
-                return Listing(list(jobs.values()), is_all=False)
+                total = await count_jobs(client, selection)
+                return Listing(list(jobs.values()), is_all=False, total=total)
             jobs[job] = record(run, tasks.get(run.flow_id, "unknown"))
-    return Listing(list(jobs.values()), is_all=True)
+    return Listing(list(jobs.values()), is_all=True, total=len(jobs))
+
+
+async def count_jobs(client: PrefectClient, selection: Selection) -> int | None:
+    """How many jobs a selection has, without reading them all.
+
+    The server counts runs; helper flows, replaced attempts and jobs that are not due are taken off.
+    None where the results directory, or more than 1,000 such runs, would have to be read.
+    """
+    if selection.directory is not None:
+        return None
+    filters = selection.filters()
+    runs = await client.count_flow_runs(**filters)
+    runs -= await client.count_flow_runs(**filters, deployment_filter=_INTERNAL)
+    for doubtful in selection.doubtful():
+        if await client.count_flow_runs(**doubtful) > _MOST_DOUBTFUL:
+            return None
+        found = [run async for run in _pages(client, doubtful, PAGE)]
+        now = datetime.now(UTC)
+        runs -= sum(is_job(run) and not selection.takes(run, now) for run in found)
+    return runs
 
 
 async def read_task_names(client: PrefectClient) -> dict[UUID, str]:
@@ -117,18 +150,21 @@ def record(run: FlowRun, task: str) -> JobRecord:
 
 async def _runs(client: PrefectClient, selection: Selection, size: int) -> AsyncGenerator[FlowRun]:
     """The decisive runs of the jobs of a selection, newest first."""
+    async with aclosing(_pages(client, selection.filters(), size)) as runs:
+        async for run in runs:
+            if selection.takes(run, datetime.now(UTC)):
+                yield run
+
+
+async def _pages(client: PrefectClient, filters: Filters, size: int) -> AsyncGenerator[FlowRun]:
+    """All runs that pass the filters, newest first, `size` in each request."""
     start = 0
     while True:
         page = await client.read_flow_runs(
-            **selection.filters(),
-            sort=FlowRunSort.EXPECTED_START_TIME_DESC,
-            limit=size,
-            offset=start,
+            **filters, sort=FlowRunSort.EXPECTED_START_TIME_DESC, limit=size, offset=start
         )
-        now = datetime.now(UTC)
         for run in page:
-            if selection.takes(run, now):
-                yield run
+            yield run
         if len(page) < size:
             return
         start += size

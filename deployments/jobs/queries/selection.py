@@ -1,6 +1,6 @@
 """Filters that select jobs, for lists and for actions on many jobs."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
@@ -99,8 +99,11 @@ class Selection:
         """Whether no criterion was given."""
         return self == Selection()
 
-    def filters(self) -> Filters:
-        """The filters for the server; `takes` checks the other criteria."""
+    def filters(self, **narrower: Any) -> Filters:
+        """The filters for the server; `takes` checks the other criteria.
+
+        `narrower`: further fields of FlowRunFilter, which win over those of the selection.
+        """
         wanted: dict[str, Any] = {}
         if self.states:
             wanted["state"] = {"type": {"any_": sorted({_TYPES[state] for state in self.states})}}
@@ -116,7 +119,7 @@ class Selection:
             flow = FlowFilter.model_validate({"name": {"any_": [self.task]}})
         return Filters(
             flow_filter=flow,
-            flow_run_filter=FlowRunFilter.model_validate(wanted),
+            flow_run_filter=FlowRunFilter.model_validate(wanted | narrower),
             work_pool_filter=WorkPoolFilter(name=WorkPoolFilterName(any_=list(Pool))),
         )
 
@@ -124,18 +127,38 @@ class Selection:
         """The latest due time, unless jobs that are scheduled for later are selected."""
         return None if JobState.SCHEDULED in self.states else datetime.now(UTC) + _RETRIED
 
+    def doubtful(self) -> Iterator[Filters]:
+        """Filters for the runs that the server selects and `takes` may refuse, helpers apart."""
+        states = self.states or tuple(
+            state for state in JobState if state is not JobState.SCHEDULED
+        )
+        if JobState.CRASHED in states:
+            yield self.filters(state={"type": {"any_": [StateType.CRASHED]}})
+        # The server knows one state for jobs that wait and for jobs that are not due yet.
+        if (JobState.WAITING in states) != (JobState.SCHEDULED in states):
+            side = "after_" if JobState.WAITING in states else "before_"
+            yield self.filters(
+                state={"type": {"any_": [StateType.SCHEDULED]}},
+                next_scheduled_start_time={side: datetime.now(UTC)},
+            )
+
     def takes(self, run: FlowRun, now: datetime) -> bool:
         """Whether a run from the server is the decisive attempt at a selected job."""
-        directory = run.parameters.get("results_directory")
-        if not isinstance(directory, str):
-            return False  # a helper flow, not a job
+        if not is_job(run):
+            return False
         if run.state_type is StateType.CRASHED and REQUEUED_AS_LABEL in run.labels:
             return False  # another attempt has taken its place
         state = state_of(run, now)
         if state not in self.states if self.states else state is JobState.SCHEDULED:
             return False
         wanted = None if self.directory is None else self.directory.strip("/")
+        directory = str(run.parameters["results_directory"])
         return wanted is None or directory == wanted or directory.startswith(f"{wanted}/")
+
+
+def is_job(run: FlowRun) -> bool:
+    """Whether a run is an attempt at a job, and not a helper flow."""
+    return isinstance(run.parameters.get("results_directory"), str)
 
 
 def state_of(run: FlowRun, now: datetime) -> JobState:

@@ -2,6 +2,7 @@
 
 import csv
 import re
+import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -34,7 +35,10 @@ _NUMBERS = {
     ".": re.compile(rb"[-+]?(\d+\.?\d*|\.\d+)([eE][-+]?\d+)?"),
     ",": re.compile(rb"[-+]?(\d+,?\d*|,\d+)([eE][-+]?\d+)?"),
 }
-_NAME = re.compile(rb"[(\[]?[A-Za-z_\x80-\xff]")
+# A name begins with a letter, or with one sign and a letter (`°C`): not with a digit of any
+# script, a minus or a currency, which begin numbers that are not read (`\u22125`, `€5`).
+_NAME = re.compile(r"[(\[]?([^\W\d]|[^\w\s!-~\u2010-\u2015\u2212\u20a0-\u20cf£¤¥¢][^\W\d])")
+_NOT_FINITE = re.compile(r"[-+]?(nan|inf|infinity)\(.*\)", re.IGNORECASE)  # C's nan(0x1)
 _THOUSANDS = re.compile(rb"[-+]?\d{1,3}( \d{3})+(,\d*)?")
 _QUOTED = re.compile(rb'"[^"]*"')
 _SEPARATOR_LINE = re.compile(rb'"?sep=([!-~\t])"?\s*', re.IGNORECASE)  # written by Excel
@@ -350,6 +354,10 @@ def _names(line: bytes, separator: str | None) -> list[str]:
 def _is_name(field: str) -> bool:
     """Whether a field is the name of a column, and not a decorated number (`$5`, `"1.5"`)."""
     bare = field.encode().strip(b"\"'").strip()
+    if not field.replace("\t", "").isprintable() or _NOT_FINITE.fullmatch(field):
+        return False  # binary data, or no name
     if not bare or bare.lower() in MARKERS or value_of(bare) is not None:
         return False
-    return _NAME.match(bare) is not None
+    name = bare.decode(errors="replace")
+    is_numeral = unicodedata.category(name.lstrip("([")[:1] or " ").startswith("N")  # such as ½
+    return not is_numeral and _NAME.match(name) is not None

@@ -49,8 +49,14 @@ def choose_columns(file: pq.ParquetFile, name: str, options: Options) -> Columns
     wanted = options.column
     if wanted is None or wanted == EVERY_COLUMN:
         if len(names) != 1 and wanted is None:
+            if not names:
+                raise UnreadableInput(f"{name} has no column: write one of numbers")
             listed = ", ".join(names[:5])
-            raise UnreadableInput(f"{name} has {len(names)} columns ({listed}): {choice(names)}")
+            kinds = dict(zip(schema.names, schema.types, strict=True))
+            numbers = [each for each in names if _is_number(kinds[each])]
+            raise UnreadableInput(
+                f"{name} has {len(names)} columns ({listed}): {choice(numbers or names)}"
+            )
         layout = Layout(
             format="parquet",
             columns=len(names),

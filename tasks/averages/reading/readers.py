@@ -70,6 +70,8 @@ def _read_npy(
 ) -> Blocks:
     with path.open("rb", buffering=0) as file:
         array = _npy_header(file, name)
+        if array.dtype.hasobject:  # pickled: its size is not that of numbers
+            raise UnreadableInput(f"{name} holds Python objects, not numbers: write it as float64")
         begin, there = file.tell(), path.stat().st_size
         promised = begin + array.size * array.dtype.itemsize
         if there != promised:
@@ -142,7 +144,8 @@ def _read_parquet(
     path: Path, name: str, place: Place, most: int, rules: Rules, buffers: Buffers
 ) -> Blocks:
     try:
-        with pq.ParquetFile(path, pre_buffer=False) as file:
+        # Checksums are compared where the file has them; Spark writes them.
+        with pq.ParquetFile(path, pre_buffer=False, page_checksum_verification=True) as file:
             columns = choose_columns(file, name, rules.options)
             yield from parquet_blocks(file, columns, name, place, most, rules)
             stop = min(file.metadata.num_rows * len(columns.names), place.number + most)

@@ -61,6 +61,10 @@ def open_text(path: Path, name: str) -> Generator[Text]:
         if compression:
             with _decompressed(path, compression, name) as stream:
                 start = _read_up_to(stream, 16)
+            if again := _begins(start, _COMPRESSIONS):
+                raise UnreadableInput(
+                    f"{name} is compressed twice, by {again} and {compression}: decompress it once"
+                )
         if what := _begins(start, _NO_TEXT):
             raise UnreadableInput(f"{name} is no text but {what}")
         encoding = _begins(start, _MARKS) or _unmarked(start)
@@ -103,9 +107,42 @@ def _open(path: Path, compression: str | None) -> IO[bytes]:
     if compression is None:
         return path.open("rb")
     if compression == "xz":
-        return lzma.open(path)
+        return cast(IO[bytes], _Xz(path))
     arrow = cast(Any, pa)
     return arrow.CompressedInputStream(arrow.OSFile(str(path)), compression)
+
+
+class _Xz(io.RawIOBase):
+    """An xz file: its streams one behind the other, with or without padding between them.
+
+    lzma.open takes whatever follows a stream, and is none itself, for the end: without an error.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._file = path.open("rb")
+        self._decoder = lzma.LZMADecompressor(lzma.FORMAT_XZ)
+
+    def read(self, size: int = -1, /) -> bytes:
+        """Read up to `size` bytes; none at the end. Raises LZMAError, EOFError."""
+        text = b""
+        while not text:
+            if self._decoder.eof:
+                data = self._decoder.unused_data.lstrip(b"\0")
+                while not data:
+                    if not (data := self._file.read(_PIECE)):
+                        return b""
+                    data = data.lstrip(b"\0")
+                self._decoder = lzma.LZMADecompressor(lzma.FORMAT_XZ)
+            else:
+                data = self._file.read(_PIECE) if self._decoder.needs_input else b""
+                if not data and self._decoder.needs_input:
+                    raise EOFError("it ends within a stream")
+            text = self._decoder.decompress(data, size)
+        return text
+
+    def close(self) -> None:
+        self._file.close()
+        super().close()
 
 
 class _Decoded(io.RawIOBase):

@@ -204,7 +204,7 @@ class _Rows:
             return self._empty_line()
         if byte in (_COMMA, _LINE_END):
             state[FILLED] = 1
-            return self._missing()
+            return self._missing(last=byte == _LINE_END)
         if state[FILLED]:
             cure = "separate them as the others"
             if self.dialect.separator == ",":
@@ -229,7 +229,7 @@ class _Rows:
         state, value = self.state, None
         if state[FILLED] or state[COLUMN]:
             if not state[FILLED] and state[FIRST] <= state[COLUMN] < state[LAST]:
-                value = self._missing()
+                value = self._missing(last=True)
             if not state[COLUMNS]:
                 state[COLUMNS] = state[COLUMN] + 1
             if state[COLUMN] + 1 != state[COLUMNS]:
@@ -271,12 +271,16 @@ class _Rows:
             self._comments_since_empty = 0
         return math.nan
 
-    def _missing(self) -> float:
+    def _missing(self, *, last: bool) -> float:
+        """Handle an empty field; `last`: the one at the end of its line."""
         if self.rules.refuse:
             separator = self.dialect.separator or ","
             words = {",": "comma", ";": "semicolon", "|": "bar", **WORDS}
-            what = f"a number is missing at a {words.get(separator, separator)}"
-            raise self._refused(what, WRITE_A_NUMBER)
+            word = words.get(separator, separator)
+            cure = WRITE_A_NUMBER
+            if last and self.state[COLUMN]:
+                cure += f', or remove the {word} at the end, or submit with "column"'
+            raise self._refused(f"a number is missing at a {word}", cure)
         return math.nan
 
     def _value(self, token: bytes) -> float:
@@ -301,7 +305,11 @@ class _Rows:
         if first_row and not self.dialect.layout.header:
             return 'if the first line is a header, submit with "header": 1'
         if self.dialect.commas or self.state[COLUMNS] > 1:
-            return 'write one there, or submit with "column": the column of numbers'
+            cure = 'write one there, or submit with "column": the column of numbers'
+            lines = self.dialect.layout.header
+            if first_row and lines:
+                cure += f', or with "header": {lines + 1} if that line is of the header too'
+            return cure
         return "write one there"
 
     def _ragged(self, line: int) -> UnreadableInput:

@@ -10,6 +10,8 @@ from collections.abc import Sequence
 from tasks.errors import InvalidPayload
 
 _HEREDOC = re.compile(r"""\d*<<-?["']?[A-Za-z_]""")
+# Quoted text of a command, but not the quoted name of a heredoc.
+_QUOTED = re.compile(r"""(?<![<-])(["'])(?:\\.|(?!\1).)*\1""")
 _PLATFORM = re.compile(r"--platform=\S*\$\{?(\w+)")
 _ARG = re.compile(r"(\w+)")
 _CURES = {
@@ -76,7 +78,7 @@ def _refuse_platform(words: Sequence[str], declared: set[str]) -> None:
 
 
 def _refuse_flags(name: str, words: Sequence[str]) -> None:
-    for word in words:
+    for word in _QUOTED.sub("q", " ".join(words)).split():
         if _HEREDOC.match(word):
             raise _needs(f"{name} {word}", "put the text into `files`, and COPY and run that")
     for word in words:

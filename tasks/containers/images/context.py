@@ -21,6 +21,8 @@ from tasks.errors import InvalidPayload, UnreadableInput
 _MOST_BYTES = 2 * 2**30  # of a context, uncompressed
 _MOST_FILES = 50_000
 _TARBALLS = (".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tbz2", ".tar.xz", ".txz")
+# Archives that `docker build` does not unpack either, and tarballs that Python cannot read.
+_OTHER_ARCHIVES = (".zip", ".7z", ".rar", ".tar.zst", ".tzst", ".tar.lz", ".tar.lz4", ".tar.z")
 _BLOCK = 512  # bytes: a tarball ends with at least one block of zeros
 # Time of all files, constant since the build cache compares it; zip files allow none before 1980.
 _TIME = 946_684_800
@@ -36,6 +38,15 @@ def is_tarball(name: str) -> bool:
     return name.lower().endswith(_TARBALLS)
 
 
+def refuse_archive(name: str) -> None:
+    """Raise InvalidPayload for the name of an archive that is not unpacked."""
+    if name.lower().endswith(_OTHER_ARCHIVES):
+        raise InvalidPayload(
+            f"payload.build.context: {name} is an archive that is not unpacked here: give the "
+            "folder itself, or a .tar, .tar.gz, .tar.bz2 or .tar.xz of it"
+        )
+
+
 class Context:
     """Writes the tarball, within limits. Of several files with one name the first is kept."""
 
@@ -44,6 +55,9 @@ class Context:
         self._names: set[str] = set()
         self.dockerfile: str | None = None
         """The text of the Dockerfile, once one was added."""
+        self.in_folders: list[str] = []
+        """Dockerfiles that were added in folders, and do not count."""
+        self._lower: bytes | None = None
         self.ignored = Ignored()
         """Patterns of files to leave out of folders and tarballs, not of the payload's texts."""
         self._tar = tarfile.TarFile(path, "w")
@@ -85,6 +99,8 @@ class Context:
                 raise unreadable(entry.path, error) from error
         elif stat.S_ISDIR(mode):
             self._add(_folder(entry.name), None)
+        elif stat.S_ISLNK(mode) and entry.name == DOCKERFILE:
+            self._add_dockerfile_link(entry)
         elif stat.S_ISLNK(mode):
             # Any target is safe: the engine follows it only inside the build.
             self._add(_link(entry.name, tarfile.SYMTYPE, str(entry.path.readlink())), None)
@@ -93,12 +109,36 @@ class Context:
                 f"{entry.name} is neither file, folder nor link: name it in {IGNORE_FILE}"
             )
 
+    def _add_dockerfile_link(self, entry: Entry) -> None:
+        if DOCKERFILE in self._names:  # the payload's own text
+            return
+        place = entry.path.resolve()
+        if not place.is_relative_to(entry.path.parent.resolve()) or not place.is_file():
+            raise InvalidPayload(
+                f"{DOCKERFILE} is a link to no file of the build: put the file itself there"
+            )
+        self.add_file(DOCKERFILE, place)
+
+    def use_lower_case(self) -> None:
+        """Take a file `dockerfile` for the Dockerfile where there is no other, as Docker does."""
+        if self.dockerfile is None and self._lower is not None:
+            self._add(_member(DOCKERFILE, len(self._lower), False), io.BytesIO(self._lower))
+
     def add_tarball(self, name: str, path: Path) -> None:
         """Add the content of a tarball. Raises InvalidPayload where a path leaves the context,
         UnreadableInput where the tarball is damaged."""
         with _opened(name, path) as tar:
+            # Of members with one name the last counts: tar appends files that have changed.
+            last: dict[str, int] = {}
+            size = 0
             for member in tar:
-                self._add_member(name, tar, member)
+                inside = posixpath.normpath(member.name)
+                last[inside] = member.offset
+                size += 0 if self._is_left_out(inside) else member.size
+                self._check_bounds(size, len(last))
+            for member in tar.getmembers():
+                if last[posixpath.normpath(member.name)] == member.offset:
+                    self._add_member(name, tar, member)
             _check_end(name, tar)
 
     def _add_member(self, tarball: str, tar: tarfile.TarFile, member: tarfile.TarInfo) -> None:
@@ -139,16 +179,24 @@ class Context:
             return
         self._bytes += member.size
         self._names.add(member.name)
-        if self._bytes > _MOST_BYTES or len(self._names) > _MOST_FILES:
+        self._check_bounds(self._bytes, len(self._names))
+        if member.name in (DOCKERFILE, DOCKERFILE.lower()) and data is not None:
+            text = data.read(member.size)
+            if member.name == DOCKERFILE:
+                self.dockerfile = text.decode(errors="replace")
+            else:
+                self._lower = text
+            data = io.BytesIO(text)
+        elif posixpath.basename(member.name) == DOCKERFILE and data is not None:
+            self.in_folders.append(member.name)
+        self._tar.addfile(member, data)
+
+    def _check_bounds(self, size: int, files: int) -> None:
+        if size > _MOST_BYTES or files > _MOST_FILES:
             raise InvalidPayload(
                 f"the build's files are more than {_MOST_BYTES // 2**30} GiB, or more than "
                 f"{_MOST_FILES:,}: leave out what the Dockerfile does not need"
             )
-        if member.name == DOCKERFILE and data is not None:
-            text = data.read(member.size)
-            self.dockerfile = text.decode(errors="replace")
-            data = io.BytesIO(text)
-        self._tar.addfile(member, data)
 
 
 def add_texts(context: Context, build: Build) -> None:
@@ -159,15 +207,18 @@ def add_texts(context: Context, build: Build) -> None:
         context.add_text(posixpath.normpath(name), text)
 
 
-def check_dockerfile(text: str | None) -> str:
+def check_dockerfile(text: str | None, in_folders: Sequence[str] = ()) -> str:
     """Return the text of a Dockerfile that can be built here.
+
+    `in_folders`: other Dockerfiles, which are named where it is missing.
 
     Raises InvalidPayload where there is none, where it needs BuildKit, and where an ADD has a URL:
     the engine would fetch it through its own network, which reaches the API.
     """
     if text is None:
+        other = f", but {in_folders[0]}" if in_folders else ""
         raise InvalidPayload(
-            "the build's files hold no Dockerfile: put one at their top, or give its text"
+            f"the build's files hold no Dockerfile{other}: put one at their top, or give its text"
         )
     buildkit.refuse(instructions(text))
     # With either escape character, since the one in force is not known for certain.

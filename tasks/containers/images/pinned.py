@@ -18,7 +18,9 @@ _TRANSIENT = re.compile(
     r"HTTP (status: )?(5\d\d|429|408)\b|\b(500 Internal Server Error|502 Bad Gateway|503 Service "
     r"Unavailable|504 Gateway)|toomanyrequests|too many requests|rate limit|\btimeout\b|"
     r"deadline exceeded|connection reset|broken pipe|unexpected EOF|: EOF\b|"
-    r"temporary failure|server misbehaving|network is unreachable|request canceled while",
+    r"temporary failure|server misbehaving|network is unreachable|request canceled while|"
+    # The disk of the engine is full, and what was downloaded differs from its digest.
+    r"no route to host|no space left on device|verification failed for digest|tls: internal error",
     re.IGNORECASE,
 )
 _CREDENTIALS = ("unauthorized", "authentication", "no basic auth", "denied", "docker login")

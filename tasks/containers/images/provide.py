@@ -16,6 +16,7 @@ from tasks.containers.images.context import (
     add_texts,
     check_dockerfile,
     is_tarball,
+    refuse_archive,
     text_in_tarball,
 )
 from tasks.containers.images.folder import entries, folder_of
@@ -151,7 +152,8 @@ async def write_context(build: Build, path: Path, scratch: Path) -> str:
                 await asyncio.to_thread(_add_folder, context, build, folder)
             else:
                 await _add_files(context, build, scratch)
-    return check_dockerfile(context.dockerfile)
+        context.use_lower_case()
+    return check_dockerfile(context.dockerfile, context.in_folders)
 
 
 def _add_folder(context: Context, build: Build, folder: Path) -> None:
@@ -167,6 +169,9 @@ async def _add_files(context: Context, build: Build, scratch: Path) -> None:
         async with files[0].local(scratch) as here:
             await asyncio.to_thread(_add_tarball, context, build, files[0].name, here)
         return
+    if len(files) == 1 and context.dockerfile is None:
+        # Beside a Dockerfile of the payload it is a file like any other, for COPY.
+        refuse_archive(files[0].name)
     context.ignored = _ignored(build, await _texts(files, scratch))
     for file in files:
         if not context.ignored.leaves_out(file.name) or file.name in context.always:

@@ -13,7 +13,7 @@ from tasks.contracts import S3_SCHEME, stays_inside
 from tasks.errors import FileUnreadable, OperatorError, SourceNotFound, StorageUnavailable
 from tasks.storage.credentials import TRIES, s3_client
 from tasks.storage.inputs.local import Glob, Unreadable, split_glob
-from tasks.storage.s3_errors import is_transient, reason_of_object, s3_errors, text
+from tasks.storage.s3_errors import is_transient, reason_of_list, reason_of_object, s3_errors, text
 
 if TYPE_CHECKING:
     from mypy_boto3_s3.client import S3Client
@@ -172,4 +172,4 @@ def _reading(address: str, of_object: bool = False) -> Generator[None]:
         if of_object:
             reason = f"cannot be read: {reason_of_object(error)}"
             raise FileUnreadable(f"{address} {reason}", reason) from error
-        raise SourceNotFound(f"{address} cannot be read: {text(error)}") from error
+        raise SourceNotFound(f"{address} cannot be read: {reason_of_list(error)}") from error

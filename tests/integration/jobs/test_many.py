@@ -61,6 +61,8 @@ async def test_jobs_that_wait(here: Platform) -> None:
         assert "1 find-primes waiting in low" in done.stderr
         assert "Cancel 3 jobs? Add --yes" in done.stderr
         assert len(await listed(tags=(tag,), states=(JobState.WAITING,))) == 3
+        done = here.command("prefecture", "jobs", "--tag", tag, "--limit", "2")
+        assert "2 of 3 jobs: --limit 0 lists all" in done.stdout
         done = here.command("prefecture", "cancel", "--tag", tag, "--yes")
         assert done.returncode == 0, done.stderr
         assert sorted(done.stdout.splitlines()) == sorted(f"job {job} is cancelled" for job in jobs)

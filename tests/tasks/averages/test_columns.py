@@ -146,6 +146,35 @@ def test_compressed_and_no_text(tmp_path: Path) -> None:
     assert refusal(tmp_path) == "a.npy.gz is compressed, and no text: decompress it"
 
 
+def test_objects_in_npy_are_not_called_damaged(tmp_path: Path) -> None:
+    np.save(tmp_path / "a.npy", np.array([1.5, None], object), allow_pickle=True)
+    assert refusal(tmp_path) == "a.npy holds Python objects, not numbers: write it as float64"
+
+
+def test_damaged_page_is_found_where_the_file_has_checksums(tmp_path: Path) -> None:
+    path = tmp_path / "a.parquet"
+    numbers = np.random.default_rng(1).random(10_000)
+    table = pa.table({"v": numbers.tolist()})
+    # As Spark writes them; without, a changed byte of a number is a number too.
+    cast(Any, pq).write_table(table, path, compression="none", write_page_checksum=True)
+    assert average(tmp_path)[0].tolist() == numbers.tolist()
+    data = bytearray(path.read_bytes())
+    data[len(data) // 2] ^= 1
+    path.write_bytes(data)
+    told = refusal(tmp_path)
+    assert told.startswith("a.parquet is not readable as Parquet: ")
+    assert "checksum" in told
+
+
+def test_column_that_is_proposed_holds_numbers(tmp_path: Path) -> None:
+    write(tmp_path / "a.parquet", {"who": ["u"], "lists": [[1.0]], "v": [1.5]})
+    assert refusal(tmp_path).startswith(
+        'a.parquet has 3 columns (who, lists, v): submit with "column": "v", or "*" for all'
+    )
+    write(tmp_path / "a.parquet", {})
+    assert refusal(tmp_path) == "a.parquet has no column: write one of numbers"
+
+
 def test_what_spark_leaves(tmp_path: Path) -> None:
     names = [
         "out/_SUCCESS", "out/part-0.csv", "out/.part-0.csv.crc", "out/_committed_123",

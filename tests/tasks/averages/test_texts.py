@@ -98,6 +98,46 @@ def test_compressed(tmp_path: Path, kind: str, name: str) -> None:
     assert refusal(tmp_path).startswith(f"{name} is not readable as {kind}: ")
 
 
+NUMERALS = [
+    *("\u22125", "\u20135", "€5", "£5", "±5", "∞", "½", "①", "\uff11", "\u0663", "nan(0x1)", "~5"),
+    "\u00a05",
+]
+
+
+@pytest.mark.parametrize(
+    "first", [*(each.encode() for each in NUMERALS), b"\x805", b"\xa35", b"\xb15"]
+)
+def test_number_that_is_not_read_is_never_a_header(tmp_path: Path, first: bytes) -> None:
+    (tmp_path / "a.csv").write_bytes(first + b"\n2\n3\n")
+    assert refusal(tmp_path).startswith("a.csv, line 1: ")
+
+
+@pytest.mark.parametrize("name", ["°C", "µV", "Δt", "∆t", "Ångström", "温度", "一月", "№x", "ºC"])
+def test_name_of_any_script_is_a_header(tmp_path: Path, name: str) -> None:
+    assert means_of(tmp_path, f"{name}\n2\n") == [2]
+
+
+@pytest.mark.parametrize("kind", ["gzip", "bz2", "xz", "zstd", "lz4"])
+@pytest.mark.parametrize("damage", [b"garbage", b"cut", b"magic"])
+def test_what_follows_a_compressed_stream_is_read_or_refused(
+    tmp_path: Path, kind: str, damage: bytes
+) -> None:
+    write_compressed(tmp_path / "one", b"1\n", kind)
+    write_compressed(tmp_path / "two", b"2\n", kind)
+    one, two = ((tmp_path / name).read_bytes() for name in ("one", "two"))
+    behind = {b"garbage": b"no stream at all", b"cut": two[:-3], b"magic": b"\1" + two[1:]}
+    (tmp_path / "a.csv").write_bytes(one + behind[damage])
+    assert f"is not readable as {kind}: " in refusal(tmp_path, "a.csv")
+    if kind == "xz":  # may have padding between its streams
+        (tmp_path / "a.csv").write_bytes(one + bytes(4) + two + bytes(8))
+        assert average(tmp_path, "a.csv")[0].tolist() == [1, 2]
+
+
+def test_text_that_is_compressed_twice(tmp_path: Path) -> None:
+    (tmp_path / "a.csv.gz").write_bytes(gzip.compress(bz2.compress(b"1\n2\n")))
+    assert refusal(tmp_path) == "a.csv.gz is compressed twice, by bz2 and gzip: decompress it once"
+
+
 @pytest.mark.parametrize(
     ("text", "options", "means"),
     [
@@ -167,6 +207,11 @@ def test_what_is_said(
         ("1\n\u22125\n", "line 2: '\u22125' is not a number"),
         ("PK\x03\x04", " is no text but a ZIP archive or a spreadsheet: save it as CSV"),
         ("1\n2\x003\n", "line 2: "),
+        ("1,2,\n3,4,\n", 'or remove the comma at the end, or submit with "column"'),
+        ("1;2;\n3;4;", "or remove the semicolon at the end"),
+        ("t,v\ns,m\n1,2\n", 'or with "header": 2 if that line is of the header too'),
+        ("x\x03y\n1\n", "line 1: 'x\\x03y' is not a number"),
+        ('"1,5","2,5"\n', "line 1: '\"1' is not a number: write the numbers without quotes"),
     ],
 )
 def test_refused(tmp_path: Path, text: str, told: str) -> None:

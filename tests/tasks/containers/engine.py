@@ -33,13 +33,13 @@ CMD ["echo default"]
 
 
 @contextmanager
-def built() -> Generator[tuple[docker.DockerClient, Image]]:
+def built(dockerfile: str = DOCKERFILE) -> Generator[tuple[docker.DockerClient, Image]]:
     """An engine's client, and an image with volumes and a WORKDIR, removed at the end."""
     client = docker.from_env(timeout=60)
     api: Any = client.api  # its stubs leave most of its methods untyped
     tag = f"prefecture-test:{uuid4()}"
     try:
-        text = DOCKERFILE.format(base=some_image()).encode()
+        text = dockerfile.format(base=some_image()).encode()
         for event in api.build(fileobj=io.BytesIO(text), tag=tag, rm=True, decode=True):
             assert "error" not in event, event
         image = find(client, tag)

@@ -1,7 +1,9 @@
 """Images that are built or pulled, by a real engine, from files and from a registry of ours."""
 
 import gc
+from base64 import b64encode
 from collections.abc import Generator
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -75,6 +77,26 @@ def test_build_that_wants_a_network_is_told_how_to_get_one(
         build(client, tmp_path, f'FROM @image\nRUN python3 -c "{program}" # {uuid4()}')
 
 
+class Private(BaseHTTPRequestHandler):
+    """Asks for a login, and then has no image."""
+
+    seen: list[str]
+
+    def do_GET(self) -> None:
+        known = self.headers.get("Authorization") == f"Basic {b64encode(b'anna:secret').decode()}"
+        if known:
+            self.seen.append(self.path)
+        self.send_response(401 if not known else 200 if self.path == "/v2/" else 404)
+        self.send_header("WWW-Authenticate", 'Basic realm="team"')
+        self.send_header("Content-Length", "0")
+        self.end_headers()
+
+    do_HEAD = do_GET
+
+    def log_message(self, format: str, *args: Any) -> None:
+        """Quiet."""
+
+
 @pytest.mark.parametrize("status", [429, 503])
 def test_registry_that_fails_for_now_is_asked_again(
     client: docker.DockerClient, tmp_path: Path, status: int
@@ -88,6 +110,17 @@ def test_registry_that_fails_for_now_is_asked_again(
         with pytest.raises(RegistryUnavailable, match="refuses the login of anna"):
             login = Login("anna", "secret", address)
             build(client, tmp_path, f"FROM {name}", login=login)
+
+
+def test_base_image_of_a_build_is_pulled_with_its_login(
+    client: docker.DockerClient, tmp_path: Path
+) -> None:
+    seen: list[str] = []
+    handler = type("PrivateRegistry", (Private,), {"seen": seen})
+    with serving(handler) as address, pytest.raises(InvalidPayload):
+        login = Login("anna", "secret", address)
+        build(client, tmp_path, f"FROM {address}/team/image:1", login=login)
+    assert "/v2/team/image/manifests/1" in seen
 
 
 @pytest.mark.parametrize("status", [401, 403, 404])
@@ -116,6 +149,11 @@ def test_registry_at_which_nothing_listens_is_final(client: docker.DockerClient)
         ("dial tcp: lookup nowhere.example: no such host", False),
         ("manifest for x:1 not found: manifest unknown", False),
         ("pull access denied for x, repository does not exist", False),
+        ("failed to register layer: write /usr/lib/x: no space left on device", True),
+        ("filesystem layer verification failed for digest sha256:0", True),
+        ("dial tcp 192.0.2.1:443: connect: no route to host", True),
+        ("x509: certificate signed by unknown authority", False),
+        ("no matching manifest for linux/arm64 in the manifest list entries", False),
         ("x509: certificate signed by unknown authority", False),
     ],
 )

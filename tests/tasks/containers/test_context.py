@@ -5,13 +5,14 @@ import io
 import lzma
 import os
 import tarfile
+import zipfile
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from tasks.containers.images import context as module
-from tasks.containers.images.context import Context, add_texts, check_dockerfile, is_tarball
+from tasks.containers.images.context import Context, add_texts, is_tarball
 from tasks.containers.images.provide import write_context
 from tasks.contracts import Build
 from tasks.errors import InvalidPayload, SourceNotFound, UnreadableInput
@@ -180,7 +181,8 @@ def names(path: Path) -> dict[str, tarfile.TarInfo]:
 
 async def context_of(folder: Path, source: str, **build: Any) -> dict[str, tarfile.TarInfo]:
     """What the engine is sent for a context under an inputs root."""
-    given = Build.model_validate({"dockerfile": "FROM x", "context": source, **build})
+    wanted = {"dockerfile": "FROM x", "context": source, **build}
+    given = Build.model_validate({name: value for name, value in wanted.items() if value})
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("PREFECTURE_INPUTS_ROOT", str(folder))
         get_settings.cache_clear()
@@ -236,6 +238,57 @@ async def test_dockerfiles_own_ignore_file_comes_first(tmp_path: Path) -> None:
     assert "b" not in found
 
 
+@pytest.mark.parametrize("kind", ["link", "lower case", "lower case in a tarball"])
+async def test_dockerfile_is_found_as_docker_finds_it(tmp_path: Path, kind: str) -> None:
+    root = tmp_path / "inputs"
+    app = root / "app"
+    (app / "docker").mkdir(parents=True)
+    source = "app"
+    if kind == "link":
+        (app / "docker" / "Dockerfile.prod").write_text("FROM x\n# of docker/")
+        (app / "Dockerfile").symlink_to("docker/Dockerfile.prod")
+    else:
+        (app / "dockerfile").write_text("FROM x\n# of docker/")
+    if "tarball" in kind:
+        source = tarball(root / "app.tgz", ("dockerfile", b"FROM x\n# of docker/")).name
+    found = await context_of(root, source, dockerfile="")
+    assert found["Dockerfile"].isreg()
+    assert found["Dockerfile"].size == len("FROM x\n# of docker/")
+
+
+async def test_dockerfile_that_is_elsewhere_is_named(tmp_path: Path) -> None:
+    root = tmp_path / "inputs"
+    (root / "app").mkdir(parents=True)
+    tarball(root / "app.tgz", ("app/Dockerfile", b"FROM x"), ("app/a", b"1"))
+    told = "hold no Dockerfile, but app/Dockerfile: put one at their top"
+    with pytest.raises(InvalidPayload, match=told):
+        await context_of(root, "app.tgz", dockerfile="")
+    (root / "app" / "Dockerfile").symlink_to("/etc/hostname")
+    with pytest.raises(InvalidPayload, match="Dockerfile is a link to no file of the build"):
+        await context_of(root, "app", dockerfile="")
+
+
+def test_of_members_with_one_name_the_last_counts(tmp_path: Path) -> None:
+    packed = tarball(tmp_path / "t.tgz", ("a", b"old"), ("b", b"1"), ("./a", b"newer"))
+    found = made(tmp_path / "context", Build.model_validate({"dockerfile": "FROM x"}), packed)
+    assert found["a"].size == len("newer")
+
+
+@pytest.mark.parametrize("name", ["app.zip", "APP.ZIP", "app.tar.zst", "app.7z"])
+async def test_archive_that_is_not_unpacked_names_the_cure(tmp_path: Path, name: str) -> None:
+    root = tmp_path / "inputs"
+    root.mkdir()
+    with zipfile.ZipFile(root / name, "w") as archive:
+        archive.writestr("Dockerfile", "FROM x")
+    with pytest.raises(InvalidPayload) as refused:
+        await context_of(root, name, dockerfile="")
+    assert str(refused.value) == (
+        f"payload.build.context: {name} is an archive that is not unpacked here: give the folder "
+        "itself, or a .tar, .tar.gz, .tar.bz2 or .tar.xz of it"
+    )
+    assert name in await context_of(root, name), "beside a Dockerfile it is a file to COPY"
+
+
 async def test_folder_with_links_to_anywhere_and_pipes(tmp_path: Path) -> None:
     root = tmp_path / "inputs"
     (root / "app" / "bin").mkdir(parents=True)
@@ -252,92 +305,9 @@ async def test_folder_with_links_to_anywhere_and_pipes(tmp_path: Path) -> None:
         await context_of(root, "app")
 
 
-@pytest.mark.parametrize(
-    ("text", "told"),
-    [
-        ("FROM x\nRUN <<EOF\necho hello\nEOF", "RUN <<EOF needs BuildKit"),
-        ("FROM x\nRUN python3 - <<'PY'\nprint()\nPY", "RUN <<'PY' needs BuildKit"),
-        ("FROM x\nCOPY <<-EOF /run.sh\n#!/bin/sh\nEOF", "put the text into `files`"),
-        ("FROM x\nRUN --mount=type=cache,target=/root/.cache pip install x", "RUN --mount="),
-        ("FROM x\nRUN --network=none \\\n --mount=type=bind,source=a true", "--network=none"),
-        ("FROM x\nCOPY --chmod=755 run.sh /", "COPY --chmod=755 needs BuildKit"),
-        ("FROM x\ncopy --chown=1 --link a /", "COPY --link needs BuildKit"),
-        ("FROM x\nADD --checksum=sha256:0 a.tar /", "ADD --checksum=sha256:0 needs BuildKit"),
-        ("FROM x\nCOPY --exclude=*.md . /", "name the files in .dockerignore"),
-        ("FROM x\nONBUILD RUN --mount=type=secret,id=a true", "RUN --mount=type=secret"),
-        ("FROM --platform=$BUILDPLATFORM x\nARG BUILDPLATFORM", "write ARG BUILDPLATFORM in front"),
-        ("# escape=`\nFROM x\nRUN `\n --mount=type=tmpfs,target=/x dir", "RUN --mount="),
-    ],
-)
-def test_what_only_buildkit_builds_is_named_before_the_build(text: str, told: str) -> None:
-    with pytest.raises(InvalidPayload) as refused:
-        check_dockerfile(text)
-    assert told in str(refused.value)
-
-
-@pytest.mark.parametrize(
-    "text",
-    [
-        "# syntax=docker/dockerfile:1\nFROM x\nRUN echo $((1<<2)) <<< a",
-        'FROM x\nCMD ["--mount=x"]\nRUN ["echo", "--mount=type=cache", "<<EOF"]',
-        "ARG BUILDPLATFORM\nFROM --platform=$BUILDPLATFORM x",
-        "FROM --platform=linux/amd64 x AS a\nCOPY --from=a --chown=1:1 /x /x",
-        "FROM x\n# RUN <<EOF\nRUN echo --mount=type=cache",
-        "FROM x\nRUN cat a; echo '<<EOF'",
-    ],
-)
-def test_what_the_first_builder_knows_passes(text: str) -> None:
-    assert check_dockerfile(text) == text
-
-
 def test_a_context_is_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "_MOST_BYTES", 1000)
     packed = tarball(tmp_path / "bomb.tgz", ("zeros", bytes(100_000)))
     assert packed.stat().st_size < 1000
     with pytest.raises(InvalidPayload, match="leave out what the Dockerfile does not need"):
         made(tmp_path / "context", Build.model_validate({"dockerfile": "FROM x"}), packed)
-
-
-ESCAPED = "# escape=`\nFROM x\nRUN dir \\\nADD http://127.0.0.1/ /x"
-
-
-@pytest.mark.parametrize(
-    "text",
-    [
-        "FROM x\nADD http://127.0.0.1:4200/api/ /x",
-        "FROM x\n  add --chown=1 HTTPS://example.org/x /x",
-        "FROM x\nADD \\\n# comment\n\n  http://127.0.0.1/ /x",
-        "FROM x\nADD ht\\\ntp://127.0.0.1/ /x",
-        'FROM x\nADD ["http://127.0.0.1/", "/x"]',
-        'FROM x\nADD ["http:\\u002f\\u002f127.0.0.1/", "/x"]',
-        'FROM x\nADD http:"//"127.0.0.1/ /x',
-        "FROM x\nADD ht\\tp://127.0.0.1/ /x",
-        "FROM x\nARG u=http://127.0.0.1/\nADD $u /x",
-        "FROM x\nONBUILD ADD http://127.0.0.1/ /x",
-        "FROM x\nRUN echo `date`\nADD http://127.0.0.1/ /x",
-        "FROM x\nADD git@example.org:a/b /x",
-        ESCAPED,
-    ],
-)
-def test_what_the_engine_itself_would_fetch_is_refused(text: str) -> None:
-    with pytest.raises(InvalidPayload, match="ADD cannot fetch an address here"):
-        check_dockerfile(text)
-
-
-@pytest.mark.parametrize(
-    "text",
-    [
-        "FROM x\nADD data.tar.gz /data",
-        "FROM x\nRUN echo ADD http://example.org",
-        "FROM x\nLABEL url=http://example.org",
-        "FROM x\n# ADD http://example.org /x",
-        'FROM x\nCOPY a b\nENTRYPOINT ["/b"]',
-    ],
-)
-def test_other_dockerfiles_pass(text: str) -> None:
-    check_dockerfile(text)
-
-
-def test_there_must_be_a_dockerfile() -> None:
-    with pytest.raises(InvalidPayload, match="hold no Dockerfile"):
-        check_dockerfile(None)

@@ -71,8 +71,15 @@ def test_rights_are_no_hindrance_and_not_passed_on(tmp_path: Path) -> None:
     (place / "closed").chmod(0)
     (place / "setuid").write_text("x")
     (place / "setuid").chmod(0o4755)
-    collect(place, tmp_path / "to")
-    assert {path.stat().st_mode & 0o7777 for path in (tmp_path / "to").iterdir()} == {0o644}
+    (place / "shut").mkdir()
+    (place / "shut" / "file").write_text("x")
+    (place / "shut" / "file").chmod(0)
+    (place / "shut").chmod(0)
+    collected = collect(place, tmp_path / "to")
+    assert set(files(tmp_path / "to")) == {"closed", "setuid", "shut/file"}
+    assert (collected.files, collected.left_out_in_all) == (3, 0)
+    published = (path for path in (tmp_path / "to").rglob("*") if path.is_file())
+    assert {path.stat().st_mode & 0o7777 for path in published} == {0o644}
 
 
 def test_a_hole_counts_as_what_it_stands_for(tmp_path: Path) -> None:

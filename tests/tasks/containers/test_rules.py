@@ -2,7 +2,11 @@
 
 import pytest
 
+from tasks.containers.images.pinned import Image
+from tasks.containers.output import Collected
 from tasks.containers.rules import Limits, is_offline, stopped_by
+from tasks.containers.run_container import summarised
+from tasks.containers.running import ContainerOutcome
 
 
 @pytest.mark.parametrize(
@@ -27,6 +31,9 @@ from tasks.containers.rules import Limits, is_offline, stopped_by
         (1, "Error: getaddrinfo EAI_AGAIN example.org", "no network"),
         (1, "wget: bad address 'example.org'", "no network"),
         (137, "", "killed by SIGKILL from inside the container, or by the host's kernel"),
+        (126, "[FATAL tini (7)] exec /run.sh failed: Permission denied", "RUN chmod a+rx it"),
+        (127, "[FATAL tini (7)] exec /run.sh failed: No such file or directory", "not in CRLF"),
+        (126, "[FATAL tini (7)] exec /run.sh failed: Exec format error", "has no #! line"),
         (3, "ValueError: no such column", ""),
         (255, "", ""),
     ],
@@ -35,6 +42,15 @@ def test_rule_is_named(code: int, line: str, rule: str) -> None:
     told = stopped_by(code, [line, "the end"], Limits("none", "1g"))
     assert rule in told
     assert bool(told) == bool(rule)
+
+
+@pytest.mark.parametrize("killed", [False, True])
+def test_success_in_spite_of_the_memory_limit_is_said(killed: bool) -> None:
+    ended = ContainerOutcome(0, killed, False, "", 1.0, 2**20, 0.5, False, (), ())
+    image = Image("sha256:0", "x:1", (), "/")
+    outcome = summarised(image, ended, Collected(1, 1, [], 0))
+    assert ("a process in it was killed at the memory limit" in outcome.notes) is killed
+    assert outcome.summary["out_of_memory"] is killed
 
 
 def test_network_is_no_reason_where_there_is_one() -> None:

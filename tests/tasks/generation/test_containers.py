@@ -49,7 +49,7 @@ def keeper(
     )
     now = datetime.now(UTC)
     until = now + timedelta(hours=1)
-    return ContainerGroup(client, owner, spec, topic, logs, now, until, lambda line: None, number=1)
+    return ContainerGroup(client, owner, spec, topic, logs, now, until, lambda line: None, ["none"])
 
 
 async def test_one_that_ends_early_every_time_is_given_up(

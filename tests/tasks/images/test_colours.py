@@ -237,3 +237,23 @@ def test_gif_is_first_tried_exact(tmp_path: Path, colours: int) -> None:
     assert report.outcome == "done"
     with Image.open(target) as image, Image.open(source) as original:
         assert distance(image, original) == 0
+
+
+def test_transparency_that_a_palette_cannot_hold_is_named(tmp_path: Path) -> None:
+    indexed = photo(320, 240).quantize(64)
+    source = save(tmp_path / "a.png", indexed, transparency=bytes([*[0] * 8, *[255] * 56]))
+    report, target = squeeze(source, 0.9)
+    assert (report.outcome, report.left_out) == ("done", None)
+    assert turned(source, target) <= 32
+    report, target = squeeze(source, 0.1)
+    assert turned(source, target) > 32
+    assert report.left_out == [f"the exact transparency (off by {turned(source, target)} of 255)"]
+
+
+def turned(one: Path, other: Path) -> int:
+    """The largest change of alpha."""
+    with Image.open(one) as before, Image.open(other) as after:
+        alphas = [
+            np.asarray(image.convert("RGBA"))[..., 3].astype(int) for image in (before, after)
+        ]
+    return int(np.abs(alphas[0] - alphas[1]).max())

@@ -55,6 +55,30 @@ def test_large_animation_keeps_every_frame(tmp_path: Path, monkeypatch: pytest.M
         assert len(list(ImageSequence.Iterator(image))) == 3
 
 
+@pytest.mark.parametrize(
+    ("page", "tags", "told"),
+    [
+        (FRAMES[1].convert("L"), {}, "page 2 has another number of channels than page 1"),
+        (FRAMES[1].quantize(64), {}, "page 2 has another number of channels than page 1"),
+        (FRAMES[1], {274: 3}, "page 2 has another orientation than page 1"),
+        (photo(30, 40), {}, "page 2 is 30 x 40, and page 1 64 x 48"),
+    ],
+    ids=["grey", "palette", "orientation", "size"],
+)
+def test_page_unlike_the_first_is_never_lost_unsaid(
+    tmp_path: Path, page: Image.Image, tags: dict[int, int], told: str
+) -> None:
+    source = save(tmp_path / "a.tif", FRAMES[0], compression="raw")
+    join(source, save(tmp_path / "b.tif", page, compression="raw", tiffinfo=tags))
+    for report, _ in (squeeze(source, 0.5), turn_into(source, "tiff")):
+        assert report.outcome == "broken"
+        assert report.reason == (
+            f"TIFF with unlike pages ({told}): write each page to a file of its own"
+        )
+    report, _ = turn_into(source, "png")
+    assert (report.outcome, report.left_out) == ("reduced", ["page 2 of 2"])
+
+
 def test_pages_on_their_side_are_all_turned(tmp_path: Path) -> None:
     source = save(tmp_path / "a.tif", FRAMES[0], **SEVERAL, tiffinfo={274: 6})
     report, target = turn_into(source, "tiff")
@@ -134,7 +158,11 @@ def test_what_cannot_be_written_again_is_named(tmp_path: Path, make: Make, left_
     assert target.read_bytes() == source.read_bytes()
 
 
+CONTROL = struct.pack(">IIIIIHHBB", 0, 64, 48, 0, 0, 1, 10, 0, 0)
+ONE_FRAME = chunk(b"acTL", struct.pack(">II", 1, 0)), chunk(b"fcTL", CONTROL)
+
 NOTHING: list[Make] = [
+    lambda f: png(*ONE_FRAME, folder=f),  # the one frame is the picture
     lambda f: jpeg(behind=bytes(64), folder=f),  # padding of a block
     lambda f: png(chunk(b"iDOT", bytes(28)), folder=f),  # macOS, without content
     lambda f: png(chunk(b"gAMA", struct.pack(">I", 45_455)), folder=f),  # sRGB's own
@@ -190,6 +218,8 @@ ANOTHER: list[tuple[Make, str]] = [
         lambda f: png(chunk(b"tEXt", b"C\0" + b"x" * 99_999), chunk(b"acTL", bytes(8)), folder=f),
         "format animated PNG is not supported",
     ),
+    # The one frame is behind the picture, which is not part of the animation.
+    (lambda f: png(ONE_FRAME[0], folder=f), "format animated PNG is not supported"),
 ]
 
 

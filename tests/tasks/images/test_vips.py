@@ -88,7 +88,10 @@ def test_a_name_with_options_or_other_bytes_is_only_a_name(tmp_path: Path) -> No
 def test_pages_of_different_sizes_are_not_lost(tmp_path: Path) -> None:
     source = save(tmp_path / "a.tif", save_all=True, append_images=[photo(100, 100)])
     report, _ = squeeze(source, 0.5)
-    assert report.reason == "TIFF pages are truncated, or of different sizes"
+    assert report.reason == (
+        "TIFF with unlike pages (page 2 is 100 x 100, and page 1 320 x 240): write each page to a "
+        "file of its own"
+    )
 
 
 def test_too_many_pixels_for_the_format(tmp_path: Path) -> None:

@@ -80,3 +80,23 @@ async def test_answer_tells_whose_fault_it_is(
                 pytest.fail("nothing is there")
     for refused in (listing, fetching):
         check_message(refused, f"s3://{BUCKET}/a.jpg cannot be read", str(status))
+
+
+class Denied(Broken):
+    """S3's own answer where the credentials may not list the bucket."""
+
+    def do_GET(self) -> None:
+        body = b"<Error><Code>AccessDenied</Code><Message>Access Denied</Message></Error>"
+        self.send_response(403)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+
+def test_denied_bucket_is_final_with_the_right_that_is_missing() -> None:
+    with client_to(Denied) as client, pytest.raises(SourceNotFound) as refused:
+        find_objects(f"s3://{BUCKET}/photos/", client)
+    assert str(refused.value) == (
+        f"s3://{BUCKET}/photos/ cannot be read: access is denied: let the credentials list the "
+        "bucket (s3:ListBucket) (AccessDenied)"
+    )
