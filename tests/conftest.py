@@ -95,7 +95,7 @@ def platform(request: pytest.FixtureRequest) -> Platform:
 
 @pytest.fixture
 def here(process_platform: Platform, monkeypatch: pytest.MonkeyPatch) -> Generator[Platform]:
-    """A running Prefecture that this process is told of, by its environment."""
+    """A running Prefecture whose address is in the environment of this process."""
     monkeypatch.setenv("PREFECT_API_URL", process_platform.api)
     monkeypatch.setenv("PREFECTURE_HOME", str(process_platform.home))
     get_settings.cache_clear()

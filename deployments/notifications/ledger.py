@@ -157,7 +157,7 @@ class Ledger:
     async def unannounced(self, most: int) -> list[JobOutcome]:
         """Read outcomes whose event is not confirmed by the server, oldest first."""
         async with self._sessions.begin() as session:
-            unannounced = select(JobOutcome).where(col(JobOutcome.told).is_(False))
+            unannounced = select(JobOutcome).where(col(JobOutcome.announced).is_(False))
             return list(
                 await session.exec(unannounced.order_by(col(JobOutcome.recorded)).limit(most))
             )
@@ -171,7 +171,7 @@ class Ledger:
                     col(JobOutcome.job).in_(some),
                     col(JobOutcome.recorded).in_([recorded[job] for job in some]),
                 )
-                await session.exec(update(JobOutcome).where(*which).values(told=True))
+                await session.exec(update(JobOutcome).where(*which).values(announced=True))
 
     async def due(self, subscriber: str, most: int) -> list[tuple[Delivery, JobEnd]]:
         """Read the deliveries to a subscriber that are due, the longest overdue first."""

@@ -61,7 +61,7 @@ class JobOutcome(Table, table=True):
     """The final event, as JSON."""
     ended: datetime = Field(sa_type=_Utc, index=True)
     recorded: datetime = Field(sa_type=_Utc)
-    told: bool = Field(default=False, index=True)
+    announced: bool = Field(default=False, index=True, sa_column_kwargs={"name": "told"})
     """Whether the server has confirmed the event."""
 
     @property

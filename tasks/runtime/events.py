@@ -213,7 +213,9 @@ async def known(client: PrefectClient, ids: Iterable[UUID]) -> set[UUID]:
     return found
 
 
-async def tell(client: PrefectClient, events: Iterable[tuple[JobEvent, UUID, datetime]]) -> None:
+async def send_events(
+    client: PrefectClient, events: Iterable[tuple[JobEvent, UUID, datetime]]
+) -> None:
     """Send events from outside a flow run, and wait until the server has accepted them.
 
     Each event comes with the id of its flow run and the time when it occurred. Repeat an event only

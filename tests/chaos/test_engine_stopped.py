@@ -47,7 +47,9 @@ def leave_stopped_until_noticed(engine: Engine, platform: Platform, number: int)
     engine.stop(signal.Signals(number))
     try:
         wait_until(lambda: is_paused(platform), what="the intake is paused")
-        wait_until(lambda: events(platform, "prefecture.agent.unhealthy"), what="and that is told")
+        wait_until(
+            lambda: events(platform, "prefecture.agent.unhealthy"), what="its event is there"
+        )
     finally:
         engine.start()
 

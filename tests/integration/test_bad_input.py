@@ -1,4 +1,4 @@
-"""What users get wrong: told in one line, as early as it can be known, and nothing is published."""
+"""Bad input: one clear line, as early as it can be known, and nothing is published."""
 
 import os
 from typing import Any

@@ -165,28 +165,28 @@ def test_average_by_several_workers(platform: Platform, partition: int | None) -
 
 
 @pytest.mark.parametrize(
-    ("text", "told"),
+    ("text", "said"),
     [
         ("1\n2\nthree\n", "b.csv, line 3: 'three' is not a number: write one there"),
         ("1\n2\n", "b.csv holds 2 numbers, and a.csv 3: give every file as many"),
     ],
 )
-def test_files_that_cannot_be_averaged(process_platform: Platform, text: str, told: str) -> None:
+def test_files_that_cannot_be_averaged(process_platform: Platform, text: str, said: str) -> None:
     folder = process_platform.inputs / "bad-numbers"
     folder.mkdir(exist_ok=True)
     (folder / "a.csv").write_text("1\n2\n3\n")
     (folder / "b.csv").write_text(text)
     job = process_platform.submit_job("average-files/high", {"source": "bad-numbers"}, "averages")
-    assert process_platform.ended(job)["state"]["message"] == told
+    assert process_platform.ended(job)["state"]["message"] == said
     assert not (process_platform.results / "averages" / str(job)).exists()
 
 
 def test_the_ui_is_told(platform: Platform) -> None:
     payload = {"source": "album", "ratio": 0.5}
-    job = platform.submit_job("compress-images/high", payload, "told")
-    platform.completed(job, "told")
+    job = platform.submit_job("compress-images/high", payload, "listed")
+    platform.completed(job, "listed")
     listing = platform.artifacts(job, "markdown")[0]["data"]
-    assert str(platform.results / "told" / str(job)) in listing
+    assert str(platform.results / "listed" / str(job)) in listing
     for name in ("a.jpg", "sub/e.jpg", "truncated.jpg", "text.jpg", "data:image/"):
         assert name in listing
 

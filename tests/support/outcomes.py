@@ -1,4 +1,4 @@
-"""Ends of jobs that never were, to tell of."""
+"""Ends of jobs that never were, to send."""
 
 from datetime import UTC, datetime
 from typing import Any

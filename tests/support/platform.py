@@ -174,7 +174,7 @@ class Platform:
         return UUID(response.json()["id"])
 
     def run(self, job: UUID) -> dict[str, Any]:
-        """A flow run, as the API tells it."""
+        """A flow run, as the API returns it."""
         return self.rest("GET", f"/flow_runs/{job}").json()
 
     def ended(self, job: UUID, timeout: float = PATIENCE) -> dict[str, Any]:

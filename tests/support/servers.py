@@ -34,7 +34,7 @@ def running(
 def stock_server(folder: Path) -> Generator[str]:
     """The API of a server of Prefect's own, which keeps what it has in a folder.
 
-    It tells nobody of itself. Its settings are those of the environment.
+    It sends no telemetry. Its settings are those of the environment.
     """
     put_database(folder)
     port = free_port()

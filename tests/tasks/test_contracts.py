@@ -1,4 +1,4 @@
-"""What a payload may hold: told by pydantic in the engine, and by the JSON schema at the server."""
+"""What a payload may hold: by pydantic in the engine, and by the JSON schema at the server."""
 
 import math
 import re

@@ -1,4 +1,4 @@
-"""What the UI is told of a job's progress, however long the server takes over it."""
+"""The progress of a job in the UI, however long the server takes over it."""
 
 import asyncio
 from uuid import UUID, uuid4

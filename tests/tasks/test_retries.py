@@ -97,9 +97,9 @@ def client(storage: FaultyStorage) -> Generator["S3Client"]:
 
 
 def check_told(logs: pytest.LogCaptureFixture, retries: int) -> None:
-    told = [record for record in logs.records if record.name == "prefect.task_runs"]
-    assert sum("Retry" in record.getMessage() for record in told) == retries
-    assert all(record.exc_info is None for record in told), "a traceback for the user"
+    said = [record for record in logs.records if record.name == "prefect.task_runs"]
+    assert sum("Retry" in record.getMessage() for record in said) == retries
+    assert all(record.exc_info is None for record in said), "a traceback for the user"
 
 
 @flow(persist_result=False)

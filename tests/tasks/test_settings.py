@@ -98,7 +98,7 @@ def test_results_may_stand_in_s3(
     there = Settings()
     assert there.results == address
     assert address.key("d", "k") == key
-    assert S3Address.parse(str(address)) == address, "jobs are told the place by its text"
+    assert S3Address.parse(str(address)) == address, "jobs get the place as this text"
     assert there.written == there.scratch == tmp_path / ".prefecture" / "scratch"
     monkeypatch.setenv("PREFECTURE_SCRATCH", str(tmp_path / "disk"))
     given = Settings().job_environment()

@@ -112,7 +112,7 @@ def unwell(host: Platform) -> Generator[None]:
         (host.results / ".away").rename(staging)
 
 
-def told(host: Platform, event: str) -> list[dict[str, Any]]:
+def said(host: Platform, event: str) -> list[dict[str, Any]]:
     wanted = {"filter": {"event": {"name": [event]}}}
     return host.rest("POST", "/events/filter", wanted).json()["events"]
 
@@ -123,13 +123,13 @@ def test_an_unwell_host_holds_the_intake_until_it_is_well(host: Platform) -> Non
         agent = wait_until(lambda: own(host)["holds_intake"] and own(host))
         assert agent["failed"].keys() <= {"results disk"}
         waiting = host.submit_job("find-primes/high", SMALL, "patient")
-        events = wait_until(lambda: told(host, "prefecture.agent.unhealthy"))
+        events = wait_until(lambda: said(host, "prefecture.agent.unhealthy"))
         assert "cannot be written" in events[0]["payload"]["failed"]["results disk"]
         assert events[0]["payload"]["host"] == agent["host"]
         assert host.run(waiting)["state_type"] == "SCHEDULED"
     host.completed(waiting, "patient")
     assert not is_paused(host)
-    assert told(host, "prefecture.agent.healthy")
+    assert said(host, "prefecture.agent.healthy")
 
 
 def test_a_pool_that_a_person_paused_stays_so(host: Platform) -> None:

@@ -53,8 +53,8 @@ def test_one_of_many_workers_asks_for_runs_in_its_turn(api: str, tmp_path: Path)
     """Told to ask ten times a second, one of 41 does so once a second: the rest is the others'."""
 
     def last_polled() -> datetime | None:
-        told = rest(api, "GET", "/work_pools/process/queues/default").json()["last_polled"]
-        return told and datetime.fromisoformat(told)
+        said = rest(api, "GET", "/work_pools/process/queues/default").json()["last_polled"]
+        return said and datetime.fromisoformat(said)
 
     for number in range(40):
         heartbeat(api, f"worker-{number}")
@@ -65,8 +65,8 @@ def test_one_of_many_workers_asks_for_runs_in_its_turn(api: str, tmp_path: Path)
     times = list[datetime]()
 
     def polled() -> int:
-        if (told := last_polled()) and told not in times:
-            times.append(told)
+        if (said := last_polled()) and said not in times:
+            times.append(said)
         return len(times)
 
     with running(

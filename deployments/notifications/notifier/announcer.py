@@ -17,7 +17,7 @@ from deployments.notifications.notifier.runs import Runs, Time, Window, open_win
 from tasks.contracts import attempt_number
 from tasks.prefect_api.jobs import is_of_a_job
 from tasks.prefect_api.transient import is_transient
-from tasks.runtime.events import JobEvent, JobReceived, about, known, tell
+from tasks.runtime.events import JobEvent, JobReceived, about, known, send_events
 
 _SWEEP = 10.0  # seconds between two searches for new jobs, where no event triggers one
 _CHECK = 2.0  # seconds between two reads of the final events to emit
@@ -127,7 +127,7 @@ class Announcer:
     async def _send(self, events: Sequence[_Emission]) -> list[UUID]:
         """Send events. Returns the ids of those that the server refuses for good."""
         try:
-            await tell(self._client, events)
+            await send_events(self._client, events)
         except PrefectHTTPStatusError as error:
             if is_transient(error):
                 raise

@@ -19,7 +19,7 @@ from deployments.notifications.notifier.loops import repeat
 from deployments.notifications.schema import Delivery, DeliveryState, JobEnd
 from deployments.notifications.subscribers import Subscriber
 from tasks.errors import DeliveryFailed, DeliveryRefused, in_short
-from tasks.runtime.events import JobEvent, NotificationUndelivered, known, tell
+from tasks.runtime.events import JobEvent, NotificationUndelivered, known, send_events
 from tasks.settings import Settings
 
 _INTERVAL = 1.0  # seconds between two reads of what is due
@@ -144,7 +144,7 @@ class Deliverer:
         try:
             has = await known(self._client, (event.event_id for event in events))
             new = [event for event in events if event.event_id not in has]
-            await tell(self._client, ((event, event.job, now) for event in new))
+            await send_events(self._client, ((event, event.job, now) for event in new))
         except httpx.HTTPError as error:
             _log.warning("%s: %s", delivery.job, in_short(error))
             return  # the event is sent after the next try

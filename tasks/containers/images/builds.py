@@ -123,12 +123,12 @@ def _unbuilt(
 ) -> InvalidPayload | RegistryUnavailable:
     said = " | ".join(lines[-_LAST:])
     reason = " ".join(error.split())
-    told = f"the image does not build: {step}: {reason}{f': {said}' if said else ''}"[:600]
+    line = f"the image does not build: {step}: {reason}{f': {said}' if said else ''}"[:600]
     if _PULLS.match(step) and is_transient(reason):
-        return RegistryUnavailable(told)
+        return RegistryUnavailable(line)
     if network == "none" and is_offline(lines):
-        told += (
+        line += (
             ' (a build has no network: "network": "bridge" in the payload gives it the internet; '
             "or put what it installs beside the Dockerfile)"
         )
-    return InvalidPayload(told)
+    return InvalidPayload(line)

@@ -134,18 +134,18 @@ def log_in(client: docker.DockerClient, login: Login) -> None:
 
 
 def _refused_login(reason: str, login: Login) -> InvalidPayload | RegistryUnavailable:
-    told = f"the registry {login.registry} refuses the login of {login.username}: {reason}"
+    message = f"the registry {login.registry} refuses the login of {login.username}: {reason}"
     if is_transient(reason):
-        return RegistryUnavailable(told)
+        return RegistryUnavailable(message)
     return InvalidPayload(
-        f"{told}: check the user and password of the block that registry_credentials names"
+        f"{message}: check the user and password of the block that registry_credentials names"
     )
 
 
 def _unpulled(name: str, reason: str, login: Login | None) -> InvalidPayload | RegistryUnavailable:
-    told = f"image '{name}' cannot be pulled: {' '.join(reason.split())}"
+    message = f"image '{name}' cannot be pulled: {' '.join(reason.split())}"
     if is_transient(reason):
-        return RegistryUnavailable(told)
+        return RegistryUnavailable(message)
     if any(word in reason.lower() for word in _CREDENTIALS):
         cure = (
             "check the name, and the user and password of the block that registry_credentials names"
@@ -154,7 +154,7 @@ def _unpulled(name: str, reason: str, login: Login | None) -> InvalidPayload | R
         )
     else:
         cure = "check the name, and that this host reaches the registry"
-    return InvalidPayload(f"{told}: {cure}")
+    return InvalidPayload(f"{message}: {cure}")
 
 
 def remove(client: docker.DockerClient, name: str) -> None:

@@ -37,7 +37,7 @@ class InputFile(Protocol):
         ...
 
     async def is_as_listed(self) -> bool:
-        """Whether the file is unchanged since the source was listed, as far as can be told."""
+        """Whether the file looks unchanged since the source was listed."""
         ...
 
 

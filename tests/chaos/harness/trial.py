@@ -1,4 +1,4 @@
-"""trial: a compute task for tests alone, which waits, crashes or babbles where it is told to.
+"""trial: a compute task for tests alone, which waits, crashes or babbles as its payload says.
 
 Copied into a platform's inputs root and deployed from there. Staging and publishing are the real
 ones. In `.gates` under the results root it leaves, for the test to see:
@@ -95,7 +95,7 @@ def _misbehave(payload: Trial) -> None:
 
 
 class _Gates:
-    """Where this attempt waits, and what it tells of itself."""
+    """Where this attempt waits, and what it writes about itself."""
 
     def __init__(self, payload: Trial) -> None:
         context = FlowRunContext.get()

@@ -54,10 +54,10 @@ def unfinished(platform: Platform) -> int:
 
 
 def events_of(drill: Drill) -> Counter[str]:
-    """How many events of each kind were told of a drill's jobs, each once.
+    """How many events of each kind were emitted for a drill's jobs, each once.
 
     That an attempt has started, and that it has crashed, are Prefect's own events, which the server
-    makes: what the job itself tells of its start, a SIGKILL just after may take with it.
+    makes: the event that the job itself emits at its start, a SIGKILL just after may take with it.
     """
     found: dict[str, str] = {}
     resources = [f"prefecture.job.{job}" for job in drill.jobs]
@@ -94,12 +94,12 @@ def test_totals_equal_the_events(
     check(drill, timeout=60 + 4 * jobs)
     counted = after_a_pass(process_trials, settings)
     assert counted == after_a_pass(process_trials, settings), "once more is the same as once"
-    told = events_of(drill)
+    said = events_of(drill)
     # `check` has submitted one more job, to see that all is well.
     added = counted - before - Counter({"received": 1, "started": 1, "completed": 1})
     crashed = jobs // 10
-    assert +added == told
-    assert told == Counter(received=jobs, started=jobs + crashed, completed=jobs, crashed=crashed)
+    assert +added == said
+    assert said == Counter(received=jobs, started=jobs + crashed, completed=jobs, crashed=crashed)
     with open_history(settings) as history, history.reading() as connection:
         rows = connection.execute(columns(Job).select()).mappings()
         ours = [row for row in rows if row["job"] in {str(job) for job in drill.jobs}]

@@ -32,8 +32,8 @@ def listener() -> Generator[Receiver]:
         yield running
 
 
-def tell(drill: Drill, listener: Receiver) -> None:
-    """Have the platform tell the receiver, and nobody else, of the drill's jobs."""
+def subscribe(drill: Drill, listener: Receiver) -> None:
+    """Subscribe the receiver, and nobody else, to the drill's jobs."""
     with temporary_settings({PREFECT_API_URL: drill.platform.api}):
         asyncio.run(save_secret("key", KEY))
     to = {"webhook": {"url": listener.url, "secret": "secret/key"}}
@@ -65,8 +65,8 @@ class _Unsteady:
 @pytest.mark.parametrize("jobs", [10, long(200)])
 def test_one_for_each_job(process_trials: Platform, listener: Receiver, jobs: int) -> None:
     listener.answer = unsteady = _Unsteady(FAILS)
-    drill = Drill(process_trials, f"{jobs} jobs are told")
-    tell(drill, listener)
+    drill = Drill(process_trials, f"{jobs} jobs are notified")
+    subscribe(drill, listener)
     crashes = round(jobs * CRASHES)
     drill.submit(crashes, fault="kill")
     drill.submit(jobs - crashes)
@@ -87,7 +87,7 @@ def test_the_notifier_is_killed_in_the_middle(process_trials: Platform, listener
     taken = _Unsteady(0.0)
     listener.answer = lambda _: 500
     drill = Drill(process_trials, "SIGKILL to the notifier")
-    tell(drill, listener)
+    subscribe(drill, listener)
     (first,) = drill.submit(1)
     wait_until(lambda: listener.requests, what="it delivers")
     notifier(process_trials).kill()

@@ -1,4 +1,4 @@
-"""A busy Docker engine that refuses a removal: asked again, and told in one line at last."""
+"""A busy Docker engine that refuses a removal: retried, and at last an error of one line."""
 
 from typing import Any
 
@@ -62,9 +62,9 @@ def test_removed_in_the_end(errors: list[Exception]) -> None:
 def test_an_engine_that_never_removes_it(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(docker_engine, "_REMOVAL", -1.0)
     engine: Any = Engine(answer(500))
-    with pytest.raises(OperatorError) as told:
+    with pytest.raises(OperatorError) as said:
         remove_containers(engine, "worker")
-    assert "does not remove the container a-job: " in str(told.value)
-    assert "device busy" in str(told.value)
-    assert str(told.value).endswith("try `docker rm --force a-job`")
-    assert "\n" not in str(told.value)
+    assert "does not remove the container a-job: " in str(said.value)
+    assert "device busy" in str(said.value)
+    assert str(said.value).endswith("try `docker rm --force a-job`")
+    assert "\n" not in str(said.value)

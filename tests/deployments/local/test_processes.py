@@ -36,7 +36,7 @@ async def test_a_long_log_is_cut(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 
 async def test_a_log_that_cannot_be_cut(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     tried: list[object] = []
-    told: list[str] = []
+    said: list[str] = []
 
     def full(*names: object) -> None:
         tried.append(names)
@@ -48,18 +48,18 @@ async def test_a_log_that_cannot_be_cut(tmp_path: Path, monkeypatch: pytest.Monk
     program = "import time; print('x' * 100, flush=True); time.sleep(600)"
     child = Child(
         *("sleeper", [sys.executable, "-c", program]),
-        *(dict(os.environ), tmp_path / "child.log", told.append),
+        *(dict(os.environ), tmp_path / "child.log", said.append),
     )
     await child.start()
     await asyncio.to_thread(wait_until, lambda: len(tried) > 2)
-    assert told == [
+    assert said == [
         f"the log of the sleeper cannot be cut: [Errno {errno.ENOSPC}] "
         f"{os.strerror(errno.ENOSPC)}; retrying"
     ]
     await child.stop()
     await asyncio.sleep(1.5)  # longer than the pause before a restart
     assert not child.running, "it is ended, and not started again"
-    assert len(told) == 1
+    assert len(said) == 1
 
 
 BEATS = """
@@ -76,9 +76,9 @@ async def test_a_child_that_hangs_is_started_again(
 ) -> None:
     monkeypatch.setattr(processes, "_BEAT_LOOK", 0.05)
     monkeypatch.setattr(processes, "_BEATS_MISSED", 40)
-    log, told = tmp_path / "child.log", list[str]()
+    log, said = tmp_path / "child.log", list[str]()
     argv = [sys.executable, "-c", BEATS]
-    child = Child("beater", argv, dict(os.environ), log, told.append, heartbeat=True)
+    child = Child("beater", argv, dict(os.environ), log, said.append, heartbeat=True)
     await child.start()
 
     def pids() -> list[int]:
@@ -89,8 +89,8 @@ async def test_a_child_that_hangs_is_started_again(
         assert child.running
         os.kill(pids()[-1], signal.SIGSTOP)
         await asyncio.to_thread(wait_until, lambda: len(pids()) > 1)
-        assert told[0].startswith("the beater has sent no heartbeat for ")
-        assert "the beater ended with -9" in told[1]
+        assert said[0].startswith("the beater has sent no heartbeat for ")
+        assert "the beater ended with -9" in said[1]
     finally:
         await child.stop()
 

@@ -1,4 +1,4 @@
-"""What the embedded server is told that Prefect's own defaults do not say."""
+"""Settings of the embedded server that differ from Prefect's defaults."""
 
 from datetime import timedelta
 from pathlib import Path

@@ -41,15 +41,15 @@ async def a_child(folder: Path, program: str, *words: str) -> AsyncGenerator[Chi
 async def test_a_slow_one_is_waited_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(up, "_SERVER_SLOW", 0.0)
     port, ready = free_port(), tmp_path / "ready"
-    told: list[str] = []
+    said: list[str] = []
 
     def say(message: str) -> None:
-        told.append(message)
+        said.append(message)
         ready.touch()
 
     async with a_child(tmp_path, ANSWERS, str(port), str(ready)) as child:
         await up.until_healthy(child, f"http://127.0.0.1:{port}/api", say)
-    assert told == [
+    assert said == [
         f"the Prefect server is slow to start; waiting for it (see {tmp_path}/server.log)"
     ]
 

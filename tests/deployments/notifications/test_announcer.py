@@ -17,7 +17,7 @@ from prefect.events.filters import EventFilter, EventNameFilter, EventResourceFi
 from deployments.notifications.ledger import open_ledger
 from deployments.notifications.notifier import announcer
 from deployments.notifications.notifier.announcer import Announcer
-from tasks.runtime.events import JobEvent, JobReceived, JobStarted, tell
+from tasks.runtime.events import JobEvent, JobReceived, JobStarted, send_events
 from tasks.settings import Settings
 from tests.deployments.notifications.services import at_work
 from tests.support.outcomes import completed
@@ -45,7 +45,7 @@ async def test_an_end_is_one_event_however_often_it_is_told(
     client: PrefectClient, tmp_path: Path
 ) -> None:
     end = completed()
-    # Two homes, as if the first had been killed before it could note that it has told.
+    # Two homes, as if the first had been killed before it could note what it had sent.
     for home in ("first", "second"):
         async with open_ledger(Settings(home=tmp_path / home)) as ledger:
             await ledger.record([(end, end.job)])
@@ -64,12 +64,12 @@ async def test_what_the_server_may_have_is_not_sent_again_by_the_next_notifier(
 
     async def recorded(client: PrefectClient, events: Iterable[Told]) -> None:
         every = list(events)
-        await tell(client, every)
+        await send_events(client, every)
         sent.extend(event.event_id for event, _, _ in every if event.job == end.job)
         if sent:
             is_sent.set()
 
-    monkeypatch.setattr(announcer, "tell", recorded)
+    monkeypatch.setattr(announcer, "send_events", recorded)
     async with open_ledger(Settings(home=tmp_path)) as ledger, asyncio.timeout(240):
         async with at_work(Announcer(client, ledger)):
             await ledger.record([(end, end.job)])
@@ -89,14 +89,14 @@ async def test_the_story_of_a_job(client: PrefectClient, server: Platform) -> No
     async with asyncio.timeout(240):
         while len(story := await events_of(client, job, *names)) < len(names):
             pass
-    told = {event.event: event.payload for event in story}
-    assert set(told) == set(names)
-    for payload in told.values():
+    said = {event.event: event.payload for event in story}
+    assert set(said) == set(names)
+    for payload in said.values():
         assert payload["job"] == str(job)
         assert (payload["task"], payload["results_directory"]) == ("compress-images", "story")
-    assert told[JobReceived.name_of_event]["queue"] == "high"
-    assert told[JobStarted.name_of_event]["attempt"] == 1
-    assert "'not-there'" in told["prefecture.job.failed"]["reason"]
+    assert said[JobReceived.name_of_event]["queue"] == "high"
+    assert said[JobStarted.name_of_event]["attempt"] == 1
+    assert "'not-there'" in said["prefecture.job.failed"]["reason"]
 
 
 async def test_a_run_that_a_schedule_has_planned_is_received_when_it_is_due(

@@ -15,7 +15,7 @@ from prefect.events.schemas.automations import AutomationCore
 from deployments.notifications.automations import TAG, apply_automations, automation_for
 from deployments.notifications.subscribers import Subscriber
 from tasks.errors import OperatorError
-from tasks.runtime.events import JobEnded, tell
+from tasks.runtime.events import JobEnded, send_events
 from tests.support.blocks import save_notifier, save_secret
 from tests.support.outcomes import cancelled, completed, failed
 from tests.support.platform import Platform, wait_until
@@ -60,19 +60,19 @@ async def standing(client: PrefectClient) -> dict[str, dict[str, Any]]:
 
 
 async def tell_all(client: PrefectClient, *ended: JobEnded) -> None:
-    await tell(client, [(one, uuid4(), datetime.now(UTC)) for one in ended])
+    await send_events(client, [(one, uuid4(), datetime.now(UTC)) for one in ended])
 
 
 async def said(listener: Receiver, ends: Sequence[JobEnded], number: int) -> list[dict[str, str]]:
-    """What the listener was told of these ends, once it was told so often.
+    """The requests that the listener got about these ends, once there are so many.
 
-    A job of another test on the same server may end meanwhile, and is told of too.
+    A job of another test on the same server may end meanwhile, and has requests too.
     """
     jobs = {str(end.job) for end in ends}
 
     def messages() -> list[dict[str, str]]:
-        told = [json.loads(request.body) for request in listener.requests]
-        return [message for message in told if any(job in message["body"] for job in jobs)]
+        shown = [json.loads(request.body) for request in listener.requests]
+        return [message for message in shown if any(job in message["body"] for job in jobs)]
 
     await asyncio.to_thread(
         wait_until, lambda: len(messages()) >= number, what=f"{number} notifications"
@@ -170,7 +170,7 @@ async def test_block_sends_each_end_that_its_subscriber_wants_once(
         failed(tags=["team"]),
     ]
     await tell_all(client, *ends)
-    await tell_all(client, *ends)  # told again, an event is the same event
+    await tell_all(client, *ends)  # sent again, an event is the same event
     wanted = len(ends) + 2 + 1 + 1
     await said(listener, ends, wanted)
     # A last one, which comes after whatever was one too many.

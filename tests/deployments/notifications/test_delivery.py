@@ -213,9 +213,9 @@ async def test_one_that_was_never_taken_is_given_up_after_three_days_and_that_is
     async with at_work(deliverer):
         await until(lambda: receivers[0].requests)
     assert (await states(settings))[job].state == DeliveryState.GIVEN_UP
-    told = await undelivered(client, job)
-    assert (told.subscriber, told.attempts) == ("one", 1)
-    assert told.reason == "127.0.0.1 answered 500"
+    said = await undelivered(client, job)
+    assert (said.subscriber, said.attempts) == ("one", 1)
+    assert said.reason == "127.0.0.1 answered 500"
 
 
 async def test_a_final_no_is_not_tried_again_and_that_is_told(

@@ -16,7 +16,7 @@ from prefect.events import Event
 
 from deployments.notifications.inbox import follow_ends, line, read_ends
 from deployments.notifications.schema import JobEnd
-from tasks.runtime.events import JobEvent, tell
+from tasks.runtime.events import JobEvent, send_events
 from tests.support.outcomes import cancelled, completed, failed
 from tests.support.platform import BIN, Platform, ends_with_us, wait_until
 from tests.support.processes import speaks_to
@@ -30,10 +30,10 @@ async def client(server: Platform) -> AsyncGenerator[PrefectClient]:
 
 async def end(client: PrefectClient, *ends: JobEnd) -> None:
     now = datetime.now(UTC)
-    told: list[tuple[JobEvent, UUID, datetime]] = [
+    said: list[tuple[JobEvent, UUID, datetime]] = [
         (end, end.job, now + timedelta(microseconds=number)) for number, end in enumerate(ends)
     ]
-    await tell(client, told)
+    await send_events(client, said)
 
 
 async def until_listed(client: PrefectClient, *ends: JobEnd) -> list[JobEnd]:
@@ -98,7 +98,7 @@ async def test_each_end_is_followed_once(client: PrefectClient) -> None:
         assert await next_of(ends, *ours) == before
         await end(client, after)
         assert await next_of(ends, *ours) == after
-        await end(client, before, after)  # told again, by one that was killed in the middle
+        await end(client, before, after)  # sent again, by one that was killed in the middle
         await end(client, last)
         assert await next_of(ends, *ours) == last
 

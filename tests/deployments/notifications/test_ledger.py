@@ -181,7 +181,7 @@ async def test_a_later_revision_takes_the_place_of_the_end_and_its_deliveries(
     job = uuid4()
     await ledger.record([(failed(job), job)])
     ((former, _),) = await ledger.due("all", 10)
-    (told,) = await ledger.unannounced(10)
+    (said,) = await ledger.unannounced(10)
     end = completed(job).model_copy(update={"revision": 2})
     assert await ledger.record([(end, job), (end, job)]) == [end]
     assert await ledger.final_events([job, uuid4()]) == {job: end}
@@ -191,7 +191,7 @@ async def test_a_later_revision_takes_the_place_of_the_end_and_its_deliveries(
     # What was under way for the former says nothing about the new one.
     former.state = DeliveryState.DELIVERED
     await ledger.keep_result(former)
-    await ledger.mark_announced([told])
+    await ledger.mark_announced([said])
     assert [delivery.id for delivery, _ in await ledger.due("all", 10)] == [delivery.id]
     assert [outcome.event for outcome in await ledger.unannounced(10)] == [end]
     assert await ledger.record([(failed(job), job)]) == []

@@ -171,9 +171,9 @@ def test_bad_input(docker_platform: Platform) -> None:
         "was in the past when the job was submitted": clicks("past", start=past),
         "no broker answers": clicks(nowhere),
     }
-    submitted = {told: submit_job(docker_platform, payload) for told, payload in jobs.items()}
-    for told, job in submitted.items():
-        assert told in failed(docker_platform, job)
+    submitted = {shown: submit_job(docker_platform, payload) for shown, payload in jobs.items()}
+    for shown, job in submitted.items():
+        assert shown in failed(docker_platform, job)
     for field, value in (("duration", 0), ("containers", 0), ("topic", "../x"), ("topic", "")):
         parameters = {"payload": clicks("x") | {field: value}, "results_directory": "bad"}
         response = docker_platform.create("generate-data/high", parameters=parameters)
@@ -187,14 +187,14 @@ def test_a_broker_that_is_killed_in_the_middle_is_told(
 ) -> None:
     assert lost
     message = failed(docker_platform, lost.job)
-    told = re.fullmatch(
+    shown = re.fullmatch(
         r"topic (\S+): no line was acknowledged for 60 s, ([\d,]+) lines wait: check the address, "
         r"and that the broker runs",
         message,
     )
-    assert told, message
-    assert told[1] == lost.topic
+    assert shown, message
+    assert shown[1] == lost.topic
     # 32 MiB: so much waits, and who prints more waits too.
-    waiting = int(told[2].replace(",", ""))
+    waiting = int(shown[2].replace(",", ""))
     assert 25 * 2**20 < waiting * LONG_LINE < 34 * 2**20
     assert siblings(docker_platform, lost.job) == []

@@ -169,7 +169,7 @@ def test_all_or_none(stored: tuple[Platform, sa.Engine]) -> None:
 
 @pytest.fixture
 def stock(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Generator[str]:
-    """The API of a server of Prefect's own, which this process is told of."""
+    """The API of a server of Prefect's own, whose address is in the environment of this process."""
     with stock_server(tmp_path) as api:
         monkeypatch.setenv("PREFECT_API_URL", api)
         monkeypatch.setenv("PREFECT_HOME", str(tmp_path / "prefect"))

@@ -9,7 +9,7 @@ from deployments import submit
 from tests.support.platform import Platform, pause
 
 
-def told(platform: Platform, *words: str) -> str:
+def shown(platform: Platform, *words: str) -> str:
     done = platform.command("prefecture", *words)
     assert (done.returncode, done.stderr) == (0, ""), done.stderr
     return done.stdout.strip()
@@ -33,7 +33,7 @@ def test_the_same_once_more(here: Platform) -> None:
         max_duration=50,
     )
     first = here.completed(handle.id, "again") / "primes.parquet"
-    other = UUID(told(here, "restart", str(handle.id)))
+    other = UUID(shown(here, "restart", str(handle.id)))
     assert other != handle.id
     folder = here.completed(other, "again")
     assert (folder / "primes.parquet").read_bytes() == first.read_bytes()
@@ -42,14 +42,14 @@ def test_the_same_once_more(here: Platform) -> None:
         assert one[same] == two[same], same
     assert sorted(one["tags"]) == sorted(two["tags"])
     # A third time, and it is a third job.
-    assert UUID(told(here, "restart", str(other))) not in (handle.id, other)
+    assert UUID(shown(here, "restart", str(other))) not in (handle.id, other)
 
 
 @pytest.mark.thorough
 def test_forgotten(here: Platform) -> None:
     handle = submit("find-primes", {"upper_bound": 50}, "forgotten", queue="high")
     folder = here.completed(handle.id, "forgotten")
-    said = told(here, "delete", str(handle.id))
+    said = shown(here, "delete", str(handle.id))
     assert said == f"job {handle.id} is deleted; what it has published stays"
     unknown = f"no job {handle.id} is known here: `prefecture jobs` lists them"
     assert refused(here.command("prefecture", "delete", str(handle.id))) == unknown

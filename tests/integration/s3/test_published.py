@@ -103,7 +103,7 @@ def test_the_intake_is_held_until_results_can_be_stored(published: Published) ->
         failed = [event["payload"]["failed"] for event in events]
         return [checks["results storage"] for checks in failed if "results storage" in checks]
 
-    first = wait_until(reported, what="it was told")[-1]
+    first = wait_until(reported, what="it was reported")[-1]
     assert "there is no block minio-credentials/store" in first
 
 

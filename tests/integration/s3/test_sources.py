@@ -115,10 +115,10 @@ def test_an_image_is_built_from_objects_and_from_a_tarball(storage: Storage, alb
 
 
 def test_a_build_that_is_not_there_or_holds_no_dockerfile(storage: Storage, album: None) -> None:
-    told = {"s3://photos/nothing/": "names no object", "s3://photos/trip/": "hold no Dockerfile"}
-    jobs = {s: submit_job(storage.platform, {"build": {"context": s}}) for s in told}
+    said = {"s3://photos/nothing/": "names no object", "s3://photos/trip/": "hold no Dockerfile"}
+    jobs = {s: submit_job(storage.platform, {"build": {"context": s}}) for s in said}
     for source, job in jobs.items():
-        assert told[source] in failed(storage.platform, job)
+        assert said[source] in failed(storage.platform, job)
 
 
 def test_no_secret_reaches_the_container(storage: Storage, album: None) -> None:

@@ -90,7 +90,7 @@ class Engine:
 
     def _kill_what_is_left(self) -> bool:
         """Whether there was something."""
-        # Each container is a child of a shim, which is told where its engine's folder is.
+        # Each container is a child of a shim, whose arguments name its engine's folder.
         own = f"{self._folder}/"
         shims = [p for p in psutil.process_iter(["cmdline"]) if own in str(p.info["cmdline"])]
         for shim in shims:

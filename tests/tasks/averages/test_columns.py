@@ -26,8 +26,8 @@ def write(path: Path, columns: dict[str, Any], index: list[str] | None = None) -
 
 def test_columns_of_parquet(tmp_path: Path) -> None:
     write(tmp_path / "a.parquet", {"x": [1.5, 2.5], "who": ["u", "v"], "n": [3, 4]})
-    told = 'a.parquet has 3 columns (x, who, n): submit with "column": "x", or "*" for all'
-    assert refusal(tmp_path).startswith(told)
+    said = 'a.parquet has 3 columns (x, who, n): submit with "column": "x", or "*" for all'
+    assert refusal(tmp_path).startswith(said)
     assert average(tmp_path, column="n")[0].tolist() == [3, 4]
     assert average(tmp_path, column="3")[0].tolist() == [3, 4]
     assert refusal(tmp_path, column="*") == (
@@ -102,8 +102,8 @@ def test_an_integer_beyond_float64_beside_a_null(tmp_path: Path) -> None:
 
 def test_shapes_of_npy(tmp_path: Path) -> None:
     np.save(tmp_path / "a.npy", np.arange(6).reshape(2, 3))
-    told = 'a.npy has the shape (2, 3): submit with "column": "1", or "*" for all, row after row'
-    assert refusal(tmp_path) == told
+    said = 'a.npy has the shape (2, 3): submit with "column": "1", or "*" for all, row after row'
+    assert refusal(tmp_path) == said
     assert average(tmp_path, column="2")[0].tolist() == [1, 4]
     assert "has no column 4, but 3 without names" in refusal(tmp_path, column="4")
     np.save(tmp_path / "a.npy", np.zeros((2, 2, 2)))
@@ -161,9 +161,9 @@ def test_damaged_page_is_found_where_the_file_has_checksums(tmp_path: Path) -> N
     data = bytearray(path.read_bytes())
     data[len(data) // 2] ^= 1
     path.write_bytes(data)
-    told = refusal(tmp_path)
-    assert told.startswith("a.parquet is not readable as Parquet: ")
-    assert "checksum" in told
+    said = refusal(tmp_path)
+    assert said.startswith("a.parquet is not readable as Parquet: ")
+    assert "checksum" in said
 
 
 def test_column_that_is_proposed_holds_numbers(tmp_path: Path) -> None:

@@ -196,7 +196,7 @@ def test_many_missing_over_many_pieces(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "told"),
+    ("text", "said"),
     [
         ("1\n2\nthree\n", "bad.csv, line 3: 'three' is not a number"),
         ("1\n2\n3 4x\n", "bad.csv, line 3: '4x' is not a number"),
@@ -225,9 +225,9 @@ def test_many_missing_over_many_pieces(tmp_path: Path) -> None:
         ("1\n2\n\xff\xfe", "bad.csv, line 3: "),
     ],
 )
-def test_bad_text(tmp_path: Path, text: str, told: str) -> None:
+def test_bad_text(tmp_path: Path, text: str, said: str) -> None:
     (tmp_path / "bad.csv").write_bytes(text.encode("latin-1"))
-    assert refusal(tmp_path).startswith(told)
+    assert refusal(tmp_path).startswith(said)
 
 
 def test_the_line_far_into_a_file(tmp_path: Path) -> None:
@@ -238,7 +238,7 @@ def test_the_line_far_into_a_file(tmp_path: Path) -> None:
 
 
 def test_files_abreast(tmp_path: Path) -> None:
-    """More than are read abreast, of two kinds; one that is too short is told by its name."""
+    """More than are read abreast, of two kinds; one that is too short is refused by name."""
     rng = np.random.default_rng(5)
     rows = [rng.random(BLOCK + 7) for _ in range(21)]
     for number, row in enumerate(rows):
@@ -247,8 +247,8 @@ def test_files_abreast(tmp_path: Path) -> None:
     means, _ = average(tmp_path)
     np.testing.assert_allclose(means, np.mean(rows, axis=0), rtol=1e-14)
     write_npy(tmp_path / "17.npy", np.ones(BLOCK))
-    told = f"17.npy holds {BLOCK:,} numbers, and 00.csv {BLOCK + 7:,}: give every file as many"
-    assert refusal(tmp_path) == told
+    said = f"17.npy holds {BLOCK:,} numbers, and 00.csv {BLOCK + 7:,}: give every file as many"
+    assert refusal(tmp_path) == said
 
 
 @pytest.mark.parametrize("format", WRITERS)
@@ -257,15 +257,15 @@ def test_unequal_lengths(tmp_path: Path, format: str, order: Sequence[int]) -> N
     for name, length in zip("ab", order, strict=True):
         WRITERS[format](tmp_path / f"{name}.{format}", np.ones(length))
     short, long = ("b", "a") if order == (3, 2) else ("a", "b")
-    told = f"{short}.{format} holds 2 numbers, and {long}.{format} 3: give every file as many"
-    assert refusal(tmp_path) == told
+    said = f"{short}.{format} holds 2 numbers, and {long}.{format} 3: give every file as many"
+    assert refusal(tmp_path) == said
 
 
 def test_unequal_in_a_later_round(tmp_path: Path) -> None:
     write_npy(tmp_path / "a.npy", np.ones(2 * BLOCK))
     write_npy(tmp_path / "b.npy", np.ones(BLOCK))
-    told = rf"b\.npy holds {BLOCK:,} numbers, and a\.npy more"
-    with pytest.raises(UnreadableInput, match=told):
+    said = rf"b\.npy holds {BLOCK:,} numbers, and a\.npy more"
+    with pytest.raises(UnreadableInput, match=said):
         average(tmp_path, memory=ONE_BLOCK)
 
 
@@ -275,8 +275,8 @@ def test_not_finite(tmp_path: Path, format: str, wrong: float) -> None:
     numbers = np.ones(BLOCK + 5)
     numbers[BLOCK + 2] = wrong
     WRITERS[format](tmp_path / f"bad.{format}", numbers)
-    told = f"bad.{format}: number {BLOCK + 3:,} is {wrong}, not finite"
-    assert refusal(tmp_path).startswith(told)
+    said = f"bad.{format}: number {BLOCK + 3:,} is {wrong}, not finite"
+    assert refusal(tmp_path).startswith(said)
 
 
 def test_finite_in_no_file(tmp_path: Path) -> None:
@@ -291,16 +291,16 @@ def test_a_sum_out_of_range(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "told"),
+    ("name", "said"),
     [("cut.npy", "where its header promises"), ("cut.parquet", "is not readable as Parquet")],
 )
-def test_cut_off(tmp_path: Path, name: str, told: str) -> None:
+def test_cut_off(tmp_path: Path, name: str, said: str) -> None:
     whole = tmp_path / name
     WRITERS[whole.suffix[1:]](whole, np.random.default_rng(1).random(10_000))
     whole.write_bytes(whole.read_bytes()[:-1000])
     message = refusal(tmp_path)
     assert message.startswith(name)
-    assert told in message
+    assert said in message
 
 
 def test_no_numbers(tmp_path: Path) -> None:

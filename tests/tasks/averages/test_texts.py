@@ -179,7 +179,7 @@ def test_what_is_said(
 
 
 @pytest.mark.parametrize(
-    ("text", "told"),
+    ("text", "said"),
     [
         ("a,b\n1\n2,3\n", "line 2 has 1 field where the header has 2: write as many in every line"),
         ("1,2\n3\n", "line 2 has 1 field where the first row has 2: write as many"),
@@ -214,15 +214,15 @@ def test_what_is_said(
         ('"1,5","2,5"\n', "line 1: '\"1' is not a number: write the numbers without quotes"),
     ],
 )
-def test_refused(tmp_path: Path, text: str, told: str) -> None:
+def test_refused(tmp_path: Path, text: str, said: str) -> None:
     (tmp_path / "bad.csv").write_text(text)
     message = refusal(tmp_path)
     assert message.startswith("bad.csv")
-    assert told in message
+    assert said in message
 
 
 @pytest.mark.parametrize(
-    ("text", "column", "told"),
+    ("text", "column", "said"),
     [
         ("a,b\n1,2\n", "c", 'no column c, but a, b: submit with "column" one of them'),
         ("1,2\n", "3", "no column 3, but 2 without names"),
@@ -239,9 +239,9 @@ def test_refused(tmp_path: Path, text: str, told: str) -> None:
         ),
     ],
 )
-def test_columns_refused(tmp_path: Path, text: str, column: str, told: str) -> None:
+def test_columns_refused(tmp_path: Path, text: str, column: str, said: str) -> None:
     (tmp_path / "bad.csv").write_text(text)
-    assert told in refusal(tmp_path, column=column)
+    assert said in refusal(tmp_path, column=column)
 
 
 @pytest.mark.parametrize(
@@ -319,6 +319,6 @@ def test_what_the_summary_says(tmp_path: Path) -> None:
         "files": 2, "first": "a.csv", "format": "csv", "columns": 2, "header": 1, "delimiter": ";",
         "decimal": ",", "encoding": "utf-8",
     }  # fmt: skip
-    told = "2 files of csv: 2 columns, delimiter `;`, decimal commas, a header line"
-    assert described(first) == told
+    said = "2 files of csv: 2 columns, delimiter `;`, decimal commas, a header line"
+    assert described(first) == said
     assert described(second) == "1 file of csv: 1 column"

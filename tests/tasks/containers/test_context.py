@@ -260,8 +260,8 @@ async def test_dockerfile_that_is_elsewhere_is_named(tmp_path: Path) -> None:
     root = tmp_path / "inputs"
     (root / "app").mkdir(parents=True)
     tarball(root / "app.tgz", ("app/Dockerfile", b"FROM x"), ("app/a", b"1"))
-    told = "hold no Dockerfile, but app/Dockerfile: put one at their top"
-    with pytest.raises(InvalidPayload, match=told):
+    said = "hold no Dockerfile, but app/Dockerfile: put one at their top"
+    with pytest.raises(InvalidPayload, match=said):
         await context_of(root, "app.tgz", dockerfile="")
     (root / "app" / "Dockerfile").symlink_to("/etc/hostname")
     with pytest.raises(InvalidPayload, match="Dockerfile is a link to no file of the build"):

@@ -7,7 +7,7 @@ from tasks.errors import InvalidPayload
 
 
 @pytest.mark.parametrize(
-    ("text", "told"),
+    ("text", "said"),
     [
         ("FROM x\nRUN <<EOF\necho hello\nEOF", "RUN <<EOF needs BuildKit"),
         ("FROM x\nRUN python3 - <<'PY'\nprint()\nPY", "RUN <<'PY' needs BuildKit"),
@@ -39,13 +39,13 @@ from tasks.errors import InvalidPayload
 )
 @pytest.mark.parametrize("end", ["\n", "\r\n"])
 def test_what_only_buildkit_builds_is_named_before_the_build(
-    text: str, told: str, written: str, end: str
+    text: str, said: str, written: str, end: str
 ) -> None:
     if text.startswith("# escape") and "\n\n" in written:
         written = "{}"  # a directive behind an empty line is a comment
     with pytest.raises(InvalidPayload) as refused:
         check_dockerfile(written.format(text).replace("\n", end))
-    assert told in str(refused.value)
+    assert said in str(refused.value)
 
 
 @pytest.mark.parametrize(

@@ -55,7 +55,7 @@ def test_sizes(size: str, bytes: int) -> None:
 
 
 @pytest.mark.parametrize(
-    ("payload", "told"),
+    ("payload", "said"),
     [
         ({}, "name either an image, or a build"),
         ({"image": "x", "build": {"dockerfile": "FROM x"}}, "name either an image, or a build"),
@@ -85,7 +85,7 @@ def test_sizes(size: str, bytes: int) -> None:
         ({"image": "x", "privileged": True}, "Extra inputs are not permitted"),
     ],
 )
-def test_what_is_refused(payload: dict[str, Any], told: str) -> None:
+def test_what_is_refused(payload: dict[str, Any], said: str) -> None:
     with pytest.raises(ValidationError) as refused:
         RunContainer.model_validate(payload)
-    assert told in str(refused.value)
+    assert said in str(refused.value)

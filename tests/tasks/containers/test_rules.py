@@ -39,9 +39,9 @@ from tasks.containers.running import ContainerOutcome
     ],
 )
 def test_rule_is_named(code: int, line: str, rule: str) -> None:
-    told = stopped_by(code, [line, "the end"], Limits("none", "1g"))
-    assert rule in told
-    assert bool(told) == bool(rule)
+    said = stopped_by(code, [line, "the end"], Limits("none", "1g"))
+    assert rule in said
+    assert bool(said) == bool(rule)
 
 
 @pytest.mark.parametrize("killed", [False, True])

@@ -140,7 +140,7 @@ def test_links_inside_output_are_published(bench: Bench) -> None:
 
 
 @pytest.mark.parametrize(
-    ("verb", "script", "told"),
+    ("verb", "script", "said"),
     [
         pytest.param("kill", "sleep 300", "ended by SIGKILL from outside", marks=thorough),
         ("stop", "trap 'exit 0' TERM; sleep 300 & wait", "ended by SIGTERM from outside"),
@@ -148,7 +148,7 @@ def test_links_inside_output_are_published(bench: Bench) -> None:
     ],
 )
 async def test_container_that_somebody_else_ends_is_lost(
-    bench: Bench, verb: str, script: str, told: str
+    bench: Bench, verb: str, script: str, said: str
 ) -> None:
     spec = bench.spec([f"echo up; {script}"])
     task = asyncio.create_task(bench.run(spec))
@@ -158,7 +158,7 @@ async def test_container_that_somebody_else_ends_is_lost(
     container = bench.client.containers.get(f"prefecture-{bench.owner.run}")
     end = {"kill": container.kill, "stop": container.stop, "remove": lambda: remove(container)}
     await asyncio.to_thread(end[verb])
-    with pytest.raises(ContainerLost, match=told):
+    with pytest.raises(ContainerLost, match=said):
         await task
 
 
@@ -174,8 +174,8 @@ def remove(container: object) -> None:
 def test_kill_from_inside_is_the_containers_own(bench: Bench) -> None:
     ran = bench.ran("kill -9 $$")
     assert ran.code == 137
-    told = stopped_by(ran.code, ran.recent_lines, Limits("none"))
-    assert told.startswith("killed by SIGKILL from inside the container, or by the host's kernel")
+    said = stopped_by(ran.code, ran.recent_lines, Limits("none"))
+    assert said.startswith("killed by SIGKILL from inside the container, or by the host's kernel")
 
 
 def test_disk_with_less_free_than_the_setting_wants_is_nobodys_fault(

@@ -39,7 +39,7 @@ def mariadb_server(folder: Path) -> Generator[str]:
     """Its tables, and a server on a port of its own. Gives mysql://…/ without a database."""
     program = need_mariadb()
     data, port = folder / "data", free_port()
-    # It refuses to be root's, unless told so.
+    # It refuses to be root's, unless an option says so.
     common = ["--no-defaults", f"--datadir={data}", f"--user={pwd.getpwuid(os.geteuid()).pw_name}"]
     make = ["mariadb-install-db", *common, "--auth-root-authentication-method=normal"]
     subprocess.run([*make, "--skip-test-db"], check=True, capture_output=True)

@@ -56,7 +56,7 @@ def test_large_animation_keeps_every_frame(tmp_path: Path, monkeypatch: pytest.M
 
 
 @pytest.mark.parametrize(
-    ("page", "tags", "told"),
+    ("page", "tags", "said"),
     [
         (FRAMES[1].convert("L"), {}, "page 2 has another number of channels than page 1"),
         (FRAMES[1].quantize(64), {}, "page 2 has another number of channels than page 1"),
@@ -66,14 +66,14 @@ def test_large_animation_keeps_every_frame(tmp_path: Path, monkeypatch: pytest.M
     ids=["grey", "palette", "orientation", "size"],
 )
 def test_page_unlike_the_first_is_never_lost_unsaid(
-    tmp_path: Path, page: Image.Image, tags: dict[int, int], told: str
+    tmp_path: Path, page: Image.Image, tags: dict[int, int], said: str
 ) -> None:
     source = save(tmp_path / "a.tif", FRAMES[0], compression="raw")
     join(source, save(tmp_path / "b.tif", page, compression="raw", tiffinfo=tags))
     for report, _ in (squeeze(source, 0.5), turn_into(source, "tiff")):
         assert report.outcome == "broken"
         assert report.reason == (
-            f"TIFF with unlike pages ({told}): write each page to a file of its own"
+            f"TIFF with unlike pages ({said}): write each page to a file of its own"
         )
     report, _ = turn_into(source, "png")
     assert (report.outcome, report.left_out) == ("reduced", ["page 2 of 2"])

@@ -1,4 +1,4 @@
-"""Files that are damaged, foreign, huge, or on a full disk: told by name, in bounded memory."""
+"""Files that are damaged, foreign, huge, or on a full disk: refused by name, in bounded memory."""
 
 import errno
 import io

@@ -241,14 +241,14 @@ def test_folder_that_may_not_be_read_is_told_and_not_passed_over(root: Path, sou
     closed.chmod(0)
     command = [*NO_ONE, TELL, source, str(root)]
     try:
-        told = subprocess.run(
+        said = subprocess.run(
             command, cwd=Path(__file__).parents[3], capture_output=True, text=True, timeout=240
         )
     finally:
         closed.chmod(0o700)
-    assert told.stderr == ""
-    assert told.stdout.startswith(f"source '{source}': {closed}")
-    assert told.stdout.endswith(
+    assert said.stderr == ""
+    assert said.stdout.startswith(f"source '{source}': {closed}")
+    assert said.stdout.endswith(
         " cannot be read: Permission denied: "
         "give the worker's user read access, or name another source\n"
     )

@@ -141,7 +141,7 @@ def test_what_is_mounted_stays(container: Container, tmp_path: Path) -> None:
     ("do", "code"),
     [
         ("sys.exit(3)", 3),
-        ("sys.exit(0)", 0),  # not as one that ended well: Prefect's engine was told to abort
+        ("sys.exit(0)", 0),  # not as one that ended well: Prefect's engine was to abort
         ("os.kill(os.getpid(), signal.SIGKILL)", 128 + signal.SIGKILL),
         ("raise ValueError('a traceback')", 1),
     ],

@@ -83,7 +83,7 @@ def mock_broker() -> Generator[Broker]:
 
 
 def _serve() -> None:
-    """A cluster of one broker, which is told on standard input to be `down` or `up`."""
+    """A cluster of one broker, which standard input makes `down` or `up`."""
     # By librdkafka's own interface, rdkafka_mock.h: the setting that makes such a cluster gives no
     # hold on it. It is the library that confluent_kafka has loaded.
     maps = Path("/proc/self/maps").read_text()

@@ -89,14 +89,14 @@ def test_a_broker_that_comes_back_gets_what_waits() -> None:
 def test_a_job_that_is_ended_does_not_wait_for_a_broker_that_is_away(on_time: OnTime) -> None:
     with mock_broker() as broker:
         topic = KafkaTopic(broker.address, "clicks", buffer=64)
-        told: list[TopicUnavailable] = []
+        said: list[TopicUnavailable] = []
 
         def send() -> None:
             try:
                 while True:
                     topic.deliver(0, b'"' + b"x" * 1000 + b'"')
             except TopicUnavailable as error:
-                told.append(error)
+                said.append(error)
 
         sending = threading.Thread(target=send)
         with broker.away():
@@ -110,7 +110,7 @@ def test_a_job_that_is_ended_does_not_wait_for_a_broker_that_is_away(on_time: On
             ):
                 topic.close()
             on_time(time.monotonic() - began < 4, began)
-        assert "the job was stopped" in str(told[0])
+        assert "the job was stopped" in str(said[0])
 
 
 def test_a_generator_that_is_slow_is_not_taken_for_a_broker_that_is_away() -> None:

@@ -118,7 +118,7 @@ def test_the_second_of_two_attempts_returns_the_first_ones_result(
         claims = [claim(job, number, stage.store()) for number, stage in ((1, one), (2, two))]
         assert two.publish(claims[1]).manifest.attempt == 2
         assert one.publish(claims[0]).manifest.attempt == 2
-        assert two.publish(claims[1]).manifest.attempt == 2, "told again, it stands again"
+        assert two.publish(claims[1]).manifest.attempt == 2, "called again, it answers the same"
     standing = root.find("d", job)
     assert standing is not None
     standing.verify()
