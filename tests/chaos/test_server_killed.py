@@ -37,7 +37,7 @@ def kill_server(platform: Platform) -> int:
 
 
 @pytest.mark.thorough
-def test_while_jobs_are_handed_in(hurt: Platform, check: Check, few: int) -> None:
+def test_while_jobs_are_submitted(hurt: Platform, check: Check, few: int) -> None:
     drill = Drill(hurt, "SIGKILL server, submits")
     drill.submit(few // 2)
     assert kill_server(hurt)

@@ -101,7 +101,7 @@ def test_a_job_without_a_result_is_done_again(process_platform: Platform) -> Non
 
 
 @pytest.mark.parametrize("damage", ["{", thorough(""), thorough('{"version": 1}')])
-def test_a_damaged_manifest_is_told_and_not_taken_for_a_result(
+def test_a_damaged_manifest_is_reported_and_not_taken_for_a_result(
     process_platform: Platform, damage: str
 ) -> None:
     platform = process_platform

@@ -181,7 +181,7 @@ def test_files_that_cannot_be_averaged(process_platform: Platform, text: str, sa
     assert not (process_platform.results / "averages" / str(job)).exists()
 
 
-def test_the_ui_is_told(platform: Platform) -> None:
+def test_progress_and_logs_reach_the_ui(platform: Platform) -> None:
     payload = {"source": "album", "ratio": 0.5}
     job = platform.submit_job("compress-images/high", payload, "listed")
     platform.completed(job, "listed")

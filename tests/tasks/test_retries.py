@@ -96,7 +96,7 @@ def client(storage: FaultyStorage) -> Generator["S3Client"]:
     client.close()
 
 
-def check_told(logs: pytest.LogCaptureFixture, retries: int) -> None:
+def check_logged(logs: pytest.LogCaptureFixture, retries: int) -> None:
     said = [record for record in logs.records if record.name == "prefect.task_runs"]
     assert sum("Retry" in record.getMessage() for record in said) == retries
     assert all(record.exc_info is None for record in said), "a traceback for the user"
@@ -130,7 +130,7 @@ async def test_a_failing_fetch_is_tried_again_and_nothing_else(
     assert storage.count(f"{GET}b.jpg") == 4
     assert [storage.count(f"{GET}{name}") for name in ("a.jpg", "c.jpg")] == [1, 1]
     assert list(tmp_path.iterdir()) == []
-    check_told(caplog, retries=1 if fault == "cut" else 3)
+    check_logged(caplog, retries=1 if fault == "cut" else 3)
 
 
 async def test_a_failing_list_is_tried_again(
@@ -140,7 +140,7 @@ async def test_a_failing_list_is_tried_again(
     assert await read_all(credentials, tmp_path) == WHOLE
     assert storage.count(LIST) == 3
     assert storage.count(GET) == 3
-    check_told(caplog, retries=2)
+    check_logged(caplog, retries=2)
 
 
 @flow(persist_result=False)
@@ -158,7 +158,7 @@ async def test_storage_that_stays_away_is_given_up_in_one_line(
         await fetch_one(found, tmp_path / "a.jpg")
     assert "\n" not in str(given_up.value)
     assert storage.count("HEAD ") == retries.TRIES
-    check_told(caplog, retries=retries.TRIES - 1)
+    check_logged(caplog, retries=retries.TRIES - 1)
 
 
 async def test_time_for_retries_ends_before_the_tries(
@@ -173,7 +173,7 @@ async def test_time_for_retries_ends_before_the_tries(
 
 
 @pytest.mark.parametrize("key", ["trip/gone.jpg", "trip/refused.jpg"])
-async def test_final_errors_are_told_at_once(
+async def test_final_errors_are_reported_at_once(
     storage: FaultyStorage,
     client: "S3Client",
     caplog: pytest.LogCaptureFixture,
@@ -185,7 +185,7 @@ async def test_final_errors_are_told_at_once(
     with pytest.raises(SourceNotFound, match=key):
         await fetch_one(found, tmp_path / "a.jpg")
     assert storage.count("HEAD ") == 1
-    check_told(caplog, retries=0)
+    check_logged(caplog, retries=0)
 
 
 async def test_client_retries_little_unless_its_block_says_otherwise(credentials: str) -> None:

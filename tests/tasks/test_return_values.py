@@ -44,7 +44,7 @@ async def test_the_saved_block_is_known_without_a_server(
 
 
 @pytest.mark.parametrize("pool", Pool)
-def test_jobs_are_told_the_block(root: Path, pool: Pool) -> None:
+def test_jobs_get_the_block(root: Path, pool: Pool) -> None:
     environment = job_template(pool, Settings(), None, block=DOCUMENT)["job_configuration"]["env"]
     assert environment[RESULT_BLOCK_VARIABLE] == str(DOCUMENT)
     environment = job_template(pool, Settings(), None)["job_configuration"]["env"]

@@ -20,10 +20,10 @@ from work_pools.supervisor.agents import Agents
 def api(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Generator[str]:
     """A server with the pool `process`."""
 
-    def not_told(_: AgentReport) -> None:
+    def not_reported(_: AgentReport) -> None:
         """No event is asked for, and its sender would outlive the server."""
 
-    monkeypatch.setattr("tasks.runtime.events.agent_reported", not_told)
+    monkeypatch.setattr("tasks.runtime.events.agent_reported", not_reported)
     with stock_server(tmp_path) as api, temporary_settings({PREFECT_API_URL: api}):
         pool = {"name": "process", "type": "process"}
         assert rest(api, "POST", "/work_pools/", pool).is_success

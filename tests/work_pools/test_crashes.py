@@ -90,7 +90,7 @@ def test_faults_of_the_job_are_final(crash: Crash, words: str) -> None:
     assert "\n" not in verdict.reason
 
 
-def test_out_of_memory_is_told_by_the_flag_and_not_guessed_from_the_exit_code() -> None:
+def test_out_of_memory_is_reported_by_the_flag_and_not_guessed_from_the_exit_code() -> None:
     # Prefect's worker says so for every 137.
     guess = f"{EXITED.format(137)} Process was killed, likely due to an out-of-memory condition."
     assert "memory" not in judge(Crash(guess)).reason

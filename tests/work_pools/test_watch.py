@@ -119,9 +119,7 @@ async def test_what_a_host_has_something_of_it_reads(api: str, watch: Watch) -> 
     become(api, fresh, "COMPLETED")
 
 
-async def test_runs_of_a_host_that_nobody_hears_are_looked_at_by_all(
-    api: str, watch: Watch
-) -> None:
+async def test_runs_of_a_host_without_reports_are_looked_at_by_all(api: str, watch: Watch) -> None:
     ghost, unclaimed = running(api, "ghost"), running(api, None)
     spoken = running(api, "other-2")
     await watch.read(set())

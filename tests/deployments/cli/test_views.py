@@ -63,7 +63,7 @@ def test_line_of_a_job_fits_and_is_whole(width: int) -> None:
         assert more == []
 
 
-def test_jobs_of_the_same_millisecond_are_told_apart() -> None:
+def test_jobs_of_the_same_millisecond_have_different_ids() -> None:
     ids = [UUID(f"01a22581-7ec2-7b6e-a86{n}-1e63a2fef4a1") for n in range(3)]
     lines = shown(80, *(job(job=id) for id in ids))[2:]
     assert len({line.split()[0] for line in lines if line.lstrip().startswith("01a2")}) == 3

@@ -102,9 +102,7 @@ def test_a_payload_that_cannot_be_sent_is_refused() -> None:
         ({"tags": ["good", "bad\n"]}, "tags: "),
     ],
 )
-def test_terms_that_the_server_could_not_be_told_are_refused(
-    asked: dict[str, Any], said: str
-) -> None:
+def test_terms_that_cannot_be_sent_are_refused(asked: dict[str, Any], said: str) -> None:
     usual: dict[str, Any] = {"task": "find-primes", "results_directory": "x"}
     with pytest.raises(InvalidPayload, match=f"^{said}") as refused:
         Terms(**usual | asked)

@@ -41,7 +41,7 @@ async def events_of(client: PrefectClient, job: UUID, *names: str) -> list[Event
     return [*(await client.read_events(wanted, 50)).events]
 
 
-async def test_an_end_is_one_event_however_often_it_is_told(
+async def test_an_end_is_one_event_however_often_it_is_sent(
     client: PrefectClient, tmp_path: Path
 ) -> None:
     end = completed()

@@ -198,7 +198,7 @@ async def undelivered(client: PrefectClient, job: UUID) -> NotificationUndeliver
     return NotificationUndelivered.model_validate(events[0].payload)
 
 
-async def test_one_that_was_never_taken_is_given_up_after_three_days_and_that_is_told(
+async def test_one_that_was_never_taken_is_given_up_after_three_days_and_reported(
     deliverer: Deliverer, ledger: Ledger, settings: Settings, receivers: list[Receiver],
     client: PrefectClient,
 ) -> None:  # fmt: skip
@@ -218,7 +218,7 @@ async def test_one_that_was_never_taken_is_given_up_after_three_days_and_that_is
     assert said.reason == "127.0.0.1 answered 500"
 
 
-async def test_a_final_no_is_not_tried_again_and_that_is_told(
+async def test_a_final_refusal_is_not_retried_and_is_reported(
     deliverer: Deliverer, ledger: Ledger, settings: Settings, receivers: list[Receiver],
     client: PrefectClient,
 ) -> None:  # fmt: skip

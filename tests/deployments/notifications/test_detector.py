@@ -256,20 +256,20 @@ async def test_a_run_that_is_no_job_and_one_that_was_deleted_are_left_alone(
 async def test_one_that_is_started_again_goes_on_where_the_other_was(
     jobs: Jobs, soon: None
 ) -> None:
-    shown, undecided, later = [await jobs.submit_job() for _ in range(3)]
+    decided, undecided, later = [await jobs.submit_job() for _ in range(3)]
     first = jobs.detector()
     await jobs.set(undecided, Running(), Crashed())
-    await jobs.set(shown, Failed())
-    await jobs.end(shown, first)
+    await jobs.set(decided, Failed())
+    await jobs.end(decided, first)
     await jobs.set(later, Failed())
     await jobs.set(undecided, Failed(message="given up"))
     second = jobs.detector()
     await jobs.end(later, second)
     await jobs.end(undecided, second)
-    assert set(await jobs.ends()) == {shown, undecided, later}
+    assert set(await jobs.ends()) == {decided, undecided, later}
 
 
-async def test_what_ended_before_the_books_were_begun_is_not_told(
+async def test_what_ended_before_the_books_were_begun_is_not_reported(
     jobs: Jobs, soon: None, tmp_path: Path
 ) -> None:
     old = await jobs.submit_job()

@@ -152,7 +152,7 @@ async def test_the_due_are_given_the_longest_due_first_and_no_more_than_asked(
     assert await ledger.ended([*jobs, uuid4()]) == set(jobs)
 
 
-async def test_new_books_begin_now_and_watermarks_are_kept(settings: Settings) -> None:
+async def test_new_ledger_begins_now_and_watermarks_are_kept(settings: Settings) -> None:
     before = datetime.now(UTC)
     async with open_ledger(settings) as ledger:
         begun = await ledger.watermark("ends")
@@ -262,7 +262,7 @@ async def test_recipients_that_jobs_name_are_reached_at_allowed_domains_alone(
     assert await ledger.subscribers() == []
 
 
-async def test_books_of_an_older_version_are_read_on(settings: Settings) -> None:
+async def test_ledger_of_an_older_version_is_kept(settings: Settings) -> None:
     async with open_ledger(settings) as ledger:
         await ledger.keep([subscriber("all")])
         await ledger.record([(completed(job := uuid4()), job)])

@@ -76,7 +76,7 @@ def test_example_in_the_default_file_is_right(tmp_path: Path) -> None:
     assert [subscriber.at_least_once for subscriber in found.values()] == [False, True, True, True]
 
 
-def test_subscriber_hears_of_all_jobs_unless_it_says_which(tmp_path: Path) -> None:
+def test_subscriber_gets_all_jobs_unless_it_selects_some(tmp_path: Path) -> None:
     everything = one(tmp_path)
     for ended in (completed(), otherwise(JobFailed), otherwise(JobCancelled)):
         assert everything.wants(ended)

@@ -66,7 +66,7 @@ def news() -> Notification:
 
 
 @pytest.mark.parametrize("end", [completed, failed, cancelled])
-async def test_receiver_is_told_what_became_of_the_job(
+async def test_receiver_gets_the_outcome_of_the_job(
     listener: Receiver, key: str, end: type
 ) -> None:
     notification = Notification(uuid4(), end())

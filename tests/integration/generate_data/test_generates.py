@@ -41,7 +41,7 @@ def lost(request: pytest.FixtureRequest, docker_platform: Platform) -> Lost | No
 
     None where nobody is to ask for it.
     """
-    if not is_run(request, test_a_broker_that_is_killed_in_the_middle_is_told):
+    if not is_run(request, test_a_broker_that_is_killed_in_the_middle_is_reported):
         return None
     with mock_broker() as broker:
         topic = f"kafka://{broker.address}/lost"
@@ -182,7 +182,7 @@ def test_bad_input(docker_platform: Platform) -> None:
 
 
 @pytest.mark.thorough
-def test_a_broker_that_is_killed_in_the_middle_is_told(
+def test_a_broker_that_is_killed_in_the_middle_is_reported(
     docker_platform: Platform, lost: Lost | None
 ) -> None:
     assert lost

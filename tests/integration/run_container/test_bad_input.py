@@ -148,7 +148,7 @@ def test_it_ends_with_one_line(docker_platform: Platform, jobs: dict[str, UUID],
 
 @pytest.mark.thorough
 @pytest.mark.parametrize("name", HARMFUL)
-def test_whoever_runs_beside_it_is_not_harmed(
+def test_jobs_beside_it_are_not_harmed(
     docker_platform: Platform, jobs: dict[str, UUID], name: str
 ) -> None:
     job = jobs[f"beside {name}"]

@@ -131,7 +131,7 @@ def test_a_job_outlasts_storage_that_fails_for_a_while(faulty: Faulty) -> None:
         ("refused", "s3://photos/trip/", "403"),
     ],
 )
-def test_what_stays_wrong_is_told_at_once(
+def test_what_stays_wrong_is_reported_at_once(
     faulty: Faulty, fault: Any, source: str, message: str
 ) -> None:
     if fault:

@@ -245,14 +245,14 @@ def as_it_was(published: Published) -> Generator[None]:
 
 
 @pytest.mark.usefixtures("as_it_was")
-def test_a_bucket_that_is_missing_is_told_by_apply(published: Published) -> None:
+def test_a_bucket_that_is_missing_is_reported_by_apply(published: Published) -> None:
     refused = applied(published, PREFECTURE_RESULTS_ROOT="s3://nowhere")
     assert refused.returncode == 1
     assert "s3://nowhere: the bucket does not exist" in refused.stderr
 
 
 @pytest.mark.usefixtures("as_it_was")
-def test_an_endpoint_that_is_down_is_told_by_apply(published: Published) -> None:
+def test_an_endpoint_that_is_down_is_reported_by_apply(published: Published) -> None:
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))  # and nobody listens
         endpoint = f"http://127.0.0.1:{taken.getsockname()[1]}"

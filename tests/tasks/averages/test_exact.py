@@ -126,7 +126,7 @@ def test_what_is_not_finite_spoils_the_sum(wrong: float) -> None:
     assert not sums.add(np.array([1.0, wrong]), error)
 
 
-def test_a_sum_out_of_range_is_told() -> None:
+def test_a_sum_out_of_range_is_reported() -> None:
     sums, error = sum_of(1), np.empty(1)
     assert sums.add(np.array([1.7e308]), error)
     assert not sums.add(np.array([1.7e308]), error)

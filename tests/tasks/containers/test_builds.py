@@ -69,7 +69,7 @@ def test_arguments_target_and_platform(client: docker.DockerClient, tmp_path: Pa
     assert f"word {word} on {api.version()['Arch']}" in said
 
 
-def test_build_that_wants_a_network_is_told_how_to_get_one(
+def test_build_that_wants_a_network_names_the_cure(
     client: docker.DockerClient, tmp_path: Path
 ) -> None:
     program = "import socket; socket.getaddrinfo('example.org', 80)"

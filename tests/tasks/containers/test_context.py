@@ -112,7 +112,7 @@ def test_links_inside_are_kept_and_devices_refused(tmp_path: Path) -> None:
         made(tmp_path / "context", Build.model_validate({"dockerfile": "F"}), tmp_path / "d.tar")
 
 
-def test_what_is_no_tarball_is_told(tmp_path: Path) -> None:
+def test_what_is_no_tarball_is_reported(tmp_path: Path) -> None:
     (tmp_path / "t.tar").write_bytes(b"nothing of the kind" * 100)
     with pytest.raises(UnreadableInput, match=r"t\.tar is no tarball that can be read"):
         made(tmp_path / "context", Build.model_validate({"dockerfile": "F"}), tmp_path / "t.tar")

@@ -88,7 +88,7 @@ def test_a_hole_counts_as_what_it_stands_for(tmp_path: Path) -> None:
     assert measure(tmp_path).bytes == 5 * 2**30
 
 
-def test_too_deep_and_too_many_are_told(tmp_path: Path, monkeypatch: object) -> None:
+def test_too_deep_and_too_many_are_reported(tmp_path: Path, monkeypatch: object) -> None:
     deep = tmp_path / "deep"
     deep.joinpath(*"d" * 150).mkdir(parents=True)
     assert "more than 100 folders in one another" in measure(deep).fault

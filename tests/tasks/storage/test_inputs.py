@@ -208,7 +208,7 @@ def test_link_to_a_folder_that_no_match_lies_in_is_no_matter(root: Path) -> None
 
 
 @pytest.mark.parametrize("source", ["bad", "bad/*", "bad/self", "bad/ping"])
-def test_link_that_leads_nowhere_is_told_and_never_an_accident(root: Path, source: str) -> None:
+def test_link_that_leads_nowhere_is_reported_and_never_an_accident(root: Path, source: str) -> None:
     put(root, "bad/good.jpg")
     for name, target in (("self", "self"), ("ping", "pong"), ("pong", "ping"), ("gone", "none")):
         (root / "bad" / name).symlink_to(target)
@@ -235,7 +235,9 @@ except SourceNotFound as error:
 
 
 @pytest.mark.parametrize("source", ["photos", "photos/**", "photos/2026/*", "photos/*/c.jpg"])
-def test_folder_that_may_not_be_read_is_told_and_not_passed_over(root: Path, source: str) -> None:
+def test_folder_that_may_not_be_read_is_reported_and_not_passed_over(
+    root: Path, source: str
+) -> None:
     need_namespaces()
     closed = root / "photos" / "2026"
     closed.chmod(0)

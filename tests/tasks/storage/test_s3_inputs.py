@@ -56,7 +56,7 @@ def names_of(source: str, s3: "S3Client") -> list[str]:
     ("source", "expected"),
     [("s3://b/k", True), ("s3://", True), ("S3://b", False), ("a/s3://b", False), ("", False)],
 )
-def test_address_is_told_by_its_scheme(source: str, expected: bool) -> None:
+def test_address_is_known_by_its_scheme(source: str, expected: bool) -> None:
     assert is_s3(source) is expected
 
 
@@ -162,7 +162,7 @@ def test_address_that_names_nothing_is_refused(s3: "S3Client", source: str) -> N
 
 
 @pytest.mark.parametrize("bucket", ["no-such-bucket", "Not A Bucket"])
-def test_bucket_that_is_not_there_is_told_in_one_line(s3: "S3Client", bucket: str) -> None:
+def test_bucket_that_is_not_there_is_reported_in_one_line(s3: "S3Client", bucket: str) -> None:
     with pytest.raises(SourceNotFound) as refused:
         find_objects(f"s3://{bucket}/a.jpg", s3)
     check_message(refused, f"s3://{bucket}/a.jpg cannot be read: ", "ucket")

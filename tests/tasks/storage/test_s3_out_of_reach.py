@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from mypy_boto3_s3.client import S3Client
 
 
-def test_wrong_endpoint_is_told_in_one_line() -> None:
+def test_wrong_endpoint_is_reported_in_one_line() -> None:
     with socketserver.TCPServer(("127.0.0.1", 0), socketserver.BaseRequestHandler) as taken:
         port = taken.server_address[1]
     with pytest.raises(StorageUnavailable) as refused:

@@ -81,7 +81,7 @@ def test_as_many_run_at_once_as_there_are_slots(platform: Platform) -> None:
     cancel(platform, *jobs)
 
 
-def hand_in_cold(platform: Platform, directory: str) -> tuple[UUID, psutil.Process]:
+def submit_cold(platform: Platform, directory: str) -> tuple[UUID, psutil.Process]:
     """A job that finds the server dead, and no other in its place yet."""
     for _ in range(5):
         fork_server(platform).kill()
@@ -109,7 +109,7 @@ def test_a_job_starts_cold_where_the_server_has_died_and_is_as_any_other(
     fork_server(platform)
     first, standby = submit_job(platform, "standby")
     assert FORK_SERVER in standby.cmdline()
-    second, cold = hand_in_cold(platform, "died")
+    second, cold = submit_cold(platform, "died")
     for job in (first, second):
         wait_until(lambda job=job: platform.run(job)["state_type"] == "RUNNING", what="it runs")
         assert platform.run(job)["run_count"] == 1

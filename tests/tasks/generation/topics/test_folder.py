@@ -35,7 +35,7 @@ def test_no_two_writers_share_a_file(tmp_path: Path) -> None:
     assert found == {"writer-0-000001.ndjson": "0\n", "writer-1-000001.ndjson": "1\n"}
 
 
-def test_a_folder_that_cannot_be_made_is_told(tmp_path: Path) -> None:
+def test_a_folder_that_cannot_be_made_is_reported(tmp_path: Path) -> None:
     (tmp_path / "clicks").write_text("a file")
     with pytest.raises(TopicUnavailable, match=r"cannot be written: .*choose another topic"):
         open_topic("clicks", tmp_path, "writer")

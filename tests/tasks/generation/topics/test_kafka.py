@@ -37,14 +37,14 @@ def test_lines_arrive_in_order_per_container_and_are_counted() -> None:
         assert topic.environment["KAFKA_BOOTSTRAP_SERVERS"] == broker.address
 
 
-def test_an_unreachable_broker_is_told(on_time: OnTime) -> None:
+def test_an_unreachable_broker_is_reported(on_time: OnTime) -> None:
     began = time.monotonic()
     with pytest.raises(TopicUnavailable, match=r"no broker answers: .*check the address"):
         KafkaTopic(f"127.0.0.1:{free_port()}", "clicks")
     on_time(time.monotonic() - began < 12, began)
 
 
-def test_a_broker_that_is_lost_holds_lines_back_and_then_is_told(on_time: OnTime) -> None:
+def test_a_broker_that_is_lost_holds_lines_back_and_then_is_reported(on_time: OnTime) -> None:
     with mock_broker() as broker:
         topic = KafkaTopic(broker.address, "clicks", stall_timeout=2.0, buffer=1024)
         topic.deliver(0, b'{"n": 0}')

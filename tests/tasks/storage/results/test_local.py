@@ -247,7 +247,7 @@ def test_damage_is_found_by_name(result: Path, how: str, tmp_path: Path) -> None
 
 
 @pytest.mark.parametrize("text", [b"", b"{}", b"\xff", b"[1]", b'{"version": 2}', None])
-def test_damaged_manifest_is_told_in_one_line(result: Path, text: bytes | None) -> None:
+def test_damaged_manifest_is_reported_in_one_line(result: Path, text: bytes | None) -> None:
     if text is None:
         (result / "manifest.json").unlink()
     else:

@@ -201,7 +201,9 @@ def root_prefix(root: S3Root) -> str:
     return root._address.prefix  # pyright: ignore[reportPrivateUsage]
 
 
-def test_a_missing_bucket_is_told_wherever_it_is_met(client: "S3Client", tmp_path: Path) -> None:
+def test_a_missing_bucket_is_reported_wherever_it_is_met(
+    client: "S3Client", tmp_path: Path
+) -> None:
     root = S3Root(S3Address("nowhere", "p"), tmp_path, lambda: client)
     for ask in (root.check, lambda: publish(root, uuid4())):
         with pytest.raises(ResultsUnwritable, match=r"nowhere.*the bucket does not exist"):

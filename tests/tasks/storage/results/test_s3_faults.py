@@ -161,7 +161,7 @@ def test_an_attempt_cancelled_in_the_middle_of_an_upload_loses_no_key(
         (("a-key-for-tests", "another-secret"), "the secret key is wrong"),
     ],
 )
-def test_wrong_keys_are_told_in_one_line(
+def test_wrong_keys_are_reported_in_one_line(
     store: str, tmp_path: Path, keys: tuple[str, str], reason: str
 ) -> None:
     client = client_of(store, keys=keys)
