@@ -95,7 +95,7 @@ class _Handler(BaseHTTPRequestHandler):
     do_HEAD = do_PUT = do_POST = do_DELETE = do_GET
 
     def _pass_on(self, sent: bytes, cut: bool) -> None:
-        behind = http.client.HTTPConnection("127.0.0.1", self.front.behind, timeout=20)
+        behind = http.client.HTTPConnection("127.0.0.1", self.front.behind, timeout=120)
         try:
             headers = {k: v for k, v in self.headers.items() if k.lower() != "expect"}
             behind.request(self.command, self.path, sent or None, headers)

@@ -24,7 +24,7 @@ def client_of(address: str) -> "S3Client":
         aws_access_key_id=KEY_ID,
         aws_secret_access_key=SECRET,
         # No second attempts: what is tested here fails the same way each time.
-        config=Config(retries={"total_max_attempts": 1}, connect_timeout=5, read_timeout=20),
+        config=Config(retries={"total_max_attempts": 1}, connect_timeout=60, read_timeout=120),
     )
 
 

@@ -17,6 +17,7 @@ from tests.support.platform import (
     Platform,
     pause,
     platform_up,
+    rest,
     wait_until,
 )
 from tests.support.servers import stock_server
@@ -194,5 +195,5 @@ def test_a_server_of_prefects_own_is_asked_as_it_can_be(stock: str) -> None:
     assert submit_many("find-primes", payloads, "stock", key="stock") == jobs
     body = {"flows": {"name": {"any_": ["find-primes"]}}, "limit": 200}
     body |= {"sort": "NEXT_SCHEDULED_START_TIME_ASC"}
-    runs = httpx.post(f"{stock}/flow_runs/filter", json=body).json()
+    runs = rest(stock, "POST", "/flow_runs/filter", body).json()
     assert [run["id"] for run in runs] == [str(job.id) for job in jobs]

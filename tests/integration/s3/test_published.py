@@ -5,6 +5,7 @@ import socket
 import subprocess
 import urllib.request
 from collections.abc import Generator
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -143,10 +144,10 @@ def test_a_job_publishes_in_s3(published: Published, tmp_path: Path) -> None:
     assert copied.returncode == 0, copied.stderr
     assert (tmp_path / "copy" / "a.webp").is_file()
 
-    client = docker.from_env()
-    for container in client.containers.list(all=True, filters={"label": "prefecture=job"}):
-        assert KEYS["secret"] not in str(container.attrs)
-    client.close()
+    with closing(docker.from_env(timeout=120)) as client:
+        filters = {"label": "prefecture=job"}
+        for container in client.containers.list(all=True, filters=filters, ignore_removed=True):
+            assert KEYS["secret"] not in str(container.attrs)
 
 
 def test_several_workers_hand_their_sums_over_in_s3(published: Published) -> None:

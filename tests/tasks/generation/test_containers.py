@@ -26,7 +26,7 @@ pytestmark = pytest.mark.filterwarnings("ignore:unclosed <socket:ResourceWarning
 @pytest.fixture
 def client() -> Generator[docker.DockerClient]:
     need_docker()
-    client = docker.from_env(timeout=20)
+    client = docker.from_env(timeout=120)
     yield client
     client.close()
     gc.collect()  # here, where it is known what was left open, and not in another test
