@@ -44,14 +44,15 @@ async def send(email: Email, message: EmailMessage) -> None:
     # any call in which the thread blocks.
     kind = _OverTls if email.smtp.tls == "tls" else smtplib.SMTP
     connection = kind.__new__(kind)
+    limit = asyncio.timeout(_TIMEOUT)
     try:
-        async with asyncio.timeout(_TIMEOUT):
+        async with limit:
             await asyncio.to_thread(_transmit, connection, email, password, message)
-    except TimeoutError as error:
-        raise DeliveryFailed(
-            f"{email.smtp.host} took over {_TIMEOUT:.0f} s for an e-mail"
-        ) from error
     except (smtplib.SMTPException, OSError, UnicodeError) as error:
+        if limit.expired():
+            raise DeliveryFailed(
+                f"{email.smtp.host} took over {_TIMEOUT:.0f} s for an e-mail"
+            ) from error
         kind = DeliveryRefused if _is_final(error) else DeliveryFailed
         raise kind(_reason(error, email)) from error
     finally:

@@ -298,6 +298,16 @@ async def test_server_that_is_away_hangs_or_drips_is_given_up(
             on_time(time.monotonic() - before < 5, before)
 
 
+@pytest.mark.parametrize("tls", ["none", "tls"])
+async def test_silence_is_not_reported_as_a_slow_mail(
+    monkeypatch: pytest.MonkeyPatch, tls: str
+) -> None:
+    monkeypatch.setattr(mail, "_TIMEOUT", 240.0)
+    monkeypatch.setattr(mail, "_SILENCE", 0.2)
+    with talker(b"", None) as port, pytest.raises(DeliveryFailed, match=r"cannot be reached: .*ti"):
+        await send(to(port, tls=tls), Notification(uuid4(), completed()), SETTINGS)
+
+
 @settings(max_examples=30, deadline=None)
 @given(st.text(), st.text(), st.text())
 def test_no_name_or_reason_can_add_a_header_or_break_the_mail(

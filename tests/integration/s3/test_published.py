@@ -145,8 +145,9 @@ def test_a_job_publishes_in_s3(published: Published, tmp_path: Path) -> None:
     assert (tmp_path / "copy" / "a.webp").is_file()
 
     with closing(docker.from_env(timeout=120)) as client:
-        filters = {"label": "prefecture=job"}
-        for container in client.containers.list(all=True, filters=filters, ignore_removed=True):
+        for container in client.containers.list(
+            all=True, filters={"label": "prefecture=job"}, ignore_removed=True
+        ):
             assert KEYS["secret"] not in str(container.attrs)
 
 
