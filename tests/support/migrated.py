@@ -80,7 +80,7 @@ def _digest(image: str) -> str:
     digest = sha256(image.encode())
     for name in _APPLIED:
         for file in sorted((_TREE / name).rglob("*")) or [_TREE / name]:
-            if file.is_file() and file.suffix != ".pyc":
+            if file.is_file() and file.parent.name != "__pycache__":
                 digest.update(file.read_bytes())
     return digest.hexdigest()[:20]
 
@@ -114,6 +114,7 @@ def _run(database: Path, *command: str) -> None:
         "PREFECTURE_HOME": place,
         "PREFECT_SERVER_DATABASE_CONNECTION_URL": f"sqlite+aiosqlite:///{database}",
         "PREFECT_SERVER_ALLOW_EPHEMERAL_MODE": "true",
+        "PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS": "600",
         "PREFECTURE_ANALYTICS": "false",
         "DO_NOT_TRACK": "1",
     }
