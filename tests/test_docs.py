@@ -206,8 +206,10 @@ def test_python_examples(docker_platform: Platform, reader: Path) -> None:
     assert many == "6 jobs\n"
     assert "/numbers/" in returned
     assert block == ""
-    assert "prefecture.job.received" in events
-    assert "prefecture.job.completed" in events
+    lines = events.splitlines()
+    assert all(re.fullmatch(r"prefecture\.job\.[a-z]+ [0-9a-f-]{36}", line) for line in lines)
+    assert "prefecture.job.started" in events
+    assert lines[-1].startswith("prefecture.job.completed ")
 
 
 def test_the_table_lists_every_compute_task() -> None:

@@ -9,6 +9,7 @@ import pytest
 from tests.support.containers import PROBE_START, containers_of, engine, hardened_host_config
 from tests.support.platform import Platform, wait_until
 
+LONG = {"upper_bound": 10**10}
 # Tried by Python inside a container made with the very configuration of a job's.
 PROBE = f"""{PROBE_START}
 import subprocess
@@ -33,15 +34,15 @@ print(json.dumps({{
 @pytest.fixture(scope="module")
 def container(docker_platform: Platform) -> Any:
     """The container of a real job, as it was while it was there."""
-    job = docker_platform.submit_job("find-primes/high", {"upper_bound": 10}, "container")
-    found = of_job(docker_platform, job)
-    docker_platform.completed(job, "container")
-    return found
+    job = docker_platform.submit_job("find-primes/high", LONG, "container")
+    return of_job(docker_platform, job)
 
 
 def of_job(platform: Platform, job: UUID) -> Any:
-    """The container of a job that was submitted just now; it is removed soon after its end."""
+    """The container of a job that takes long enough to be seen, and is then cancelled."""
     (found,) = wait_until(lambda: containers_of(platform, str(job)), what=f"a container of {job}")
+    platform.rest("POST", f"/flow_runs/{job}/set_state", {"state": {"type": "CANCELLING"}})
+    assert platform.ended(job)["state_type"] == "CANCELLED"
     return found
 
 
@@ -81,7 +82,7 @@ def test_its_environment_holds_no_secret(container: Any) -> None:
 
 
 def test_limits_of_a_single_job(docker_platform: Platform) -> None:
-    parameters = {"payload": {"upper_bound": 10}, "results_directory": "small"}
+    parameters = {"payload": LONG, "results_directory": "small"}
     response = docker_platform.create(
         "find-primes/high",
         parameters=parameters,
@@ -89,7 +90,6 @@ def test_limits_of_a_single_job(docker_platform: Platform) -> None:
     )
     job = UUID(response.json()["id"])
     host = of_job(docker_platform, job).attrs["HostConfig"]
-    docker_platform.completed(job, "small")
     assert (host["Memory"], host["MemorySwap"]) == (512 * 2**20, 512 * 2**20)
     assert (host["NanoCpus"], host["PidsLimit"]) == (500_000_000, 64)
 

@@ -1,7 +1,9 @@
 """The containers of one Prefecture's jobs, seen from outside."""
 
+import time
 from collections.abc import Generator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Any
 
 import docker
@@ -54,6 +56,27 @@ def run_of_container(container: Any) -> str:
 def containers_of(platform: Platform, run: str) -> list[Any]:
     """The containers of a flow run, running or not: never more than one, if all is well."""
     return [one for one in containers(platform) if run_of_container(one) == run]
+
+
+@dataclass(frozen=True)
+class Past:
+    """A container that was there once, by the engine's events."""
+
+    id: str
+    labels: dict[str, str]
+
+
+def container_that_served(platform: Platform, run: str) -> Past | None:
+    """The container that has, or had, the run in its name: a short job's may be gone already.
+
+    None where there was none, or more than 256 events ago, which is what the engine keeps.
+    """
+    with engine(platform) as client:
+        kinds = {"type": "container", "event": ["create", "rename"]}
+        found = client.events(since=0, until=int(time.time()), filters=kinds, decode=True)
+        actors = [one["Actor"] for one in found]
+    named = (one for one in actors if one["Attributes"]["name"].endswith(run))
+    return next((Past(one["ID"], one["Attributes"]) for one in named), None)
 
 
 def kill_container(platform: Platform, run: str) -> None:

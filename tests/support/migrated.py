@@ -114,6 +114,7 @@ def _run(database: Path, *command: str) -> None:
         "PREFECTURE_HOME": place,
         "PREFECT_SERVER_DATABASE_CONNECTION_URL": f"sqlite+aiosqlite:///{database}",
         "PREFECT_SERVER_ALLOW_EPHEMERAL_MODE": "true",
+        "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
         "PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS": "600",
         "PREFECTURE_ANALYTICS": "false",
         "DO_NOT_TRACK": "1",

@@ -10,7 +10,7 @@ import yaml
 from PIL import Image
 
 from tests.integration.run_container.jobs import logged
-from tests.support.containers import containers_of, engine
+from tests.support.containers import container_that_served, containers_of, engine
 from tests.support.platform import Platform, platform_up, wait_until
 from tests.support.processes import worker
 from work_pools.standby import LABEL, is_standby, name_of, run_of
@@ -104,7 +104,7 @@ def test_what_decodes_pictures_has_a_container_to_itself(platform: Platform) -> 
     first, used = submit_job(platform, "used")
     ended_in(platform, used, first)
     picture = convert(platform, "picture")
-    (found,) = wait_until(lambda: containers_of(platform, str(picture)), what="its container")
+    found = wait_until(lambda: container_that_served(platform, str(picture)), what="its container")
     assert found.id != used.id
     platform.completed(picture, "picture")
     wait_until(lambda: not containers_of(platform, str(picture)), what="it is thrown away")
@@ -126,7 +126,7 @@ def test_one_that_fails_ends_its_container(platform: Platform) -> None:
     parameters = {"payload": {"upper_bound": 10}, "results_directory": "fails"}
     body = {"parameters": parameters | {"nonsense": 1}, "enforce_parameter_schema": False}
     job = UUID(platform.create("find-primes/high", **body).json()["id"])
-    (found,) = wait_until(lambda: containers_of(platform, str(job)), what="its container")
+    found = wait_until(lambda: container_that_served(platform, str(job)), what="its container")
     assert LABEL in found.labels
     assert platform.ended(job)["state_type"] == "FAILED"
     wait_until(lambda: not containers_of(platform, str(job)), what="it is thrown away")
