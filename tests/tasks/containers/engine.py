@@ -2,6 +2,7 @@
 
 import asyncio
 import io
+import tarfile
 from collections.abc import Generator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
@@ -33,14 +34,27 @@ CMD ["echo default"]
 
 
 @contextmanager
-def built(dockerfile: str = DOCKERFILE) -> Generator[tuple[docker.DockerClient, Image]]:
-    """An engine's client, and an image with volumes and a WORKDIR, removed at the end."""
-    client = docker.from_env(timeout=60)
+def built(
+    dockerfile: str = DOCKERFILE, **files: Path
+) -> Generator[tuple[docker.DockerClient, Image]]:
+    """An engine's client, and an image, by default with volumes and a WORKDIR; removed at the end.
+
+    `files`: of the build context, by name.
+    """
+    client = docker.from_env(timeout=120)
     api: Any = client.api  # its stubs leave most of its methods untyped
     tag = f"prefecture-test:{uuid4()}"
     try:
         text = dockerfile.format(base=some_image()).encode()
-        for event in api.build(fileobj=io.BytesIO(text), tag=tag, rm=True, decode=True):
+        context = io.BytesIO()
+        with tarfile.open(fileobj=context, mode="w") as tar:
+            for name, file in files.items():
+                tar.add(file, name)
+            member = tarfile.TarInfo("Dockerfile")
+            member.size = len(text)
+            tar.addfile(member, io.BytesIO(text))
+        context.seek(0)
+        for event in api.build(fileobj=context, custom_context=True, tag=tag, rm=True, decode=True):
             assert "error" not in event, event
         image = find(client, tag)
         assert image is not None

@@ -1,24 +1,21 @@
 """The networks of a job's containers, on a real engine."""
 
 import gc
-import io
 import socket
-import tarfile
 from collections.abc import Generator
 from pathlib import Path
-from typing import Any
 from uuid import uuid4
 
 import docker
 import pytest
 
 from tasks.containers import network, routes, running
-from tasks.containers.images.pinned import Image, find
+from tasks.containers.images.pinned import Image
 from tasks.containers.network import networks
 from tasks.containers.running import Bounds
 from tasks.containers.user_container import ContainerSpec, Owner, remove_all_of
-from tests.integration.run_container.jobs import some_image
 from tests.support.needs import need_docker
+from tests.tasks.containers.engine import built
 
 # docker-py leaves the socket that it attaches to a container by to the garbage collector.
 pytestmark = pytest.mark.filterwarnings("ignore:unclosed <socket:ResourceWarning")
@@ -26,7 +23,7 @@ MIB = 2**20
 # The program that sets the routes, as the image of jobs has it.
 DOCKERFILE = """
 FROM {base}
-COPY routes.py /app/tasks/containers/routes.py
+COPY routes /app/tasks/containers/routes.py
 WORKDIR /app
 RUN command -v python || ln -s "$(command -v python3)" /usr/local/bin/python
 """
@@ -35,27 +32,9 @@ RUN command -v python || ln -s "$(command -v python3)" /usr/local/bin/python
 @pytest.fixture
 def engine() -> Generator[tuple[docker.DockerClient, Image]]:
     need_docker()
-    client = docker.from_env(timeout=60)
-    api: Any = client.api  # its stubs leave most of its methods untyped
-    tag = f"prefecture-test:{uuid4()}"
-    context = io.BytesIO()
-    with tarfile.open(fileobj=context, mode="w") as tar:
-        tar.add(Path(routes.__file__), "routes.py")
-        text = DOCKERFILE.format(base=some_image()).encode()
-        member = tarfile.TarInfo("Dockerfile")
-        member.size = len(text)
-        tar.addfile(member, io.BytesIO(text))
-    context.seek(0)
-    try:
-        for event in api.build(fileobj=context, custom_context=True, tag=tag, rm=True, decode=True):
-            assert "error" not in event, event
-        image = find(client, tag)
-        assert image is not None
+    with built(DOCKERFILE, routes=Path(routes.__file__)) as (client, image):
         yield client, image
-        api.remove_image(tag, force=True)
-    finally:
-        client.close()
-        gc.collect()
+    gc.collect()
 
 
 async def test_each_container_has_its_own_host_name_and_address(
