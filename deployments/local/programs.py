@@ -48,10 +48,10 @@ def owners(worker: str) -> Owners:
     return Owners(worker, *(f"{worker}/{name}" for name in Owners._fields[1:]))
 
 
-def server(port: int) -> list[str]:
-    """Command line of the embedded server: Prefect's own, with an additional endpoint."""
-    words = ("server", "start", "--host", HOST, "--port", str(port))
-    return _prefect(*words, module="deployments.server.program")
+def server(port: int, settings: Settings) -> list[str]:
+    """Command line of the embedded server: Prefect's own, with our additions."""
+    names = [name.strip() for name in settings.server_hosts.split(",") if name.strip()]
+    return [sys.executable, "-m", "deployments.server.program", HOST, str(port), *names]
 
 
 def server_env(settings: Settings, worker: str) -> dict[str, str]:
@@ -157,8 +157,8 @@ def log(settings: Settings, name: str) -> Path:
     return settings.home / "logs" / f"{name}.log"
 
 
-def _prefect(*words: str, module: str = "prefect") -> list[str]:
-    return [sys.executable, "-m", module, "--no-prompt", *words]
+def _prefect(*words: str) -> list[str]:
+    return [sys.executable, "-m", "prefect", "--no-prompt", *words]
 
 
 def _prefect_home(settings: Settings) -> str:

@@ -78,7 +78,7 @@ async def running(
         worker = f"prefecture-{socket.gethostname()}-{uuid.uuid4().hex[:8]}"
         server = Child(
             "server",
-            programs.server(port),
+            programs.server(port, settings),
             programs.server_env(settings, worker),
             log(settings, "server"),
             say,

@@ -29,6 +29,13 @@ class Settings(BaseSettings):
         validate_default=True,
         description="The embedded server's database and logs, and the notifier's own database.",
     )
+    server_hosts: str = Field(
+        default="",
+        pattern=r"^[A-Za-z0-9._, -]*$",
+        description="Host names, separated by commas, by which people reach the server of `up` "
+        "besides 127.0.0.1 and localhost: through a proxy, for example. Requests to other names, "
+        "or from web pages of other origins, are refused.",
+    )
     inputs_root: Root | None = Field(
         default=None,
         description="The folder that payloads may read. Default: `inputs` in the home.",

@@ -6,7 +6,9 @@ from pathlib import Path
 from typing import Any
 from uuid import UUID
 
-from tests.support.platform import Platform, pause, wait_until
+import pytest
+
+from tests.support.platform import Platform, http, pause, wait_until
 
 PAGE = Path(__file__).parents[2] / "docs" / "reference" / "rest-api.md"
 
@@ -68,3 +70,22 @@ def test_an_example_of_each_task_is_taken(process_platform: Platform) -> None:
             run = send(process_platform, method, path, body, deployment=deployment)
             assert run["parameters"] == body["parameters"]
             send(process_platform, "DELETE", f"/flow_runs/{run['id']}", None)
+
+
+@pytest.mark.parametrize(
+    ("status", "headers"),
+    [
+        (421, {"Host": "rebound.example.org"}),
+        (403, {"Origin": "https://elsewhere.example.org"}),
+        (403, {"Origin": "null", "Content-Type": "text/plain"}),
+    ],
+)
+def test_other_host_names_and_origins_are_refused(
+    process_platform: Platform, status: int, headers: dict[str, str]
+) -> None:
+    address = f"{process_platform.api}/flows/"
+    answer = http().post(address, content=json.dumps({"name": "foreign"}), headers=headers)
+    assert answer.status_code == status
+    assert "access-control-allow-origin" not in answer.headers
+    wanted = {"flows": {"name": {"any_": ["foreign"]}}}
+    assert process_platform.rest("POST", "/flows/count", wanted).json() == 0
