@@ -16,13 +16,8 @@ LONGEST = "a-name-of-forty-characters-is-the-longes"
 ENTRY = {
     "name": "normal",
     "entrypoint": "flows/count_words.py:count_words",
-    "description": "The name and the size of every file of a source.",
     "tags": ["compute", "count-words"],
-    "work_pool": {
-        "name": "docker",
-        "work_queue_name": "normal",
-        "job_variables": {"max_duration": 3600},
-    },
+    "work_pool": {"name": "docker", "work_queue_name": "normal"},
 }
 
 
