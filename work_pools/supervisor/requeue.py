@@ -3,7 +3,7 @@
 import asyncio
 import logging
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from datetime import UTC, datetime, timedelta
 from itertools import zip_longest
 from typing import Any
@@ -34,6 +34,8 @@ _TRIES = 5  # bulk requests before each run is requested alone, which shows what
 _OVERLAP = timedelta(seconds=60)  # delay with which a crash may become visible on the server
 _LOOKBACK = timedelta(days=7)  # older crashes are ignored
 _EVERYTHING = 300.0  # seconds between two reads of all crashes
+Examine = Callable[[], Awaitable[None]]
+"""Checks the health of this host."""
 _Past = tuple[FlowRun, list[State]]  # a run and all its states, oldest first
 _log = logging.getLogger(__name__)
 
@@ -81,8 +83,12 @@ class Requeue:
             self._watermark = (min if unsettled else max)(ends) - _OVERLAP
         return unsettled
 
-    async def settle(self, crashed: Sequence[FlowRun], found: Found) -> None:
-        """Settle crashes. `found`: this host's instances, listed after the crashes were read."""
+    async def settle(self, crashed: Sequence[FlowRun], found: Found, examine: Examine) -> None:
+        """Settle crashes. `found`: this host's instances, listed after the crashes were read.
+
+        Calls `examine` where this host's engine has gone meanwhile, before there are successors: it
+        pauses the intake, so that they are not used up by starts that cannot succeed.
+        """
         batches = [crashed[at : at + _BATCH] for at in range(0, len(crashed), _BATCH)]
         next_batch: asyncio.Task[list[_Past]] | None = None
         async with self._writing:
@@ -93,7 +99,7 @@ class Requeue:
                     next_batch = (
                         asyncio.create_task(self._histories(following)) if following else None
                     )
-                    await self._settle(past, found)
+                    await self._settle(past, found, examine)
             finally:
                 if next_batch:
                     next_batch.cancel()
@@ -129,23 +135,29 @@ class Requeue:
         histories = await self._runs.histories(run.id for run in alone)
         return list(zip(alone, histories, strict=True))
 
-    async def _settle(self, crashed: Sequence[_Past], found: Found) -> None:
+    async def _settle(self, crashed: Sequence[_Past], found: Found, examine: Examine) -> None:
         successors: list[Successor] = []
+        fenced = True
         for run, history in crashed:
             if not history or history[-1].type != StateType.CRASHED:
                 continue  # since it was read, it was deleted or started again
             with isolated(run.id):
-                await self._fence(run.id, found)
+                fenced &= await self._fence(run.id, found)
                 if (decided := decision(history)) is not None:
                     await self._restore(run, decided)
                 elif isinstance(verdict := self._judge(run, history, found), Successor):
                     successors.append(verdict)
                 else:
                     await self.give_up(run, verdict)
+        if not fenced:
+            await examine()
         await self._make(successors)
 
-    async def _fence(self, run: UUID, found: Found) -> None:
-        """Remove a run's living instances, so that no two attempts run at once on this host."""
+    async def _fence(self, run: UUID, found: Found) -> bool:
+        """Remove a run's living instances, so that no two attempts run at once on this host.
+
+        Returns False where the engine does not answer.
+        """
         for instance in found.get(run, ()):
             if instance.alive:
                 try:
@@ -153,6 +165,8 @@ class Requeue:
                 except EngineUnavailable as error:
                     # Harmless: of several attempts only the first one publishes.
                     _log.warning("attempt %s may still run: %s", run, error)
+                    return False
+        return True
 
     def _judge(self, run: FlowRun, history: list[State], found: Found) -> "Successor | str":
         attempt = attempt_number(run.labels) + 1

@@ -144,7 +144,7 @@ class Supervisor:
         ours = [run for run in seen.crashed if self._is_ours_to_settle(run, here)]
         if any(run.state and is_of_infrastructure(run.state) for run in ours):
             await self._report()  # pauses the intake before there are successors to take
-        await self._requeue.settle(ours, found)
+        await self._requeue.settle(ours, found, self._report)
         left = {run.id for run in seen.active}
         if not seen.whole:
             left |= self._missed.keys() - self._watch.near

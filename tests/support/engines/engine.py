@@ -17,9 +17,8 @@ import psutil
 
 from tests.support.engines.layers import share_image
 from tests.support.needs import need_engine_of_our_own
-from tests.support.platform import ends_with_us, wait_until
+from tests.support.platform import PATIENCE, ends_with_us, wait_until
 
-_START, _STOP = 60.0, 60.0  # seconds
 _UNUSED = "198.18.251.1/30"  # of RFC 2544's range for tests
 
 
@@ -67,7 +66,7 @@ class Engine:
                 stdout=log,
                 stderr=log,
             )
-        wait_until(self.answers, _START, f"the engine of the test answers: {self.log}")
+        wait_until(self.answers, PATIENCE, f"the engine of the test answers: {self.log}")
         if self._seen_at:
             inside = f"--mount=/proc/{self._process.pid}/ns/mnt"
             bind = ("mount", "--bind", str(self._socket), str(self._seen_at))
@@ -77,16 +76,16 @@ class Engine:
         """End it. With SIGTERM it ends its containers too, with SIGKILL at its next start."""
         if self._process is not None:
             self._process.send_signal(number)
-            self._process.wait(_STOP)
+            self._process.wait(PATIENCE)
             self._process = None
 
     def lose_power(self) -> None:
         """Kill it and all that it runs, as a host takes everything with it: no end is noted."""
         assert self._process is not None
         self._process.kill()  # first, or it would see the others end
-        self._process.wait(_STOP)
+        self._process.wait(PATIENCE)
         self._process = None
-        wait_until(lambda: not self._kill_what_is_left(), _STOP, "everything it ran is gone")
+        wait_until(lambda: not self._kill_what_is_left(), PATIENCE, "everything it ran is gone")
 
     def _kill_what_is_left(self) -> bool:
         """Whether there was something."""
