@@ -10,6 +10,20 @@ import pytest
 
 from tests.support.platform import BIN, wait_until
 
+# Python runs this when it starts. It holds the import of Prefect for as long as a file is there.
+SITE = """
+import sys, time
+from pathlib import Path
+class Hold:
+    def find_spec(self, name, path=None, target=None):
+        if name == "prefect":
+            sys.meta_path.remove(self)
+            (held := Path({held!r})).touch()
+            while held.exists():
+                time.sleep(0.01)
+sys.meta_path.insert(0, Hold())
+"""
+
 
 def catches(process: int) -> bool:
     """Whether a process has a handler for SIGINT now."""
@@ -18,21 +32,25 @@ def catches(process: int) -> bool:
     return bool(int(mask.split()[1], 16) >> (signal.SIGINT - 1) & 1)
 
 
-def begun(process: int) -> None:
-    """Wait until Python is there and our own code imports what it needs."""
-    wait_until(lambda: catches(process), what="Python has started", every=0.0005)
-    wait_until(lambda: not catches(process), what="it imports", every=0.0005)
+def begun(process: int, held: Path) -> None:
+    """Wait until our own code imports what it needs."""
+    wait_until(held.exists, what="it imports")
+    assert not catches(process)
 
 
-def imported(process: int) -> None:
+def imported(process: int, held: Path) -> None:
     """Wait until the command has everything, or soon will."""
-    begun(process)
-    wait_until(lambda: catches(process), what="it has imported", every=0.0005)
+    begun(process, held)
+    held.unlink()
+    wait_until(lambda: catches(process), what="it has imported")
 
 
 @pytest.mark.parametrize("moment", [begun, imported])
-def test_no_traceback_is_printed(moment: Callable[[int], None], tmp_path: Path) -> None:
-    environment = os.environ | {"PREFECTURE_HOME": str(tmp_path)}
+def test_no_traceback_is_printed(moment: Callable[[int, Path], None], tmp_path: Path) -> None:
+    held, site = tmp_path / "held", tmp_path / "site"
+    site.mkdir()
+    (site / "sitecustomize.py").write_text(SITE.format(held=str(held)))
+    environment = os.environ | {"PREFECTURE_HOME": str(tmp_path / "home"), "PYTHONPATH": str(site)}
     up = subprocess.Popen(
         [BIN / "prefecture", "up", "--pool", "process", "--port", "1"],
         env=environment,
@@ -42,7 +60,7 @@ def test_no_traceback_is_printed(moment: Callable[[int], None], tmp_path: Path) 
         start_new_session=True,
     )
     try:
-        moment(up.pid)
+        moment(up.pid, held)
         for _ in range(2):
             os.kill(up.pid, signal.SIGINT)
         output, _ = up.communicate(timeout=240)
