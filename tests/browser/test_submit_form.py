@@ -193,7 +193,7 @@ def image_that_runs() -> Generator[str]:
     text = f'FROM {some_image()}\nCMD ["sleep", "1"]\n'
     client = docker.from_env()
     try:
-        client.images.build(fileobj=BytesIO(text.encode()), tag=name)
+        client.images.build(fileobj=BytesIO(text.encode()), tag=name, rm=True)
         yield name
         client.images.remove(name, force=True)
     finally:
