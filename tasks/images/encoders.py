@@ -52,6 +52,11 @@ class Stage:
     palette: Palette | None = None
     """The exact colours of a picture that has at most 256."""
 
+    @property
+    def is_quantised(self) -> bool:
+        """Whether libvips reduces the picture to a palette that it chooses."""
+        return any(encoding.options.get("palette") for encoding in self.encodings)
+
 
 def search(measure: Callable[[int], int], budget: int, stage: Stage) -> int | None:
     """Run `highest_fitting` on the encodings of a stage."""

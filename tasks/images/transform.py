@@ -100,7 +100,7 @@ def compress(
     with best.file:
         _publish(best.file, target)
     parts, unread = _left_out(picture), [] if metadata == "strip" else _unread(picture)
-    if picture.format == "png":
+    if best.stage.is_quantised:  # the other ways to write PNG keep transparency
         parts += colours.changed_transparency(picture.image(), vips.load(target, "png"))
     if best.stage.to_8_bit:
         parts.append("the depth (16 bits became 8)")
