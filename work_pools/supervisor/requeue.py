@@ -158,6 +158,7 @@ class Requeue:
 
         Returns False where the engine does not answer.
         """
+        fenced = True
         for instance in found.get(run, ()):
             if instance.alive:
                 try:
@@ -165,8 +166,8 @@ class Requeue:
                 except EngineUnavailable as error:
                     # Harmless: of several attempts only the first one publishes.
                     _log.warning("attempt %s may still run: %s", run, error)
-                    return False
-        return True
+                    fenced = False
+        return fenced
 
     def _judge(self, run: FlowRun, history: list[State], found: Found) -> "Successor | str":
         attempt = attempt_number(run.labels) + 1
