@@ -2,9 +2,8 @@
 
 import asyncio
 
-from deployments.cli import views
 from deployments.cli.console import AsJson, JobId, err, out, say, say_json
-from deployments.cli.views import explanation, jobs_table, task_page, tasks_table
+from deployments.cli.views import explanation, how_many, jobs_table, task_page, tasks_table
 from deployments.cli.where import EVERY_JOB, Where
 from deployments.connection import connect
 from deployments.jobs.queries import catalog
@@ -73,7 +72,7 @@ def jobs(*, where: Where = EVERY_JOB, limit: int = 20, json: AsJson = False) -> 
             return await list_jobs(client, selection, limit or None)
 
     found = asyncio.run(read())
-    cut = views.cut(len(found.jobs), found.total) if not found.is_all else ""
+    cut = how_many(len(found.jobs), found.total) if not found.is_all else ""
     if json:
         say_json([job.as_json() for job in found.jobs])
         if cut:

@@ -56,7 +56,7 @@ def tasks_table(tasks: Iterable[ComputeTask]) -> Table:
     return table
 
 
-def cut(shown: int, total: int | None) -> str:
+def how_many(shown: int, total: int | None) -> str:
     """The line under a list that is cut: how many jobs there are, and how to list all."""
     some = f"{shown:,} of {total:,} jobs" if total is not None else f"the {shown:,} newest of more"
     return f"{some}: --limit 0 lists all"

@@ -6,7 +6,7 @@ from uuid import UUID, uuid4
 import pytest
 from rich.console import Console
 
-from deployments.cli.views import cut, explanation, jobs_table, printable
+from deployments.cli.views import explanation, how_many, jobs_table, printable
 from deployments.cli.where import Where, moment
 from deployments.jobs.queries.estimate import Estimate
 from deployments.jobs.queries.explain import Explanation
@@ -46,8 +46,8 @@ def shown(width: int, *jobs: JobRecord) -> list[str]:
 
 
 def test_list_that_is_cut_says_of_how_many() -> None:
-    assert cut(20, 1312) == "20 of 1,312 jobs: --limit 0 lists all"
-    assert cut(20, None) == "the 20 newest of more: --limit 0 lists all"
+    assert how_many(20, 1312) == "20 of 1,312 jobs: --limit 0 lists all"
+    assert how_many(20, None) == "the 20 newest of more: --limit 0 lists all"
 
 
 @pytest.mark.parametrize("width", [80, 120, 160])
