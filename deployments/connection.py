@@ -10,13 +10,14 @@ from prefect import get_client
 from prefect.client.orchestration import PrefectClient
 from prefect.settings import (
     PREFECT_API_AUTH_STRING,
+    PREFECT_API_SSL_CERT_FILE,
     PREFECT_API_URL,
     PREFECT_CLIENT_MAX_RETRIES,
     temporary_settings,
 )
 
 from tasks.errors import ServerUnavailable
-from tasks.settings import api_url, get_settings
+from tasks.settings import api_url, get_settings, one_certificate
 
 _DEFAULT_API = "http://127.0.0.1:4200/api"  # where `prefecture up` listens
 _NOT_ADMITTED = (401, 403)
@@ -45,6 +46,14 @@ def _of_home() -> str | None:
     return None
 
 
+def settings_for(api: str) -> dict[Any, Any]:
+    """Prefect's settings for clients of the server at this address."""
+    settings: dict[Any, Any] = {PREFECT_API_URL: api}
+    if certificate := one_certificate(api):
+        settings[PREFECT_API_SSL_CERT_FILE] = certificate
+    return settings
+
+
 @asynccontextmanager
 async def connect(retries: int | None = None) -> AsyncGenerator[PrefectClient]:
     """A client for the server at `server_api()`; never for Prefect's temporary server.
@@ -52,7 +61,7 @@ async def connect(retries: int | None = None) -> AsyncGenerator[PrefectClient]:
     It retries requests that a busy or restarting server has not answered, for about a minute, or
     `retries` times. Raises ServerUnavailable where a request fails all the same.
     """
-    settings: dict[Any, Any] = {PREFECT_API_URL: server_api()}
+    settings = settings_for(server_api())
     if retries is not None:
         settings[PREFECT_CLIENT_MAX_RETRIES] = retries
     try:

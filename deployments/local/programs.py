@@ -1,13 +1,21 @@
 """The command line and the environment of each program that `up` starts."""
 
+import os
 import socket
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import NamedTuple
 
 from deployments.server import sqlite
 from tasks.contracts import PLATFORM_POOL, Pool
-from tasks.settings import Settings, client_environment, own_environment, server_environment
+from tasks.settings import (
+    Settings,
+    client_environment,
+    one_certificate,
+    own_environment,
+    server_environment,
+)
 
 HOST = "127.0.0.1"
 OWNER = "PREFECTURE_WORKER"
@@ -27,6 +35,8 @@ _TEN_MINUTES = "PT10M"
 _POLL = "2"
 _PLATFORM_POLL = "2"
 _WORKER_HEARTBEAT = "5"  # seconds: a worker that is gone must be noticed soon
+_CSRF = "PREFECT_SERVER_API_CSRF_PROTECTION_ENABLED"
+_CLIENT_CSRF = "PREFECT_CLIENT_CSRF_SUPPORT_ENABLED"
 # Of a request: the supervisor and the notifier themselves repeat their queries every few seconds.
 _RETRIES = "2"
 
@@ -72,6 +82,16 @@ def server_env(settings: Settings, worker: str) -> dict[str, str]:
         address = sqlite.address(f"{_prefect_home(settings)}/prefect.db")
         environment["PREFECT_SERVER_DATABASE_CONNECTION_URL"] = address
     return environment
+
+
+def without_csrf_tokens(server: Mapping[str, str]) -> dict[str, str]:
+    """Settings of the clients of a server with the environment `server`.
+
+    Each of Prefect's clients, of which a job has two that write, would ask for a CSRF token first,
+    which the server does not give unless it is told to: it checks the origin of requests instead.
+    """
+    wanted = server.get(_CSRF, "false").lower() in ("1", "true", "t", "yes", "y", "on")
+    return {} if wanted or _CLIENT_CSRF in os.environ else {_CLIENT_CSRF: "false"}
 
 
 def worker(pool: Pool, name: str, slots: int, settings: Settings) -> list[str]:
@@ -149,6 +169,7 @@ def _own_env(settings: Settings, owner: str, api_url: str) -> dict[str, str]:
         PREFECT_API_URL=api_url,
         PREFECT_CLIENT_MAX_RETRIES=_RETRIES,
         DO_NOT_TRACK="1",
+        **({"PREFECT_API_SSL_CERT_FILE": one} if (one := one_certificate(api_url)) else {}),
     )
 
 

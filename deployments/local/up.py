@@ -15,10 +15,10 @@ from uuid import UUID
 
 import httpx
 from prefect import get_client
-from prefect.settings import PREFECT_API_URL, temporary_settings
+from prefect.settings import temporary_settings
 
 from deployments.apply import apply
-from deployments.connection import known_in_home
+from deployments.connection import known_in_home, settings_for
 from deployments.local import docker_engine, programs
 from deployments.local.processes import (
     Child,
@@ -76,24 +76,26 @@ async def running(
         _refuse_busy_port(port)
         api_url = f"http://{HOST}:{port}/api"
         worker = f"prefecture-{socket.gethostname()}-{uuid.uuid4().hex[:8]}"
+        server_env = programs.server_env(settings, worker)
+        no_tokens = programs.without_csrf_tokens(server_env)
         server = Child(
             "server",
             programs.server(port, settings),
-            programs.server_env(settings, worker),
+            server_env,
             log(settings, "server"),
             say,
         )
         runner = Child(
             "worker",
             programs.worker(pool, worker, most or slots, settings),
-            programs.worker_env(settings, worker, api_url),
+            programs.worker_env(settings, worker, api_url) | no_tokens,
             log(settings, "worker"),
             say,
         )
         supervisor = Child(
             "supervisor",
             programs.supervisor(pool, worker),
-            programs.supervisor_env(settings, worker, api_url),
+            programs.supervisor_env(settings, worker, api_url) | no_tokens,
             log(settings, "supervisor"),
             say,
             heartbeat=True,
@@ -101,14 +103,14 @@ async def running(
         notifier = Child(
             "notifier",
             programs.notifier(),
-            programs.notifier_env(settings, worker, api_url),
+            programs.notifier_env(settings, worker, api_url) | no_tokens,
             log(settings, "notifier"),
             say,
         )
         platform = Child(
             "platform worker",
             programs.platform(),
-            programs.platform_env(settings, worker, api_url, slots),
+            programs.platform_env(settings, worker, api_url, slots) | no_tokens,
             log(settings, "platform"),
             say,
         )
@@ -123,7 +125,7 @@ async def running(
             await server.start()
             await until_healthy(server, api_url, say)
             undo.enter_context(known_in_home(settings.home, api_url))
-            undo.enter_context(temporary_settings({PREFECT_API_URL: api_url}))
+            undo.enter_context(temporary_settings(settings_for(api_url)))
             count = await apply(pool, settings, image, say)
             async with get_client() as client:
                 await scale(client, pool, slots if most else None)

@@ -28,6 +28,7 @@ SHARED_VARIABLE = "PREFECTURE__SHARED_CONTAINER"
 """In a job's environment: its container serves other jobs too, before or after it."""
 RESULT_BLOCK_VARIABLE = "PREFECTURE__RESULT_BLOCK"
 """In a job's environment, set by `prefecture apply`: id of the block that keeps return values."""
+_CERTIFICATES = "PREFECT_API_SSL_CERT_FILE"
 # A certificate whose private key was never kept.
 _ONE_CERTIFICATE = Path(__file__).with_name("no_one.pem")
 
@@ -127,10 +128,18 @@ def imports_start_no_thread() -> Generator[None]:
 def spare_the_client() -> None:
     """Switch off needless work of Prefect's client. Call this before the client is imported.
 
-    A job has six clients. Each makes a TLS context with all 140 certificates of certifi (30 ms of
-    CPU), even where the API is plain http: there one certificate is enough. Each also asks the
-    server for its version, which the worker has done already.
+    Each of a job's clients would also ask the server for its version, which the worker has done.
     """
     os.environ.setdefault("PREFECT_CLIENT_SERVER_VERSION_CHECK_ENABLED", "false")
-    if (api_url() or "").startswith("http://"):
-        os.environ.setdefault("PREFECT_API_SSL_CERT_FILE", str(_ONE_CERTIFICATE))
+    if certificate := one_certificate(api_url()):
+        os.environ[_CERTIFICATES] = certificate
+
+
+def one_certificate(api: str | None) -> str | None:
+    """PREFECT_API_SSL_CERT_FILE for an API whose address is plain http; None to leave it as it is.
+
+    Each of Prefect's clients makes a TLS context with all 140 certificates of certifi, 10 ms of CPU
+    or more, though it has nothing to verify there; a job has nine clients, and a command two.
+    """
+    plain = (api or "").startswith("http://")
+    return str(_ONE_CERTIFICATE) if plain and not os.environ.get(_CERTIFICATES) else None
