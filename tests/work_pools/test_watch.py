@@ -1,6 +1,7 @@
 """Which runs a supervisor reads, and how often, on a stock Prefect server."""
 
 from collections.abc import AsyncGenerator, Generator
+from contextlib import asynccontextmanager
 from pathlib import Path
 from uuid import UUID
 
@@ -38,10 +39,10 @@ def api(tmp_path_factory: pytest.TempPathFactory) -> Generator[str]:
         yield api
 
 
-def running(api: str, worker: str | None) -> UUID:
+def running(api: str, worker: str | None, pool: str = "process") -> UUID:
     """A run that a worker has."""
     flow = post(api, "/flows/", name="any")["id"]
-    deployment = post(api, "/deployments/", name="any", flow_id=flow, work_pool_name="process")
+    deployment = post(api, "/deployments/", name=f"on-{pool}", flow_id=flow, work_pool_name=pool)
     labels = {} if worker is None else {WORKER_LABEL: worker}
     run = post(api, f"/deployments/{deployment['id']}/create_flow_run", labels=labels)["id"]
     become(api, UUID(run), "RUNNING")
@@ -58,22 +59,50 @@ def requests() -> list[str]:
     return []
 
 
-@pytest_asyncio.fixture
-async def watch(api: str, requests: list[str], tmp_path: Path) -> AsyncGenerator[Watch]:
-    """A watch of one host among twenty-one, which has had its turn."""
+@asynccontextmanager
+async def watching(api: str, pool: str, requests: list[str], home: Path) -> AsyncGenerator[Watch]:
+    """A watch of one host of a pool. The paths that it asks are added to `requests`."""
 
     async def note(request: httpx.Request) -> None:
         requests.append(request.url.path.removeprefix("/api"))
 
-    settings = Settings(home=tmp_path)
+    settings = Settings(home=home)
     hooks = {"event_hooks": {"request": [note]}}
     async with PrefectClient(api, httpx_settings=hooks) as client:
-        agents = Agents(client, "process", "here", OWN, settings)
+        agents = Agents(client, pool, "here", OWN, settings)
         await agents.refresh(0)
-        assert agents.hosts == 21
-        runs = Runs(client, "process")
+        assert agents.hosts == (21 if pool == "process" else 1)
+        runs = Runs(client, pool)
         requeue = Requeue(runs, Processes(OWN, Pool.PROCESS), open_results(settings), settings)
         yield Watch(runs, requeue, agents, OWN, interval=600)
+
+
+@pytest_asyncio.fixture
+async def watch(api: str, requests: list[str], tmp_path: Path) -> AsyncGenerator[Watch]:
+    """A watch of one host among twenty-one, which has had its turn."""
+    async with watching(api, "process", requests, tmp_path) as watch:
+        yield watch
+
+
+async def test_a_host_alone_asks_rarely_while_there_is_nothing(
+    api: str, requests: list[str], tmp_path: Path
+) -> None:
+    post(api, "/work_pools/", name="alone", type="process")
+    async with watching(api, "alone", requests, tmp_path) as watch:
+        assert (await watch.read(set())).whole
+        requests.clear()
+        for _ in range(5):
+            assert not (await watch.read(set())).whole
+        assert requests == []
+
+        watch.note_event()
+        assert (await watch.read(set())).whole
+        run = running(api, "elsewhere", pool="alone")
+        assert (await watch.read({run})).whole
+        for _ in range(5):
+            seen = await watch.read(set())
+            assert seen.whole
+            assert [one.id for one in seen.active] == [run]
 
 
 async def test_one_of_many_hosts_asks_nothing_while_it_has_nothing(

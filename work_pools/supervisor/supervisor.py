@@ -89,7 +89,7 @@ class Supervisor:
                 group.create_task(
                     self._repeat(self._requeue.record_successors, self._requeue.made, lambda: _REAP)
                 )
-                group.create_task(listen(self._pool, _WAKING, lambda _: self._wake.set(), _RETRY))
+                group.create_task(listen(self._pool, _WAKING, self._on_event, _RETRY))
                 group.create_task(self._watch_exits())
         finally:
             await self._stopper.close()
@@ -254,6 +254,10 @@ class Supervisor:
             _log.warning("the worker %s has fallen silent: killing it", self._worker)
             with contextlib.suppress(psutil.NoSuchProcess):
                 worker.kill()
+
+    def _on_event(self, _: str | None) -> None:
+        self._watch.note_event()
+        self._wake.set()
 
     async def _watch_exits(self) -> None:
         """Start a sweep when a container exits, and a health check when the engine stops."""

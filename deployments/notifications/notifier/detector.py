@@ -23,7 +23,7 @@ from tasks.prefect_api.transient import is_transient
 from tasks.runtime.events import JobCompleted
 from tasks.settings import Settings
 
-_SWEEP = 2.0  # seconds between two passes, where no event triggers one
+_SWEEP = 10.0  # seconds between two passes, where no event triggers one
 _GATHER = 0.2  # seconds from an event to the pass
 _SETTLED = 3.0  # seconds after which Failed or Cancelled is final: a supervisor may correct it
 _PUBLISHED = 60.0  # seconds for which the result of a Completed run may not be visible yet
