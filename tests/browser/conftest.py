@@ -7,6 +7,7 @@ from typing import cast
 import pytest
 from playwright.sync_api import Page, expect, sync_playwright
 
+from tests.browser.pages import visit
 from tests.support.needs import CHROMIUM, need_chromium
 from tests.support.platform import Platform
 
@@ -43,7 +44,7 @@ def page(
         )
         test = cast(pytest.Item, request.node)  # pyright: ignore[reportUnknownMemberType]
         tab = context.new_page()
-        tab.goto(docker_platform.ui)
+        visit(tab, docker_platform.ui, tab.get_by_role("link", name="Deployments", exact=True))
         yield tab
         tab.screenshot(path=SCREENSHOTS / f"end-of-{test.name}.png")
         context.close()

@@ -7,6 +7,8 @@ from typing import Any, Literal, cast
 
 from playwright.sync_api import Locator, Page
 
+from tests.browser.pages import visit
+
 UI = Literal["V1", "V2"]
 _PREFIX = {"V1": "", "V2": "/v2"}
 # The element around a field: its label, description, input and message.
@@ -40,8 +42,11 @@ class Form:
     def open(self, deployment: str) -> None:
         """Go to the form, with nothing filled in. `deployment`: its id."""
         path = f"/deployments/deployment/{deployment}/run"
-        self.page.goto(f"{self.address}{_PREFIX[self.ui]}{path}")
-        self.field("Results directory").wait_for()
+        visit(
+            self.page,
+            f"{self.address}{_PREFIX[self.ui]}{path}",
+            self.field("Results directory"),
+        )
 
     def field(self, label: str) -> Locator:
         """A field with all that belongs to it, whether it may be left out or not."""

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 from playwright.sync_api import Locator, Page, expect
 
+from tests.browser.pages import visit
 from tests.integration.run_container.jobs import demo, real, some_image
 from tests.support.platform import Platform, wait_until
 
@@ -91,8 +92,8 @@ def test_from_the_form_to_the_pictures(
 
     # The notification and its link stay for a few seconds, which a busy machine may not see.
     [run] = runs(docker_platform, name)
-    page.goto(f"{docker_platform.ui}/v2/runs/flow-run/{run['id']}")
     main = page.get_by_role("main")
+    visit(page, f"{docker_platform.ui}/v2/runs/flow-run/{run['id']}", main.get_by_role("log"))
     expect(main.get_by_text("Completed", exact=True).first).to_be_visible(timeout=JOB)
     wait_until(lambda: "published 5 files" in log(docker_platform, run["id"]), what="the log")
     page.reload()  # Prefect's UI stops reading the log once the run has ended, last lines or not
@@ -232,6 +233,7 @@ def test_a_container_with_nothing_uploaded(
     [run] = runs(docker_platform, submit_accepted(page))
     folder = docker_platform.completed(UUID(run["id"]), "containers-from-the-ui")
     assert (folder / "output" / "output.txt").read_text() == "written\n"
-    page.goto(f"{docker_platform.ui}/v2/runs/flow-run/{run['id']}")
-    expect(page.get_by_role("main").get_by_role("log")).to_contain_text("started")
+    log_shown = page.get_by_role("main").get_by_role("log")
+    visit(page, f"{docker_platform.ui}/v2/runs/flow-run/{run['id']}", log_shown)
+    expect(log_shown).to_contain_text("started")
     page.screenshot(path=screenshots / "7-container-completed.png")
