@@ -60,12 +60,23 @@ def standing_still(platform: Platform, run: str) -> Generator[None]:
     with engine(platform) as client:
         (there,) = containers_of(platform, run)
         found = client.containers.get(there.id)
-        found.pause()
+        wait_until(lambda: _paused(found), what="a container stands still")
         try:
             yield
         finally:
             with suppress(APIError):  # its job may have ended it, and it is removed
                 found.unpause()
+
+
+def _paused(container: Any) -> bool:
+    """Pause a container. Returns False where the machine is too busy: runc then gives up early."""
+    try:
+        container.pause()
+    except APIError as error:
+        if "unable to freeze" not in str(error):
+            raise
+        return False
+    return True
 
 
 def _process(platform: Platform, run: str) -> Any:
