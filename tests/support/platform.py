@@ -35,8 +35,8 @@ if os.getppid() != int(sys.argv[1]):
 os.execv(sys.argv[2], sys.argv[2:])
 """
 
-_LONGEST_PAUSE = 0.5  # seconds between two looks
-_PAUSE_SHARE = 0.1  # of the time waited so far
+_LONGEST_PAUSE = 1.0  # seconds between two looks
+_PAUSE_SHARE = 0.2  # of the time waited so far
 
 
 def wait_until(
