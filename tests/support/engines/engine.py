@@ -57,8 +57,8 @@ class Engine:
                     *((_program("unshare"), "--mount") if self._seen_at else ()),
                     *(self._program, "--host", self.host),
                     *("--data-root", str(self._folder / "data")),
-                    *("--exec-root", str(self._folder / "exec")),
-                    *("--pidfile", str(self._folder / "docker.pid")),
+                    *("--exec-root", str(self._in_run)),
+                    *("--pidfile", str(self._pid_file)),
                     # Not --bridge=none, with which dockerd removes docker0: the other engine's.
                     *(f"--bridge={self._bridge}", "--iptables=false", "--ip-masq=false"),
                     "--ip-forward=false",
@@ -78,14 +78,23 @@ class Engine:
             self._process.send_signal(number)
             self._process.wait(PATIENCE)
             self._process = None
+            # After SIGKILL it is left, and its number may be another process's at the next start.
+            self._pid_file.unlink(missing_ok=True)
 
     def lose_power(self) -> None:
-        """Kill it and all that it runs, as a host takes everything with it: no end is noted."""
+        """Kill it and all that it runs, as a host takes everything with it: no end is noted.
+
+        What a host has in /run goes too. An engine that finds the files of its last start there
+        waits for a containerd whose number another process has by now, or refuses to start.
+        """
         assert self._process is not None
         self._process.kill()  # first, or it would see the others end
         self._process.wait(PATIENCE)
         self._process = None
         wait_until(lambda: not self._kill_what_is_left(), PATIENCE, "everything it ran is gone")
+        _unmount_below(self._in_run)
+        shutil.rmtree(self._in_run)
+        self._pid_file.unlink(missing_ok=True)
 
     def _kill_what_is_left(self) -> bool:
         """Whether there was something."""
@@ -137,6 +146,14 @@ class Engine:
             ours.close()
 
     @property
+    def _in_run(self) -> Path:
+        return self._folder / "exec"
+
+    @property
+    def _pid_file(self) -> Path:
+        return self._folder / "docker.pid"
+
+    @property
     def _socket(self) -> Path:
         return self._folder / "docker.sock"
 
@@ -164,8 +181,7 @@ def own_engine(image: str, seen_at: Path | None = None) -> Generator[Engine]:
             engine.clear()
         engine.stop()
         _ip("link", "delete", bridge)
-        for mount in _mounts_below(folder):
-            subprocess.run(["umount", "--lazy", mount], check=False)
+        _unmount_below(folder)
         shutil.rmtree(folder)
 
 
@@ -184,6 +200,8 @@ def _bridges() -> set[str]:
     return {path.parent.name for path in Path("/sys/class/net").glob("*/bridge")}
 
 
-def _mounts_below(folder: Path) -> list[str]:
+def _unmount_below(folder: Path) -> None:
     mounted = [line.split()[1] for line in Path("/proc/self/mounts").read_text().splitlines()]
-    return [path for path in reversed(mounted) if Path(path).is_relative_to(folder)]
+    for path in reversed(mounted):
+        if Path(path).is_relative_to(folder):
+            subprocess.run(["umount", "--lazy", path], check=False)
