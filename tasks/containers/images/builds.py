@@ -12,7 +12,7 @@ from docker.errors import APIError
 
 from tasks.containers.engine import api, engine_call, engine_outages, explained
 from tasks.containers.images.buildkit import platform_args
-from tasks.containers.images.context import instructions
+from tasks.containers.images.dockerfile import instructions
 from tasks.containers.images.pinned import Login, is_transient, log_in
 from tasks.containers.rules import is_offline
 from tasks.errors import EngineUnavailable, InvalidPayload, RegistryUnavailable

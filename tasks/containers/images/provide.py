@@ -14,11 +14,11 @@ from tasks.containers.images import builds, pinned
 from tasks.containers.images.context import (
     Context,
     add_texts,
-    check_dockerfile,
     is_tarball,
     refuse_archive,
     text_in_tarball,
 )
+from tasks.containers.images.dockerfile import check_dockerfile
 from tasks.containers.images.folder import entries, folder_of
 from tasks.containers.images.ignored import IGNORE_FILES, Ignored, read
 from tasks.containers.images.pinned import Image, Login

@@ -13,7 +13,8 @@ import pytest
 
 from tasks.containers.images import builds, pinned
 from tasks.containers.images.buildkit import platform_args
-from tasks.containers.images.context import Context, add_texts, check_dockerfile, instructions
+from tasks.containers.images.context import Context, add_texts
+from tasks.containers.images.dockerfile import check_dockerfile, instructions
 from tasks.containers.images.pinned import Login
 from tasks.contracts import Build
 from tasks.errors import InvalidPayload, RegistryUnavailable

@@ -2,7 +2,7 @@
 
 import pytest
 
-from tasks.containers.images.context import check_dockerfile
+from tasks.containers.images.dockerfile import check_dockerfile
 from tasks.errors import InvalidPayload
 
 
