@@ -11,8 +11,9 @@ import docker
 from docker.errors import APIError
 
 from tasks.containers.engine import api, engine_call, engine_outages, explained
+from tasks.containers.images.bases import check_bases
 from tasks.containers.images.buildkit import platform_args
-from tasks.containers.images.dockerfile import instructions
+from tasks.containers.images.dockerfile import bases, instructions
 from tasks.containers.images.pinned import Login, is_transient, log_in
 from tasks.containers.rules import is_offline
 from tasks.errors import EngineUnavailable, InvalidPayload, RegistryUnavailable
@@ -42,15 +43,19 @@ def build(
     `memory`: bytes for each step; `say` is called with each line of output. `dockerfile`: its text;
     `args`: values of its ARGs; `target`: the last stage to build; `login`: for the registry of base
     images. `client` must time out after `seconds` without an answer. Raises InvalidPayload with the
-    failed step where the build fails or takes longer than `seconds`, RegistryUnavailable where a
-    base image cannot be pulled for now, EngineUnavailable.
+    failed step where the build fails or takes longer than `seconds`, and where the engine would
+    fetch an address for a base image; RegistryUnavailable where a base image cannot be pulled for
+    now; EngineUnavailable.
     """
     if login is not None:
         log_in(client, login)
     with engine_call("the engine's platform cannot be read"):
         version: dict[str, str] = api(client).version()
     known = platform_args(instructions(dockerfile), version["Os"], version["Arch"])
-    options: dict[str, Any] = {"buildargs": known | dict(args or {}), "target": target or None}
+    values = known | dict(args or {})
+    own = f"{version['Os']}/{version['Arch']}"
+    check_bases(client, bases(dockerfile, values, target), own, login)
+    options: dict[str, Any] = {"buildargs": values, "target": target or None}
     end = time.monotonic() + seconds
     step = "before the first step"
     lines: list[str] = []

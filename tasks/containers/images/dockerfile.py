@@ -1,10 +1,24 @@
 """Reading of Dockerfiles: their instructions, and what must not be built here."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Generator, Mapping, Sequence
+from typing import NamedTuple
 
 from tasks.containers.images import buildkit
 from tasks.errors import InvalidPayload
+
+_ESCAPE = re.compile(r"^#\s*escape\s*=\s*`", re.IGNORECASE | re.MULTILINE)
+# ${NAME:-text} is the text where NAME is empty, ${NAME:+text} where it is not.
+_VARIABLE = re.compile(r"\$(?:(\w+)|\{(\w+)(?::([-+])([^${}]*))?\})")
+_NAME = re.compile(r"\w[\w.:/@-]*")
+
+
+class Base(NamedTuple):
+    """An image that a Dockerfile builds on."""
+
+    name: str
+    platform: str
+    """Such as linux/arm64; empty for the engine's own."""
 
 
 def check_dockerfile(text: str | None, in_folders: Sequence[str] = ()) -> str:
@@ -26,7 +40,7 @@ def check_dockerfile(text: str | None, in_folders: Sequence[str] = ()) -> str:
         for words in _instructions(text, escape):
             while words and words[0].upper() == "ONBUILD":
                 words = words[1:]
-            if words and words[0].upper() == "ADD" and any(map(_is_remote, words[1:])):
+            if fetches(words):
                 raise InvalidPayload(
                     f"Dockerfile: {' '.join(words)[:100]}: ADD cannot fetch an address here, nor "
                     "take a name with a variable or an escape: put the file beside the Dockerfile"
@@ -38,6 +52,68 @@ def instructions(text: str) -> list[Sequence[str]]:
     """The words of each instruction of a Dockerfile, continued lines joined."""
     declared = re.search(r"\A(?:#.*\n)*#\s*escape\s*=\s*`", text, re.IGNORECASE)
     return _instructions(text, "`" if declared else "\\")
+
+
+def fetches(words: Sequence[str]) -> bool:
+    """Whether the engine may fetch an address for an instruction."""
+    return bool(words) and words[0].upper() == "ADD" and any(map(_is_remote, words[1:]))
+
+
+def bases(text: str, args: Mapping[str, str], target: str = "") -> list[Base]:
+    """The images that a Dockerfile builds on, as far as the stage `target`, empty for the last.
+
+    `args`: values of its ARGs. Raises InvalidPayload where a name cannot be read.
+    """
+    # As in check_dockerfile: engines differ in where they look for the escape character.
+    escapes = "\\`" if _ESCAPE.search(text) else "\\"
+    found = (_bases(_instructions(text, escape), args, target.lower()) for escape in escapes)
+    return list(dict.fromkeys(base for some in found for base in some))
+
+
+def _bases(lines: Sequence[Sequence[str]], args: Mapping[str, str], target: str) -> Generator[Base]:
+    values: dict[str, str] = {}
+    stages: list[str] = []
+    for line in lines:
+        instruction, *words = line or ("",)
+        if instruction.upper() == "ARG" and not stages:
+            for name, _, default in (word.partition("=") for word in words):
+                values[name] = args.get(name, _resolved(default.strip("\"'"), values))
+        elif instruction.upper() == "FROM":
+            flags = [word for word in words if word.startswith("--")]
+            image, *name = [word for word in words if word not in flags] or [""]
+            base = Base(_resolved(image, values), _platform(flags, values))
+            if base.name.lower() not in (*stages, "scratch"):
+                yield _checked(base, image)
+            stages.append(name[1].lower() if len(name) > 1 else "")
+            if target and target in (stages[-1], str(len(stages) - 1)):
+                return
+
+
+def _checked(base: Base, word: str) -> Base:
+    if not _NAME.fullmatch(base.name):
+        raise InvalidPayload(
+            f"Dockerfile: FROM {word[:100]}: the name of the image cannot be read here: write it "
+            "without quotes and escapes, and give its ARG a value before FROM"
+        )
+    return base
+
+
+def _platform(flags: Sequence[str], values: Mapping[str, str]) -> str:
+    given = (flag.partition("=") for flag in flags)
+    return next((_resolved(to, values) for name, _, to in given if name == "--platform"), "")
+
+
+def _resolved(word: str, values: Mapping[str, str]) -> str:
+    """A word with the values of its variables."""
+
+    def value(found: re.Match[str]) -> str:
+        plain, name, sign, text = found.groups()
+        known = values.get(plain or name, "")
+        if sign == "-":
+            return known or text
+        return (text if known else "") if sign == "+" else known
+
+    return _VARIABLE.sub(value, word)
 
 
 def _is_remote(word: str) -> bool:

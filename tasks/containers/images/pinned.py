@@ -38,6 +38,8 @@ class Image:
     """The folders that it declares as volumes."""
     workdir: str = "/"
     """Its WORKDIR."""
+    triggers: tuple[str, ...] = ()
+    """The ONBUILD instructions that a build on it executes first."""
 
 
 @dataclass(frozen=True)
@@ -75,11 +77,17 @@ def find(client: docker.DockerClient, name: str) -> Image | None:
     digests: list[str] = attributes.get("RepoDigests") or []
     repository = name.partition("@")[0].rpartition(":")[0] or name
     own = [digest for digest in digests if digest.partition("@")[0] in (name, repository)]
-    return Image(id, (own or digests or [id])[0], volumes, config.get("WorkingDir") or "/")
+    return Image(
+        id,
+        (own or digests or [id])[0],
+        volumes,
+        config.get("WorkingDir") or "/",
+        tuple(config.get("OnBuild") or ()),
+    )
 
 
-def pull(client: docker.DockerClient, name: str, login: Login | None) -> Image:
-    """Pull an image.
+def pull(client: docker.DockerClient, name: str, login: Login | None, platform: str = "") -> Image:
+    """Pull an image. `platform`: such as linux/arm64; empty for the engine's own.
 
     Raises InvalidPayload where the registry refuses or does not have it, RegistryUnavailable where
     the registry fails transiently, EngineUnavailable.
@@ -95,7 +103,9 @@ def pull(client: docker.DockerClient, name: str, login: Login | None) -> Image:
     }
     try:
         with engine_outages():
-            for event in api(client).pull(name, stream=True, decode=True, auth_config=auth):
+            for event in api(client).pull(
+                name, stream=True, decode=True, auth_config=auth, platform=platform or None
+            ):
                 if "error" in event:
                     raise _unpulled(name, str(event["error"]), login)
     except APIError as error:

@@ -1,8 +1,9 @@
 """Images that are built or pulled, by a real engine, from files and from a registry of ours."""
 
 import gc
+import io
 from base64 import b64encode
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from typing import Any
@@ -106,7 +107,7 @@ def test_registry_that_fails_for_now_is_asked_again(
         name = f"{address}/team/image:1"
         with pytest.raises(RegistryUnavailable, match="cannot be pulled"):
             pinned.pull(client, name, None)
-        with pytest.raises(RegistryUnavailable, match="does not build: Step 1/1"):
+        with pytest.raises(RegistryUnavailable, match="cannot be pulled"):
             build(client, tmp_path, f"FROM {name}")
         with pytest.raises(RegistryUnavailable, match="refuses the login of anna"):
             login = Login("anna", "secret", address)
@@ -122,6 +123,69 @@ def test_base_image_of_a_build_is_pulled_with_its_login(
         login = Login("anna", "secret", address)
         build(client, tmp_path, f"FROM {address}/team/image:1", login=login)
     assert "/v2/team/image/manifests/1" in seen
+
+
+class Fetched(BaseHTTPRequestHandler):
+    """Notes what is fetched."""
+
+    seen: list[str]
+
+    def do_GET(self) -> None:
+        self.seen.append(self.path)
+        self.send_response(200)
+        self.send_header("Content-Length", "0")
+        self.end_headers()
+
+    do_HEAD = do_GET
+
+    def log_message(self, format: str, *args: Any) -> None:
+        """Quiet."""
+
+
+@pytest.fixture
+def triggered(client: docker.DockerClient) -> Generator[Callable[[str], str]]:
+    """Makes an image with an ONBUILD instruction. Returns its name."""
+    made: list[str] = []
+
+    def make(instruction: str) -> str:
+        made.append(f"prefecture-test:{uuid4()}")
+        text = f"FROM {some_image()}\nONBUILD {instruction}\n"
+        client.images.build(fileobj=io.BytesIO(text.encode()), tag=made[-1], rm=True)
+        return made[-1]
+
+    yield make
+    for name in made:
+        client.images.remove(name, force=True)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "FROM @triggered",
+        "FROM @image AS first\nFROM @triggered",
+        "FROM @triggered AS first\nFROM @image\nCOPY --from=first / /first",
+        "ARG OTHER=@triggered\nFROM ${OTHER}",
+        "ARG GIVEN\nFROM $GIVEN",
+        "# a comment\n# escape=`\nFROM @image\nRUN true `\nFROM @triggered",
+    ],
+)
+def test_engine_fetches_no_address_for_a_base_image(
+    client: docker.DockerClient, tmp_path: Path, triggered: Callable[[str], str], text: str
+) -> None:
+    seen: list[str] = []
+    with serving(type("Own", (Fetched,), {"seen": seen})) as address:
+        name = triggered(f"ADD http://{address}/secrets /fetched")
+        with pytest.raises(InvalidPayload, match="executes its ONBUILD ADD http"):
+            build(client, tmp_path, text.replace("@triggered", name), args={"GIVEN": name})
+    assert seen == []
+
+
+def test_base_image_may_have_other_triggers(
+    client: docker.DockerClient, tmp_path: Path, triggered: Callable[[str], str]
+) -> None:
+    word = str(uuid4())
+    _, said = build(client, tmp_path, f"FROM {triggered(f'RUN echo {word}')}")
+    assert word in said
 
 
 @pytest.mark.parametrize("status", [401, 403, 404])

@@ -2,7 +2,7 @@
 
 import pytest
 
-from tasks.containers.images.dockerfile import check_dockerfile
+from tasks.containers.images.dockerfile import bases, check_dockerfile
 from tasks.errors import InvalidPayload
 
 
@@ -103,6 +103,54 @@ def test_what_the_engine_itself_would_fetch_is_refused(text: str) -> None:
 )
 def test_other_dockerfiles_pass(text: str) -> None:
     check_dockerfile(text)
+
+
+@pytest.mark.parametrize(
+    ("text", "names"),
+    [
+        ("FROM a", ["a"]),
+        ("from  a:1  as  b\nFROM b\nFROM c", ["a:1", "c"]),
+        ("FROM a AS B\nFROM b", ["a"]),
+        ("FROM a\nFROM b\nFROM b", ["a", "b"]),
+        ("FROM scratch", []),
+        ("FROM r.example:5000/a/b@sha256:0f", ["r.example:5000/a/b@sha256:0f"]),
+        ("# FROM x\nFROM \\\n# a comment\n\n  a", ["a"]),
+        ("FROM a\r\nRUN true\r\nFROM b\r\n", ["a", "b"]),
+        ("ARG V=3\nFROM a:$V", ["a:3"]),
+        ("ARG V='3'\nARG W=${V}.1\nFROM a:${W}", ["a:3.1"]),
+        ("ARG GIVEN=3\nFROM a:$GIVEN", ["a:7"]),
+        ("ARG GIVEN\nFROM a:$GIVEN", ["a:7"]),
+        ("FROM a:${X:-2}", ["a:2"]),
+        ("ARG X=1\nFROM a${X:+:slim}", ["a:slim"]),
+        ("FROM --platform=linux/arm64 a", ["a for linux/arm64"]),
+        ("ARG P=linux/arm64\nFROM --platform=$P a AS b\nFROM b", ["a for linux/arm64"]),
+        # An ARG counts only where it is declared, before the first stage.
+        ("FROM a\nARG GIVEN\nFROM b${GIVEN:-c}", ["a", "bc"]),
+        # Engines differ in whether this is the escape character: what either reads is looked at.
+        ("# a comment\n# escape=`\nFROM a\nRUN true `\nFROM b", ["a", "b"]),
+        ("RUN dir \\\nFROM b\nFROM a", ["a"]),
+    ],
+)
+def test_what_a_dockerfile_builds_on(text: str, names: list[str]) -> None:
+    found = [f"{a} for {to}" if to else a for a, to in bases(text, {"GIVEN": "7"})]
+    assert found == names
+
+
+@pytest.mark.parametrize(
+    ("target", "names"), [("", ["a", "c"]), ("one", ["a"]), ("ONE", ["a"]), ("0", ["a"])]
+)
+def test_stages_after_the_target_are_not_built(target: str, names: list[str]) -> None:
+    text = "FROM a AS one\nFROM one AS two\nFROM c"
+    assert [base.name for base in bases(text, {}, target)] == names
+
+
+@pytest.mark.parametrize(
+    "word", ["$X", "${X}", '"a"', "a\\b", "${X:-${Y}}", "${GIVEN#7}", "${GIVEN/7/8}", "a`b", "$"]
+)
+def test_image_whose_name_cannot_be_read_is_refused(word: str) -> None:
+    with pytest.raises(InvalidPayload, match="the name of the image cannot be read here") as error:
+        bases(f"ARG GIVEN\nFROM {word}", {"GIVEN": "7"})
+    assert word in str(error.value)
 
 
 def test_there_must_be_a_dockerfile() -> None:
