@@ -6,14 +6,15 @@ import ctypes
 import os
 import signal
 import sys
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Coroutine
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 import psutil
 
 from deployments.local import logs
 from tasks.errors import OperatorError
+from tasks.settings import make_private_folder
 
 _LIBC = ctypes.CDLL(None)  # at import: loading it between fork and exec could deadlock
 _PR_SET_PDEATHSIG = 1
@@ -75,7 +76,7 @@ class Child:
 
     async def start(self) -> None:
         """Start it, and restart it whenever it ends, after a growing pause."""
-        self._log.parent.mkdir(parents=True, exist_ok=True)
+        make_private_folder(self._log.parent)
         logs.rotate(self._log)
         await self._spawn()
         # Separate tasks: one that fails must not keep `stop` from the others.
@@ -183,7 +184,7 @@ class Child:
             await asyncio.sleep(_LOG_LOOK)
             try:
                 if self._log.exists() and self._log.stat().st_size > _LOG_MOST:
-                    await asyncio.to_thread(logs.cut, self._log)
+                    await _to_its_end(asyncio.to_thread(logs.cut, self._log))
             except OSError as error:
                 if not reported:
                     self._say(f"the log of the {self.name} cannot be cut: {error}; retrying")
@@ -254,6 +255,15 @@ def _descendants(pid: int) -> list[psutil.Process]:
         return psutil.Process(pid).children(recursive=True)
     except psutil.NoSuchProcess:
         return []
+
+
+async def _to_its_end(work: Coroutine[Any, Any, None]) -> None:
+    """Wait for `work`, also where this task is cancelled meanwhile: a thread goes on anyway."""
+    task = asyncio.create_task(work)
+    try:
+        await asyncio.shield(task)
+    finally:
+        await asyncio.wait({task})
 
 
 async def _spawn(
