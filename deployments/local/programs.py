@@ -1,6 +1,5 @@
 """The command line and the environment of each program that `up` starts."""
 
-import os
 import socket
 import sys
 from collections.abc import Mapping
@@ -69,7 +68,7 @@ def server_env(settings: Settings, worker: str) -> dict[str, str]:
     usual = {_EVENTS_KEPT: _A_DAY, _PLANNED_TIME: _TEN_MINUTES}
     environment = usual | server_environment(
         **{OWNER: owners(worker).server},
-        PREFECT_HOME=_prefect_home(settings),
+        PREFECT_HOME=prefect_home(settings),
         PREFECT_SERVER_ANALYTICS_ENABLED="false",
         # The service renames each job that has waited for 15 s, one by one: with a thousand of
         # them SQLite is locked all the time, and the log grows by megabytes a minute.
@@ -79,7 +78,7 @@ def server_env(settings: Settings, worker: str) -> dict[str, str]:
         DO_NOT_TRACK="1",
     )
     if not any(f"PREFECT_SERVER_DATABASE_{name}" in environment for name in _DATABASE):
-        address = sqlite.address(f"{_prefect_home(settings)}/prefect.db")
+        address = sqlite.address(f"{prefect_home(settings)}/prefect.db")
         environment["PREFECT_SERVER_DATABASE_CONNECTION_URL"] = address
     return environment
 
@@ -91,7 +90,7 @@ def without_csrf_tokens(server: Mapping[str, str]) -> dict[str, str]:
     which the server does not give unless it is told to: it checks the origin of requests instead.
     """
     wanted = server.get(_CSRF, "false").lower() in ("1", "true", "t", "yes", "y", "on")
-    return {} if wanted or _CLIENT_CSRF in os.environ else {_CLIENT_CSRF: "false"}
+    return {} if wanted or _CLIENT_CSRF in client_environment() else {_CLIENT_CSRF: "false"}
 
 
 def worker(pool: Pool, name: str, slots: int, settings: Settings) -> list[str]:
@@ -108,7 +107,7 @@ def worker_env(settings: Settings, worker: str, api_url: str) -> dict[str, str]:
     """Environment of the worker, which its jobs inherit."""
     return client_environment(
         **{OWNER: owners(worker).worker},
-        PREFECT_HOME=_prefect_home(settings),
+        PREFECT_HOME=prefect_home(settings),
         PREFECT_API_URL=api_url,
         PREFECT_WORKER_QUERY_SECONDS=_POLL,
         # A run that is not due must not hold a slot that a waiting one could use.
@@ -165,7 +164,7 @@ def _own_env(settings: Settings, owner: str, api_url: str) -> dict[str, str]:
         PREFECTURE_HOME=str(settings.home),
         PREFECTURE_INPUTS_ROOT=str(settings.inputs),
         PREFECTURE_RESULTS_ROOT=str(settings.results),
-        PREFECT_HOME=_prefect_home(settings),
+        PREFECT_HOME=prefect_home(settings),
         PREFECT_API_URL=api_url,
         PREFECT_CLIENT_MAX_RETRIES=_RETRIES,
         DO_NOT_TRACK="1",
@@ -182,5 +181,6 @@ def _prefect(*words: str) -> list[str]:
     return [sys.executable, "-m", "prefect", "--no-prompt", *words]
 
 
-def _prefect_home(settings: Settings) -> str:
+def prefect_home(settings: Settings) -> str:
+    """The folder in which Prefect keeps the server's database and its own settings."""
     return str(settings.home / "prefect")

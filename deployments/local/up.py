@@ -34,7 +34,7 @@ from deployments.notifications.inbox import follow_ends, line
 from deployments.pools import scale
 from tasks.contracts import Pool
 from tasks.errors import OperatorError
-from tasks.settings import Settings
+from tasks.settings import Settings, make_home, make_private_folder
 
 _SERVER_SLOW = 60.0  # seconds of its start after which a message is printed
 _SERVER_START = 900.0  # seconds to answer, after which a running server is given up
@@ -67,6 +67,7 @@ async def running(
     """
     adopt_orphans()
     with lock(settings.home):
+        make_private_folder(Path(programs.prefect_home(settings)))
         engine = await asyncio.to_thread(docker_engine.find_engine)
         pool = _choose(pool, engine is not None, say)
         image = None
@@ -229,7 +230,7 @@ def _choose(asked: Pool | None, engine: bool, say: Say) -> Pool:
 @contextmanager
 def lock(home: Path) -> Generator[None]:
     """Hold the lock of a home during the block. Raises OperatorError if another `up` holds it."""
-    home.mkdir(parents=True, exist_ok=True)
+    make_home(home)
     with (home / "up.lock").open("w") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)

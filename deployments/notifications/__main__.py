@@ -18,7 +18,7 @@ with importing():
     from deployments.notifications.notifier.announcer import Announcer
     from deployments.notifications.notifier.delivery import Deliverer
     from deployments.notifications.notifier.detector import Detector
-    from tasks.settings import Settings, get_settings
+    from tasks.settings import Settings, get_settings, make_home
 
 _RETRY_LOCK = 1.0  # seconds between two attempts to take the lock
 _log = logging.getLogger("deployments.notifications")
@@ -51,7 +51,7 @@ async def _notify(settings: Settings) -> None:
 @asynccontextmanager
 async def _locked(home: Path) -> AsyncGenerator[None]:
     """Hold the lock of the home: two notifiers would deliver everything twice."""
-    home.mkdir(parents=True, exist_ok=True)
+    make_home(home)
     with (home / "notifier.lock").open("w") as file:
         logged = False
         while True:

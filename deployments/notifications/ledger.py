@@ -31,7 +31,7 @@ from deployments.notifications.schema import (
 from deployments.notifications.subscribers import Subscriber
 from tasks.errors import OperatorError
 from tasks.history.sqlite import lock_when_beginning
-from tasks.settings import Settings
+from tasks.settings import Settings, make_home, make_private_database
 
 _FILE = "prefecture.db"
 _BUSY = 30.0  # seconds to wait for another writer
@@ -246,7 +246,8 @@ class Ledger:
 @asynccontextmanager
 async def open_ledger(settings: Settings) -> AsyncGenerator[Ledger]:
     """Open the notification database of a home; create it where there is none."""
-    settings.home.mkdir(parents=True, exist_ok=True)
+    make_home(settings.home)
+    make_private_database(settings.home / _FILE)
     engine = create_async_engine(
         URL.create("sqlite+aiosqlite", database=str(settings.home / _FILE)),
         connect_args={"timeout": _BUSY},

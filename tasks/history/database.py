@@ -11,7 +11,7 @@ from sqlalchemy.pool import NullPool
 from tasks.errors import OperatorError, in_short
 from tasks.history.schema import SCHEMAS
 from tasks.history.sqlite import lock_when_beginning
-from tasks.settings import Settings
+from tasks.settings import Settings, make_home, make_private_database
 
 _BUSY = 30.0  # seconds to wait for another writer
 _CONNECT = 10  # seconds for a database to answer
@@ -98,8 +98,9 @@ class History:
 def open_history(settings: Settings) -> Generator[History]:
     """Open the history that the settings name, without connecting yet."""
     url = _address(settings)
-    if url.get_backend_name() == "sqlite" and url.database:
-        settings.home.mkdir(parents=True, exist_ok=True)
+    if settings.history_url is None:
+        make_home(settings.home)
+        make_private_database(settings.home / _FILE)
     # MySQL's lock belongs to the connection: it must close after the transaction, and not return
     # to a pool with the lock.
     pool = NullPool if url.get_backend_name() == "mysql" else None

@@ -20,6 +20,7 @@ from tasks.settings.environment import (
     spare_the_client,
 )
 from tasks.settings.model import Settings, get_settings, run_settings, settings_in_force
+from tasks.settings.private import make_home, make_private_database, make_private_folder
 
 __all__ = [
     "RESULT_BLOCK_VARIABLE",
@@ -36,6 +37,9 @@ __all__ = [
     "has_process_of_its_own",
     "imports_start_no_thread",
     "is_in_shared_container",
+    "make_home",
+    "make_private_database",
+    "make_private_folder",
     "one_certificate",
     "own_environment",
     "result_block_id",
