@@ -1,5 +1,7 @@
-"""The pages of docs/reference that are generated say what the code says."""
+"""The pages of docs/reference say what the code says."""
 
+import ast
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -51,3 +53,14 @@ sys.exit(generate.main(["--check"]))
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.returncode == 1
     assert done.stderr == "docs/reference/cli.md: stale; run `python docs/generate.py`\n"
+
+
+def test_every_threat_has_its_test() -> None:
+    text = (ROOT / "docs" / "reference" / "security.md").read_text()
+    rows = [line for line in text.partition("## Threats")[2].splitlines() if line[:2] == "| "][1:]
+    assert len(rows) >= 19
+    for row in rows:
+        found = re.search(r"`(tests/\S+\.py)::(test_\w+)` \|$", row)
+        assert found, f"no test: {row}"
+        module = ast.parse((ROOT / found[1]).read_text())
+        assert found[2] in {getattr(node, "name", None) for node in module.body}, row
