@@ -13,7 +13,6 @@ from uuid import UUID
 
 import httpx
 from prefect import Flow, State, flow, get_client
-from prefect.artifacts import acreate_markdown_artifact
 from prefect.client.schemas.objects import FlowRun
 from prefect.context import FlowRunContext
 from prefect.exceptions import Abort
@@ -31,6 +30,7 @@ from tasks.contracts import (
     job_id,
 )
 from tasks.errors import EngineUnavailable, InvalidPayload, PrefectureError, StageDiscarded
+from tasks.prefect_api.artifacts import create_artifact
 from tasks.reporting import reports_to_server
 from tasks.runtime.events import JobStarted, about, job_moved
 from tasks.runtime.final_state import STOPPED, state_for
@@ -48,6 +48,7 @@ _NOT_SHARED = (
     "the job variable `container`: this task needs a container of its own, submit it with `fresh`, "
     "or without the variable"
 )
+_LAST_EVENT = 5.0  # seconds to wait at the end for an event that is under way
 _Returned = dict[str, Any]  # a Receipt as plain JSON, readable without the class
 
 
@@ -105,9 +106,9 @@ async def perform(
     Raises InvalidPayload, CorruptResult, StorageUnavailable, and every error of the task.
     """
     parameters = validated(body, given)
-    _emit_started()
-    receipt = await _earlier_receipt(parameters["results_directory"])
-    return await body(**parameters) if receipt is None else receipt
+    async with _sending_started():
+        receipt = await _earlier_receipt(parameters["results_directory"])
+        return await body(**parameters) if receipt is None else receipt
 
 
 def validated(body: Callable[..., Any], given: dict[str, Any]) -> dict[str, Any]:
@@ -238,10 +239,22 @@ def this_run() -> tuple[FlowRun, str]:
     return context.flow_run, context.flow.name if context.flow else "unknown"
 
 
-def _emit_started() -> None:
+@asynccontextmanager
+async def _sending_started() -> AsyncGenerator[None]:
+    """Send the event that an attempt has started, while the block runs and a moment longer."""
     run, task = this_run()
     attempt = attempt_number(run.labels)
-    job_moved(JobStarted(**about(run, task), attempt=attempt, flow_run=run.id))
+    event = JobStarted(**about(run, task), attempt=attempt, flow_run=run.id)
+    sending = asyncio.create_task(job_moved(event, run))
+    try:
+        yield
+    except asyncio.CancelledError:
+        sending.cancel()  # the attempt must end now
+        raise
+    finally:
+        await asyncio.wait({sending}, timeout=_LAST_EVENT)
+        sending.cancel()
+        await asyncio.gather(sending, return_exceptions=True)
 
 
 async def _earlier_receipt(results_directory: str) -> Receipt | None:
@@ -277,7 +290,7 @@ async def _show_artifact(markdown: str, description: str) -> None:
     if not reports_to_server():
         return
     try:
-        await acreate_markdown_artifact(markdown, description=description)
+        await create_artifact(this_run()[0].id, "markdown", markdown, description)
     except httpx.HTTPError as error:
         # The result is published: a missing list in the UI is no failure.
         get_run_logger().warning("the files could not be listed in the UI: %s", error)

@@ -12,22 +12,27 @@ All events of a job have the resource `prefecture.job.<job id>`:
 """
 
 from collections.abc import Iterable
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Annotated, Any, ClassVar, Literal
-from uuid import UUID, uuid5
+from uuid import UUID, uuid4, uuid5
 
+import httpx
+from prefect import get_client
 from prefect.client.orchestration import PrefectClient
 from prefect.client.schemas.objects import FlowRun
 from prefect.events import Event, emit_event
 from prefect.events.filters import EventFilter, EventIDFilter
+from prefect.logging import get_run_logger
 from pydantic import BaseModel, ConfigDict, Field
 
 from tasks.contracts import AgentReport, job_id, own_tags
+from tasks.errors import in_short
 from tasks.reporting import reports_to_server
 
 AGENT_HEALTHY = "prefecture.agent.healthy"
 AGENT_UNHEALTHY = "prefecture.agent.unhealthy"
 JOB_RESOURCE = "prefecture.job."
+_ROLE = "prefect.resource.role"
 _AT_ONCE = 50  # events in one request
 _MOST_TAGS = 50  # in an event: the server refuses over 100 related resources
 
@@ -185,17 +190,28 @@ def about(run: FlowRun, task: str) -> dict[str, Any]:
     }
 
 
-def job_moved(event: JobEvent) -> None:
-    """Emit an event from within a job's flow run, without waiting. Prefect adds the flow run.
+async def job_moved(event: JobEvent, run: FlowRun) -> None:
+    """Send an event of the attempt `run` from within it. Where the server does not take it, the
+    event is lost, with a line in the log: nothing relies on it.
 
-    The event has a random id, not `event_id`: a run that was put back in its queue emits the event
+    Not by `emit_event`: in each job it would open a websocket, and read the flow, the deployment,
+    the work queue and the work pool from the server, to name them in the event.
+
+    The event has a random id, not `event_id`: a run that was put back in its queue sends the event
     a second time, and an id that comes twice makes Prefect's writer of events fail (see `known`).
     """
     if not reports_to_server():
         return
-    emit_event(
-        event.name_of_event, resource=_resource(event), payload=event.model_dump(mode="json")
-    )
+    related = [{"prefect.resource.id": f"prefect.flow.{run.flow_id}", _ROLE: "flow"}]
+    if run.deployment_id is not None:
+        id = f"prefect.deployment.{run.deployment_id}"
+        related.append({"prefect.resource.id": id, _ROLE: "deployment"})
+    sent = _prefect_event(event, uuid4(), run.id, datetime.now(UTC), related)
+    try:
+        async with get_client() as client:
+            await client.request("POST", "/events", json=[sent.model_dump(mode="json")])
+    except httpx.HTTPError as error:
+        get_run_logger().warning("%s was not sent: %s", event.name_of_event, in_short(error))
 
 
 async def known(client: PrefectClient, ids: Iterable[UUID]) -> set[UUID]:
@@ -221,7 +237,10 @@ async def send_events(
     Each event comes with the id of its flow run and the time when it occurred. Repeat an event only
     where it is not `known` some seconds later.
     """
-    sent = [_prefect_event(event, flow_run, occurred) for event, flow_run, occurred in events]
+    sent = [
+        _prefect_event(event, event.event_id, flow_run, occurred)
+        for event, flow_run, occurred in events
+    ]
     for start in range(0, len(sent), _AT_ONCE):
         # Not by the websocket, which does not confirm events.
         await client.request(
@@ -231,22 +250,22 @@ async def send_events(
         )
 
 
-def _prefect_event(event: JobEvent, flow_run: UUID, occurred: datetime) -> Event:
-    """Make an event with the related resources that Prefect adds within a flow run."""
+def _prefect_event(
+    event: JobEvent, id: UUID, flow_run: UUID, occurred: datetime, more: Iterable[Any] = ()
+) -> Event:
+    """Make an event with related resources as Prefect adds them within a flow run, and `more`."""
     related = [
         {
             "prefect.resource.id": f"prefect.flow-run.{flow_run}",
-            "prefect.resource.role": "flow-run",
+            _ROLE: "flow-run",
             "prefect.resource.name": event.name,
         },
-        *(
-            {"prefect.resource.id": f"prefect.tag.{tag}", "prefect.resource.role": "tag"}
-            for tag in event.tags
-        ),
+        *more,
+        *({"prefect.resource.id": f"prefect.tag.{tag}", _ROLE: "tag"} for tag in event.tags),
     ]
     return Event.model_validate(
         {
-            "id": event.event_id,
+            "id": id,
             "event": event.name_of_event,
             "occurred": occurred,
             "resource": _resource(event),

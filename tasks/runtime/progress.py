@@ -7,11 +7,11 @@ from dataclasses import dataclass
 from uuid import UUID
 
 import httpx
-from prefect.artifacts import acreate_progress_artifact, aupdate_progress_artifact
 from prefect.context import FlowRunContext
 from prefect.logging import get_run_logger
 
 from tasks.contracts import attempt_number
+from tasks.prefect_api.artifacts import create_artifact, update_artifact
 from tasks.prefect_api.progress import description
 from tasks.reporting import reports_to_server
 from tasks.runtime.events import JobProgress, about, job_moved
@@ -63,7 +63,8 @@ class _Bar:
     def __init__(self, progress: Progress) -> None:
         self._progress = progress
         self._artifact: UUID | None = None
-        self._given_up = not reports_to_server()
+        self._run = _run_id()
+        self._given_up = self._run is None or not reports_to_server()
 
     @property
     def shown(self) -> bool:
@@ -73,13 +74,13 @@ class _Bar:
         """Create the artifact, or update it with the current progress."""
         percent = min(100.0, round(100 * self._progress.fraction, 1))
         text = description(percent, self._progress.text)
-        if self._given_up:
+        if self._given_up or self._run is None:
             return
         try:
             if self._artifact is None:
-                self._artifact = await acreate_progress_artifact(percent, description=text)
+                self._artifact = await create_artifact(self._run, "progress", percent, text)
             else:
-                await aupdate_progress_artifact(self._artifact, percent, text)
+                await update_artifact(self._artifact, percent, text)
         except httpx.HTTPError as error:
             # A failed update must not end the job. After a failed request the artifact may
             # exist all the same: a second one would stand beside it.
@@ -98,7 +99,7 @@ async def _show_changes(bar: _Bar, progress: Progress, over: asyncio.Event) -> N
             await bar.show()
         far = abs(shown.fraction - sent.fraction) >= _STEP
         if far or (shown != sent and clock() - sent_at >= _SECONDS):
-            _emit(shown)
+            await _emit(shown)
             sent, sent_at = shown, clock()
 
 
@@ -109,16 +110,20 @@ async def _is_set(event: asyncio.Event, seconds: float) -> bool:
     return event.is_set()
 
 
-def _emit(progress: Progress) -> None:
+def _run_id() -> UUID | None:
+    context = FlowRunContext.get()
+    return context.flow_run.id if context and context.flow_run else None
+
+
+async def _emit(progress: Progress) -> None:
     context = FlowRunContext.get()
     if context is None or context.flow_run is None or context.flow is None:
         return  # outside a flow run there is no job
     run = context.flow_run
-    job_moved(
-        JobProgress(
-            **about(run, context.flow.name),
-            attempt=attempt_number(run.labels),
-            fraction=min(1.0, progress.fraction),
-            text=progress.text,
-        )
+    event = JobProgress(
+        **about(run, context.flow.name),
+        attempt=attempt_number(run.labels),
+        fraction=min(1.0, progress.fraction),
+        text=progress.text,
     )
+    await job_moved(event, run)

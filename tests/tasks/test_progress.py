@@ -21,7 +21,8 @@ class _SlowServer:
         self.is_asked = asyncio.Event()
         self.goes_on = asyncio.Event()
 
-    async def create(self, percent: float, description: str) -> UUID:
+    async def create(self, _: UUID, kind: str, percent: float, description: str) -> UUID:
+        assert kind == "progress"
         self.made.append(percent)
         self.said.append(description)
         self.is_made.set()
@@ -43,8 +44,9 @@ class _SlowServer:
 @pytest.fixture
 def server(monkeypatch: pytest.MonkeyPatch) -> _SlowServer:
     server = _SlowServer()
-    monkeypatch.setattr(progress, "acreate_progress_artifact", server.create)
-    monkeypatch.setattr(progress, "aupdate_progress_artifact", server.update)
+    monkeypatch.setattr(progress, "_run_id", uuid4)  # no flow run is needed to see what is sent
+    monkeypatch.setattr(progress, "create_artifact", server.create)
+    monkeypatch.setattr(progress, "update_artifact", server.update)
     return server
 
 
