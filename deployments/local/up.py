@@ -20,6 +20,7 @@ from prefect.settings import temporary_settings
 from deployments.apply import apply
 from deployments.connection import known_in_home, settings_for
 from deployments.local import docker_engine, programs
+from deployments.local.encryption import key_setting
 from deployments.local.processes import (
     Child,
     adopt_orphans,
@@ -78,6 +79,7 @@ async def running(
         api_url = f"http://{HOST}:{port}/api"
         worker = f"prefecture-{socket.gethostname()}-{uuid.uuid4().hex[:8]}"
         server_env = programs.server_env(settings, worker)
+        server_env |= key_setting(settings, server_env)
         no_tokens = programs.without_csrf_tokens(server_env)
         server = Child(
             "server",
