@@ -10,7 +10,9 @@ from prefect_docker.worker import (  # pyright: ignore[reportMissingTypeStubs]
 )
 
 from work_pools.worker.fork_servers import ForkServers
+from work_pools.worker.prefect_internals import WithoutSubmitting
 from work_pools.worker.prompt import Prompt
+from work_pools.worker.reading_once import ReadingOnce
 from work_pools.worker.standby_containers import StandbyContainers
 from work_pools.worker.standby_worker import StandbyWorker
 
@@ -19,7 +21,9 @@ with warnings.catch_warnings():
     # Prefect's own workers can serve them too.
     warnings.filterwarnings("ignore", "Type .* has key .* that matches", UserWarning)
 
-    class PromptProcessWorker(Prompt, StandbyWorker, ProcessWorker):  # pyright: ignore[reportIncompatibleVariableOverride]
+    class PromptProcessWorker(  # pyright: ignore[reportIncompatibleVariableOverride]
+        Prompt, ReadingOnce, WithoutSubmitting, StandbyWorker, ProcessWorker
+    ):
         """Prefect's process worker with a fork server, replaced after `reuse` jobs; `standby`: 0
         for none."""
 
@@ -29,7 +33,7 @@ with warnings.catch_warnings():
             standbys = ForkServers(reuse) if standby else None
             super().__init__(*args, standbys=standbys, **kwargs)
 
-    class PromptDockerWorker(Prompt, StandbyWorker, DockerWorker):
+    class PromptDockerWorker(Prompt, ReadingOnce, WithoutSubmitting, StandbyWorker, DockerWorker):
         """Prefect's Docker worker with `standby` idle containers, each for `reuse` jobs."""
 
         result_type = DockerWorkerResult

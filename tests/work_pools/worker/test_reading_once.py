@@ -1,0 +1,90 @@
+"""What a worker reads of the runs that it starts, on a stock Prefect server."""
+
+import asyncio
+from collections.abc import AsyncGenerator, Generator
+from uuid import UUID
+
+import httpx
+import pytest
+import pytest_asyncio
+from prefect.client.orchestration import PrefectClient
+from prefect.exceptions import ObjectNotFound
+from prefect.workers.base import BaseWorker
+
+from tests.support.platform import Platform, post, rest
+from tests.support.servers import stock_server
+from work_pools.worker.prefect_internals import WithoutSubmitting
+from work_pools.worker.reading_once import OnceClient
+
+
+@pytest.fixture(scope="module")
+def api(tmp_path_factory: pytest.TempPathFactory) -> Generator[str]:
+    with stock_server(tmp_path_factory.mktemp("stock")) as api:
+        yield api
+
+
+@pytest.fixture
+def requests() -> list[str]:
+    """The paths of requests that were made."""
+    return []
+
+
+@pytest_asyncio.fixture
+async def client(api: str, requests: list[str]) -> AsyncGenerator[OnceClient]:
+    async def note(request: httpx.Request) -> None:
+        requests.append(request.url.path.removeprefix("/api"))
+
+    hooks = {"event_hooks": {"request": [note]}}
+    async with PrefectClient(api, httpx_settings=hooks) as client:
+        yield OnceClient(client, {})
+
+
+def deployment(api: str, name: str) -> tuple[UUID, UUID]:
+    """The ids of a new flow and a deployment of it."""
+    flow = post(api, "/flows/", name=name)["id"]
+    return UUID(flow), UUID(post(api, "/deployments/", name=name, flow_id=flow)["id"])
+
+
+async def test_a_deployment_is_read_once_for_each_run(
+    api: str, client: OnceClient, requests: list[str]
+) -> None:
+    _, first = deployment(api, "first")
+    _, second = deployment(api, "second")
+
+    async def start() -> list[str | None]:
+        async def configure() -> str | None:
+            return (await client.read_deployment(first)).description
+
+        there = (await client.read_deployment(first)).description
+        return [there, await asyncio.create_task(configure())]
+
+    assert await asyncio.create_task(start()) == [None, None]
+    assert requests == [f"/deployments/{first}"]
+    rest(api, "PATCH", f"/deployments/{first}", {"description": "changed"}).raise_for_status()
+    assert await asyncio.create_task(start()) == ["changed", "changed"]
+    assert requests == [f"/deployments/{first}"] * 2
+    assert (await client.read_deployment(second)).id == second
+    rest(api, "DELETE", f"/deployments/{first}").raise_for_status()
+    with pytest.raises(ObjectNotFound):
+        await asyncio.create_task(start())
+
+
+async def test_a_flow_is_read_once(api: str, client: OnceClient, requests: list[str]) -> None:
+    flow, _ = deployment(api, "third")
+    for _ in range(3):
+        assert (await client.read_flow(flow)).name == "third"
+    assert requests == [f"/flows/{flow}"]
+    await client.read_deployment_by_name("third/third")  # everything else is as it was
+    assert requests[1:] == ["/deployments/name/third/third"]
+
+
+def test_a_job_is_pending_until_it_runs(process_platform: Platform) -> None:
+    job = process_platform.submit_job("find-primes/high", {"upper_bound": 10}, "states")
+    process_platform.completed(job, "states")
+    states = process_platform.rest("GET", f"/flow_run_states/?flow_run_id={job}").json()
+    assert [one["name"] for one in states] == ["Scheduled", "Pending", "Running", "Completed"]
+
+
+def test_what_is_private_in_prefects_worker_is_still_there() -> None:
+    (name,) = [name for name in vars(WithoutSubmitting) if name.startswith("_propose")]
+    assert name in vars(BaseWorker)
