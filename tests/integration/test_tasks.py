@@ -200,8 +200,8 @@ def test_a_job_sends_no_heartbeat(process_platform: Platform) -> None:
         wanted = {"filter": {"event": {"name": [name]}, "any_resource": of_run}}
         return process_platform.rest("POST", "/events/filter", wanted).json()["events"]
 
-    # The job would have sent its first before that.
-    wait_until(lambda: events("prefect.artifact.created"), what="its events are there")
+    # Its worker sends this once the job's process has ended, and with it what the job sends.
+    wait_until(lambda: events("prefect.worker.executed-flow-run"), what="its events are there")
     assert events("prefect.flow-run.heartbeat") == []
 
 
