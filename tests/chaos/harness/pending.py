@@ -3,20 +3,12 @@
 from collections.abc import Generator
 from contextlib import contextmanager
 
+from tasks.contracts import WORKER_LABEL
 from tests.chaos.harness.drill import Drill, Run
-from tests.support.containers import containers, run_of_container
-from tests.support.platform import Platform, wait_until
-from tests.support.processes import processes, worker
+from tests.support.platform import wait_until
+from tests.support.processes import worker
 
 _LOOKS = 50  # one after the other
-_RUN = "PREFECT__FLOW_RUN_ID"  # in the environment of a run's process, by Prefect's worker
-
-
-def instances(platform: Platform) -> set[str]:
-    """The flow runs that have a container or a process."""
-    if platform.pool == "docker":
-        return {run_of_container(one) for one in containers(platform)}
-    return {environment.get(_RUN, "") for _, _, environment in processes(platform)}
 
 
 @contextmanager
@@ -30,9 +22,9 @@ def worker_frozen_before_start(drill: Drill) -> Generator[list[Run]]:
 
     def caught() -> list[Run]:
         process.suspend()
-        pending = list(drill.runs(type={"any_": ["PENDING"]}))
-        there = instances(drill.platform) if pending else set[str]()
-        alone = [run for run in pending if run["id"] not in there]
+        # A worker labels a run before it gives it to a container or process.
+        pending = drill.runs(type={"any_": ["PENDING"]})
+        alone = [run for run in pending if not run["labels"].get(WORKER_LABEL)]
         if not alone:
             process.resume()
             if not list(drill.runs(type={"any_": ["SCHEDULED"]})):
