@@ -98,8 +98,9 @@ class History:
 def open_history(settings: Settings) -> Generator[History]:
     """Open the history that the settings name, without connecting yet."""
     url = _address(settings)
-    if settings.history_url is None:
+    if url.get_backend_name() == "sqlite" and url.database:
         make_home(settings.home)
+    if settings.history_url is None:
         make_private_database(settings.home / _FILE)
     # MySQL's lock belongs to the connection: it must close after the transaction, and not return
     # to a pool with the lock.
