@@ -8,6 +8,7 @@ beginning of its response, and websockets have a bound of their own.
 
 import asyncio
 import sys
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from prefect.server.api.server import RequestLimitMiddleware
@@ -24,7 +25,7 @@ MOST_SOCKETS = 1000
 """Websockets that are open at once. A worker, its supervisor and its notifier have five."""
 
 _MEMORY = 512 * 2**20  # bytes of all bodies that are being received
-_TIMEOUT, _CONTENT_TOO_LARGE, _BUSY = 408, 413, 503
+_TIMEOUT, _TOO_LARGE, _BUSY = 408, 413, 503
 _TRY_AGAIN_LATER = 1013  # in the registry of RFC 6455
 
 
@@ -53,25 +54,24 @@ class Admission:
     async def _handle(self, scope: Scope, receive: Receive, send: Send) -> None:
         body = bytearray()
         try:
-            try:
-                async with asyncio.timeout(BODY_TIME):
-                    whole = await self._receive_body(body, receive)
-            except TimeoutError:
-                reason = f"the request's body did not arrive in {BODY_TIME:.0f} s"
-                refusal = PlainTextResponse(reason + "\n", _TIMEOUT, {"Connection": "close"})
-                await refusal(scope, receive, send)
-            except _TooLarge as error:
-                refusal = PlainTextResponse(f"{error}\n", error.status, error.headers)
-                await refusal(scope, receive, send)
-            else:
-                if whole:
-                    await self._handle_in_turn(scope, _first(bytes(body), receive), send)
+            if await self._receive_in_time(body, receive):
+                await self._handle_in_turn(scope, _first(bytes(body), receive), send)
+        except _Refused as refused:
+            await refused.response(scope, receive, send)
         finally:
             self._received -= len(body)
 
+    async def _receive_in_time(self, body: bytearray, receive: Receive) -> bool:
+        try:
+            async with asyncio.timeout(BODY_TIME):
+                return await self._receive_body(body, receive)
+        except TimeoutError:
+            reason = f"the request's body did not arrive in {BODY_TIME:.0f} s"
+            raise _Refused(_TIMEOUT, reason) from None
+
     async def _receive_body(self, body: bytearray, receive: Receive) -> bool:
         """Add the whole body to `body`. Returns False where the client has gone. Raises
-        _TooLarge."""
+        _Refused."""
         while True:
             message = await receive()
             if message["type"] != "http.request":
@@ -79,10 +79,10 @@ class Admission:
             part = message.get("body", b"")
             if len(body) + len(part) > LARGEST_BODY:
                 reason = f"the request is larger than {LARGEST_BODY:,} bytes"
-                raise _TooLarge(reason, _CONTENT_TOO_LARGE, {"Connection": "close"})
+                raise _Refused(_TOO_LARGE, reason)
             if self._received + len(part) > _MEMORY:
                 reason = "the server receives too many large requests: try again"
-                raise _TooLarge(reason, _BUSY, {"Connection": "close", "Retry-After": "1"})
+                raise _Refused(_BUSY, reason, {"Retry-After": "1"})
             body += part
             self._received += len(part)
             if not message.get("more_body", False):
@@ -128,10 +128,13 @@ class Admission:
         return True
 
 
-class _TooLarge(Exception):
-    def __init__(self, reason: str, status: int, headers: dict[str, str]) -> None:
+class _Refused(Exception):
+    def __init__(self, status: int, reason: str, headers: Mapping[str, str] | None = None) -> None:
         super().__init__(reason)
-        self.status, self.headers = status, headers
+        # The rest of the body is not read: the connection cannot serve another request.
+        self.response = PlainTextResponse(
+            f"{reason}\n", status, {"Connection": "close"} | dict(headers or {})
+        )
 
 
 def _first(body: bytes, receive: Receive) -> Receive:
@@ -180,7 +183,7 @@ class _Socket:
 def take_limit(app: Starlette) -> int | None:
     """Remove Prefect's limit of requests from its server, before that starts. Returns the limit;
     None where there is none, as on PostgreSQL."""
-    (*limits,) = (m for m in app.user_middleware if m.cls is RequestLimitMiddleware)  # pyright: ignore[reportUnnecessaryComparison]
+    limits = [m for m in app.user_middleware if m.cls is RequestLimitMiddleware]  # pyright: ignore[reportUnnecessaryComparison]
     for limit in limits:
         app.user_middleware.remove(limit)
     return min((int(str(one.kwargs["limit"])) for one in limits), default=None)
