@@ -88,13 +88,10 @@ class Engine:
         waits for a containerd whose number another process has by now, or refuses to start.
         """
         assert self._process is not None
-        self._process.kill()  # first, or it would see the others end
-        self._process.wait(PATIENCE)
-        self._process = None
+        self.stop(signal.SIGKILL)  # first, or it would see the others end
         wait_until(lambda: not self._kill_what_is_left(), PATIENCE, "everything it ran is gone")
         _unmount_below(self._in_run)
         shutil.rmtree(self._in_run)
-        self._pid_file.unlink(missing_ok=True)
 
     def _kill_what_is_left(self) -> bool:
         """Whether there was something."""

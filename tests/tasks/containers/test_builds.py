@@ -22,6 +22,7 @@ from tasks.errors import InvalidPayload, RegistryUnavailable
 from tests.integration.run_container.jobs import some_image
 from tests.support.needs import need_docker
 from tests.support.web.handlers import always, serving
+from tests.support.web.receiver import receiver
 
 pytestmark = pytest.mark.filterwarnings("ignore:unclosed <socket:ResourceWarning")
 
@@ -125,23 +126,6 @@ def test_base_image_of_a_build_is_pulled_with_its_login(
     assert "/v2/team/image/manifests/1" in seen
 
 
-class Fetched(BaseHTTPRequestHandler):
-    """Notes what is fetched."""
-
-    seen: list[str]
-
-    def do_GET(self) -> None:
-        self.seen.append(self.path)
-        self.send_response(200)
-        self.send_header("Content-Length", "0")
-        self.end_headers()
-
-    do_HEAD = do_GET
-
-    def log_message(self, format: str, *args: Any) -> None:
-        """Quiet."""
-
-
 @pytest.fixture
 def triggered(client: docker.DockerClient) -> Generator[Callable[[str], str]]:
     """Makes an image with an ONBUILD instruction. Returns its name."""
@@ -172,12 +156,11 @@ def triggered(client: docker.DockerClient) -> Generator[Callable[[str], str]]:
 def test_engine_fetches_no_address_for_a_base_image(
     client: docker.DockerClient, tmp_path: Path, triggered: Callable[[str], str], text: str
 ) -> None:
-    seen: list[str] = []
-    with serving(type("Own", (Fetched,), {"seen": seen})) as address:
-        name = triggered(f"ADD http://{address}/secrets /fetched")
+    with receiver() as server:
+        name = triggered(f"ADD {server.url}/secrets /fetched")
         with pytest.raises(InvalidPayload, match="executes its ONBUILD ADD http"):
             build(client, tmp_path, text.replace("@triggered", name), args={"GIVEN": name})
-    assert seen == []
+    assert server.requests == []
 
 
 def test_base_image_may_have_other_triggers(
