@@ -1,7 +1,7 @@
 """The key with which the embedded server encrypts the values of blocks, in a file of its own.
 
-Prefect would keep it in the database, beside what it encrypts: whoever has a copy of the database,
-such as a backup, has every secret in it.
+Prefect would keep the key in the database, beside the values: a copy of the database, such as a
+backup, would hold every secret in readable form.
 """
 
 import os
@@ -9,26 +9,25 @@ from base64 import urlsafe_b64encode
 from collections.abc import Mapping
 from pathlib import Path
 
-from deployments.local.programs import prefect_home
+from deployments.local.programs import DATABASE_URL, database
 from deployments.server import sqlite
 from tasks.settings import Settings
 
 FILE = "encryption.key"
 """The file's name in a home."""
 _KEY = "PREFECT_SERVER_ENCRYPTION_KEY"
-_DATABASE = "PREFECT_SERVER_DATABASE_CONNECTION_URL"
 
 
 def key_setting(settings: Settings, server: Mapping[str, str]) -> dict[str, str]:
     """The setting with the key for a server with the environment `server`; makes the key of a new
     home. Empty where the operator gives a key, or a database of their own, and where the home's
     database was made by an earlier version: the key is in it."""
-    database = Path(prefect_home(settings)) / "prefect.db"
-    if _KEY in server or server.get(_DATABASE) != sqlite.address(str(database)):
+    own = database(settings)
+    if _KEY in server or server.get(DATABASE_URL) != sqlite.address(str(own)):
         return {}
     file = settings.home / FILE
     if not file.exists():
-        if database.exists():
+        if own.exists():
             return {}
         _write(file, urlsafe_b64encode(os.urandom(32)))  # as Fernet has it
     return {_KEY: file.read_text()}

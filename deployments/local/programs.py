@@ -19,6 +19,8 @@ from tasks.settings import (
 HOST = "127.0.0.1"
 OWNER = "PREFECTURE_WORKER"
 """Variable in the environment of all processes of `up`, by which they are found; no setting."""
+DATABASE_URL = "PREFECT_SERVER_DATABASE_CONNECTION_URL"
+"""Variable with the address of the server's database."""
 
 _DATABASE = ("CONNECTION_URL", "DRIVER", "HOST", "NAME")  # settings that choose a database
 _EVENTS_KEPT = "PREFECT_SERVER_EVENTS_RETENTION_PERIOD"
@@ -68,7 +70,7 @@ def server_env(settings: Settings, worker: str) -> dict[str, str]:
     usual = {_EVENTS_KEPT: _A_DAY, _PLANNED_TIME: _TEN_MINUTES}
     environment = usual | server_environment(
         **{OWNER: owners(worker).server},
-        PREFECT_HOME=prefect_home(settings),
+        PREFECT_HOME=str(prefect_home(settings)),
         PREFECT_SERVER_ANALYTICS_ENABLED="false",
         # The service renames each job that has waited for 15 s, one by one: with a thousand of
         # them SQLite is locked all the time, and the log grows by megabytes a minute.
@@ -78,8 +80,7 @@ def server_env(settings: Settings, worker: str) -> dict[str, str]:
         DO_NOT_TRACK="1",
     )
     if not any(f"PREFECT_SERVER_DATABASE_{name}" in environment for name in _DATABASE):
-        address = sqlite.address(f"{prefect_home(settings)}/prefect.db")
-        environment["PREFECT_SERVER_DATABASE_CONNECTION_URL"] = address
+        environment[DATABASE_URL] = sqlite.address(str(database(settings)))
     return environment
 
 
@@ -107,7 +108,7 @@ def worker_env(settings: Settings, worker: str, api_url: str) -> dict[str, str]:
     """Environment of the worker, which its jobs inherit."""
     return client_environment(
         **{OWNER: owners(worker).worker},
-        PREFECT_HOME=prefect_home(settings),
+        PREFECT_HOME=str(prefect_home(settings)),
         PREFECT_API_URL=api_url,
         PREFECT_WORKER_QUERY_SECONDS=_POLL,
         # A run that is not due must not hold a slot that a waiting one could use.
@@ -164,7 +165,7 @@ def _own_env(settings: Settings, owner: str, api_url: str) -> dict[str, str]:
         PREFECTURE_HOME=str(settings.home),
         PREFECTURE_INPUTS_ROOT=str(settings.inputs),
         PREFECTURE_RESULTS_ROOT=str(settings.results),
-        PREFECT_HOME=prefect_home(settings),
+        PREFECT_HOME=str(prefect_home(settings)),
         PREFECT_API_URL=api_url,
         PREFECT_CLIENT_MAX_RETRIES=_RETRIES,
         DO_NOT_TRACK="1",
@@ -181,6 +182,11 @@ def _prefect(*words: str) -> list[str]:
     return [sys.executable, "-m", "prefect", "--no-prompt", *words]
 
 
-def prefect_home(settings: Settings) -> str:
+def prefect_home(settings: Settings) -> Path:
     """The folder in which Prefect keeps the server's database and its own settings."""
-    return str(settings.home / "prefect")
+    return settings.home / "prefect"
+
+
+def database(settings: Settings) -> Path:
+    """The SQLite database of a server for which the operator names no other."""
+    return prefect_home(settings) / "prefect.db"

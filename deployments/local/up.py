@@ -68,7 +68,7 @@ async def running(
     """
     adopt_orphans()
     with lock(settings.home):
-        make_private_folder(Path(programs.prefect_home(settings)))
+        make_private_folder(programs.prefect_home(settings))
         engine = await asyncio.to_thread(docker_engine.find_engine)
         pool = _choose(pool, engine is not None, say)
         image = None

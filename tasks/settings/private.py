@@ -29,7 +29,7 @@ def make_private_database(file: Path) -> None:
 
     SQLite gives the files beside it the same mode.
     """
-    with suppress(OSError):  # whoever opens it reports why it cannot be used
+    with suppress(OSError):  # SQLite reports why it cannot open the file
         os.close(os.open(file, os.O_RDWR | os.O_CREAT, 0o600))
     for name in (f"{file.name}{end}" for end in _BESIDE):
         _close(file.with_name(name))

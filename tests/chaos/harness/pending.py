@@ -15,8 +15,8 @@ _LOOKS = 50  # one after the other
 def worker_frozen_before_start(drill: Drill) -> Generator[list[Run]]:
     """While the block runs, the worker stands still, with runs it has taken and not started.
 
-    With each job that it takes there is a moment, some requests long, in which it can be caught. So
-    it is let go on for no longer than a request takes, and there is always a job for it to take.
+    The worker can be caught for some requests of each job that it takes. So it runs for one request
+    between two looks, and a job always waits for it.
     """
     process = worker(drill.platform)
 
