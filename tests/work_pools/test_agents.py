@@ -3,15 +3,14 @@
 from collections.abc import Generator
 from pathlib import Path
 
-import httpx
 import pytest
-from prefect.client.orchestration import PrefectClient
 from prefect.settings import PREFECT_API_URL, temporary_settings
 
 from tasks.contracts import AgentReport
 from tasks.settings import Settings
 from tests.support.other_hosts import heartbeat, report
 from tests.support.platform import rest
+from tests.support.recorded import recorded_client
 from tests.support.servers import stock_server
 from work_pools.supervisor.agents import Agents
 
@@ -39,12 +38,7 @@ async def test_more_agents_and_workers_than_one_request_reads_are_all_heard(
     for number in range(201):
         heartbeat(api, f"worker-{number:03}")
     requests = list[str]()
-
-    async def note(request: httpx.Request) -> None:
-        requests.append(request.url.path)
-
-    hooks = {"event_hooks": {"request": [note]}}
-    async with PrefectClient(api, httpx_settings=hooks) as client:
+    async with recorded_client(api, requests) as client:
         agents = Agents(client, "process", "here", "own", Settings(home=tmp_path))
         assert agents.alone
         await agents.report({}, running=0)

@@ -5,10 +5,8 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from uuid import UUID
 
-import httpx
 import pytest
 import pytest_asyncio
-from prefect.client.orchestration import PrefectClient
 from prefect.settings import PREFECT_API_URL, temporary_settings
 
 from tasks.contracts import WORKER_LABEL, Pool
@@ -16,6 +14,7 @@ from tasks.settings import Settings
 from tasks.storage.results.opening import open_results
 from tests.support.other_hosts import report
 from tests.support.platform import post
+from tests.support.recorded import recorded_client
 from tests.support.servers import stock_server
 from work_pools.supervisor.agents import Agents
 from work_pools.supervisor.infrastructure.processes import Processes
@@ -62,13 +61,8 @@ def requests() -> list[str]:
 @asynccontextmanager
 async def watching(api: str, pool: str, requests: list[str], home: Path) -> AsyncGenerator[Watch]:
     """A watch of one host of a pool. The paths that it asks are added to `requests`."""
-
-    async def note(request: httpx.Request) -> None:
-        requests.append(request.url.path.removeprefix("/api"))
-
     settings = Settings(home=home)
-    hooks = {"event_hooks": {"request": [note]}}
-    async with PrefectClient(api, httpx_settings=hooks) as client:
+    async with recorded_client(api, requests) as client:
         agents = Agents(client, pool, "here", OWN, settings)
         await agents.refresh(0)
         assert agents.hosts == (21 if pool == "process" else 1)

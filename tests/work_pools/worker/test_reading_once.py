@@ -4,14 +4,13 @@ import asyncio
 from collections.abc import AsyncGenerator, Generator
 from uuid import UUID
 
-import httpx
 import pytest
 import pytest_asyncio
-from prefect.client.orchestration import PrefectClient
 from prefect.exceptions import ObjectNotFound
 from prefect.workers.base import BaseWorker
 
 from tests.support.platform import Platform, post, rest
+from tests.support.recorded import recorded_client
 from tests.support.servers import stock_server
 from work_pools.worker.prefect_internals import WithoutSubmitting
 from work_pools.worker.reading_once import OnceClient
@@ -31,11 +30,7 @@ def requests() -> list[str]:
 
 @pytest_asyncio.fixture
 async def client(api: str, requests: list[str]) -> AsyncGenerator[OnceClient]:
-    async def note(request: httpx.Request) -> None:
-        requests.append(request.url.path.removeprefix("/api"))
-
-    hooks = {"event_hooks": {"request": [note]}}
-    async with PrefectClient(api, httpx_settings=hooks) as client:
+    async with recorded_client(api, requests) as client:
         yield OnceClient(client, {})
 
 

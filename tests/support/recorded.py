@@ -1,0 +1,19 @@
+"""A client of Prefect's whose requests are recorded."""
+
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
+
+import httpx
+from prefect.client.orchestration import PrefectClient
+
+
+@asynccontextmanager
+async def recorded_client(api: str, requests: list[str]) -> AsyncGenerator[PrefectClient]:
+    """A client of a server. The path of each request, below /api, is added to `requests`."""
+
+    async def note(request: httpx.Request) -> None:
+        requests.append(request.url.path.removeprefix("/api"))
+
+    hooks = {"event_hooks": {"request": [note]}}
+    async with PrefectClient(api, httpx_settings=hooks) as client:
+        yield client
