@@ -32,6 +32,7 @@ from tasks.contracts import (
 from tasks.errors import EngineUnavailable, InvalidPayload, PrefectureError, StageDiscarded
 from tasks.prefect_api.artifacts import create_artifact
 from tasks.reporting import reports_to_server
+from tasks.runtime.background import let_finish
 from tasks.runtime.events import JobStarted, about, job_moved
 from tasks.runtime.final_state import STOPPED, state_for
 from tasks.runtime.retries import as_task, with_retries
@@ -48,7 +49,6 @@ _NOT_SHARED = (
     "the job variable `container`: this task needs a container of its own, submit it with `fresh`, "
     "or without the variable"
 )
-_LAST_EVENT = 5.0  # seconds to wait at the end for an event that is under way
 _Returned = dict[str, Any]  # a Receipt as plain JSON, readable without the class
 
 
@@ -252,9 +252,7 @@ async def _sending_started() -> AsyncGenerator[None]:
         sending.cancel()  # the attempt must end now
         raise
     finally:
-        await asyncio.wait({sending}, timeout=_LAST_EVENT)
-        sending.cancel()
-        await asyncio.gather(sending, return_exceptions=True)
+        await let_finish(sending)
 
 
 async def _earlier_receipt(results_directory: str) -> Receipt | None:

@@ -209,7 +209,7 @@ async def job_moved(event: JobEvent, run: FlowRun) -> None:
     sent = _prefect_event(event, uuid4(), run.id, datetime.now(UTC), related)
     try:
         async with get_client() as client:
-            await client.request("POST", "/events", json=[sent.model_dump(mode="json")])
+            await _post(client, [sent])
     except httpx.HTTPError as error:
         get_run_logger().warning("%s was not sent: %s", event.name_of_event, in_short(error))
 
@@ -242,12 +242,12 @@ async def send_events(
         for event, flow_run, occurred in events
     ]
     for start in range(0, len(sent), _AT_ONCE):
-        # Not by the websocket, which does not confirm events.
-        await client.request(
-            "POST",
-            "/events",
-            json=[event.model_dump(mode="json") for event in sent[start : start + _AT_ONCE]],
-        )
+        await _post(client, sent[start : start + _AT_ONCE])
+
+
+async def _post(client: PrefectClient, events: Iterable[Event]) -> None:
+    # Not by the websocket, which does not confirm events.
+    await client.request("POST", "/events", json=[e.model_dump(mode="json") for e in events])
 
 
 def _prefect_event(

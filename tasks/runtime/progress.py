@@ -14,10 +14,10 @@ from tasks.contracts import attempt_number
 from tasks.prefect_api.artifacts import create_artifact, update_artifact
 from tasks.prefect_api.progress import description
 from tasks.reporting import reports_to_server
+from tasks.runtime.background import let_finish
 from tasks.runtime.events import JobProgress, about, job_moved
 
 _INTERVAL = 1.0  # seconds between updates: often enough to watch, rare enough to cost nothing
-_LAST_UPDATE = 5.0  # seconds to wait at the end for an update that is under way
 # The server keeps events for a day: one after each 5 %, or after 10 s where anything changed.
 _STEP = 0.05
 _SECONDS = 10.0
@@ -50,9 +50,7 @@ async def show_progress(text: str) -> AsyncGenerator[Progress]:
     finally:
         over.set()
         # Not cancelled during a request: the server could apply it after the last one.
-        await asyncio.wait({ticker}, timeout=_LAST_UPDATE)
-        ticker.cancel()
-        await asyncio.gather(ticker, return_exceptions=True)
+        await let_finish(ticker)
         if bar.shown:
             await bar.show()
 
@@ -63,8 +61,8 @@ class _Bar:
     def __init__(self, progress: Progress) -> None:
         self._progress = progress
         self._artifact: UUID | None = None
-        self._run = _run_id()
-        self._given_up = self._run is None or not reports_to_server()
+        # None where there is no server to show it, and once it is given up.
+        self._run = _run_id() if reports_to_server() else None
 
     @property
     def shown(self) -> bool:
@@ -74,7 +72,7 @@ class _Bar:
         """Create the artifact, or update it with the current progress."""
         percent = min(100.0, round(100 * self._progress.fraction, 1))
         text = description(percent, self._progress.text)
-        if self._given_up or self._run is None:
+        if self._run is None:
             return
         try:
             if self._artifact is None:
@@ -84,8 +82,9 @@ class _Bar:
         except httpx.HTTPError as error:
             # A failed update must not end the job. After a failed request the artifact may
             # exist all the same: a second one would stand beside it.
-            self._given_up = self._artifact is None
-            what = "will not be shown" if self._given_up else "could not be shown"
+            what = "could not be shown"
+            if self._artifact is None:
+                self._run, what = None, "will not be shown"
             get_run_logger().warning("progress %s: %s", what, error)
 
 

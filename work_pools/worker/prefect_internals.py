@@ -5,18 +5,12 @@ a job has a standby that is ready, and the state would last for milliseconds: a 
 job starts, and 4 kB in the server's database, with the event. No setting turns it off.
 """
 
-from typing import TYPE_CHECKING, Any
-
 from prefect.client.schemas.objects import FlowRun
-from prefect.workers.base import BaseWorker
 
-if TYPE_CHECKING:
-    _Base = BaseWorker[Any, Any, Any]
-else:
-    _Base = object
+from work_pools.worker.mixin import WorkerMixin
 
 
-class WithoutSubmitting(_Base):
+class WithoutSubmitting(WorkerMixin):
     """Makes any of Prefect's workers leave a run Pending until it is Running."""
 
     async def _propose_submitting_state(self, flow_run: FlowRun) -> None:

@@ -5,24 +5,19 @@ import contextlib
 import random
 import time
 from http import HTTPStatus
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import httpx
 from prefect.client.schemas.actions import VariableCreate, VariableUpdate
 from prefect.client.schemas.filters import WorkerFilter, WorkerFilterStatus
 from prefect.client.schemas.objects import FlowRun
 from prefect.settings import PREFECT_WORKER_QUERY_SECONDS
-from prefect.workers.base import BaseWorker
 
 from tasks.contracts import WorkerReport
 from tasks.prefect_api.pages import PAGE
 from work_pools.listening import listen
 from work_pools.turns import Turns
-
-if TYPE_CHECKING:
-    _Base = BaseWorker[Any, Any, Any]
-else:
-    _Base = object
+from work_pools.worker.mixin import WorkerMixin
 
 _SCHEDULED = "prefect.flow-run.Scheduled"
 _TAKEN = "prefect.flow-run.Pending"  # by any worker
@@ -36,7 +31,7 @@ _FEW = 4  # up to so many workers poll at every interval; more take turns
 _COUNT_INTERVAL = 60.0  # seconds between two counts of the pool's workers
 
 
-class Prompt(_Base):
+class Prompt(WorkerMixin):
     """Makes any of Prefect's workers poll at once when a run is submitted or a slot is free.
 
     Regular polls find runs whose events were missed. Where the pool has many workers, their

@@ -1,24 +1,20 @@
 """A worker that reads the deployment of a run once, and each flow once."""
 
 from contextvars import ContextVar
-from typing import TYPE_CHECKING, Any, cast
+from typing import Any, cast
 from uuid import UUID
 
 from prefect.client.orchestration import PrefectClient
 from prefect.client.schemas.objects import Flow
 from prefect.client.schemas.responses import DeploymentResponse
-from prefect.workers.base import BaseWorker
 
-if TYPE_CHECKING:
-    _Base = BaseWorker[Any, Any, Any]
-else:
-    _Base = object
+from work_pools.worker.mixin import WorkerMixin
 
 # Prefect's worker submits each run in a task of its own, whose context is not that of others.
 _read: ContextVar[DeploymentResponse | None] = ContextVar("read", default=None)
 
 
-class ReadingOnce(_Base):
+class ReadingOnce(WorkerMixin):
     """Makes any of Prefect's workers read what it needs of a run once.
 
     Prefect reads the deployment to see whether it exists, and again for its job variables; and for

@@ -3,20 +3,16 @@
 import asyncio
 import logging
 from concurrent.futures import ThreadPoolExecutor
-from typing import TYPE_CHECKING, Any, ClassVar, Protocol
+from typing import Any, ClassVar, Protocol
 from uuid import UUID
 
 import anyio.abc
 from prefect.client.schemas.objects import FlowRun
-from prefect.workers.base import BaseWorker, BaseWorkerResult
+from prefect.workers.base import BaseWorkerResult
 
 from tasks.errors import in_short
 from work_pools.standby import NO_RUN
-
-if TYPE_CHECKING:
-    _Base = BaseWorker[Any, Any, Any]
-else:
-    _Base = object
+from work_pools.worker.mixin import WorkerMixin
 
 _DELAY = 0.5  # seconds before a replacement starts: the run that has just started comes first
 _INTERVAL = 5.0  # seconds between two checks of the standbys: the pool's template may change
@@ -63,7 +59,7 @@ class StandbyManager(Protocol):
         ...
 
 
-class StandbyWorker(_Base):
+class StandbyWorker(WorkerMixin):
     """Makes any of Prefect's workers give runs to the standby instances of `standbys`.
 
     A run with the pool's default configuration goes to a standby fork server, which has already
