@@ -108,6 +108,9 @@ class Stopper:
                 await self._instances.remove(instance)  # not started: it has nothing to clean up
             else:
                 await self._instances.stop(instance, self._settings.cancel_grace)
+        for instance in instances:
+            if instance.sibling:  # a flow that took too long to end has left it
+                await self._instances.remove(instance)
         await self._discard(run)
         if await self._runs.state_type(run.id) == StateType.COMPLETED:
             return  # it completed first
