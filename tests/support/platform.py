@@ -35,8 +35,8 @@ if os.getppid() != int(sys.argv[1]):
 os.execv(sys.argv[2], sys.argv[2:])
 """
 
-_LONGEST_PAUSE = 1.0  # seconds between two looks
-_PAUSE_SHARE = 0.2  # of the time waited so far
+_LONGEST_PAUSE = 2.0  # seconds between two looks
+_PAUSE_SHARE = 0.3  # of the time waited so far
 
 
 def wait_until(
@@ -253,6 +253,9 @@ def platform_up(
     environment.setdefault("PREFECTURE_ANALYTICS", "false")
     if not any(name.startswith("PREFECT_SERVER_DATABASE_") for name in environment):
         put_database(home, pool, image)
+        # They are in that database. To compare them takes each server half a second of a CPU.
+        environment.setdefault("PREFECT_SERVER_BLOCKS_REGISTER_ON_START", "false")
+        environment.setdefault("PREFECT_SERVER_MEMOIZE_BLOCK_AUTO_REGISTRATION", "false")
     port = free_port()
     with (home / "up.out").open("wb") as output:
         process = subprocess.Popen(
