@@ -1,5 +1,8 @@
 """What is private in Prefect's flow engine is still where we change it."""
 
+import os
+import subprocess
+import sys
 import threading
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any
@@ -12,6 +15,33 @@ from prefect.client.schemas.objects import FlowRun
 from prefect.flow_engine import AsyncFlowRunEngine, FlowRunEngine
 
 from work_pools.entrypoint.prefect_internals import listen_for_no_suspension
+
+# Prefect's engine, given a run that no server has, and that it cannot load a flow for.
+_GIVEN = """
+import os, runpy, uuid
+from prefect.client.schemas.objects import FlowRun
+from work_pools.entrypoint.prefect_internals import load_no_other
+id = uuid.UUID(os.environ["PREFECT__FLOW_RUN_ID"])
+load_no_other(FlowRun(id=id, flow_id=uuid.uuid4(), name="otter"))
+runpy.run_module("prefect.engine", run_name="__main__", alter_sys=True)
+"""
+
+
+def test_the_engine_does_not_read_a_run_that_it_is_given() -> None:
+    own = {
+        "PREFECT_API_URL": "http://127.0.0.1:9/api",  # where nobody answers
+        "PREFECT_LOGGING_TO_API_ENABLED": "false",
+        "PREFECT__FLOW_RUN_ID": str(uuid4()),
+    }
+    done = subprocess.run(
+        [sys.executable, "-c", _GIVEN],
+        env=os.environ | own,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 1
+    assert "Flow run does not have an associated deployment" in done.stderr
 
 
 @pytest.mark.parametrize("engine", [AsyncFlowRunEngine, FlowRunEngine])

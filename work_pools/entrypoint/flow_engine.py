@@ -29,11 +29,11 @@ import traceback
 import warnings
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
-from uuid import UUID
+from typing import Any, TypeVar
 
 import httpx
 from prefect.client.orchestration import SyncPrefectClient, get_client
+from prefect.client.schemas.objects import FlowRun
 from prefect.deployments.steps.core import StepExecutionError
 from prefect.exceptions import ParameterBindError, ScriptError, SignatureMismatchError
 from prefect.flow_engine import load_flow
@@ -43,8 +43,9 @@ from prefect.states import Failed
 
 from tasks.contracts import ENGINE_SOCKET, ENGINE_TASKS
 from tasks.settings import flow_run_id, imports_start_no_thread
-from work_pools.entrypoint.prefect_internals import listen_for_no_suspension
+from work_pools.entrypoint.prefect_internals import listen_for_no_suspension, load_no_other
 
+_T = TypeVar("_T")
 _ENGINE = ("prefect.flow_engine", "prefect.deployments.steps.core")
 # The slow imports that most tasks need.
 _TASKS = (
@@ -99,30 +100,24 @@ def _passed(error: BaseException, *functions: Callable[..., Any]) -> bool:
     return any(frame.f_code in codes for frame, _ in traceback.walk_tb(error.__traceback__))
 
 
-def is_over(run: UUID) -> bool:
-    """Whether a run is final or being cancelled. Retries for 127 s while the server is down."""
-
-    def ask(client: SyncPrefectClient) -> bool:
-        state = client.read_flow_run(run).state
-        return state is not None and (state.is_final() or state.is_cancelling())
-
-    return _asked(ask) or False  # without an answer: Prefect's engine then reports the error
+def _is_over(run: FlowRun) -> bool:
+    """Whether a run is final or being cancelled."""
+    return run.state is not None and (run.state.is_final() or run.state.is_cancelling())
 
 
-def may_have_engine(run: UUID) -> bool:
+def _may_have_engine(run: FlowRun) -> bool:
     """Whether a run's task is one of those that start containers."""
 
     def ask(client: SyncPrefectClient) -> bool:
-        deployment = client.read_flow_run(run).deployment_id
-        entrypoint = deployment and client.read_deployment(deployment).entrypoint
+        entrypoint = run.deployment_id and client.read_deployment(run.deployment_id).entrypoint
         names = {name.replace("-", "_") for name in ENGINE_TASKS}
         return entrypoint in {f"flows/{name}.py:{name}" for name in names}
 
     return _asked(ask) or False
 
 
-def _asked(question: Callable[[SyncPrefectClient], bool]) -> bool | None:
-    """The server's answer; None where it cannot be reached."""
+def _asked(question: Callable[[SyncPrefectClient], _T]) -> _T | None:
+    """The server's answer; None where it cannot be reached for 127 s."""
     for delay in _DELAYS:
         try:
             with get_client(sync_client=True) as client:
@@ -162,9 +157,12 @@ def serve() -> None:
     # Everything imported so far stays: the garbage collector need not scan it.
     gc.freeze()
     gc.enable()
-    if is_over(flow_run_id()):
-        return
-    if Path(ENGINE_SOCKET).exists() and not may_have_engine(flow_run_id()):
+    run = _asked(lambda client: client.read_flow_run(flow_run_id()))
+    if run is not None:  # without an answer, Prefect's engine reports the error
+        if _is_over(run):
+            return
+        load_no_other(run)
+    if Path(ENGINE_SOCKET).exists() and not (run and _may_have_engine(run)):
         _fail("the job variable `engine` is not for this task: submit the job without it")
         return
     try:
