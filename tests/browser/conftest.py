@@ -12,7 +12,7 @@ from tests.support.needs import CHROMIUM, need_chromium
 from tests.support.platform import Platform
 
 SCREENSHOTS = Path(__file__).parents[2] / "build" / "screenshots"
-_PATIENCE = 240_000  # ms; the UI on a busy machine
+_PATIENCE = 480_000  # ms; the UI on a busy machine
 _FLAGS = [
     *("--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run"),
     *("--disable-background-networking", "--disable-component-update", "--disable-sync"),

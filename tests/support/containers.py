@@ -4,9 +4,11 @@ import time
 from collections.abc import Generator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from http import HTTPStatus
 from typing import Any
 
 import docker
+from docker.errors import APIError
 
 from tests.support.platform import Platform
 from work_pools.standby import run_of
@@ -25,6 +27,16 @@ def write(folder):
     except OSError as error:
         return error.strerror
 """
+
+
+@contextmanager
+def which_may_be_gone() -> Generator[None]:
+    """Ignore that the container that the block is about is removed, or is being removed."""
+    try:
+        yield
+    except APIError as error:
+        if error.status_code not in (HTTPStatus.NOT_FOUND, HTTPStatus.CONFLICT):
+            raise
 
 
 @contextmanager

@@ -22,8 +22,8 @@ from tests.support.needs import need_docker
 
 BIN = Path(sys.executable).parent
 FINAL = {"COMPLETED", "FAILED", "CRASHED", "CANCELLED"}
-PATIENCE = 240.0  # seconds, for what takes some on a quiet machine
-_START = 480.0  # seconds; the first start on Docker may build the image
+PATIENCE = 480.0  # seconds, for what takes some on a quiet machine
+_START = 600.0  # seconds; the first start on Docker may build the image
 _POLL = 0.2  # seconds between two questions to a server that has work to do
 # Replaces itself by the command that follows, which is asked to end should the tests be killed. Not
 # a preexec_fn: Python 3.12 warns of that where a test has threads.

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import psutil
 
-from tests.support.platform import Platform, ends_with_us
+from tests.support.platform import PATIENCE, Platform, ends_with_us
 from tests.support.processes import supervisor, worker
 
 OTHER = "prefecture-elsewhere-00000001"
@@ -43,4 +43,4 @@ def other_host(
     finally:
         for process in started:
             process.kill()
-            process.wait(240)
+            process.wait(PATIENCE)

@@ -49,5 +49,6 @@ def publishers(root: Path, job: UUID) -> set[str]:
 
 
 def staged(root: Path) -> list[Path]:
-    """What stands in the staging folder."""
-    return list((root / local_files.STAGING).glob("*"))
+    """The stages in the staging folder, beside which a check of the disk writes for a moment."""
+    found = (root / local_files.STAGING).glob("*")
+    return [path for path in found if not path.name.startswith("check.")]

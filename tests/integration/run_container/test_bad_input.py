@@ -131,6 +131,8 @@ def jobs(docker_platform: Platform) -> dict[str, UUID]:
         if name in HARMFUL:
             script = "for n in 1 2 3; do sleep 1; echo $n >> /output/n; done"
             found[f"beside {name}"] = submit_job(docker_platform, shell(script), "beside")
+    for job in found.values():
+        docker_platform.ended(job)  # each in turn: the last waits for all others
     return found
 
 

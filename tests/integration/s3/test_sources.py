@@ -3,15 +3,15 @@
 import io
 import tarfile
 from collections.abc import Generator
-from contextlib import closing, suppress
+from contextlib import closing
 from dataclasses import dataclass
 from typing import Any
 
 import docker
 import pytest
-from docker.errors import NotFound
 
 from tests.integration.run_container.jobs import IMAGE, built_images, failed, real, submit_job
+from tests.support.containers import which_may_be_gone
 from tests.support.images import make_album
 from tests.support.platform import Platform, platform_up
 from tests.support.storage import KEYS, client_of, moto_server, save_aws_block
@@ -131,5 +131,5 @@ def test_no_secret_reaches_the_container(storage: Storage, album: None) -> None:
         assert containers
         for container in containers:
             assert KEYS["secret"] not in str(container.attrs)
-            with suppress(NotFound):  # one of another test, removed meanwhile
+            with which_may_be_gone():  # one of another test
                 assert KEYS["secret"].encode() not in container.logs()

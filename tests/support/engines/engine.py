@@ -15,6 +15,7 @@ from typing import Any
 import docker
 import psutil
 
+from tests.support.containers import which_may_be_gone
 from tests.support.engines.layers import share_image
 from tests.support.needs import need_engine_of_our_own
 from tests.support.platform import PATIENCE, ends_with_us, wait_until
@@ -116,8 +117,7 @@ class Engine:
     def clear(self) -> None:
         """Remove containers, and networks, whose interfaces would outlive it."""
         with self.client() as its:
-            for container in its.containers.list(all=True, ignore_removed=True):
-                container.remove(force=True)
+            wait_until(lambda: not _removed(its), what="no container is left")
             its.networks.prune()
 
     def answers(self) -> bool:
@@ -180,6 +180,15 @@ def own_engine(image: str, seen_at: Path | None = None) -> Generator[Engine]:
         _ip("link", "delete", bridge)
         _unmount_below(folder)
         shutil.rmtree(folder)
+
+
+def _removed(client: docker.DockerClient) -> int:
+    """Remove every container. Returns how many there were."""
+    found = client.containers.list(all=True, ignore_removed=True)
+    for container in found:
+        with which_may_be_gone():
+            container.remove(force=True)
+    return len(found)
 
 
 def _program(name: str) -> str:
