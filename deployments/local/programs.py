@@ -36,8 +36,8 @@ _TEN_MINUTES = "PT10M"
 _CONNECTIONS_KEPT = "PREFECT_SERVER_API_KEEPALIVE_TIMEOUT"
 _HALF_A_MINUTE = "30"
 # Seconds between two polls of the queues. Our worker also polls at once when a run is submitted or
-# a slot becomes free; this is for runs that become due, and changes that do not notify it. A poll
-# costs the server 20 ms, of which an idle one spent a third of its time.
+# due, or a slot becomes free; this is for changes that do not notify it. A poll costs the server
+# 20 ms, which was a third of all that it did while idle.
 _POLL = "5"
 _WORKER_HEARTBEAT = "5"  # seconds: a worker that is gone must be noticed soon
 _CSRF = "PREFECT_SERVER_API_CSRF_PROTECTION_ENABLED"

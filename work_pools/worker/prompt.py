@@ -1,9 +1,10 @@
-"""A worker that polls for runs as soon as an event says that there may be one."""
+"""A worker that polls for runs as soon as an event says that there may be one, or one is due."""
 
 import asyncio
 import contextlib
 import random
 import time
+from datetime import UTC, datetime, timedelta
 from http import HTTPStatus
 from typing import Any
 
@@ -11,7 +12,8 @@ import httpx
 from prefect.client.schemas.actions import VariableCreate, VariableUpdate
 from prefect.client.schemas.filters import WorkerFilter, WorkerFilterStatus
 from prefect.client.schemas.objects import FlowRun
-from prefect.settings import PREFECT_WORKER_QUERY_SECONDS
+from prefect.exceptions import ObjectNotFound
+from prefect.settings import PREFECT_WORKER_PREFETCH_SECONDS, PREFECT_WORKER_QUERY_SECONDS
 
 from tasks.contracts import WorkerReport
 from tasks.prefect_api.pages import PAGE
@@ -29,25 +31,28 @@ _RECONNECT = 5.0  # seconds before a new subscription to events
 _STAGGER = 0.02  # seconds for each worker of the pool: polls for one event spread over their sum
 _FEW = 4  # up to so many workers poll at every interval; more take turns
 _COUNT_INTERVAL = 60.0  # seconds between two counts of the pool's workers
+_AHEAD = 1.5  # intervals that a regular poll looks ahead: Prefect's may be a third longer
 
 
 class Prompt(WorkerMixin):
-    """Makes any of Prefect's workers poll at once when a run is submitted or a slot is free.
+    """Makes any of Prefect's workers poll at once when a run is submitted or due, or a slot free.
 
-    Regular polls find runs whose events were missed. Where the pool has many workers, their
-    regular polls take turns, and polls for the same event are staggered: an event that a run is
-    pending cancels the remaining ones.
+    Regular polls find runs whose events were missed, and those that will be due before the next
+    regular poll. Where the pool has many workers, their regular polls take turns, and polls for the
+    same event are staggered: an event that a run is pending cancels the remaining ones.
     """
 
     def __init__(self, *args: Any, work_pool_name: str, **kwargs: Any) -> None:
         super().__init__(*args, work_pool_name=work_pool_name, **kwargs)
         self._pool = work_pool_name
         self._slots: int | None = kwargs.get("limit")
+        self._queues: list[str] = sorted(kwargs.get("work_queues") or ())
         self._slots_are_known = self._slots is None
         self._workers = 1
         self._counted = -_COUNT_INTERVAL
         self._limited = False  # whether the pool's slots are fewer than those of its workers
-        self._turns = Turns(PREFECT_WORKER_QUERY_SECONDS.value(), lambda: self._workers, _FEW)
+        self._interval: float = PREFECT_WORKER_QUERY_SECONDS.value()
+        self._turns = Turns(self._interval, lambda: self._workers, _FEW)
         self._requested = asyncio.Event()
         self._due = float("inf")  # time of the next poll, by time.monotonic
         self._for_runs_alone = True  # whether that poll is only for submitted runs
@@ -83,7 +88,12 @@ class Prompt(WorkerMixin):
 
     async def get_and_submit_flow_runs(self) -> list[FlowRun]:
         """See BaseWorker, which calls this at intervals. Takes turns with the other workers."""
-        return await self._take_runs() if self._turns.take() else []
+        if not self._turns.take():
+            return []
+        # Without a free slot, the poll only tells the server that the queues have a worker.
+        if self.limiter.available_tokens and not await self._one_is_due():
+            return []
+        return await self._take_runs()
 
     async def run(self, *args: Any, **kwargs: Any) -> Any:
         """See BaseWorker."""
@@ -91,6 +101,25 @@ class Prompt(WorkerMixin):
             return await super().run(*args, **kwargs)  # pyright: ignore[reportAbstractUsage]
         finally:
             self._request_poll(0)  # the slot is free now
+
+    async def _one_is_due(self) -> bool:
+        """Whether a run is due now. For each that is due before the next regular poll, another poll
+        is requested, for then."""
+        # The moment until which Prefect's own poll takes runs.
+        now = datetime.now(UTC) + timedelta(seconds=PREFECT_WORKER_PREFETCH_SECONDS.value())
+        until = now + timedelta(seconds=_AHEAD * self._interval)
+        try:
+            found = await self.client.get_scheduled_flow_runs_for_work_pool(
+                self._pool, self._queues, scheduled_before=until
+            )
+        except ObjectNotFound:
+            return False  # the pool is made at the next sync
+        starts = (one.flow_run.next_scheduled_start_time or now for one in found)
+        left = [(start - now).total_seconds() for start in starts]
+        for seconds in left:
+            if seconds > 0:
+                asyncio.get_running_loop().call_later(seconds, self._on_event, _SCHEDULED)
+        return any(seconds <= 0 for seconds in left)
 
     async def _take_runs(self) -> list[FlowRun]:
         async with self._polling:  # two polls at once would find the same runs
