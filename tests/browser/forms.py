@@ -5,16 +5,18 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Literal, cast
 
-from playwright.sync_api import Locator, Page
+from playwright.sync_api import Locator, Page, TimeoutError
 
 from tests.browser.pages import visit
+from tests.support.platform import wait_until
 
 UI = Literal["V1", "V2"]
 _PREFIX = {"V1": "", "V2": "/v2"}
 # The element around a field: its label, description, input and message.
 _AROUND = {"V1": "schema-form-property", "V2": "group"}
 _CODE = {"V1": "textarea", "V2": ".cm-content"}
-_LONGEST = 120_000  # ms; the UI on a busy machine
+_LONGEST = 480_000  # ms; the UI on a busy machine
+_OPENS = 20_000  # ms; a list that has heard the click
 
 
 @dataclass
@@ -97,12 +99,23 @@ class Form:
             field.locator("textarea, input").nth(place).fill(item)
 
     def _choose(self, field: Locator, option: str) -> None:
-        if self.ui == "V1":  # a click opens and, as one on its label, closes it again
-            field.locator(".p-select-button__control").first.focus()
-            self.page.keyboard.press("ArrowDown")
-        else:
-            field.locator("[role=combobox], button.w-full").first.click()
-        self.page.get_by_role("option").get_by_text(option, exact=True).click()
+        wanted = self.page.get_by_role("option").get_by_text(option, exact=True)
+
+        def is_open() -> bool:
+            if self.ui == "V1":  # a click opens and, as one on its label, closes it again
+                field.locator(".p-select-button__control").first.focus()
+                self.page.keyboard.press("ArrowDown")
+            else:
+                field.locator("[role=combobox], button.w-full").first.click()
+            try:
+                wanted.wait_for(timeout=_OPENS)
+            except TimeoutError:  # a busy page has not heard it
+                self.page.keyboard.press("Escape")
+                return False
+            return True
+
+        wait_until(is_open, what=f"the list with {option} is open")
+        wanted.click()
         # A list of which several may be chosen stays open.
         self.page.keyboard.press("Escape")
         self.page.mouse.click(2, 2)

@@ -1,6 +1,6 @@
 """Standby containers: which runs they serve, and that they are as any other container."""
 
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from pathlib import Path
 from typing import Any
 from uuid import UUID, uuid4
@@ -10,7 +10,7 @@ import yaml
 from PIL import Image
 
 from tests.integration.run_container.jobs import logged
-from tests.support.containers import container_that_served, containers_of, engine
+from tests.support.containers import Past, container_that_served, containers_of, engine
 from tests.support.platform import Platform, platform_up, wait_until
 from tests.support.processes import worker
 from work_pools.standby import LABEL, is_standby, name_of, run_of
@@ -60,6 +60,37 @@ def submit_job(platform: Platform, directory: str, **variables: Any) -> tuple[UU
     return job, found
 
 
+def submit_to_one_that_waits(platform: Platform, directory: str) -> tuple[UUID, Any]:
+    """A job, and the container that waited for it.
+
+    One that is just made runs a moment before its worker knows: the job then gets another, and the
+    next job is tried.
+    """
+
+    def once() -> tuple[UUID, Any] | None:
+        one_waits(platform)
+        job, found = submit_job(platform, directory)
+        if LABEL in found.labels:
+            return job, found
+        platform.ended(job)
+        return None
+
+    return wait_until(once, what="a job is served by what waited")
+
+
+def served(platform: Platform, submit: Callable[[], UUID]) -> tuple[UUID, Past]:
+    """A job that has ended in a container that waited for it: see `submit_to_one_that_waits`."""
+
+    def once() -> tuple[UUID, Past] | None:
+        one_waits(platform)
+        job = submit()
+        platform.ended(job)
+        found = container_that_served(platform, str(job))
+        return found and (job, found)
+
+    return wait_until(once, what="a job is served by what waited")
+
+
 def ended_in(platform: Platform, there: Any, job: UUID) -> None:
     """The job's container waits again once the job has ended."""
     assert platform.ended(job)["state_type"] == "COMPLETED"
@@ -70,10 +101,10 @@ def ended_in(platform: Platform, there: Any, job: UUID) -> None:
 
 
 def test_jobs_are_served_by_one_container(platform: Platform) -> None:
-    one_waits(platform)
     served: set[str] = set()
     for number in range(3):
-        job, there = submit_job(platform, f"waited-{number}")
+        submit = submit_job if served else submit_to_one_that_waits
+        job, there = submit(platform, f"waited-{number}")
         served.add(there.id)
         assert LABEL in there.labels
         assert there.name.endswith(str(job))
@@ -100,11 +131,9 @@ def convert(platform: Platform, directory: str, **variables: Any) -> UUID:
 
 
 def test_what_decodes_pictures_has_a_container_to_itself(platform: Platform) -> None:
-    one_waits(platform)
-    first, used = submit_job(platform, "used")
+    first, used = submit_to_one_that_waits(platform, "used")
     ended_in(platform, used, first)
-    picture = convert(platform, "picture")
-    found = wait_until(lambda: container_that_served(platform, str(picture)), what="its container")
+    picture, found = served(platform, lambda: convert(platform, "picture"))
     assert found.id != used.id
     platform.completed(picture, "picture")
     wait_until(lambda: not containers_of(platform, str(picture)), what="it is thrown away")
@@ -122,11 +151,11 @@ def test_what_decodes_pictures_refuses_a_shared_container(platform: Platform) ->
 
 
 def test_one_that_fails_ends_its_container(platform: Platform) -> None:
-    one_waits(platform)
     parameters = {"payload": {"upper_bound": 10}, "results_directory": "fails"}
     body = {"parameters": parameters | {"nonsense": 1}, "enforce_parameter_schema": False}
-    job = UUID(platform.create("find-primes/high", **body).json()["id"])
-    found = wait_until(lambda: container_that_served(platform, str(job)), what="its container")
+    job, found = served(
+        platform, lambda: UUID(platform.create("find-primes/high", **body).json()["id"])
+    )
     assert LABEL in found.labels
     assert platform.ended(job)["state_type"] == "FAILED"
     wait_until(lambda: not containers_of(platform, str(job)), what="it is thrown away")
@@ -134,8 +163,7 @@ def test_one_that_fails_ends_its_container(platform: Platform) -> None:
 
 
 def test_it_is_made_as_any_other(platform: Platform) -> None:
-    one_waits(platform)
-    first, standby = submit_job(platform, "standby")
+    first, standby = submit_to_one_that_waits(platform, "standby")
     second, cold = submit_job(platform, "cold", mem_limit="1g")
     platform.completed(first, "standby")
     platform.completed(second, "cold")
