@@ -94,9 +94,11 @@ def test_totals_equal_the_events(
     check(drill, timeout=60 + 4 * jobs)
     counted = after_a_pass(process_trials, settings)
     assert counted == after_a_pass(process_trials, settings), "once more is the same as once"
-    said = events_of(drill)
     # `check` has submitted one more job, to see that all is well.
     added = counted - before - Counter({"received": 1, "started": 1, "completed": 1})
+    # The notifier sends the last, and the server stores what it has received every five seconds.
+    wait_until(lambda: events_of(drill).total() >= added.total(), what="all events are stored")
+    said = events_of(drill)
     crashed = jobs // 10
     assert +added == said
     assert said == Counter(received=jobs, started=jobs + crashed, completed=jobs, crashed=crashed)
