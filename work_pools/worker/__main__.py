@@ -5,7 +5,6 @@ from tasks.runtime.importing import importing
 with importing():
     import argparse
     import asyncio
-    import os
     from functools import partial
 
     from prefect.logging.configuration import setup_logging
@@ -13,9 +12,9 @@ with importing():
         PREFECT_WORKER_HEARTBEAT_SECONDS,
         PREFECT_WORKER_PREFETCH_SECONDS,
     )
-    from prefect.utilities.processutils import setup_signal_handlers_worker
 
     from tasks.contracts import Pool
+    from work_pools.worker.signals import until_stopped
     from work_pools.worker.workers import PromptDockerWorker, PromptProcessWorker
 
 _say = partial(print, flush=True)
@@ -34,7 +33,7 @@ async def work(pool: Pool, name: str, limit: int, standby: int, reuse: int) -> N
         heartbeat_interval_seconds=int(PREFECT_WORKER_HEARTBEAT_SECONDS.value()),
         create_pool_if_not_found=False,
     )
-    await worker.start(printer=_say)
+    await until_stopped(worker.start(printer=_say), _say)
 
 
 def main() -> None:
@@ -49,11 +48,9 @@ def main() -> None:
     )
     given = parser.parse_args()
     setup_logging()
-    # After the first signal the worker waits for its running jobs; the second ends it at once.
-    setup_signal_handlers_worker(os.getpid(), "the worker", _say)
     try:
         asyncio.run(work(given.pool, given.name, given.limit, given.standby, given.reuse))
-    except (asyncio.CancelledError, KeyboardInterrupt):
+    except asyncio.CancelledError:
         _say(f"Worker {given.name!r} stopped!")
 
 
