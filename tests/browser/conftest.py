@@ -9,10 +9,10 @@ from playwright.sync_api import Page, expect, sync_playwright
 
 from tests.browser.pages import visit
 from tests.support.needs import CHROMIUM, need_chromium
-from tests.support.platform import Platform
+from tests.support.platform import PATIENCE, Platform
 
 SCREENSHOTS = Path(__file__).parents[2] / "build" / "screenshots"
-_PATIENCE = 480_000  # ms; the UI on a busy machine
+_PATIENCE = 1000 * PATIENCE  # ms
 _FLAGS = [
     *("--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run"),
     *("--disable-background-networking", "--disable-component-update", "--disable-sync"),

@@ -8,14 +8,14 @@ from typing import Any, Literal, cast
 from playwright.sync_api import Locator, Page, TimeoutError
 
 from tests.browser.pages import visit
-from tests.support.platform import wait_until
+from tests.support.platform import PATIENCE, wait_until
 
 UI = Literal["V1", "V2"]
 _PREFIX = {"V1": "", "V2": "/v2"}
 # The element around a field: its label, description, input and message.
 _AROUND = {"V1": "schema-form-property", "V2": "group"}
 _CODE = {"V1": "textarea", "V2": ".cm-content"}
-_LONGEST = 480_000  # ms; the UI on a busy machine
+_LONGEST = 1000 * PATIENCE  # ms
 _OPENS = 20_000  # ms; a list that has heard the click
 
 

@@ -5,7 +5,6 @@ from playwright.sync_api import Locator, Page, TimeoutError
 from tests.support.platform import wait_until
 
 _LOOK = 60_000  # ms; a page that is not empty shows its frame in a tenth of that on a busy machine
-_PATIENCE = 480.0  # seconds
 
 
 def visit(page: Page, address: str, sign: Locator) -> None:
@@ -23,4 +22,4 @@ def visit(page: Page, address: str, sign: Locator) -> None:
             return False
         return True
 
-    wait_until(is_shown, _PATIENCE, f"{address} is shown")
+    wait_until(is_shown, what=f"{address} is shown")

@@ -253,7 +253,7 @@ def platform_up(
     environment.setdefault("PREFECTURE_ANALYTICS", "false")
     if not any(name.startswith("PREFECT_SERVER_DATABASE_") for name in environment):
         put_database(home, pool, image)
-        # They are in that database. To compare them takes each server half a second of a CPU.
+        # The block types are in it: to compare them takes a server half a second of a CPU.
         environment.setdefault("PREFECT_SERVER_BLOCKS_REGISTER_ON_START", "false")
         environment.setdefault("PREFECT_SERVER_MEMOIZE_BLOCK_AUTO_REGISTRATION", "false")
     port = free_port()

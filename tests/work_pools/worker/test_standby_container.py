@@ -78,7 +78,7 @@ def submit_to_one_that_waits(platform: Platform, directory: str) -> tuple[UUID, 
     return wait_until(once, what="a job is served by what waited")
 
 
-def served(platform: Platform, submit: Callable[[], UUID]) -> tuple[UUID, Past]:
+def ended_in_one_that_waited(platform: Platform, submit: Callable[[], UUID]) -> tuple[UUID, Past]:
     """A job that has ended in a container that waited for it: see `submit_to_one_that_waits`."""
 
     def once() -> tuple[UUID, Past] | None:
@@ -133,7 +133,7 @@ def convert(platform: Platform, directory: str, **variables: Any) -> UUID:
 def test_what_decodes_pictures_has_a_container_to_itself(platform: Platform) -> None:
     first, used = submit_to_one_that_waits(platform, "used")
     ended_in(platform, used, first)
-    picture, found = served(platform, lambda: convert(platform, "picture"))
+    picture, found = ended_in_one_that_waited(platform, lambda: convert(platform, "picture"))
     assert found.id != used.id
     platform.completed(picture, "picture")
     wait_until(lambda: not containers_of(platform, str(picture)), what="it is thrown away")
@@ -153,7 +153,7 @@ def test_what_decodes_pictures_refuses_a_shared_container(platform: Platform) ->
 def test_one_that_fails_ends_its_container(platform: Platform) -> None:
     parameters = {"payload": {"upper_bound": 10}, "results_directory": "fails"}
     body = {"parameters": parameters | {"nonsense": 1}, "enforce_parameter_schema": False}
-    job, found = served(
+    job, found = ended_in_one_that_waited(
         platform, lambda: UUID(platform.create("find-primes/high", **body).json()["id"])
     )
     assert LABEL in found.labels
