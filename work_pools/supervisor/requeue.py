@@ -36,7 +36,7 @@ _LOOKBACK = timedelta(days=7)  # older crashes are ignored
 _EVERYTHING = 300.0  # seconds between two reads of all crashes
 Examine = Callable[[], Awaitable[None]]
 """Checks the health of this host."""
-_Past = tuple[FlowRun, list[State]]  # a run and all its states, oldest first
+_Past = tuple[FlowRun, list[State]]  # a run and its states: see Runs.histories
 _log = logging.getLogger(__name__)
 
 
@@ -132,14 +132,14 @@ class Requeue:
         made = await self._runs.by_key(keys.values())
         self._add_known({run.id: made[key].id for run in crashed if (key := keys[run.id]) in made})
         alone = [run for run in crashed if keys[run.id] not in made]
-        histories = await self._runs.histories(run.id for run in alone)
+        histories = await self._runs.histories(alone)
         return list(zip(alone, histories, strict=True))
 
     async def _settle(self, crashed: Sequence[_Past], found: Found, examine: Examine) -> None:
         successors: list[Successor] = []
         fenced = True
         for run, history in crashed:
-            if not history or history[-1].type != StateType.CRASHED:
+            if not history:
                 continue  # since it was read, it was deleted or started again
             with isolated(run.id):
                 fenced &= await self._fence(run.id, found)

@@ -139,18 +139,29 @@ class Runs:
             found |= {run.idempotency_key: run for run in page if run.idempotency_key}
         return found
 
-    async def histories(self, ids: Iterable[UUID]) -> list[list[State]]:
-        """All states of each run, oldest first; an empty list for a deleted run."""
+    async def histories(self, runs: Sequence[FlowRun]) -> list[list[State]]:
+        """All states of each run, oldest first; an empty list where a run has been deleted or has
+        entered another state since it was read.
 
-        async def history(id: UUID) -> list[State]:
+        The current state is the last one, whatever its date: Prefect dates a state by the request
+        for it, and of two requests at about the same time may grant the earlier one last, such as
+        that of a starting attempt for Running after that of a supervisor for Cancelled.
+        """
+
+        async def history(run: FlowRun) -> list[State]:
             async with self._gate:
                 try:
-                    states = await self._client.read_flow_run_states(id)
+                    states = await self._client.read_flow_run_states(run.id)
                 except ObjectNotFound:
                     return []
-            return sorted(states, key=lambda state: state.timestamp)
+            return sorted(states, key=lambda one: (one.id == run.state_id, one.timestamp))
 
-        return await asyncio.gather(*(history(id) for id in ids))
+        found = await asyncio.gather(*(history(run) for run in runs))
+        current = {run.id: run.state_id for run in (await self.by_id(r.id for r in runs)).values()}
+        return [
+            states if run.state_id == current.get(run.id) else []
+            for run, states in zip(runs, found, strict=True)
+        ]
 
     async def exists(self, id: UUID) -> bool:
         """Whether the server has a run, in any pool."""

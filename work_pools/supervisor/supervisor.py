@@ -218,12 +218,11 @@ class Supervisor:
 
     async def _declare_lost(self, run: FlowRun, reason: str, left: list[Instance]) -> None:
         assert run.state is not None
-        (history,) = await self._runs.histories([run.id])
+        (history,) = await self._runs.histories([run])
         self._missed.pop(run.id, None)
-        if not history or history[-1].type != run.state.type:
+        if not history:
             return  # its state has changed meanwhile
         decided = decision(history)
-        # Prefect allows an engine that is just starting to replace Cancelling by Running.
         if decided is not None and decided.type == StateType.CANCELLING:
             self._stopper.cancel(run, left)
         else:

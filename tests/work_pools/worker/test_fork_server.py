@@ -49,7 +49,8 @@ def submit_job(platform: Platform, directory: str) -> tuple[UUID, psutil.Process
 def cancel(platform: Platform, *jobs: UUID) -> None:
     for job in jobs:
         body = {"state": {"type": "CANCELLING"}}
-        platform.rest("POST", f"/flow_runs/{job}/set_state", body)
+        answer = platform.rest("POST", f"/flow_runs/{job}/set_state", body)
+        assert answer.json()["status"] == "ACCEPT"
     for job in jobs:
         ended = platform.ended(job)
         assert ended["state_type"] == "CANCELLED", ended["state"]["message"]
