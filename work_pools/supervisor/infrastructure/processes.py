@@ -26,6 +26,7 @@ class Processes:
     def __init__(self, worker: str, pool: str) -> None:
         self._worker = worker
         self._pool = pool
+        self._found: dict[tuple[UUID, str], psutil.Process] = {}  # by run and pid
 
     async def find(self) -> Found:
         """See Instances."""
@@ -33,11 +34,11 @@ class Processes:
 
     async def stop(self, instance: Instance, grace: float) -> None:
         """See Instances."""
-        await in_thread(_stop, instance, grace)
+        await in_thread(_stop, self._process_of(instance), grace)
 
     async def remove(self, instance: Instance) -> None:
         """See Instances."""
-        await in_thread(_stop, instance, 0.0)
+        await in_thread(_stop, self._process_of(instance), 0.0)
 
     async def built(self) -> Mapping[UUID, str]:
         """See Instances: processes have no images."""
@@ -54,8 +55,13 @@ class Processes:
     async def close(self) -> None:
         """See Instances."""
 
+    def _process_of(self, instance: Instance) -> psutil.Process | None:
+        # Not by the time when it was started, which seems another once the clock has been set.
+        return self._found.get((instance.run, instance.id))
+
     def _find(self) -> Found:
         found: dict[UUID, list[Instance]] = {}
+        processes: dict[tuple[UUID, str], psutil.Process] = {}
         for process in psutil.process_iter(["cmdline"]):
             if _ENGINE not in (process.info["cmdline"] or []):
                 continue
@@ -64,6 +70,7 @@ class Processes:
                 if run != NO_RUN:
                     instance = Instance(run, str(process.pid), True, started(process))
                     found.setdefault(run, []).append(instance)
+                    processes[run, instance.id] = process
             except psutil.NoSuchProcess:
                 continue  # ended just now
             except psutil.AccessDenied as error:
@@ -73,6 +80,7 @@ class Processes:
                         f"process {process.pid} is a job of another user: run worker and "
                         "supervisor as one"
                     ) from error
+        self._found = processes
         return found
 
     def _may_be_ours(self, process: psutil.Process) -> bool:
@@ -115,11 +123,10 @@ def _run_of(process: psutil.Process) -> UUID:
     return UUID(process.environ().get(RUN_VARIABLE) or NO_RUN.hex)
 
 
-def _stop(instance: Instance, grace: float) -> None:
+def _stop(process: psutil.Process | None, grace: float) -> None:
+    if process is None or not process.is_running():
+        return  # it has ended, and another process may have its pid by now
     try:
-        process = psutil.Process(int(instance.id))
-        if started(process) != instance.since:
-            return  # another process has this pid by now
         family = [process, *process.children(recursive=True)]
         if grace:
             process.terminate()
