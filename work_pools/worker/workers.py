@@ -9,11 +9,11 @@ from prefect_docker.worker import (  # pyright: ignore[reportMissingTypeStubs]
     DockerWorkerResult,
 )
 
-from work_pools.worker.fork_servers import ForkServers
+from work_pools.worker.containers.standby_containers import StandbyContainers
 from work_pools.worker.prefect_internals import WithoutSubmitting
+from work_pools.worker.processes.fork_servers import ForkServers
 from work_pools.worker.prompt import Prompt
 from work_pools.worker.reading_once import ReadingOnce
-from work_pools.worker.standby_containers import StandbyContainers
 from work_pools.worker.standby_worker import StandbyWorker
 
 with warnings.catch_warnings():

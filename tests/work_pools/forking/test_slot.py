@@ -15,7 +15,7 @@ import pytest
 from tests.support.needs import need_docker
 from tests.support.platform import job_image
 from work_pools.standby import NO_RUN, run_of
-from work_pools.worker.standby_container import Standby
+from work_pools.worker.containers.standby_container import Standby
 
 # A fork does what its run's variable DO says; it ends well where nothing is raised.
 _SERVER = """

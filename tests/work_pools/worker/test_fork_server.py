@@ -14,7 +14,7 @@ from tests.support.platform import Platform, platform_up, wait_until
 from tests.support.processes import frozen, processes_of, worker
 from work_pools.entrypoint.run import FORK_SERVER
 from work_pools.standby import NO_RUN
-from work_pools.worker.fork_servers import ForkServers
+from work_pools.worker.processes.fork_servers import ForkServers
 
 # More than asyncio has threads for what blocks: each job takes one of somebody's until it ends.
 _SLOTS = min(32, (os.cpu_count() or 1) + 4) + 2

@@ -11,9 +11,9 @@ import psutil
 from prefect.workers.process import ProcessJobConfiguration
 
 from tasks.settings import RUN_VARIABLE
-from work_pools.worker.fork_server import ForkServer
-from work_pools.worker.priority import can_raise_priority, lower_priority, raise_priority
-from work_pools.worker.process_plan import Plan, plan_of
+from work_pools.worker.processes.fork_server import ForkServer
+from work_pools.worker.processes.plan import Plan, plan_of
+from work_pools.worker.processes.priority import can_raise_priority, lower_priority, raise_priority
 
 _MIN_MEMORY = 512 * 2**20  # bytes that must be available on the host to start a server
 

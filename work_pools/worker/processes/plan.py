@@ -13,7 +13,7 @@ from prefect.workers.process import ProcessJobConfiguration
 from work_pools.standby import split_variables
 
 _ENGINE = ["-m", "work_pools.entrypoint.run"]  # only this program can be a fork server
-_TREE = Path(__file__).parents[2]
+_TREE = Path(__file__).parents[3]
 _OURS = ("tasks", "work_pools")  # packages that a server imports before it forks; not the flows
 
 _Fingerprint = frozenset[tuple[str, int, int]]  # path, time of change in ns, size in bytes

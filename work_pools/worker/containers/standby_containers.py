@@ -14,8 +14,8 @@ from prefect_docker.worker import (  # pyright: ignore[reportMissingTypeStubs]
 
 from tasks.contracts import size_in_bytes
 from work_pools.standby import LABEL, is_standby
-from work_pools.worker.container_plan import plan_of
-from work_pools.worker.standby_container import (
+from work_pools.worker.containers.plan import plan_of
+from work_pools.worker.containers.standby_container import (
     ENGINE_ERRORS,
     ENGINE_TIMEOUT,
     Standby,

@@ -13,7 +13,7 @@ from tasks.settings import RUN_VARIABLE
 from work_pools.entrypoint.run import FORK_SERVER
 from work_pools.forking.protocol import Report, Request, decoded, encoded
 from work_pools.standby import NO_RUN
-from work_pools.worker.process_plan import Plan
+from work_pools.worker.processes.plan import Plan
 
 _START_TIMEOUT = 120.0  # seconds until a fork must start: the server may still be importing
 _KILLED = -9  # exit code of a run whose server has died: the real one is lost

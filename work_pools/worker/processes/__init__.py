@@ -1,0 +1,1 @@
+"""The processes of a worker's jobs, most of them forks."""
