@@ -8,13 +8,14 @@ from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 from uuid import uuid4
 
+import prefect.deployments.steps.core
 import prefect.flow_engine
 import pytest
 from prefect import flow
 from prefect.client.schemas.objects import FlowRun
 from prefect.flow_engine import AsyncFlowRunEngine, FlowRunEngine
 
-from work_pools.entrypoint.prefect_internals import listen_for_no_suspension
+from work_pools.entrypoint.prefect_internals import listen_for_no_suspension, report_no_steps
 
 # Prefect's engine, given a run that no server has, and that it cannot load a flow for.
 _GIVEN = """
@@ -42,6 +43,23 @@ def test_the_engine_does_not_read_a_run_that_it_is_given() -> None:
     )
     assert done.returncode == 1
     assert "Flow run does not have an associated deployment" in done.stderr
+
+
+async def test_no_event_of_a_pull_step_is_sent(monkeypatch: pytest.MonkeyPatch) -> None:
+    sent: list[str] = []
+
+    async def send(*_: object, event_type: str, **__: object) -> None:
+        sent.append(event_type)
+
+    steps = prefect.deployments.steps.core
+    pull = [{"prefect.deployments.steps.set_working_directory": {"directory": "."}}]
+    # It is what opens the web socket: the engine calls it by this name.
+    monkeypatch.setattr(steps, "_emit_pull_step_event", send)
+    await steps.run_steps(pull)
+    assert sent == ["prefect.flow-run.pull-step.executed"]
+    report_no_steps()
+    await steps.run_steps(pull)
+    assert len(sent) == 1
 
 
 @pytest.mark.parametrize("engine", [AsyncFlowRunEngine, FlowRunEngine])

@@ -13,7 +13,8 @@ containers, becomes Failed before any of the user's code or data is read.
 3. A run that is over already (cancelled, or declared lost while its container was created) does
 not start. Prefect's engine would start it, and make it Running beside the attempt that replaced it.
 
-4. It does not listen for requests to suspend the run: see prefect_internals.
+4. It does not listen for requests to suspend the run, and sends no events of its pull steps: see
+prefect_internals.
 
 5. It sends no heartbeats.
 """
@@ -43,7 +44,11 @@ from prefect.states import Failed
 
 from tasks.contracts import ENGINE_SOCKET, ENGINE_TASKS
 from tasks.settings import flow_run_id, imports_start_no_thread
-from work_pools.entrypoint.prefect_internals import listen_for_no_suspension, load_no_other
+from work_pools.entrypoint.prefect_internals import (
+    listen_for_no_suspension,
+    load_no_other,
+    report_no_steps,
+)
 
 _T = TypeVar("_T")
 _ENGINE = ("prefect.flow_engine", "prefect.deployments.steps.core")
@@ -154,6 +159,7 @@ def serve() -> None:
     """Run the flow run whose id is in the environment, and exit as Prefect's engine does."""
     _import(*_ENGINE)
     listen_for_no_suspension()
+    report_no_steps()
     # Everything imported so far stays: the garbage collector need not scan it.
     gc.freeze()
     gc.enable()
