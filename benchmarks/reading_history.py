@@ -37,6 +37,9 @@ from prefect.settings import PREFECT_API_URL, temporary_settings
 
 from tasks.history.update import update_history
 from tasks.settings import Settings
+from tests.support.session.password import PASSWORD
+
+_AUTH = httpx.BasicAuth(*PASSWORD.split(":"))
 
 APART = timedelta(seconds=1)
 PAGE, EVENTS_PAGE = 200, 50
@@ -121,7 +124,7 @@ def _changed(column: str, value: Any, ids: dict[str, str], number: int) -> Any:
 async def over_the_api(api: str) -> int:
     """Read every ended run as JSON, to measure the server. Returns their number."""
     found, before = 0, datetime.now(UTC)
-    async with httpx.AsyncClient(base_url=api, timeout=60) as client:
+    async with httpx.AsyncClient(base_url=api, timeout=60, auth=_AUTH) as client:
         while True:
             body = {
                 "sort": "END_TIME_DESC",
@@ -138,7 +141,7 @@ async def over_the_api(api: str) -> int:
 async def from_events(api: str, pages: int) -> int:
     """Read `pages` pages of events. Returns the number of events."""
     found = 0
-    async with httpx.AsyncClient(timeout=60) as client:
+    async with httpx.AsyncClient(timeout=60, auth=_AUTH) as client:
         body = {"limit": EVENTS_PAGE, "filter": {"event": {"name": [*EVENTS]}}}
         answer = await client.post(f"{api}/events/filter", json=body)
         for _ in range(pages):

@@ -1,5 +1,9 @@
 """Fixtures that start the real thing, once a session for each pool."""
 
+import tests.support.session.password  # noqa: F401  # pyright: ignore[reportUnusedImport]
+
+# Above, before anything imports Prefect.
+# isort: split
 import signal
 from collections.abc import Generator
 from contextlib import contextmanager

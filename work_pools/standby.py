@@ -8,6 +8,8 @@ process has the run's id in an environment variable, as any job has; a fork serv
 from collections.abc import Iterable, Mapping
 from uuid import UUID
 
+from tasks.settings import AUTH_VARIABLE
+
 NO_RUN = UUID(int=0)
 """The flow run id of a standby that serves no run."""
 
@@ -46,5 +48,10 @@ def is_standby(labels: Mapping[str, str], names: Iterable[str]) -> bool:
 def split_variables(given: Mapping[str, str | None]) -> tuple[dict[str, str], dict[str, str]]:
     """Split a job's environment: variables that all jobs of a pool share, and those of its run."""
     known = {key: value for key, value in given.items() if value is not None}
-    of_the_run = {key: value for key, value in known.items() if key.startswith(_OF_THE_RUN)}
+    of_the_run = {
+        key: value
+        for key, value in known.items()
+        # A standby waits without a password: each run brings its own.
+        if key.startswith(_OF_THE_RUN) or key == AUTH_VARIABLE
+    }
     return {key: value for key, value in known.items() if key not in of_the_run}, of_the_run

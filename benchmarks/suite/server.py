@@ -10,6 +10,7 @@ from typing import Any
 import httpx
 
 from tests.support.platform import FINAL
+from tests.support.session.password import PASSWORD
 
 _TIMEOUT = 600.0  # seconds
 
@@ -28,7 +29,8 @@ class Server:
 
     def __init__(self, api: str) -> None:
         self.api = api
-        self._client = httpx.Client(base_url=api, timeout=_TIMEOUT)
+        user, _, password = PASSWORD.partition(":")
+        self._client = httpx.Client(base_url=api, timeout=_TIMEOUT, auth=(user, password))
 
     def ask(self, method: str, path: str, body: Any = None) -> Any:
         """Send a request; retry a 503, which a busy SQLite causes, up to 50 times."""

@@ -66,7 +66,12 @@ def owners(worker: str) -> Owners:
 def server(port: int, settings: Settings) -> list[str]:
     """Command line of the embedded server: Prefect's own, with our additions."""
     names = [name.strip() for name in settings.server_hosts.split(",") if name.strip()]
-    return [sys.executable, "-m", "deployments.server.program", HOST, str(port), *names]
+    blocks = [settings.s3_credentials] if settings.s3_credentials else []
+    return [
+        *(sys.executable, "-m", "deployments.server.program", HOST, str(port)),
+        *(word for name in names for word in ("--name", name)),
+        *(word for block in blocks for word in ("--block", block)),
+    ]
 
 
 def server_env(settings: Settings, worker: str) -> dict[str, str]:

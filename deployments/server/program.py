@@ -1,36 +1,50 @@
-"""python -m deployments.server.program ADDRESS PORT [NAME ...]: Prefect's server, extended.
+"""python -m deployments.server.program ADDRESS PORT [--name NAME ...] [--block BLOCK ...]
 
-There is one more endpoint, a check that refuses requests from pages of other origins, and bounds on
-the connections that clients hold. NAME: further host names by which the server is known.
+Prefect's server, extended: one more endpoint, a check that refuses requests from pages of other
+origins, bounds on the connections that clients hold, and a check of what jobs ask.
+NAME: a further host name by which the server is known. BLOCK: one that every job may read.
 """
 
 from tasks.runtime.importing import importing
 
 with importing():
+    import argparse
     import resource
-    import sys
     from functools import cache
 
     import uvicorn
     from prefect.server.api.server import create_app
-    from prefect.settings import get_current_settings
+    from prefect.settings import PREFECT_SERVER_API_AUTH_STRING, get_current_settings
+    from starlette.types import ASGIApp
 
     import deployments.server.bulk_endpoint  # noqa: F401  # registers its route  # pyright: ignore[reportUnusedImport]
     from deployments.server.admission import Admission, take_limit
+    from deployments.server.job_plane import JobPlane
     from deployments.server.same_origin import SameOrigin
 
 
-def main(address: str, port: int, names: list[str]) -> None:
+def main() -> None:
     """Serve until SIGTERM or SIGINT, as `prefect server start` does."""
+    parser = argparse.ArgumentParser(prog="python -m deployments.server.program")
+    parser.add_argument("address")
+    parser.add_argument("port", type=int)
+    parser.add_argument("--name", dest="names", action="append", default=[])
+    parser.add_argument("--block", dest="blocks", action="append", default=[])
+    given = parser.parse_args()
     _open_many_files()
     server = get_current_settings().server
+    password = PREFECT_SERVER_API_AUTH_STRING.value()
     app = create_app(final=True)
     # Prefect makes it anew for each request, in almost a second in which nobody else is answered.
     app.openapi = cache(app.openapi)
+    limit = take_limit(app)
+    guarded: ASGIApp = app
+    if password:
+        guarded = JobPlane(app, str(password), given.blocks)
     uvicorn.run(
-        SameOrigin(Admission(app, take_limit(app)), names),
-        host=address,
-        port=port,
+        SameOrigin(Admission(guarded, limit), given.names),
+        host=given.address,
+        port=given.port,
         timeout_keep_alive=server.api.keepalive_timeout,
         ws_ping_interval=server.api.websocket_ping_interval,
         ws_ping_timeout=server.api.websocket_ping_timeout,
@@ -46,4 +60,4 @@ def _open_many_files() -> None:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1], int(sys.argv[2]), sys.argv[3:])
+    main()

@@ -1,10 +1,12 @@
 """The settings, and the only code that reads the environment."""
 
 from tasks.settings.environment import (
+    AUTH_VARIABLE,
     RESULT_BLOCK_VARIABLE,
     RUN_VARIABLE,
     SHARED_VARIABLE,
     adopt,
+    api_auth,
     api_url,
     child_environment,
     client_environment,
@@ -23,11 +25,13 @@ from tasks.settings.model import Settings, get_settings, run_settings, settings_
 from tasks.settings.private import make_home, make_private_database, make_private_folder
 
 __all__ = [
+    "AUTH_VARIABLE",
     "RESULT_BLOCK_VARIABLE",
     "RUN_VARIABLE",
     "SHARED_VARIABLE",
     "Settings",
     "adopt",
+    "api_auth",
     "api_url",
     "child_environment",
     "client_environment",

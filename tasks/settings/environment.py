@@ -16,9 +16,11 @@ _PASSED_ON = frozenset(
     | {"SSL_CERT_FILE", "SSL_CERT_DIR", "REQUESTS_CA_BUNDLE"}
     | {"DOCKER_HOST", "DOCKER_TLS_VERIFY", "DOCKER_CERT_PATH", "DOCKER_CONTEXT"}
 )
+AUTH_VARIABLE = "PREFECT_API_AUTH_STRING"
+"""In an environment: user and password for the Prefect API; in a job's, the token of its run."""
 # Not by prefix: PREFECT_API_DATABASE_PASSWORD and others are old names of server settings.
 _CLIENT_SETTINGS = frozenset(
-    {"PREFECT_API_URL", "PREFECT_API_KEY", "PREFECT_API_AUTH_STRING", "PREFECT_API_SSL_CERT_FILE"}
+    {"PREFECT_API_URL", "PREFECT_API_KEY", AUTH_VARIABLE, "PREFECT_API_SSL_CERT_FILE"}
     | {"PREFECT_API_TLS_INSECURE_SKIP_VERIFY", "PREFECT_API_ENABLE_HTTP2"}
     | {"PREFECT_API_REQUEST_TIMEOUT"}
 )
@@ -70,6 +72,11 @@ def engine_socket() -> Path | None:
     host = os.environ.get("DOCKER_HOST") or "unix:///var/run/docker.sock"
     path = Path(host.removeprefix("unix://"))
     return path if host.startswith("unix://") and path.is_socket() else None
+
+
+def api_auth() -> str | None:
+    """User and password for the Prefect API in the environment; None where there are none."""
+    return os.environ.get(AUTH_VARIABLE)
 
 
 def flow_run_id() -> UUID:

@@ -9,6 +9,7 @@ from deployments.pools import apply_pools
 from tasks.contracts import PLATFORM_POOL, Pool
 from tasks.settings import Settings
 from tests.support.platform import Platform
+from tests.support.session.password import PASSWORD
 
 
 class Hasty(PrefectClient):
@@ -32,7 +33,7 @@ async def test_what_is_said_of_a_pool_while_it_is_brought_up_to_date_stands(
 
     before = said()
     try:
-        async with Hasty(process_platform.api) as client:
+        async with Hasty(process_platform.api, auth_string=PASSWORD) as client:
             for paused, limit in ((True, 7), (False, None)):
                 client.other = WorkPoolUpdate(is_paused=paused, concurrency_limit=limit)
                 await apply_pools(client, Settings(home=process_platform.home), None, None)

@@ -19,6 +19,7 @@ import httpx
 
 from tests.support.migrated import one_at_a_time, put_database
 from tests.support.needs import need_docker
+from tests.support.session.password import PASSWORD
 
 BIN = Path(sys.executable).parent
 FINAL = {"COMPLETED", "FAILED", "CRASHED", "CANCELLED"}
@@ -76,7 +77,10 @@ def http() -> httpx.Client:
 
     It keeps no connection, so that a server that is killed between two requests is no error.
     """
-    return httpx.Client(timeout=30, limits=httpx.Limits(max_keepalive_connections=0))
+    user, _, password = PASSWORD.partition(":")
+    return httpx.Client(
+        auth=(user, password), timeout=30, limits=httpx.Limits(max_keepalive_connections=0)
+    )
 
 
 @cache

@@ -6,6 +6,8 @@ from contextlib import asynccontextmanager
 import httpx
 from prefect.client.orchestration import PrefectClient
 
+from tests.support.session.password import PASSWORD
+
 
 @asynccontextmanager
 async def recorded_client(api: str, requests: list[str]) -> AsyncGenerator[PrefectClient]:
@@ -15,5 +17,5 @@ async def recorded_client(api: str, requests: list[str]) -> AsyncGenerator[Prefe
         requests.append(request.url.path.removeprefix("/api"))
 
     hooks = {"event_hooks": {"request": [note]}}
-    async with PrefectClient(api, httpx_settings=hooks) as client:
+    async with PrefectClient(api, auth_string=PASSWORD, httpx_settings=hooks) as client:
         yield client

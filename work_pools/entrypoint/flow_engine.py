@@ -43,7 +43,8 @@ from prefect.settings import PREFECT_FLOWS_HEARTBEAT_FREQUENCY, temporary_settin
 from prefect.states import Failed
 
 from tasks.contracts import ENGINE_SOCKET, ENGINE_TASKS
-from tasks.settings import flow_run_id, imports_start_no_thread
+from tasks.prefect_api.authentication import authenticate
+from tasks.settings import api_auth, flow_run_id, imports_start_no_thread
 from work_pools.entrypoint.prefect_internals import (
     listen_for_no_suspension,
     load_no_other,
@@ -158,6 +159,8 @@ def import_before_fork() -> None:
 def serve() -> None:
     """Run the flow run whose id is in the environment, and exit as Prefect's engine does."""
     _import(*_ENGINE)
+    if (own := api_auth()) is not None:
+        authenticate(own)  # a fork server read its settings before there was a run
     listen_for_no_suspension()
     report_no_steps()
     # Everything imported so far stays: the garbage collector need not scan it.

@@ -14,6 +14,7 @@ from work_pools.worker.prefect_internals import WithoutSubmitting
 from work_pools.worker.processes.fork_servers import ForkServers
 from work_pools.worker.prompt import Prompt
 from work_pools.worker.reading_once import ReadingOnce
+from work_pools.worker.run_tokens import RunTokens
 from work_pools.worker.standby_worker import StandbyWorker
 
 with warnings.catch_warnings():
@@ -22,7 +23,7 @@ with warnings.catch_warnings():
     warnings.filterwarnings("ignore", "Type .* has key .* that matches", UserWarning)
 
     class PromptProcessWorker(  # pyright: ignore[reportIncompatibleVariableOverride]
-        Prompt, ReadingOnce, WithoutSubmitting, StandbyWorker, ProcessWorker
+        Prompt, ReadingOnce, WithoutSubmitting, RunTokens, StandbyWorker, ProcessWorker
     ):
         """Prefect's process worker with a fork server, replaced after `reuse` jobs; `standby`: 0
         for none."""
@@ -33,7 +34,9 @@ with warnings.catch_warnings():
             standbys = ForkServers(reuse) if standby else None
             super().__init__(*args, standbys=standbys, **kwargs)
 
-    class PromptDockerWorker(Prompt, ReadingOnce, WithoutSubmitting, StandbyWorker, DockerWorker):
+    class PromptDockerWorker(
+        Prompt, ReadingOnce, WithoutSubmitting, RunTokens, StandbyWorker, DockerWorker
+    ):
         """Prefect's Docker worker with `standby` idle containers, each for `reuse` jobs."""
 
         result_type = DockerWorkerResult

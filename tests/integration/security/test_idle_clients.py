@@ -10,6 +10,7 @@ from contextlib import ExitStack, contextmanager
 import pytest
 
 from tests.support.platform import PATIENCE, Platform
+from tests.support.session.password import PASSWORD
 
 # Each kind alone would take all hundred requests that Prefect's server handles at a time.
 IDLE, SLOW, DEAF, SILENT = 2000, 150, 150, 150
@@ -28,7 +29,8 @@ def many_files() -> Generator[None]:
 def connected(platform: Platform, number: int, *lines: str) -> Generator[list[socket.socket]]:
     """So many connections, each with the head of a request."""
     host = f"127.0.0.1:{platform.port}"
-    head = "\r\n".join([*lines, f"Host: {host}", "", ""]) if lines else ""
+    given = f"Authorization: Basic {base64.b64encode(PASSWORD.encode()).decode()}"
+    head = "\r\n".join([*lines, f"Host: {host}", given, "", ""]) if lines else ""
     with ExitStack() as open_:
         made = [
             open_.enter_context(socket.create_connection(("127.0.0.1", platform.port), PATIENCE))
@@ -49,7 +51,8 @@ def test_jobs_go_on(process_platform: Platform) -> None:
         connected(up, SLOW, "POST /api/flows/filter HTTP/1.1", "Content-Length: 1000") as slow,
         connected(up, DEAF, "GET /openapi.json HTTP/1.1"),
         connected(
-            up, SILENT, *upgrade, "Sec-WebSocket-Version: 13", f"Sec-WebSocket-Key: {key}"
+            *(up, SILENT, *upgrade, "Sec-WebSocket-Version: 13", f"Sec-WebSocket-Key: {key}"),
+            "Sec-WebSocket-Protocol: prefect",
         ) as silent,
     ):
         for one in slow:

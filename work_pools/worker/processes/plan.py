@@ -33,9 +33,9 @@ class Plan:
 
 def plan_of(configuration: ProcessJobConfiguration) -> tuple[Plan | None, dict[str, str]]:
     """The plan of a configuration, None where its command is not ours; and its run's variables."""
-    environment, of_the_run = split_variables(configuration.env)
     # As in Prefect's worker, whose own settings win.
-    environment |= get_current_settings().to_environment_variables(exclude_unset=True)
+    own = get_current_settings().to_environment_variables(exclude_unset=True)
+    environment, of_the_run = split_variables({**configuration.env, **own})
     try:
         command = shlex.split(configuration.command or "")
         if command[1:] != _ENGINE:
