@@ -4,6 +4,7 @@ from collections.abc import AsyncGenerator, Generator
 from contextlib import asynccontextmanager, contextmanager, suppress
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import httpx
 from prefect import get_client
@@ -16,12 +17,14 @@ from prefect.settings import (
     temporary_settings,
 )
 
-from tasks.errors import ServerUnavailable
-from tasks.settings import api_url, get_settings, one_certificate
+from deployments.password import read_password
+from tasks.errors import OperatorError, ServerUnavailable
+from tasks.settings import AUTH_VARIABLE, api_url, get_settings, one_certificate
 
 _DEFAULT_API = "http://127.0.0.1:4200/api"  # where `prefecture up` listens
 _NOT_ADMITTED = (401, 403)
 _ADDRESS_FILE = "api_url"  # in a home: the address of the server that its `up` has started
+_LOOPBACK = {"127.0.0.1", "localhost", "::1"}
 
 
 def server_api() -> str:
@@ -49,9 +52,47 @@ def _of_home() -> str | None:
 def settings_for(api: str) -> dict[Any, Any]:
     """Prefect's settings for clients of the server at this address."""
     settings: dict[Any, Any] = {PREFECT_API_URL: api}
+    if password := authentication(api).get(AUTH_VARIABLE):
+        settings[PREFECT_API_AUTH_STRING] = password
     if certificate := one_certificate(api):
         settings[PREFECT_API_SSL_CERT_FILE] = certificate
     return settings
+
+
+def authentication(api: str) -> dict[str, str]:
+    """The variable with user and password for a server: the home's, where its `up` has started that
+    server. Empty where the environment or Prefect's profile has one, which wins, and for any other
+    server: the home's password is sent to none."""
+    if PREFECT_API_AUTH_STRING.value() or not _is_of_home(api):
+        return {}
+    password = read_password(get_settings().home)
+    return {AUTH_VARIABLE: password} if password else {}
+
+
+def known_password() -> str:
+    """User and password of the server at `server_api()`, as `user:password`.
+
+    Raises OperatorError where none is known.
+    """
+    api = server_api()
+    given = PREFECT_API_AUTH_STRING.value() or authentication(api).get(AUTH_VARIABLE)
+    if not given:
+        raise OperatorError(
+            f"no password is known for the Prefect server at {api}: start one with `prefecture "
+            "up`, or set PREFECT_API_AUTH_STRING"
+        )
+    return str(given)
+
+
+def _is_of_home(api: str) -> bool:
+    own = _of_home()
+    return own is not None and _place(api) == _place(own)
+
+
+def _place(api: str) -> tuple[str, int | None, str]:
+    parts = urlsplit(api)
+    host = parts.hostname or ""
+    return "loopback" if host in _LOOPBACK else host, parts.port, parts.path.rstrip("/")
 
 
 @asynccontextmanager
@@ -83,7 +124,8 @@ def unavailable(error: httpx.HTTPError) -> ServerUnavailable:
         given = "other than the one in" if PREFECT_API_AUTH_STRING.value() else "and none is set in"
         return ServerUnavailable(
             f"the Prefect server at {server_api()} wants a password, {given} "
-            "PREFECT_API_AUTH_STRING: set that to the user:password that the server has"
+            "PREFECT_API_AUTH_STRING: set that to what `prefecture password` prints where the "
+            "server runs"
         )
     first_line = str(error).partition("\n")[0] or type(error).__name__
     return ServerUnavailable(

@@ -42,9 +42,10 @@ timeout, the grace): give them the same values.
 _PREFECTS_OWN = """
 ## Prefect's own settings
 
-`PREFECT_API_URL` names the server for every command other than `up`; without it they use the one
-that `prefecture up` has started with the same home. `PREFECT_SERVER_*` settings reach the embedded
-server alone: no worker and no job sees them.
+`PREFECT_API_URL` names the server for every command other than `up`, `PREFECT_API_AUTH_STRING` its
+user and password, as `user:password`. Without them they use the server that `prefecture up` has
+started with the same home, and its password. `PREFECT_SERVER_*` settings reach the embedded server
+alone: no worker and no job sees them.
 """
 _DEFAULT = "Default: "  # in a description: a default in words, where the field has none to show
 

@@ -21,8 +21,8 @@ _HEAD = """\
 
 The API is Prefect's own, at `http://127.0.0.1:4200/api`, with one route of ours. A job is a flow
 run of the deployment `<task>/<queue>`; its id is the id of the flow run. Everything is JSON.
-The server has the schema of every route at `http://127.0.0.1:4200/docs`. A server with a password
-(`PREFECT_SERVER_API_AUTH_STRING`) wants it in each request, as HTTP Basic authentication.
+The server has the schema of every route at `http://127.0.0.1:4200/docs`. It wants user and password
+in each request, as HTTP Basic authentication; `prefecture password` prints them.
 
 ## Routes
 

@@ -14,7 +14,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from playwright.sync_api import Page, sync_playwright
 
-from deployments import Job, submit, submit_many
+from deployments import Job, login_link, submit, submit_many
+from deployments.connection import known_password
 from tasks.settings import get_settings
 
 _IMAGES = Path(__file__).parent / "images"
@@ -45,6 +46,8 @@ def main() -> None:
         browser = playwright.chromium.launch(executable_path="/usr/bin/chromium", args=_FLAGS)
         page = browser.new_page(viewport={"width": 1280, "height": 920})
         page.set_default_timeout(_TIMEOUT)
+        page.goto(login_link.make(ui, known_password()))
+        page.wait_for_function("localStorage.getItem('prefect-password')")
         _draw_job(page, f"{ui}/v2/runs/flow-run/{job.id}")
         page.goto(report.as_uri())
         page.screenshot(path=_IMAGES / "report.png")

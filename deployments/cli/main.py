@@ -34,7 +34,10 @@ _COMMANDS = {
         "completion": ("completion",),
     },
     _OPERATORS: {
-        "operate": ("up", "apply", "status", "scale", "work", "supervise", "image", "demo"),
+        "operate": (
+            *("up", "ui", "password", "apply", "status", "scale", "work", "supervise", "image"),
+            "demo",
+        ),
         "notifications": ("notify",),
         "analytics": ("platform",),
     },

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from contextlib import aclosing, suppress
 
 from deployments.cli.console import AsJson, say, say_json
-from deployments.connection import connect, server_api
+from deployments.connection import authentication, connect, server_api
 from deployments.local import programs
 from deployments.notifications.inbox import follow_ends, line, read_ends
 from deployments.notifications.schema import JobEnd
@@ -48,7 +48,10 @@ def notify() -> None:
     """
     argv = programs.notifier()
     os.execve(
-        argv[0], argv, programs.notifier_env(get_settings(), socket.gethostname(), server_api())
+        argv[0],
+        argv,
+        programs.notifier_env(get_settings(), socket.gethostname(), server_api())
+        | authentication(server_api()),
     )
 
 

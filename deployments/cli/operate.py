@@ -5,10 +5,10 @@ import os
 import socket
 from pathlib import Path
 
-from deployments import tables
+from deployments import login_link, tables
 from deployments.apply import apply as apply_all
 from deployments.cli.console import AsJson, err, out, say, say_json
-from deployments.connection import connect, server_api
+from deployments.connection import authentication, connect, known_password, server_api
 from deployments.demo.photos import make_photos
 from deployments.demo.run import demo as run_demo
 from deployments.local import docker_engine, programs
@@ -191,7 +191,11 @@ def work(*, pool: Pool | None = None, name: str | None = None, limit: int = 2) -
     chosen = pool or _usual_pool(docker_engine.find_engine())
     called = name or socket.gethostname()
     argv = programs.worker(chosen, called, limit, settings)
-    os.execve(argv[0], argv, programs.worker_env(settings, called, server_api()))
+    os.execve(
+        argv[0],
+        argv,
+        programs.worker_env(settings, called, server_api()) | authentication(server_api()),
+    )
 
 
 def supervise(*, pool: Pool | None = None, worker: str | None = None) -> None:
@@ -211,7 +215,11 @@ def supervise(*, pool: Pool | None = None, worker: str | None = None) -> None:
     chosen = pool or _usual_pool(docker_engine.find_engine())
     name = worker or socket.gethostname()
     argv = programs.supervisor(chosen, name)
-    os.execve(argv[0], argv, programs.supervisor_env(get_settings(), name, server_api()))
+    os.execve(
+        argv[0],
+        argv,
+        programs.supervisor_env(get_settings(), name, server_api()) | authentication(server_api()),
+    )
 
 
 def image() -> None:
@@ -249,3 +257,23 @@ def demo(*, pool: Pool | None = None, inputs: Path | None = None) -> None:
 
 def _usual_pool(engine: object | None) -> Pool:
     return Pool.DOCKER if engine else Pool.PROCESS
+
+
+def ui() -> None:
+    """Print a link that opens Prefect's UI and logs the browser in.
+
+    A link works once, and for an hour.
+
+    Example: `prefecture ui`
+    """
+    say(login_link.make(server_api().removesuffix("/api"), known_password()))
+
+
+def password() -> None:
+    """Print the user and password of the API, for curl and for Prefect's own commands.
+
+    Commands of Prefecture on the host of `prefecture up` find them by themselves.
+
+    Example: `prefecture password`
+    """
+    say(known_password())

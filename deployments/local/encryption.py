@@ -7,11 +7,10 @@ backup, would hold every secret in readable form.
 import os
 from base64 import urlsafe_b64encode
 from collections.abc import Mapping
-from pathlib import Path
 
 from deployments.local.programs import DATABASE_URL, database
 from deployments.server import sqlite
-from tasks.settings import Settings
+from tasks.settings import Settings, write_private_file
 
 FILE = "encryption.key"
 """The file's name in a home."""
@@ -29,16 +28,5 @@ def key_setting(settings: Settings, server: Mapping[str, str]) -> dict[str, str]
     if not file.exists():
         if own.exists():
             return {}
-        _write(file, urlsafe_b64encode(os.urandom(32)))  # as Fernet has it
+        write_private_file(file, urlsafe_b64encode(os.urandom(32)))  # as Fernet has it
     return {_KEY: file.read_text()}
-
-
-def _write(file: Path, key: bytes) -> None:
-    new = file.with_name(f"{FILE}.new")
-    new.unlink(missing_ok=True)
-    descriptor = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    with os.fdopen(descriptor, "wb") as opened:
-        opened.write(key)
-        opened.flush()
-        os.fsync(descriptor)
-    new.rename(file)

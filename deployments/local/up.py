@@ -15,8 +15,9 @@ from uuid import UUID
 
 import httpx
 from prefect import get_client
-from prefect.settings import temporary_settings
+from prefect.settings import PREFECT_API_AUTH_STRING, temporary_settings
 
+from deployments import login_link
 from deployments.apply import apply
 from deployments.connection import known_in_home, settings_for
 from deployments.local import docker_engine, programs
@@ -32,10 +33,11 @@ from deployments.local.processes import (
 from deployments.local.programs import HOST, log
 from deployments.local.unsettled import clean_up_after_kill, put_back, remember
 from deployments.notifications.inbox import follow_ends, line
+from deployments.password import SERVER_VARIABLE, server_password
 from deployments.pools import scale
 from tasks.contracts import Pool
 from tasks.errors import OperatorError
-from tasks.settings import Settings, make_home, make_private_folder
+from tasks.settings import AUTH_VARIABLE, Settings, make_home, make_private_folder
 
 _SERVER_SLOW = 60.0  # seconds of its start after which a message is printed
 _SERVER_START = 900.0  # seconds to answer, after which a running server is given up
@@ -52,6 +54,7 @@ class Running:
 
     api_url: str
     ui_url: str
+    """Logs a browser in, once."""
     pool: Pool
     worker: str
     deployments: int
@@ -80,7 +83,9 @@ async def running(
         worker = f"prefecture-{socket.gethostname()}-{uuid.uuid4().hex[:8]}"
         server_env = programs.server_env(settings, worker)
         server_env |= key_setting(settings, server_env)
-        no_tokens = programs.without_csrf_tokens(server_env)
+        password = server_password(settings, server_env)
+        server_env[SERVER_VARIABLE] = password
+        client = programs.without_csrf_tokens(server_env) | {AUTH_VARIABLE: password}
         server = Child(
             "server",
             programs.server(port, settings),
@@ -91,14 +96,14 @@ async def running(
         runner = Child(
             "worker",
             programs.worker(pool, worker, most or slots, settings),
-            programs.worker_env(settings, worker, api_url) | no_tokens,
+            programs.worker_env(settings, worker, api_url) | client,
             log(settings, "worker"),
             say,
         )
         supervisor = Child(
             "supervisor",
             programs.supervisor(pool, worker),
-            programs.supervisor_env(settings, worker, api_url) | no_tokens,
+            programs.supervisor_env(settings, worker, api_url) | client,
             log(settings, "supervisor"),
             say,
             heartbeat=True,
@@ -106,14 +111,14 @@ async def running(
         notifier = Child(
             "notifier",
             programs.notifier(),
-            programs.notifier_env(settings, worker, api_url) | no_tokens,
+            programs.notifier_env(settings, worker, api_url) | client,
             log(settings, "notifier"),
             say,
         )
         platform = Child(
             "platform worker",
             programs.platform(),
-            programs.platform_env(settings, worker, api_url, slots) | no_tokens,
+            programs.platform_env(settings, worker, api_url, slots) | client,
             log(settings, "platform"),
             say,
         )
@@ -128,7 +133,8 @@ async def running(
             await server.start()
             await until_healthy(server, api_url, say)
             undo.enter_context(known_in_home(settings.home, api_url))
-            undo.enter_context(temporary_settings(settings_for(api_url)))
+            own = {PREFECT_API_AUTH_STRING: password}
+            undo.enter_context(temporary_settings(settings_for(api_url) | own))
             count = await apply(pool, settings, image, say)
             async with get_client() as client:
                 await scale(client, pool, slots if most else None)
@@ -150,7 +156,9 @@ async def running(
             # Ended first: it would take the jobs that we end for crashed.
             undo.push_async_callback(supervisor.stop)
             await supervisor.start()
-            yield Running(api_url, f"http://{HOST}:{port}", pool, worker, count)
+            yield Running(
+                api_url, login_link.make(f"http://{HOST}:{port}", password), pool, worker, count
+            )
 
 
 async def up(

@@ -20,6 +20,7 @@ with importing():
     import deployments.server.bulk_endpoint  # noqa: F401  # registers its route  # pyright: ignore[reportUnusedImport]
     from deployments.server.admission import Admission, take_limit
     from deployments.server.job_plane import JobPlane
+    from deployments.server.login import Login
     from deployments.server.same_origin import SameOrigin
 
 
@@ -40,7 +41,7 @@ def main() -> None:
     limit = take_limit(app)
     guarded: ASGIApp = app
     if password:
-        guarded = JobPlane(app, str(password), given.blocks)
+        guarded = Login(JobPlane(app, str(password), given.blocks), str(password))
     uvicorn.run(
         SameOrigin(Admission(guarded, limit), given.names),
         host=given.address,

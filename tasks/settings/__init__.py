@@ -22,7 +22,12 @@ from tasks.settings.environment import (
     spare_the_client,
 )
 from tasks.settings.model import Settings, get_settings, run_settings, settings_in_force
-from tasks.settings.private import make_home, make_private_database, make_private_folder
+from tasks.settings.private import (
+    make_home,
+    make_private_database,
+    make_private_folder,
+    write_private_file,
+)
 
 __all__ = [
     "AUTH_VARIABLE",
@@ -51,4 +56,5 @@ __all__ = [
     "server_environment",
     "settings_in_force",
     "spare_the_client",
+    "write_private_file",
 ]

@@ -35,6 +35,18 @@ def make_private_database(file: Path) -> None:
         _close(file.with_name(name))
 
 
+def write_private_file(file: Path, content: bytes) -> None:
+    """Write a file that only its owner may read, all of it or nothing."""
+    new = file.with_name(f"{file.name}.new")
+    new.unlink(missing_ok=True)
+    descriptor = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    with os.fdopen(descriptor, "wb") as opened:
+        opened.write(content)
+        opened.flush()
+        os.fsync(descriptor)
+    new.rename(file)
+
+
 def _close(path: Path) -> None:
     try:
         status = path.stat()

@@ -7,9 +7,11 @@ from typing import cast
 import pytest
 from playwright.sync_api import Page, expect, sync_playwright
 
+from deployments import login_link
 from tests.browser.pages import visit
 from tests.support.needs import CHROMIUM, need_chromium
 from tests.support.platform import PATIENCE, Platform
+from tests.support.session.password import PASSWORD
 
 SCREENSHOTS = Path(__file__).parents[2] / "build" / "screenshots"
 _PATIENCE = 1000 * PATIENCE  # ms
@@ -44,6 +46,8 @@ def page(
         )
         test = cast(pytest.Item, request.node)  # pyright: ignore[reportUnknownMemberType]
         tab = context.new_page()
+        tab.goto(login_link.make(docker_platform.ui, PASSWORD))
+        tab.wait_for_function("localStorage.getItem('prefect-password')")
         visit(tab, docker_platform.ui, tab.get_by_role("link", name="Deployments", exact=True))
         yield tab
         tab.screenshot(path=SCREENSHOTS / f"end-of-{test.name}.png")
