@@ -17,6 +17,7 @@ from tasks.containers.images.pinned import Image
 from tasks.containers.prepared import Prepared
 from tasks.contracts import JOB_ID_LABEL, SIBLING_LABEL
 from tasks.errors import ContainerLost, EngineUnavailable, InvalidPayload
+from tasks.settings import run_settings
 
 _TMP = 256 * 2**20  # minimum bytes of /tmp and of each empty volume; else as large as the memory
 _PIDS = 256  # processes and threads
@@ -112,6 +113,7 @@ def create(
             memswap_limit=spec.memory,
             nano_cpus=round(spec.cpus * 1_000_000_000),
             pids_limit=_PIDS,
+            runtime=run_settings().runtime,
             ulimits=limits,
             # Output is read from the attached stream: the engine keeps no second copy.
             log_config=LogConfig(type=LogConfig.types.NONE),

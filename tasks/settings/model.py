@@ -115,6 +115,13 @@ class Settings(BaseSettings):
         ge=2**20,
         description="The largest `/output` that a job of `run-container` may have.",
     )
+    runtime: str | None = Field(
+        default=None,
+        pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$",
+        description="The engine's runtime for the containers of users, such as gVisor's `runsc`, "
+        "which every host must have; builds of images have the engine's own. Default: the "
+        "engine's own.",
+    )
     container_user: str | None = Field(
         default=None,
         pattern=r"^[1-9][0-9]*:[1-9][0-9]*$",
@@ -268,6 +275,7 @@ class Settings(BaseSettings):
             # A job survives about two minutes without its server: 2 + 4 + … + 64 s. Then it ends;
             # the next attempt finds the result, if it was published by then.
             "PREFECT_CLIENT_MAX_RETRIES": "6",
+            **({"PREFECTURE_RUNTIME": self.runtime} if self.runtime else {}),
             **({"PREFECTURE_S3_CREDENTIALS": self.s3_credentials} if self.s3_credentials else {}),
             **({} if self.written == self.results else {"PREFECTURE_SCRATCH": str(self.scratch)}),
         }

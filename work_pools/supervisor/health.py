@@ -83,6 +83,8 @@ def checks_of(
         # The user of the pool's containers, not the folder's owner, who may change.
         checks["results disk"] = results_disk_of(settings.user)
         checks |= {"engine": _engine(instances), "engine's disk": _engines_disk(instances)}
+        if settings.runtime is not None:
+            checks["runtime"] = _runtime(instances, settings.runtime)
     return checks | {point.name: point.load() for point in entry_points(group=ENTRY_POINTS)}
 
 
@@ -124,6 +126,23 @@ def _engine(containers: Containers) -> Check:
         except EngineUnavailable as error:
             return f"{error}: start it"
         return None
+
+    return check
+
+
+def _runtime(containers: Containers, wanted: str) -> Check:
+    def check(settings: Settings) -> str | None:
+        try:
+            there = containers.runtimes()
+        except EngineUnavailable:
+            return None  # the check `engine` reports this
+        if wanted in there:
+            return None
+        known = ", ".join(sorted(there))
+        return (
+            f"the engine has no runtime {wanted!r}: install it, or set PREFECTURE_RUNTIME to one "
+            f"of {known}"
+        )
 
     return check
 

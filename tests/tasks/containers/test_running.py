@@ -11,8 +11,8 @@ import pytest
 
 from tasks.containers.images.pinned import Image
 from tasks.containers.rules import Limits, stopped_by
-from tasks.errors import ContainerLost, DiskNearlyFull
-from tasks.settings import get_settings
+from tasks.errors import ContainerLost, DiskNearlyFull, InvalidPayload
+from tasks.settings import get_settings, settings_in_force
 from tests.support.needs import need_docker
 from tests.support.platform import wait_until
 from tests.tasks.containers.engine import MIB, Bench, built
@@ -65,6 +65,18 @@ def test_what_an_image_expects_of_docker_run_is_there(bench: Bench) -> None:
     assert dict(zip(wanted, printed, strict=False)) == wanted
     bench.collected()
     assert (bench.folder / "published" / "cache" / "y").exists(), "a volume below /output is part"
+
+
+def test_it_has_the_runtime_of_the_setting(bench: Bench, tmp_path: Path) -> None:
+    # Each engine has this one twice, by two names.
+    own = get_settings().model_copy(update={"runtime": "io.containerd.runc.v2"})
+    with settings_in_force(own):
+        assert lines(bench, "echo well") == ["well"]
+    other = get_settings().model_copy(update={"runtime": "nowhere"})
+    second = tmp_path / "second"
+    second.mkdir()
+    with settings_in_force(other), pytest.raises(InvalidPayload, match="nowhere"):
+        Bench(bench.client, bench.image, second).ran("echo well")
 
 
 def test_user_has_a_name(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:

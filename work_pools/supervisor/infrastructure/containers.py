@@ -134,6 +134,10 @@ class Containers:
             self._root = str(self._call(lambda client: client.info())["DockerRootDir"])
         return self._root
 
+    def runtimes(self) -> set[str]:
+        """The names of the engine's runtimes. Raises EngineUnavailable."""
+        return set(self._call(lambda client: client.info())["Runtimes"])
+
     def _call(self, call: Callable[[docker.DockerClient], Any]) -> Any:
         """Call the engine. Returns its answer; None where it refuses, or the object is gone.
 
