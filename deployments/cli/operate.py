@@ -26,7 +26,12 @@ _SAMPLES = 6  # photographs
 
 
 def up(
-    *, pool: Pool | None = None, workers: int = 2, most: int | None = None, port: int = 4200
+    *,
+    pool: Pool | None = None,
+    workers: int = 2,
+    most: int | None = None,
+    port: int = 4200,
+    insecure: bool = False,
 ) -> None:
     """Keep a server, a worker and its supervisor running, until Ctrl-C or SIGTERM.
 
@@ -46,13 +51,15 @@ def up(
     most
         The maximum for `prefecture scale`. Default: that of --workers.
     port
-        The port of the UI and the API, on 127.0.0.1.
+        The port of the UI and the API, on 127.0.0.1 and, where it is set, on PREFECTURE_BIND.
+    insecure
+        Listen on PREFECTURE_BIND without TLS: behind a proxy, or in a network that you trust.
     """
     if workers < 1:
         raise OperatorError(f"--workers {workers}: at least 1 job must be able to run")
     if most is not None and most < workers:
         raise OperatorError(f"--most {most}: at least as many as --workers, {workers}")
-    asyncio.run(run_up(get_settings(), pool, workers, port, say, most))
+    asyncio.run(run_up(get_settings(), pool, workers, port, say, most, insecure=insecure))
 
 
 def samples(folder: str = "photos") -> None:

@@ -22,6 +22,7 @@ from deployments.apply import apply
 from deployments.connection import known_in_home, settings_for
 from deployments.local import docker_engine, programs
 from deployments.local.encryption import key_setting
+from deployments.local.outside import check_outside, outside_url, refuse_busy
 from deployments.local.processes import (
     Child,
     adopt_orphans,
@@ -78,7 +79,8 @@ async def running(
         if pool is Pool.DOCKER and engine is not None:
             image = await asyncio.to_thread(docker_engine.ensure_image, engine, settings, say)
         unsettled = await clean_up_after_kill(settings, engine)
-        _refuse_busy_port(port)
+        for address in (HOST, *([str(settings.bind)] if settings.bind else [])):
+            refuse_busy(address, port)
         api_url = f"http://{HOST}:{port}/api"
         worker = f"prefecture-{socket.gethostname()}-{uuid.uuid4().hex[:8]}"
         server_env = programs.server_env(settings, worker)
@@ -162,9 +164,11 @@ async def running(
 
 
 async def up(
-    settings: Settings, pool: Pool | None, slots: int, port: int, say: Say, most: int | None
-) -> None:
-    """Run Prefecture until Ctrl-C, SIGTERM or SIGHUP."""
+    settings: Settings, pool: Pool | None, slots: int, port: int, say: Say, most: int | None,
+    *, insecure: bool = False,
+) -> None:  # fmt: skip
+    """Run Prefecture until Ctrl-C, SIGTERM or SIGHUP. `insecure`: see check_outside."""
+    check_outside(settings, insecure=insecure)
     await until_stopped(_run(settings, pool, slots, port, say, most), say)
 
 
@@ -219,6 +223,8 @@ async def _run(
     async with running(settings, pool, slots, port, say, most) as here:
         say(f"UI       {here.ui_url}")
         say(f"API      {here.api_url}")
+        if settings.bind:
+            say(f"outside  {outside_url(settings, port)}")
         say(f"pool     {here.pool}, {slots} jobs at once, {here.deployments} deployments")
         say(f"inputs   {settings.inputs}")
         say(f"results  {settings.results}")
@@ -250,18 +256,6 @@ def lock(home: Path) -> Generator[None]:
                 "PREFECTURE_HOME to another folder"
             ) from None
         yield
-
-
-def _refuse_busy_port(port: int) -> None:
-    with socket.socket() as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind((HOST, port))
-        except OSError:
-            raise OperatorError(
-                f"{HOST}:{port} is in use, by another Prefect server perhaps: stop that, or "
-                "choose another port with --port"
-            ) from None
 
 
 async def until_healthy(server: Child, api_url: str, say: Say) -> None:

@@ -7,7 +7,7 @@ from contextvars import ContextVar
 from functools import cache
 from pathlib import Path
 
-from pydantic import AliasChoices, ByteSize, Field, SecretStr
+from pydantic import AliasChoices, ByteSize, Field, IPvAnyAddress, SecretStr
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from tasks.contracts import S3Address
@@ -35,6 +35,19 @@ class Settings(BaseSettings):
         description="Host names, separated by commas, by which people reach the server of `up` "
         "besides 127.0.0.1 and localhost: through a proxy, for example. Requests to other names, "
         "or from web pages of other origins, are refused.",
+    )
+    bind: IPvAnyAddress | None = Field(
+        default=None,
+        description="An address of this host at which other machines reach the server of `up`, "
+        "besides 127.0.0.1. It needs a certificate, or `--insecure`.",
+    )
+    tls_certificate: Root | None = Field(
+        default=None,
+        description="File with the certificate, and those that signed it, of the server at "
+        "`PREFECTURE_BIND`, as PEM.",
+    )
+    tls_key: Root | None = Field(
+        default=None, description="File with the key of that certificate, as PEM."
     )
     inputs_root: Root | None = Field(
         default=None,

@@ -12,7 +12,8 @@ from cryptography.x509.oid import NameOID
 
 
 def server_context(folder: Path) -> tuple[ssl.SSLContext, Path]:
-    """What a server at localhost or 127.0.0.1 needs for TLS, and the file that clients trust."""
+    """What a server at localhost, 127.0.0.1 or 127.0.0.2 needs for TLS, and the file that clients
+    trust; its key is beside it, in server.key."""
     key = ec.generate_private_key(ec.SECP256R1())
     name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "localhost")])
     now = datetime.now(UTC)
@@ -26,7 +27,11 @@ def server_context(folder: Path) -> tuple[ssl.SSLContext, Path]:
         .not_valid_after(now + timedelta(hours=1))
         .add_extension(
             x509.SubjectAlternativeName(
-                [x509.DNSName("localhost"), x509.IPAddress(ip_address("127.0.0.1"))]
+                [
+                    x509.DNSName("localhost"),
+                    x509.IPAddress(ip_address("127.0.0.1")),
+                    x509.IPAddress(ip_address("127.0.0.2")),
+                ]
             ),
             critical=False,
         )
