@@ -66,7 +66,6 @@ def owners(worker: str) -> Owners:
 def server(port: int, settings: Settings) -> list[str]:
     """Command line of the embedded server: Prefect's own, with our additions."""
     names = [name.strip() for name in settings.server_hosts.split(",") if name.strip()]
-    blocks = [settings.s3_credentials] if settings.s3_credentials else []
     outside = list[str]()
     if settings.bind:
         names.append(str(settings.bind))
@@ -76,7 +75,6 @@ def server(port: int, settings: Settings) -> list[str]:
     return [
         *(sys.executable, "-m", "deployments.server.program", HOST, str(port)),
         *(word for name in names for word in ("--name", name)),
-        *(word for block in blocks for word in ("--block", block)),
         *outside,
     ]
 

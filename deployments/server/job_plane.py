@@ -11,9 +11,9 @@ import time
 from base64 import b64decode, b64encode
 from binascii import Error as NotBase64
 from collections import OrderedDict
-from collections.abc import Collection
+from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
-from typing import Literal
+from typing import Any, Literal
 from uuid import UUID
 
 from prefect.server import models
@@ -40,14 +40,13 @@ _log = logging.getLogger(__name__)
 class JobPlane:
     """ASGI middleware: checks the requests that come with the token of a run.
 
-    `password`: the server's own, as `user:password`. `blocks`: that every job may read, as
-    `type/name`. It expects the whole body of a request in one message.
+    `password`: the server's own, as `user:password`. It expects the whole body of a request in one
+    message.
     """
 
-    def __init__(self, app: ASGIApp, password: str, blocks: Collection[str] = ()) -> None:
+    def __init__(self, app: ASGIApp, password: str) -> None:
         self._app = app
         self._password = password
-        self._blocks = frozenset(blocks)
         self._runs = _Runs()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -82,10 +81,12 @@ class JobPlane:
         run = await self._runs.read(id)
         if run is None:
             return False
+        if not str(scope["path"]).startswith(f"{_API}/"):
+            return False
         path = str(scope["path"]).removeprefix(_API)
         asked = Request(scope["method"], path, scope["query_string"].decode("latin-1"), body)
         try:
-            return await is_allowed(run, asked, self._runs, self._blocks)
+            return await is_allowed(run, asked, self._runs)
         except ValueError:
             return False  # not what the API takes
 
@@ -118,7 +119,8 @@ class _Socket:
             if self._is_first:
                 self._is_first = False
                 return await self._authenticated(message)
-            if self._run is None or is_own_event(self._run, message.get("text") or ""):
+            text = message.get("text") or ""
+            if self._run is None or await is_own_event(self._run, text, self._runs):
                 return message
             _log.debug("run %s may not send this event: %s", self._run, message.get("text"))
 
@@ -175,6 +177,12 @@ class _Runs:
             found = await models.flow_runs.read_flow_run(session, id)
             return found and found.idempotency_key
 
+    async def run_of_task_run(self, id: UUID) -> UUID | None:
+        """See Lookup."""
+        async with provide_database_interface().session_context() as session:
+            found = await models.task_runs.read_task_run(session, id)
+            return found and found.flow_run_id
+
     async def name_of_block(self, id: UUID) -> str | None:
         """See Lookup."""
         async with provide_database_interface().session_context() as session:
@@ -193,15 +201,27 @@ class _Runs:
             found = await models.flow_runs.read_flow_run(session, id)
             if found is None or _has_ended(found.end_time):
                 return None
+            queue = found.work_queue_id and await models.workers.read_work_queue(
+                session, found.work_queue_id
+            )
+            pool = queue and await models.workers.read_work_pool(session, queue.work_pool_id)
             return Run(
                 id=found.id,
                 flow=found.flow_id,
                 deployment=found.deployment_id,
                 queue=found.work_queue_name,
+                queue_id=found.work_queue_id,
+                pool=pool.name if pool else None,
                 labels=found.labels or {},
                 parameters=found.parameters or {},
                 job_variables=found.job_variables or {},
+                credentials=_credentials_block(pool.base_job_template if pool else {}),
             )
+
+
+def _credentials_block(template: Mapping[str, Any]) -> str | None:
+    """The block that a pool's jobs find in their environment: see Settings.job_environment."""
+    return template.get("job_configuration", {}).get("env", {}).get("PREFECTURE_S3_CREDENTIALS")
 
 
 def _has_ended(end: datetime | None) -> bool:

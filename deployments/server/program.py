@@ -1,9 +1,9 @@
-"""python -m deployments.server.program ADDRESS PORT [--name NAME ...] [--block BLOCK ...]
+"""python -m deployments.server.program ADDRESS PORT [--name NAME ...]
        [--bind ADDRESS [--certificate FILE --key FILE]]
 
 Prefect's server, extended: one more endpoint, a check that refuses requests from pages of other
 origins, bounds on the connections that clients hold, and a check of what jobs ask.
-NAME: a further host name by which the server is known. BLOCK: one that every job may read.
+NAME: a further host name by which the server is known.
 --bind: a second address, with TLS where there is a certificate.
 """
 
@@ -37,7 +37,6 @@ def main() -> None:
     parser.add_argument("address")
     parser.add_argument("port", type=int)
     parser.add_argument("--name", dest="names", action="append", default=[])
-    parser.add_argument("--block", dest="blocks", action="append", default=[])
     for name in ("--bind", "--certificate", "--key"):
         parser.add_argument(name)
     given = parser.parse_args()
@@ -50,7 +49,7 @@ def main() -> None:
     limit = take_limit(app)
     guarded: ASGIApp = app
     if password:
-        guarded = Login(JobPlane(app, str(password), given.blocks), str(password))
+        guarded = Login(JobPlane(app, str(password)), str(password))
     serve = partial(
         uvicorn.Config,
         SameOrigin(Admission(guarded, limit), given.names),

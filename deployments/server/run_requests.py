@@ -24,7 +24,7 @@ _CHANGES = {
 _EVENTS = {JobStarted.name_of_event, JobProgress.name_of_event}
 _RESOURCE = "prefect.resource.id"
 _FLOW_RUN = "prefect.flow-run."  # before a run's id
-_TASK_RUN = "prefect.task-run."  # before the name of a state
+_TASK_RUN = "prefect.task-run."  # before a task run's id, and before the name of its state
 _REGISTRY = "docker-registry-credentials"
 _ID = "[0-9a-f-]{36}"
 
@@ -37,9 +37,13 @@ class Run:
     flow: UUID
     deployment: UUID | None
     queue: str | None
+    queue_id: UUID | None
+    pool: str | None
     labels: Mapping[str, Any]
     parameters: Mapping[str, Any]
     job_variables: Mapping[str, Any]
+    credentials: str | None
+    """The block with which its pool's jobs use S3, as `type/name`."""
 
     @property
     def job(self) -> UUID:
@@ -69,6 +73,10 @@ class Lookup(Protocol):
         """The idempotency key of a flow run."""
         ...
 
+    async def run_of_task_run(self, id: UUID) -> UUID | None:
+        """The flow run of a task run; None where the task run is not known yet."""
+        ...
+
     async def name_of_block(self, id: UUID) -> str | None:
         """The name of a block document."""
         ...
@@ -82,19 +90,10 @@ class _OfRun(BaseModel):
     flow_run_id: UUID
 
 
-class _TaskRun(BaseModel):
-    flow_run_id: UUID
-
-
-class _OfTaskRun(BaseModel):
-    task_run: _TaskRun | None = None
-
-
 class _Event(BaseModel):
     event: str
     resource: dict[str, str]
     related: list[dict[str, str]] = []
-    payload: _OfTaskRun
 
     @property
     def about(self) -> str:
@@ -147,40 +146,37 @@ class _Asked:
     run: Run
     request: Request
     lookup: Lookup
-    blocks: frozenset[str]
     groups: tuple[str, ...]
 
 
 _Rule = Callable[[_Asked], Awaitable[bool]]
 
 
-async def is_allowed(
-    run: Run, request: Request, lookup: Lookup, blocks: frozenset[str] = frozenset()
-) -> bool:
-    """Whether a run may make a request. `blocks`: that jobs may read, as `type/name`.
+async def is_allowed(run: Run, request: Request, lookup: Lookup) -> bool:
+    """Whether a run may make a request.
 
     Raises ValueError where the path or the body is not what the API takes.
     """
     for method, path, rule in _RULES:
         found = re.fullmatch(path, request.path)
         if method == request.method and found:
-            return await rule(_Asked(run, request, lookup, blocks, found.groups()))
+            return await rule(_Asked(run, request, lookup, found.groups()))
     return False
 
 
-def is_own_event(run: UUID, text: str) -> bool:
+async def is_own_event(run: UUID, text: str, lookup: Lookup) -> bool:
     """Whether what Prefect's engine sends by a websocket is an event of a run's tasks."""
     try:
         event = _Event.model_validate_json(text)
+        task_run = UUID(event.about.removeprefix(_TASK_RUN))
     except ValueError:
         return False
+    # Prefect's recorder takes the run of a task run from what is related.
     runs = {id for one in event.related if (id := one.get(_RESOURCE, "")).startswith(_FLOW_RUN)}
-    task_run = event.payload.task_run
     return (
         event.event.startswith(_TASK_RUN)
-        and runs <= {f"{_FLOW_RUN}{run}"}
-        and task_run is not None
-        and task_run.flow_run_id == run
+        and runs == {f"{_FLOW_RUN}{run}"}
+        and await lookup.run_of_task_run(task_run) in (None, run)
     )
 
 
@@ -202,6 +198,14 @@ async def _own_flow(asked: _Asked) -> bool:
 
 async def _own_deployment(asked: _Asked) -> bool:
     return UUID(asked.groups[0]) == asked.run.deployment
+
+
+async def _own_queue(asked: _Asked) -> bool:
+    return UUID(asked.groups[0]) == asked.run.queue_id
+
+
+async def _own_pool(asked: _Asked) -> bool:
+    return asked.groups[0] == asked.run.pool
 
 
 async def _own_history(asked: _Asked) -> bool:
@@ -244,7 +248,7 @@ async def _result_block(asked: _Asked) -> bool:
 
 async def _named_block(asked: _Asked) -> bool:
     type, name = (unquote(group) for group in asked.groups)
-    if f"{type}/{name}" in asked.blocks or name == RESULT_BLOCK:
+    if f"{type}/{name}" == asked.run.credentials or name == RESULT_BLOCK:
         return True
     payload = _Payload.model_validate(asked.run.parameters.get("payload"))
     return type == _REGISTRY and payload.registry_credentials == f"{type}/{name}"
@@ -302,6 +306,9 @@ _RULES: list[tuple[str, str, _Rule]] = [
     ("GET", "/flow_run_states/?", _own_history),
     ("GET", f"/flows/({_ID})", _own_flow),
     ("GET", f"/deployments/({_ID})", _own_deployment),
+    # Prefect names them in each event.
+    ("GET", f"/work_queues/({_ID})", _own_queue),
+    ("GET", "/work_pools/([^/]+)", _own_pool),
     ("POST", "/logs/?", _own_logs),
     ("POST", "/artifacts/?", _own_artifact),
     ("PATCH", f"/artifacts/({_ID})", _change_of_own_artifact),

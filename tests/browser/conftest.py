@@ -47,7 +47,7 @@ def page(
         test = cast(pytest.Item, request.node)  # pyright: ignore[reportUnknownMemberType]
         tab = context.new_page()
         tab.goto(login_link.make(docker_platform.ui, PASSWORD))
-        tab.wait_for_function("localStorage.getItem('prefect-password')")
+        tab.wait_for_url(lambda url: login_link.PATH not in url)
         visit(tab, docker_platform.ui, tab.get_by_role("link", name="Deployments", exact=True))
         yield tab
         tab.screenshot(path=SCREENSHOTS / f"end-of-{test.name}.png")

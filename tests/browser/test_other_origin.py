@@ -72,6 +72,8 @@ def test_nothing_is_read_or_written(docker_platform: Platform, page: Page) -> No
 
 def test_pages_of_the_server_itself_write(docker_platform: Platform, page: Page) -> None:
     own = """fetch("/api/flows/", {method: "POST", body: '{"name": "from-its-own-page"}',
-        headers: {"Content-Type": "application/json"}}).then(answer => answer.status)"""
+        headers: {"Content-Type": "application/json",
+            "Authorization": `Basic ${localStorage.getItem("prefect-password")}`}
+        }).then(answer => answer.status)"""
     assert page.evaluate(own) == 201
     assert flows(docker_platform, "from-its-own-page") == 1

@@ -11,17 +11,21 @@ from deployments.server.run_requests import Request, Run, is_allowed, is_own_eve
 from tasks.contracts import JOB_ID_LABEL
 
 OWN, JOB, OTHER, HELPER = uuid4(), uuid4(), uuid4(), uuid4()
-FLOW, DEPLOYMENT, HELPERS = uuid4(), uuid4(), uuid4()
+FLOW, DEPLOYMENT, HELPERS, QUEUE = uuid4(), uuid4(), uuid4(), uuid4()
 ARTIFACT, FOREIGN_ARTIFACT, RESULT_BLOCK, FOREIGN_BLOCK = uuid4(), uuid4(), uuid4(), uuid4()
+TASK_RUN, FOREIGN_TASK_RUN = uuid4(), uuid4()
 KEY = f"part:{JOB}.{OWN}.1a2b:0-3:0"
 RUN = Run(
     id=OWN,
     flow=FLOW,
     deployment=DEPLOYMENT,
     queue="low",
+    queue_id=QUEUE,
+    pool="docker",
     labels={JOB_ID_LABEL: str(JOB)},
     parameters={"payload": {"registry_credentials": "docker-registry-credentials/team"}},
     job_variables={"mem_limit": "1g"},
+    credentials="aws-credentials/photos",
 )
 
 
@@ -33,6 +37,9 @@ class Server:
 
     async def key_of_run(self, id: UUID) -> str | None:
         return {HELPER: KEY, OTHER: f"part:{JOB}.{OTHER}.1a2b:0-3:0"}.get(id)
+
+    async def run_of_task_run(self, id: UUID) -> UUID | None:
+        return {TASK_RUN: OWN, FOREIGN_TASK_RUN: OTHER}.get(id)
 
     async def name_of_block(self, id: UUID) -> str | None:
         return {RESULT_BLOCK: "prefecture-results", FOREIGN_BLOCK: "photos"}.get(id)
@@ -69,6 +76,8 @@ ALLOWED: list[tuple[str, str, Any]] = [
     ("GET", f"/flow_run_states/?flow_run_id={OWN}", None),
     ("GET", f"/flows/{FLOW}", None),
     ("GET", f"/deployments/{DEPLOYMENT}", None),
+    ("GET", f"/work_queues/{QUEUE}", None),
+    ("GET", "/work_pools/docker", None),
     ("POST", "/logs/", [{"flow_run_id": str(OWN), "message": "hello"}]),
     ("POST", "/artifacts/", {"flow_run_id": str(OWN), "data": 1}),
     ("PATCH", f"/artifacts/{ARTIFACT}", {"data": 2}),
@@ -132,7 +141,8 @@ REFUSED: list[tuple[str, str, Any]] = [
     ("POST", "/flow_runs/filter", runs(HELPER, operator="or_")),
     ("POST", "/artifacts/filter", artifacts(HELPER, OTHER)),
     ("POST", "/artifacts/filter", artifacts(HELPER, operator="or_")),
-    ("GET", "/work_pools/docker", None),
+    ("GET", "/work_pools/process", None),
+    ("GET", f"/work_queues/{uuid4()}", None),
     ("PATCH", "/work_pools/docker", {"is_paused": True}),
     ("POST", "/variables/", {"name": "prefecture_agent_x", "value": 1}),
     ("GET", "/admin/settings", None),
@@ -144,8 +154,7 @@ REFUSED: list[tuple[str, str, Any]] = [
 async def may(method: str, address: str, body: Any) -> bool:
     path, _, query = address.partition("?")
     sent = b"" if body is None else json.dumps(body).encode()
-    blocks = frozenset({"aws-credentials/photos"})
-    return await is_allowed(RUN, Request(method, path, query, sent), Server(), blocks)
+    return await is_allowed(RUN, Request(method, path, query, sent), Server())
 
 
 @pytest.mark.parametrize("number", range(len(ALLOWED)))
@@ -169,13 +178,13 @@ async def test_what_is_no_request(body: bytes) -> None:
         await is_allowed(RUN, Request("GET", f"/flow_runs/{'-' * 36}", "", body), Server())
 
 
-def sent(name: str, of: UUID, about: UUID, related: UUID) -> str:
+def sent(name: str, about: UUID, *related: UUID) -> str:
     return json.dumps(
         {
             "event": name,
-            "resource": {"prefect.resource.id": f"prefect.flow-run.{about}"},
-            "related": [{"prefect.resource.id": f"prefect.flow-run.{related}"}],
-            "payload": {"task_run": {"flow_run_id": str(of)}},
+            "resource": {"prefect.resource.id": f"prefect.task-run.{about}"},
+            "related": [{"prefect.resource.id": f"prefect.flow-run.{id}"} for id in related],
+            "payload": {},
         }
     )
 
@@ -183,16 +192,18 @@ def sent(name: str, of: UUID, about: UUID, related: UUID) -> str:
 @pytest.mark.parametrize(
     ("text", "own"),
     [
-        (sent("prefect.task-run.Running", OWN, OWN, OWN), True),
-        (sent("prefect.flow-run.pull-step.executed", OWN, OWN, OWN), False),
-        (sent("prefect.task-run.Running", OTHER, OWN, OWN), False),
-        (sent("prefect.task-run.Running", OWN, OWN, OTHER), False),
-        (sent("prefect.flow-run.Cancelling", OWN, OWN, OWN), False),
-        (sent("prefecture.job.completed", OWN, OWN, OWN), False),
+        (sent("prefect.task-run.Running", uuid4(), OWN), True),
+        (sent("prefect.task-run.Completed", TASK_RUN, OWN), True),
+        (sent("prefect.task-run.Completed", FOREIGN_TASK_RUN, OWN), False),
+        (sent("prefect.task-run.Running", uuid4(), OTHER), False),
+        (sent("prefect.task-run.Running", uuid4(), OWN, OTHER), False),
+        (sent("prefect.task-run.Running", uuid4()), False),
+        (sent("prefect.flow-run.Cancelling", OWN, OWN), False),
+        (sent("prefecture.job.completed", OWN, OWN), False),
         ("{}", False),
         ("", False),
     ],
-    ids=range(8),
+    ids=range(10),
 )
-def test_events_by_a_websocket(text: str, own: bool) -> None:
-    assert is_own_event(OWN, text) is own
+async def test_events_by_a_websocket(text: str, own: bool) -> None:
+    assert await is_own_event(OWN, text, Server()) is own

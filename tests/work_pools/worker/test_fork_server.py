@@ -99,7 +99,7 @@ def own_environment(process: psutil.Process) -> dict[str, str]:
     return {
         name: value
         for name, value in found.items()
-        if not name.startswith("PREFECT__") and name != "TMPDIR"
+        if not name.startswith("PREFECT__") and name not in ("TMPDIR", "PREFECT_API_AUTH_STRING")
     }
 
 
