@@ -47,7 +47,7 @@ def main() -> None:
         page = browser.new_page(viewport={"width": 1280, "height": 920})
         page.set_default_timeout(_TIMEOUT)
         page.goto(login_link.make(ui, known_password()))
-        page.wait_for_url(lambda url: login_link.PATH not in url)
+        page.get_by_role("link", name="Deployments", exact=True).wait_for()
         _draw_job(page, f"{ui}/v2/runs/flow-run/{job.id}")
         page.goto(report.as_uri())
         page.screenshot(path=_IMAGES / "report.png")

@@ -8,7 +8,7 @@ import pytest
 from playwright.sync_api import Page, expect, sync_playwright
 
 from deployments import login_link
-from tests.browser.pages import visit
+from tests.browser.pages import log_in
 from tests.support.needs import CHROMIUM, need_chromium
 from tests.support.platform import PATIENCE, Platform
 from tests.support.session.password import PASSWORD
@@ -46,9 +46,9 @@ def page(
         )
         test = cast(pytest.Item, request.node)  # pyright: ignore[reportUnknownMemberType]
         tab = context.new_page()
-        tab.goto(login_link.make(docker_platform.ui, PASSWORD))
-        tab.wait_for_url(lambda url: login_link.PATH not in url)
-        visit(tab, docker_platform.ui, tab.get_by_role("link", name="Deployments", exact=True))
+        link = login_link.make(docker_platform.ui, PASSWORD)
+        sign = tab.get_by_role("link", name="Deployments", exact=True)
+        log_in(tab, link, docker_platform.ui, sign)
         yield tab
         tab.screenshot(path=SCREENSHOTS / f"end-of-{test.name}.png")
         context.close()
