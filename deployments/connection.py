@@ -1,9 +1,10 @@
 """The connection of commands and programs to the Prefect server."""
 
-from collections.abc import AsyncGenerator, Generator
+import os
+from collections.abc import AsyncGenerator, Generator, Mapping, Sequence
 from contextlib import asynccontextmanager, contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, Never
 from urllib.parse import urlsplit
 
 import httpx
@@ -52,21 +53,26 @@ def _of_home() -> str | None:
 def settings_for(api: str) -> dict[Any, Any]:
     """Prefect's settings for clients of the server at this address."""
     settings: dict[Any, Any] = {PREFECT_API_URL: api}
-    if password := authentication(api).get(AUTH_VARIABLE):
+    if password := _home_password(api):
         settings[PREFECT_API_AUTH_STRING] = password
     if certificate := one_certificate(api):
         settings[PREFECT_API_SSL_CERT_FILE] = certificate
     return settings
 
 
-def authentication(api: str) -> dict[str, str]:
-    """The variable with user and password for a server: the home's, where its `up` has started that
-    server. Empty where the environment or Prefect's profile has one, which wins, and for any other
-    server: the home's password is sent to none."""
+def become(argv: Sequence[str], environment: Mapping[str, str]) -> Never:
+    """Replace this process by a program that is a client of the server at `server_api()`."""
+    password = _home_password(server_api())
+    own = {AUTH_VARIABLE: password} if password else {}
+    os.execve(argv[0], [*argv], {**environment, **own})
+
+
+def _home_password(api: str) -> str | None:
+    """User and password of a server that the home's `up` has started. None where the environment or
+    Prefect's profile has them, which wins, and for any other server: it is sent to none."""
     if PREFECT_API_AUTH_STRING.value() or not _is_of_home(api):
-        return {}
-    password = read_password(get_settings().home)
-    return {AUTH_VARIABLE: password} if password else {}
+        return None
+    return read_password(get_settings().home)
 
 
 def known_password() -> str:
@@ -75,7 +81,7 @@ def known_password() -> str:
     Raises OperatorError where none is known.
     """
     api = server_api()
-    given = PREFECT_API_AUTH_STRING.value() or authentication(api).get(AUTH_VARIABLE)
+    given = PREFECT_API_AUTH_STRING.value() or _home_password(api)
     if not given:
         raise OperatorError(
             f"no password is known for the Prefect server at {api}: start one with `prefecture "

@@ -2,8 +2,8 @@
 
     http://127.0.0.1:4200/prefecture/login#<expiry>.<random>.<signature>
 
-The token is in the fragment, which browsers send to no server. It is signed with the password, so
-that whoever has that can make one, without a request.
+The token is in the fragment, which browsers send to no server. It is signed with the password: a
+client that has the password makes a link without a request.
 """
 
 import hmac

@@ -1,7 +1,7 @@
 """The password of the server that `up` starts: made at a home's first start, and kept in a file.
 
-Prefect has one user and password for everybody who may do everything. Whoever can read the file can
-run programs as the operator, as Docker's socket lets them; jobs get a token of their own run.
+Prefect has one user, who may do everything. A program that can read the file can run others as the
+operator, as with Docker's socket. Jobs get a token of their own run in its place.
 """
 
 import secrets

@@ -1,12 +1,11 @@
 """Commands for the run history."""
 
-import os
 import socket
 from typing import Any
 
 from deployments.cli.console import AsJson, out, say_json
 from deployments.cli.where import moment
-from deployments.connection import authentication, server_api
+from deployments.connection import become, server_api
 from deployments.local import programs
 from tasks.contracts import PLATFORM_POOL, Queue
 from tasks.settings import get_settings
@@ -61,8 +60,7 @@ def platform() -> None:
 
     Example: `prefecture platform`
     """
-    argv = programs.platform()
     environment: dict[str, Any] = programs.platform_env(
         get_settings(), f"{socket.gethostname()}/{PLATFORM_POOL}", server_api(), None
-    ) | authentication(server_api())
-    os.execve(argv[0], argv, environment)
+    )
+    become(programs.platform(), environment)

@@ -1,13 +1,12 @@
 """Commands for the inbox and for notifications."""
 
 import asyncio
-import os
 import socket
 from collections.abc import Callable
 from contextlib import aclosing, suppress
 
 from deployments.cli.console import AsJson, say, say_json
-from deployments.connection import authentication, connect, server_api
+from deployments.connection import become, connect, server_api
 from deployments.local import programs
 from deployments.notifications.inbox import follow_ends, line, read_ends
 from deployments.notifications.schema import JobEnd
@@ -46,13 +45,8 @@ def notify() -> None:
 
     Example: `prefecture notify`
     """
-    argv = programs.notifier()
-    os.execve(
-        argv[0],
-        argv,
-        programs.notifier_env(get_settings(), socket.gethostname(), server_api())
-        | authentication(server_api()),
-    )
+    environment = programs.notifier_env(get_settings(), socket.gethostname(), server_api())
+    become(programs.notifier(), environment)
 
 
 def _show_line(end: JobEnd) -> None:

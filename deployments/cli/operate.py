@@ -1,14 +1,13 @@
 """Commands for operators of Prefecture."""
 
 import asyncio
-import os
 import socket
 from pathlib import Path
 
 from deployments import login_link, tables
 from deployments.apply import apply as apply_all
 from deployments.cli.console import AsJson, err, out, say, say_json
-from deployments.connection import authentication, connect, known_password, server_api
+from deployments.connection import become, connect, known_password, server_api
 from deployments.demo.photos import make_photos
 from deployments.demo.run import demo as run_demo
 from deployments.local import docker_engine, programs
@@ -198,11 +197,7 @@ def work(*, pool: Pool | None = None, name: str | None = None, limit: int = 2) -
     chosen = pool or _usual_pool(docker_engine.find_engine())
     called = name or socket.gethostname()
     argv = programs.worker(chosen, called, limit, settings)
-    os.execve(
-        argv[0],
-        argv,
-        programs.worker_env(settings, called, server_api()) | authentication(server_api()),
-    )
+    become(argv, programs.worker_env(settings, called, server_api()))
 
 
 def supervise(*, pool: Pool | None = None, worker: str | None = None) -> None:
@@ -222,11 +217,7 @@ def supervise(*, pool: Pool | None = None, worker: str | None = None) -> None:
     chosen = pool or _usual_pool(docker_engine.find_engine())
     name = worker or socket.gethostname()
     argv = programs.supervisor(chosen, name)
-    os.execve(
-        argv[0],
-        argv,
-        programs.supervisor_env(get_settings(), name, server_api()) | authentication(server_api()),
-    )
+    become(argv, programs.supervisor_env(get_settings(), name, server_api()))
 
 
 def image() -> None:

@@ -87,7 +87,7 @@ async def running(
         server_env |= key_setting(settings, server_env)
         password = server_password(settings, server_env)
         server_env[SERVER_VARIABLE] = password
-        client = programs.without_csrf_tokens(server_env) | {AUTH_VARIABLE: password}
+        of_clients = programs.without_csrf_tokens(server_env) | {AUTH_VARIABLE: password}
         server = Child(
             "server",
             programs.server(port, settings),
@@ -98,14 +98,14 @@ async def running(
         runner = Child(
             "worker",
             programs.worker(pool, worker, most or slots, settings),
-            programs.worker_env(settings, worker, api_url) | client,
+            programs.worker_env(settings, worker, api_url) | of_clients,
             log(settings, "worker"),
             say,
         )
         supervisor = Child(
             "supervisor",
             programs.supervisor(pool, worker),
-            programs.supervisor_env(settings, worker, api_url) | client,
+            programs.supervisor_env(settings, worker, api_url) | of_clients,
             log(settings, "supervisor"),
             say,
             heartbeat=True,
@@ -113,14 +113,14 @@ async def running(
         notifier = Child(
             "notifier",
             programs.notifier(),
-            programs.notifier_env(settings, worker, api_url) | client,
+            programs.notifier_env(settings, worker, api_url) | of_clients,
             log(settings, "notifier"),
             say,
         )
         platform = Child(
             "platform worker",
             programs.platform(),
-            programs.platform_env(settings, worker, api_url, slots) | client,
+            programs.platform_env(settings, worker, api_url, slots) | of_clients,
             log(settings, "platform"),
             say,
         )

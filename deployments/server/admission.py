@@ -55,7 +55,7 @@ class Admission:
         body = bytearray()
         try:
             if await self._receive_in_time(body, receive):
-                await self._handle_in_turn(scope, _first(bytes(body), receive), send)
+                await self._handle_in_turn(scope, replayed(bytes(body), receive), send)
         except _Refused as refused:
             await refused.response(scope, receive, send)
         finally:
@@ -137,8 +137,8 @@ class _Refused(Exception):
         )
 
 
-def _first(body: bytes, receive: Receive) -> Receive:
-    """Return a whole body, and after it what `receive` returns."""
+def replayed(body: bytes, receive: Receive) -> Receive:
+    """A `receive` that returns a whole body, and after it what `receive` returns."""
     messages = iter([{"type": "http.request", "body": body, "more_body": False}])
 
     async def receive_again() -> Message:

@@ -11,21 +11,24 @@ import time
 from base64 import b64decode, b64encode
 from binascii import Error as NotBase64
 from collections import OrderedDict
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from datetime import UTC, datetime, timedelta
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 from uuid import UUID
 
 from prefect.server import models
 from prefect.server.database import provide_database_interface
 from pydantic import BaseModel
+from sqlalchemy.ext.asyncio import AsyncSession
 from starlette.responses import JSONResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from starlette.websockets import WebSocketClose
 
+from deployments.server.admission import replayed
 from deployments.server.run_requests import Request, Run, is_allowed, is_own_event
 from tasks.prefect_api import run_tokens
 
+_T = TypeVar("_T")
 AFTER_THE_END = timedelta(minutes=1)
 """How long a token is good after its run has ended: for the last lines of its log."""
 _KNOWN_FOR = 5.0  # seconds between two reads of a run
@@ -47,6 +50,7 @@ class JobPlane:
     def __init__(self, app: ASGIApp, password: str) -> None:
         self._app = app
         self._password = password
+        self._own = b"Basic " + b64encode(password.encode())
         self._runs = _Runs()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -66,16 +70,15 @@ class JobPlane:
         run = run_tokens.run_of(given, self._password)
         if run is None:
             return await _refusal(_UNAUTHORIZED, "Unauthorized")(scope, receive, send)
-        first = await receive()
-        if not await self._may(run, scope, first.get("body", b"")):
+        body = (await receive()).get("body", b"")
+        if not await self._may(run, scope, body):
             asked = f"{scope['method']} {scope['path']}"
             _log.warning("run %s may not: %s", run, asked)
             reason = f"the token of a run does not allow {asked}"
             return await _refusal(_FORBIDDEN, reason)(scope, receive, send)
-        own = b"Basic " + b64encode(self._password.encode())
         headers = [(name, value) for name, value in scope["headers"] if name != b"authorization"]
-        allowed = {**scope, "headers": [*headers, (b"authorization", own)]}
-        await self._app(allowed, _again(first, receive), send)
+        allowed = {**scope, "headers": [*headers, (b"authorization", self._own)]}
+        await self._app(allowed, replayed(body, receive), send)
 
     async def _may(self, id: UUID, scope: Scope, body: bytes) -> bool:
         run = await self._runs.read(id)
@@ -167,27 +170,23 @@ class _Runs:
 
     async def owner_of_artifact(self, id: UUID) -> UUID | None:
         """See Lookup."""
-        async with provide_database_interface().session_context() as session:
-            found = await models.artifacts.read_artifact(session, id)
-            return found and found.flow_run_id
+        found = await _row(models.artifacts.read_artifact, id)
+        return found and found.flow_run_id
 
     async def key_of_run(self, id: UUID) -> str | None:
         """See Lookup."""
-        async with provide_database_interface().session_context() as session:
-            found = await models.flow_runs.read_flow_run(session, id)
-            return found and found.idempotency_key
+        found = await _row(models.flow_runs.read_flow_run, id)
+        return found and found.idempotency_key
 
     async def run_of_task_run(self, id: UUID) -> UUID | None:
         """See Lookup."""
-        async with provide_database_interface().session_context() as session:
-            found = await models.task_runs.read_task_run(session, id)
-            return found and found.flow_run_id
+        found = await _row(models.task_runs.read_task_run, id)
+        return found and found.flow_run_id
 
     async def name_of_block(self, id: UUID) -> str | None:
         """See Lookup."""
-        async with provide_database_interface().session_context() as session:
-            found = await models.block_documents.read_block_document_by_id(session, id)
-            return found and found.name
+        found = await _row(models.block_documents.read_block_document_by_id, id)
+        return found and found.name
 
     async def deployment_named(self, name: str) -> UUID | None:
         """See Lookup."""
@@ -217,6 +216,12 @@ class _Runs:
                 job_variables=found.job_variables or {},
                 credentials=_credentials_block(pool.base_job_template if pool else {}),
             )
+
+
+async def _row(read: Callable[[AsyncSession, UUID], Awaitable[_T | None]], id: UUID) -> _T | None:
+    """What one of Prefect's functions reads by an id."""
+    async with provide_database_interface().session_context() as session:
+        return await read(session, id)
 
 
 def _credentials_block(template: Mapping[str, Any]) -> str | None:
@@ -250,15 +255,6 @@ def _announcing(send: Send) -> Send:
         await send(message)
 
     return send_with_header
-
-
-def _again(first: Message, receive: Receive) -> Receive:
-    messages = [first]
-
-    async def receive_again() -> Message:
-        return messages.pop() if messages else await receive()
-
-    return receive_again
 
 
 def _refusal(status: int, reason: str) -> Response:

@@ -121,6 +121,21 @@ def is_ready(api: str) -> bool:
         return False
 
 
+def run_command(
+    *words: str, env: Mapping[str, str], cwd: Path | None = None
+) -> subprocess.CompletedProcess[str]:
+    """`prefecture` or `prefect` with the words that follow, in an environment."""
+    return subprocess.run(
+        [str(BIN / words[0]), *words[1:]],
+        cwd=cwd,
+        env=env,
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE,
+        check=False,
+    )
+
+
 @dataclass
 class Platform:
     """A running `prefecture up` and how to talk to it."""
@@ -207,15 +222,7 @@ class Platform:
 
     def command(self, *words: str, folder: Path | None = None) -> subprocess.CompletedProcess[str]:
         """`prefecture` or `prefect` with the words that follow, against this server."""
-        return subprocess.run(
-            [str(BIN / words[0]), *words[1:]],
-            cwd=folder,
-            env=self.environment | {"PREFECT_API_URL": self.api},
-            capture_output=True,
-            text=True,
-            timeout=PATIENCE,
-            check=False,
-        )
+        return run_command(*words, env=self.environment | {"PREFECT_API_URL": self.api}, cwd=folder)
 
     def stop(self, number: signal.Signals = signal.SIGTERM) -> int:
         """Send a signal to `up` and wait for its end. Returns its exit code."""

@@ -2,14 +2,13 @@
 
 import os
 import ssl
-import subprocess
 from collections.abc import Generator
 from pathlib import Path
 
 import httpx
 import pytest
 
-from tests.support.platform import BIN, PATIENCE, Platform, platform_up
+from tests.support.platform import Platform, platform_up, run_command
 from tests.support.session.password import PASSWORD
 from tests.support.web.certificates import server_context
 
@@ -52,14 +51,7 @@ def test_it_is_served_with_tls_and_for_those_who_have_the_password(
         "PREFECT_API_SSL_CERT_FILE": str(certificate),
     }
     words = ("submit", "find-primes", '{"upper_bound": 10}', "outside", "--watch")
-    done = subprocess.run(
-        [str(BIN / "prefecture"), *words],
-        env=environment,
-        capture_output=True,
-        text=True,
-        timeout=PATIENCE,
-        check=False,
-    )
+    done = run_command("prefecture", *words, env=environment)
     assert done.returncode == 0, done.stderr
     assert platform.stop() == 0
     assert "Traceback" not in (platform.home / "logs" / "server.log").read_text()

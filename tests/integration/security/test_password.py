@@ -9,7 +9,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from tests.support.platform import BIN, PATIENCE, Platform, platform_up
+from tests.support.platform import Platform, platform_up, run_command
 
 _GIVEN = ("PREFECT_API_AUTH_STRING", "PREFECT_SERVER_API_AUTH_STRING")
 
@@ -30,14 +30,7 @@ def prefecture(
     """A command of somebody who has set nothing but the home, and the server's address."""
     environment = {name: value for name, value in os.environ.items() if name not in _GIVEN}
     environment |= {"PREFECTURE_HOME": str(home or platform.home), "PREFECT_API_URL": platform.api}
-    return subprocess.run(
-        [str(BIN / "prefecture"), *words],
-        env=environment,
-        capture_output=True,
-        text=True,
-        timeout=PATIENCE,
-        check=False,
-    )
+    return run_command("prefecture", *words, env=environment)
 
 
 def password(platform: Platform) -> str:
