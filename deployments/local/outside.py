@@ -12,7 +12,7 @@ def check_outside(settings: Settings, *, insecure: bool) -> None:
     """Check that PREFECTURE_BIND can be served. `insecure`: without TLS.
 
     Raises OperatorError where the password would be sent in readable form, where the certificate
-    does not fit, and where the address is none of this host's own.
+    does not fit, and where the address means every one of this host.
     """
     certificate, key = settings.tls_certificate, settings.tls_key
     if settings.bind is None:

@@ -63,13 +63,16 @@ class Running:
 
 @asynccontextmanager
 async def running(
-    settings: Settings, pool: Pool | None, slots: int, port: int, say: Say, most: int | None = None
-) -> AsyncGenerator[Running]:
+    settings: Settings, pool: Pool | None, slots: int, port: int, say: Say, most: int | None = None,
+    *, insecure: bool = False,
+) -> AsyncGenerator[Running]:  # fmt: skip
     """Start all programs, and end them with the block; running jobs go back in their queue.
 
     `slots`: how many jobs run at once, until `scale` changes it. `most`: the maximum for `scale`.
-    Raises OperatorError where the home or the port is in use, or a program cannot be started.
+    `insecure`: see check_outside. Raises OperatorError as that does, and where the home or the port
+    is in use, or a program cannot be started.
     """
+    check_outside(settings, insecure=insecure)
     adopt_orphans()
     with lock(settings.home):
         make_private_folder(programs.prefect_home(settings))
@@ -168,8 +171,7 @@ async def up(
     *, insecure: bool = False,
 ) -> None:  # fmt: skip
     """Run Prefecture until Ctrl-C, SIGTERM or SIGHUP. `insecure`: see check_outside."""
-    check_outside(settings, insecure=insecure)
-    await until_stopped(_run(settings, pool, slots, port, say, most), say)
+    await until_stopped(_run(settings, pool, slots, port, say, most, insecure), say)
 
 
 async def print_ended_jobs(say: Say, jobs: Collection[UUID] = ()) -> None:
@@ -218,9 +220,10 @@ async def _kill_leftovers() -> None:
 
 
 async def _run(
-    settings: Settings, pool: Pool | None, slots: int, port: int, say: Say, most: int | None
-) -> None:
-    async with running(settings, pool, slots, port, say, most) as here:
+    settings: Settings, pool: Pool | None, slots: int, port: int, say: Say, most: int | None,
+    insecure: bool,
+) -> None:  # fmt: skip
+    async with running(settings, pool, slots, port, say, most, insecure=insecure) as here:
         say(f"UI       {here.ui_url}")
         say(f"API      {here.api_url}")
         if settings.bind:

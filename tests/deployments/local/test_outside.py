@@ -7,6 +7,8 @@ from typing import Any
 import pytest
 
 from deployments.local.outside import check_outside, outside_url, refuse_busy
+from deployments.local.up import running
+from tasks.contracts import Pool
 from tasks.errors import OperatorError
 from tasks.settings import Settings
 from tests.support.web.certificates import server_context
@@ -55,6 +57,15 @@ def test_what_does_not_fit(tmp_path: Path, tls: dict[str, Any]) -> None:
         assert "name one address" in (fault(tmp_path, bind=everywhere, **tls) or "")
     assert "names no address" in (fault(tmp_path, **tls) or "")
     assert "names no address" in (fault(tmp_path, insecure=True) or "")
+
+
+async def test_no_start_leaves_the_check_out(tmp_path: Path) -> None:
+    """Not that of `prefecture demo` either."""
+    own = Settings.model_validate({"home": tmp_path / "home", "bind": OUTSIDE})
+    with pytest.raises(OperatorError, match="in readable form"):
+        async with running(own, Pool.PROCESS, 1, 4200, print):
+            pass
+    assert not (tmp_path / "home").exists()
 
 
 def test_its_address(tmp_path: Path, tls: dict[str, Any]) -> None:
