@@ -1,5 +1,7 @@
 """`prefecture up` stopped with a job running, in one way or another, and started again."""
 
+import contextlib
+import os
 import signal
 from pathlib import Path
 from uuid import UUID
@@ -7,10 +9,11 @@ from uuid import UUID
 import docker
 import psutil
 
-from tests.support.platform import Platform, platform_up, wait_until
+from tests.support.platform import PATIENCE, Platform, platform_up, wait_until
 from tests.support.schedules import add_schedule, planned, schedules
 
-LONG = {"upper_bound": 2 * 10**9}  # seconds of work: enough to be stopped in the middle
+LONG = {"upper_bound": 2 * 10**9}  # seconds of work
+PART = "*/files/primes.parquet"
 FOUND = 98_222_287  # primes up to there
 
 
@@ -40,11 +43,56 @@ def containers_of(home: Path) -> list[str]:
         client.close()
 
 
+def processes_with_open(path: Path) -> list[psutil.Process]:
+    """The processes that have a file open, under this name or, in a container, another."""
+    wanted = path.stat()
+    found: list[psutil.Process] = []
+    for process in psutil.process_iter():
+        # Processes and descriptors go while we look; some are nobody's to read.
+        with contextlib.suppress(FileNotFoundError, PermissionError, ProcessLookupError):
+            held = [*Path(f"/proc/{process.pid}/fd").iterdir()]
+            named = [each for each in held if each.readlink().name == path.name]
+            if any(os.path.samestat(each.stat(), wanted) for each in named):
+                found.append(process)
+    return found
+
+
+def is_to_end(process: psutil.Process) -> bool:
+    """Whether SIGTERM waits for a process that is suspended, or the process is gone."""
+    try:
+        status = Path(f"/proc/{process.pid}/status").read_text()
+    except (FileNotFoundError, ProcessLookupError):
+        return True
+    pending = next(line for line in status.splitlines() if line.startswith("ShdPnd:"))
+    return bool(int(pending.split()[1], 16) >> (signal.SIGTERM - 1) & 1)
+
+
+def stop_in_the_middle(platform: Platform, number: signal.Signals) -> int:
+    """Stop `up` while its job writes. Returns its exit code.
+
+    The job does nothing until it is to end too: else it could be done before, where `up` is slow.
+    """
+    (written,) = (platform.results / ".staging").glob(PART)
+    processes = processes_with_open(written)
+    assert processes
+    for process in processes:
+        process.suspend()
+    platform.process.send_signal(number)
+    wait_until(
+        lambda: platform.process.poll() is not None or any(map(is_to_end, processes)),
+        what="the job is to end, or `up` has ended",
+    )
+    for process in processes:
+        with contextlib.suppress(psutil.NoSuchProcess):
+            process.resume()
+    return platform.process.wait(PATIENCE)
+
+
 def start_a_long_job(platform: Platform) -> UUID:
     """Hand one in; it has begun to write when this returns."""
     job = platform.submit_job("find-primes/normal", LONG, "long")
     staging = platform.results / ".staging"
-    wait_until(lambda: any(staging.glob("*/files/primes.parquet")), what="the job is at work")
+    wait_until(lambda: any(staging.glob(PART)), what="the job is at work")
     return job
 
 
@@ -66,7 +114,7 @@ def survives(home: Path, pool: str, stop: signal.Signals) -> None:
         before = of_the_user()
         assert [len(some) for some in before] == [1, 3]
         job = start_a_long_job(platform)
-        code = platform.stop(stop)
+        code = stop_in_the_middle(platform, stop)
         assert code == (-stop if stop is signal.SIGKILL else 0), platform.output
         if stop is signal.SIGKILL:
             # It cannot end its jobs, which wait for the server to come back, nor a server that one
