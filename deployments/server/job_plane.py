@@ -24,8 +24,8 @@ from starlette.responses import JSONResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from starlette.websockets import WebSocketClose
 
-from deployments.server.admission import replayed
 from deployments.server.run_requests import Request, Run, is_allowed, is_own_event
+from deployments.serving.admission import replayed
 from tasks.prefect_api import run_tokens
 
 _T = TypeVar("_T")

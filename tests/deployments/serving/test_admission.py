@@ -20,8 +20,9 @@ from starlette.routing import Route, WebSocketRoute
 from starlette.types import Message, Scope
 from starlette.websockets import WebSocket
 
-from deployments.server import admission
-from deployments.server.admission import Admission, take_limit
+from deployments.server.request_limit import take_limit
+from deployments.serving import admission
+from deployments.serving.admission import Admission
 
 
 class Client:
@@ -69,8 +70,10 @@ class Client:
 
 
 @asynccontextmanager
-async def clients(requests: int = 2) -> AsyncGenerator[Callable[..., Client]]:
-    """Connects clients to a server that handles so many requests at a time."""
+async def clients(
+    requests: int = 2, largest: int = admission.LARGEST_BODY
+) -> AsyncGenerator[Callable[..., Client]]:
+    """Connects clients to a server that handles so many requests at a time, of so many bytes."""
 
     async def echo(request: Request) -> PlainTextResponse:
         return PlainTextResponse(await request.body())
@@ -81,7 +84,7 @@ async def clients(requests: int = 2) -> AsyncGenerator[Callable[..., Client]]:
             await socket.send_text(text)
 
     routes = [Route("/", echo, methods=["POST"]), WebSocketRoute("/ws", talk)]
-    app = Admission(Starlette(routes=routes), requests)
+    app = Admission(Starlette(routes=routes), requests, largest)
     all_: list[Client] = []
 
     def client(kind: str = "http", path: str = "/") -> Client:
@@ -134,9 +137,8 @@ async def test_a_body_that_does_not_end_is_given_up(monkeypatch: pytest.MonkeyPa
         assert b"did not arrive" in reason
 
 
-async def test_a_body_that_is_too_large_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(admission, "LARGEST_BODY", 10)
-    async with clients() as client:
+async def test_a_body_that_is_too_large_is_refused() -> None:
+    async with clients(largest=10) as client:
         large = client()
         large.body(b"a" * 6, more=True)
         large.body(b"a" * 6, more=True)

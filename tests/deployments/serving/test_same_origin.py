@@ -9,7 +9,7 @@ from starlette.routing import Route, WebSocketRoute
 from starlette.types import Message, Scope
 from starlette.websockets import WebSocket
 
-from deployments.server.same_origin import SameOrigin
+from deployments.serving.same_origin import SameOrigin
 
 
 async def answer(_: Request) -> PlainTextResponse:

@@ -1,9 +1,7 @@
-"""Keeps the embedded server answering while clients hold connections that they do not use.
+"""Keeps a server answering while clients hold connections that they do not use.
 
-On SQLite, Prefect's server handles a hundred requests at a time, and counts a websocket as one for
-as long as it is open, and a request from its first byte: a hundred idle websockets, or a hundred
-bodies that never end, and it answers nobody. Here a request counts from the end of its body to the
-beginning of its response, and websockets have a bound of their own.
+A request counts from the end of its body to the beginning of its response, and websockets have a
+bound of their own.
 """
 
 import asyncio
@@ -11,8 +9,6 @@ import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from prefect.server.api.server import RequestLimitMiddleware
-from starlette.applications import Starlette
 from starlette.responses import PlainTextResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from starlette.websockets import WebSocketClose
@@ -32,11 +28,12 @@ _TRY_AGAIN_LATER = 1013  # in the registry of RFC 6455
 class Admission:
     """ASGI middleware: bounds what the application handles at once.
 
-    `requests`: how many requests; None for any number.
+    `requests`: how many requests; None for any number. `largest`: bytes of a request's body.
     """
 
-    def __init__(self, app: ASGIApp, requests: int | None) -> None:
+    def __init__(self, app: ASGIApp, requests: int | None, largest: int = LARGEST_BODY) -> None:
         self._app = app
+        self._largest = largest
         self._turns = asyncio.Semaphore(requests or sys.maxsize)
         self._received = 0  # bytes of bodies that are being received or handled
         self._sockets: dict[_Socket, None] = {}  # in the order in which they were opened
@@ -77,8 +74,8 @@ class Admission:
             if message["type"] != "http.request":
                 return False
             part = message.get("body", b"")
-            if len(body) + len(part) > LARGEST_BODY:
-                reason = f"the request is larger than {LARGEST_BODY:,} bytes"
+            if len(body) + len(part) > self._largest:
+                reason = f"the request is larger than {self._largest:,} bytes"
                 raise _Refused(_TOO_LARGE, reason)
             if self._received + len(part) > _MEMORY:
                 reason = "the server receives too many large requests: try again"
@@ -178,12 +175,3 @@ class _Socket:
     async def send_unless_evicted(self, message: Message) -> None:
         if not self.evicted.is_set():
             await self.send(message)
-
-
-def take_limit(app: Starlette) -> int | None:
-    """Remove Prefect's limit of requests from its server, before that starts. Returns the limit;
-    None where there is none, as on PostgreSQL."""
-    limits = [m for m in app.user_middleware if m.cls is RequestLimitMiddleware]  # pyright: ignore[reportUnnecessaryComparison]
-    for limit in limits:
-        app.user_middleware.remove(limit)
-    return min((int(str(one.kwargs["limit"])) for one in limits), default=None)

@@ -1,0 +1,1 @@
+"""What every HTTP server of ours does: where it listens, and what it admits."""
