@@ -37,7 +37,7 @@ from prefect.settings import PREFECT_API_URL, temporary_settings
 
 from tasks.history.update import update_history
 from tasks.settings import Settings
-from tests.support.session.password import PASSWORD
+from tests.support.session.environment import PASSWORD
 
 _AUTH = httpx.BasicAuth(*PASSWORD.split(":"))
 

@@ -1,6 +1,6 @@
 """Fixtures that start the real thing, once a session for each pool."""
 
-import tests.support.session.password  # noqa: F401  # pyright: ignore[reportUnusedImport]
+import tests.support.session.environment  # noqa: F401  # pyright: ignore[reportUnusedImport]
 
 # Above, before anything imports Prefect.
 # isort: split

@@ -10,7 +10,7 @@ from typing import Any
 import httpx
 
 from tests.support.platform import FINAL
-from tests.support.session.password import PASSWORD
+from tests.support.session.environment import PASSWORD
 
 _TIMEOUT = 600.0  # seconds
 

@@ -11,7 +11,7 @@ from deployments import login_link
 from tests.browser.pages import log_in
 from tests.support.needs import CHROMIUM, need_chromium
 from tests.support.platform import PATIENCE, Platform
-from tests.support.session.password import PASSWORD
+from tests.support.session.environment import PASSWORD
 
 SCREENSHOTS = Path(__file__).parents[2] / "build" / "screenshots"
 _PATIENCE = 1000 * PATIENCE  # ms

@@ -9,7 +9,7 @@ from deployments.pools import apply_pools
 from tasks.contracts import PLATFORM_POOL, Pool
 from tasks.settings import Settings
 from tests.support.platform import Platform
-from tests.support.session.password import PASSWORD
+from tests.support.session.environment import PASSWORD
 
 
 class Hasty(PrefectClient):

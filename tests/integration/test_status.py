@@ -12,14 +12,16 @@ from prefect.settings import PREFECT_API_URL, temporary_settings
 from deployments.jobs.following import read_progress
 from tasks.contracts import ATTEMPT_LABEL, JOB_ID_LABEL, AgentReport, requeue_key
 from tasks.history.backlog import read_backlog
-from tests.support.platform import BIN, Platform, pause, wait_until
+from tests.support.platform import BIN, Platform, pause, run_command, wait_until
 
 # Of no pool of ours: no supervisor believes it and holds or resumes anything.
 ELSEWHERE: dict[str, Any] = {"pool": "elsewhere", "failed": {}, "running": 3, "holds_intake": True}
 
 
 def status(platform: Platform) -> str:
-    done = platform.command("prefecture", "status")
+    """What the command shows. On a busy machine it may take longer than an agent may be silent."""
+    environment = {"PREFECT_API_URL": platform.api, "PREFECTURE_AGENT_TIMEOUT": "3600"}
+    done = run_command("prefecture", "status", env=platform.environment | environment)
     assert done.returncode == 0, done.stderr
     return done.stdout
 

@@ -6,7 +6,7 @@ from contextlib import asynccontextmanager
 import httpx
 from prefect.client.orchestration import PrefectClient
 
-from tests.support.session.password import PASSWORD
+from tests.support.session.environment import PASSWORD
 
 
 @asynccontextmanager

@@ -10,7 +10,7 @@ from contextlib import ExitStack, contextmanager
 import pytest
 
 from tests.support.platform import PATIENCE, Platform
-from tests.support.session.password import PASSWORD
+from tests.support.session.environment import PASSWORD
 
 # Each kind alone would take all hundred requests that Prefect's server handles at a time.
 IDLE, SLOW, DEAF, SILENT = 2000, 150, 150, 150

@@ -20,7 +20,7 @@ from tasks.prefect_api import run_tokens
 from tests.support.containers import containers_of
 from tests.support.platform import Platform, wait_until
 from tests.support.processes import processes_of, worker
-from tests.support.session.password import PASSWORD
+from tests.support.session.environment import PASSWORD
 from tests.support.session.tiers import thorough
 
 _LARGE = 2**26  # bytes of memory that hold numbers, and no texts

@@ -9,7 +9,7 @@ import httpx
 import pytest
 
 from tests.support.platform import Platform, platform_up, run_command
-from tests.support.session.password import PASSWORD
+from tests.support.session.environment import PASSWORD
 from tests.support.web.certificates import server_context
 
 ADDRESS = "127.0.0.2"

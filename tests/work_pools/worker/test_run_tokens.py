@@ -16,7 +16,7 @@ from tasks.prefect_api import run_tokens
 from tasks.prefect_api.authentication import authenticate, authenticated_as
 from tests.support.platform import post
 from tests.support.servers import running, stock_server
-from tests.support.session.password import PASSWORD
+from tests.support.session.environment import PASSWORD
 from work_pools.standby import split_variables
 from work_pools.worker.run_tokens import RunTokens
 
