@@ -19,6 +19,7 @@ from tasks.settings import Settings
 from tests.integration.run_container.jobs import some_image
 from tests.support.images import make_album
 from tests.support.platform import BIN, Platform, ends_with_us, pause, wait_until
+from tests.support.web.gateway import gateway_up
 
 TREE = Path(__file__).resolve().parents[1]
 _LONGEST = 840.0  # seconds, of all shell examples together on a busy machine
@@ -34,6 +35,7 @@ PAGES = (
     "docs/tasks/run-container.md",
     "docs/tasks/generate-data.md",
     "docs/guides/submit-jobs.md",
+    "docs/guides/users.md",
     "docs/guides/results.md",
     "docs/guides/results-in-s3.md",
     "docs/guides/notifications.md",
@@ -47,6 +49,7 @@ PAGES = (
     "docs/reference/cli.md",
     "docs/reference/settings.md",
     "docs/reference/rest-api.md",
+    "docs/reference/gateway-api.md",
     "docs/reference/python-api.md",
     "docs/reference/history-schema.md",
     "docs/reference/security.md",
@@ -115,10 +118,13 @@ def test_shell_examples(docker_platform: Platform, reader: Path) -> None:
     examples = "".join(block for block in blocks("sh") if block not in left_out)
     image = some_image()  # there may be no registry to pull another from
     program = ["bash", "-euo", "pipefail", "-c"]
-    shown = run(docker_platform, reader, program, examples, BASE_IMAGE=image)
+    with gateway_up(docker_platform.home, docker_platform.api) as gateway:
+        examples = examples.replace("http://127.0.0.1:4280", gateway.url)
+        shown = run(docker_platform, reader, program, examples, BASE_IMAGE=image)
     assert "all checked" in shown
     assert (reader / "holiday-photos" / "manifest.json").is_file()
     assert (reader / "holiday-photos" / "a.jpg").is_file()
+    assert (reader / "primes.parquet").read_bytes().startswith(b"PAR1")
 
 
 def more_hosts() -> list[str]:

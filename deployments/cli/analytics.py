@@ -3,7 +3,7 @@
 import socket
 from typing import Any
 
-from deployments.cli.console import AsJson, out, say_json
+from deployments.cli.output.console import AsJson, out, say_json
 from deployments.cli.where import moment
 from deployments.connection import become, server_api
 from deployments.local import programs

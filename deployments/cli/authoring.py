@@ -1,6 +1,6 @@
 """Commands for authors of compute tasks."""
 
-from deployments.cli.console import say
+from deployments.cli.output.console import say
 from deployments.pools import TREE
 from deployments.scaffold.new_task import new_task as write_task
 

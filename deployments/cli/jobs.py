@@ -13,8 +13,8 @@ from uuid import UUID, uuid4
 from cyclopts import Parameter
 
 from deployments import tables
-from deployments.cli.console import AsJson, Flag, JobId, err, out, say, say_json
-from deployments.cli.watching import watch_to_end
+from deployments.cli.output.console import AsJson, Flag, JobId, err, out, say, say_json
+from deployments.cli.output.watching import watch_to_end
 from deployments.connection import connect
 from deployments.jobs.bulk import submit_many as submit_jobs
 from deployments.jobs.logs import read_logs

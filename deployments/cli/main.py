@@ -13,7 +13,7 @@ with importing():
     from cyclopts import App, Group
     from pydantic import ValidationError
 
-    from deployments.cli.console import err
+    from deployments.cli.output.console import err
     from deployments.connection import unavailable
     from tasks.errors import PrefectureError
 
@@ -38,6 +38,7 @@ _COMMANDS = {
             *("up", "ui", "password", "apply", "status", "scale", "work", "supervise", "image"),
             "demo",
         ),
+        "gateway": ("gateway", "token"),
         "notifications": ("notify",),
         "analytics": ("platform",),
     },

@@ -5,7 +5,7 @@ import socket
 from collections.abc import Callable
 from contextlib import aclosing, suppress
 
-from deployments.cli.console import AsJson, say, say_json
+from deployments.cli.output.console import AsJson, say, say_json
 from deployments.connection import become, connect, server_api
 from deployments.local import programs
 from deployments.notifications.inbox import follow_ends, line, read_ends

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from deployments import login_link, tables
 from deployments.apply import apply as apply_all
-from deployments.cli.console import AsJson, err, out, say, say_json
+from deployments.cli.output.console import AsJson, err, out, say, say_json
 from deployments.connection import become, connect, known_password, server_api
 from deployments.demo.photos import make_photos
 from deployments.demo.run import demo as run_demo

@@ -2,8 +2,8 @@
 
 import asyncio
 
-from deployments.cli.console import AsJson, JobId, err, out, say, say_json
-from deployments.cli.views import explanation, how_many, jobs_table, task_page, tasks_table
+from deployments.cli.output.console import AsJson, JobId, err, out, say, say_json
+from deployments.cli.output.views import explanation, how_many, jobs_table, task_page, tasks_table
 from deployments.cli.where import EVERY_JOB, Where
 from deployments.connection import connect
 from deployments.jobs.queries import catalog

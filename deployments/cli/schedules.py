@@ -7,8 +7,8 @@ from typing import Annotated, TypeVar
 from cyclopts import App, Parameter
 from prefect.client.orchestration import PrefectClient
 
-from deployments.cli.console import AsJson, Flag, out, say, say_json
-from deployments.cli.views import schedules_table
+from deployments.cli.output.console import AsJson, Flag, out, say, say_json
+from deployments.cli.output.views import schedules_table
 from deployments.connection import connect
 from deployments.jobs import schedules
 from deployments.jobs.request import Terms, parse_payload

@@ -8,7 +8,7 @@ from typing import Annotated
 from cyclopts import Parameter
 from prefect.client.orchestration import PrefectClient
 
-from deployments.cli.console import confirm, err, out, say
+from deployments.cli.output.console import confirm, err, out, say
 from deployments.cli.where import EVERY_JOB, Where
 from deployments.connection import connect
 from deployments.jobs import finished

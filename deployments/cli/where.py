@@ -53,9 +53,8 @@ EVERY_JOB = Where()
 
 def moment(text: str, option: str) -> datetime:
     """Parse a time: a span before now, or a date. Raises InvalidPayload, naming the option."""
-    span = re.fullmatch(r"([1-9][0-9]{0,5})([mhdw])", text)
-    if span:
-        return datetime.now(UTC) - timedelta(**{_UNITS[span[2]]: int(span[1])})
+    if (before := span(text)) is not None:
+        return datetime.now(UTC) - before
     try:
         at = datetime.fromisoformat(text)
     except ValueError:
@@ -64,3 +63,9 @@ def moment(text: str, option: str) -> datetime:
             "2026-11-01"
         ) from None
     return at.replace(tzinfo=at.tzinfo or UTC).astimezone(UTC)
+
+
+def span(text: str) -> timedelta | None:
+    """Parse a span of time, such as 90m, 24h, 7d or 4w; None where it is none."""
+    found = re.fullmatch(r"([1-9][0-9]{0,5})([mhdw])", text)
+    return found and timedelta(**{_UNITS[found[2]]: int(found[1])})

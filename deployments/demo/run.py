@@ -203,7 +203,7 @@ def _report(
 def _settings(home: Path, inputs: Path | None) -> Settings:
     if inputs is not None and not inputs.is_dir():
         raise OperatorError(f"INPUTS={inputs} is not a folder: name one that holds photographs")
-    return Settings(home=home, inputs_root=inputs, results_root=None)
+    return Settings(home=home, inputs_root=inputs, results_root=None, gateway_port=0)
 
 
 def _free_port() -> int:

@@ -44,18 +44,20 @@ async def submit_many(
     terms: Terms,
     payloads: Sequence[Mapping[str, Any]],
     key: str | None = None,
+    owner: str = "",
 ) -> list[UUID]:
     """Submit a job for each payload. Returns their ids, in the order of payloads and of the queue.
 
     All payloads are checked before the first is submitted. With a key, jobs that were submitted
-    with it before are not submitted again: the same call continues an interrupted one. Raises
-    InvalidPayload, which names the payload by its number from 1, KeyTaken, and ServerUnavailable,
-    which says how many were submitted and with which key to continue.
+    with it before are not submitted again: the same call continues an interrupted one. `owner` sets
+    the keys of several users apart. Raises InvalidPayload, which names the payload by its number
+    from 1, KeyTaken, and ServerUnavailable, which says how many were submitted and with which key
+    to continue.
     """
     if key is not None:
         check_key(key)
     deployment = await find_deployment(client, terms)
-    bulk = _Bulk(client, terms, deployment, payloads, key)
+    bulk = _Bulk(client, terms, deployment, payloads, key, owner)
     if key is not None:
         await bulk.find_submitted()
     for batch in bulk.batches():
@@ -82,11 +84,13 @@ class _Bulk:
         deployment: DeploymentResponse,
         payloads: Sequence[Mapping[str, Any]],
         key: str | None,
+        owner: str,
     ) -> None:
         self._client = client
         self._terms = terms
         self._deployment = deployment
         self._key = key or str(uuid4())
+        self._owner = owner
         self._is_new = key is None  # then no earlier call can have submitted any of them
         self._created: dict[int, _Created] = {}
         self._has_our_endpoint = True  # until the server answers that it does not
@@ -275,7 +279,7 @@ class _Bulk:
         return [index for index in batch if index not in self._created]
 
     def _key_of(self, index: int) -> str:
-        return f"submit-many:{self._key}:{index}"
+        return f"submit-many:{self._owner}{self._key}:{index}"
 
     def _interrupted(self) -> ServerUnavailable:
         return ServerUnavailable(

@@ -18,19 +18,24 @@ REFUSED = (400, 404, 409, 422)
 
 
 async def submit(
-    client: PrefectClient, terms: Terms, payload: Mapping[str, Any], key: str | None = None
+    client: PrefectClient,
+    terms: Terms,
+    payload: Mapping[str, Any],
+    key: str | None = None,
+    owner: str = "",
 ) -> UUID:
     """Submit a job and return its id at once.
 
     With a key, returns the job that was submitted with it before, if any, and raises KeyTaken where
-    that job is different. Raises InvalidPayload, in one line that names the field.
+    that job is different. `owner` sets the keys of several users apart. Raises InvalidPayload, in
+    one line that names the field.
     """
     if key is not None:
         check_key(key)
     parameters = terms.parameters(payload)
     deployment = await find_deployment(client, terms)
     # Prefect's client repeats a request whose answer was lost: without a key, that is a second job.
-    body = terms.body(parameters, f"submit:{key or uuid4()}")
+    body = terms.body(parameters, f"submit:{owner}{key or uuid4()}")
     run = await submit_job(client, deployment, body)
     if key is not None:
         terms.compare(parameters, run, deployment, key)

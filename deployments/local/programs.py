@@ -40,6 +40,8 @@ _HALF_A_MINUTE = "30"
 # 20 ms, which was a third of all that it did while idle.
 _POLL = "5"
 _WORKER_HEARTBEAT = "5"  # seconds: a worker that is gone must be noticed soon
+_GATEWAY_BESIDE = 80  # ports from the server's to the gateway's
+_LAST_PORT = 65535
 _CSRF = "PREFECT_SERVER_API_CSRF_PROTECTION_ENABLED"
 _CLIENT_CSRF = "PREFECT_CLIENT_CSRF_SUPPORT_ENABLED"
 # Of a request: the supervisor and the notifier themselves repeat their queries every few seconds.
@@ -56,6 +58,7 @@ class Owners(NamedTuple):
     """The platform's worker and its flows."""
     notifier: str
     supervisor: str
+    gateway: str
 
 
 def owners(worker: str) -> Owners:
@@ -65,6 +68,24 @@ def owners(worker: str) -> Owners:
 
 def server(port: int, settings: Settings) -> list[str]:
     """Command line of the embedded server: Prefect's own, with our additions."""
+    return [sys.executable, "-m", "deployments.server.program", *_listeners(port, settings)]
+
+
+def gateway_port(settings: Settings, port: int) -> int:
+    """The port of the gateway beside a server at `port`; 0 where there is to be none."""
+    if settings.gateway_port is not None:
+        return settings.gateway_port
+    beside = port + _GATEWAY_BESIDE
+    return beside if beside <= _LAST_PORT else port - _GATEWAY_BESIDE
+
+
+def gateway(port: int, settings: Settings) -> list[str]:
+    """Command line of the gateway."""
+    return [sys.executable, "-m", "deployments.gateway", *_listeners(port, settings)]
+
+
+def _listeners(port: int, settings: Settings) -> list[str]:
+    """The arguments of a server: see deployments/serving/listeners.py."""
     names = [name.strip() for name in settings.server_hosts.split(",") if name.strip()]
     outside = list[str]()
     if settings.bind:
@@ -72,11 +93,7 @@ def server(port: int, settings: Settings) -> list[str]:
         outside += ["--bind", str(settings.bind)]
     if settings.tls_certificate and settings.tls_key:
         outside += ["--certificate", str(settings.tls_certificate), "--key", str(settings.tls_key)]
-    return [
-        *(sys.executable, "-m", "deployments.server.program", HOST, str(port)),
-        *(word for name in names for word in ("--name", name)),
-        *outside,
-    ]
+    return [HOST, str(port), *(word for name in names for word in ("--name", name)), *outside]
 
 
 def server_env(settings: Settings, worker: str) -> dict[str, str]:
@@ -154,6 +171,11 @@ def notifier() -> list[str]:
 def notifier_env(settings: Settings, worker: str, api_url: str) -> dict[str, str]:
     """Environment of the notifier, with our settings."""
     return _own_env(settings, owners(worker).notifier, api_url)
+
+
+def gateway_env(settings: Settings, worker: str, api_url: str) -> dict[str, str]:
+    """Environment of the gateway, with our settings."""
+    return _own_env(settings, owners(worker).gateway, api_url)
 
 
 def platform() -> list[str]:

@@ -56,6 +56,8 @@ class Running:
     api_url: str
     ui_url: str
     """Logs a browser in, once."""
+    gateway_url: str | None
+    """None where there is none."""
     pool: Pool
     worker: str
     deployments: int
@@ -82,8 +84,11 @@ async def running(
         if pool is Pool.DOCKER and engine is not None:
             image = await asyncio.to_thread(docker_engine.ensure_image, engine, settings, say)
         unsettled = await clean_up_after_kill(settings, engine)
+        gateway_port = programs.gateway_port(settings, port)
         for address in (HOST, *([str(settings.bind)] if settings.bind else [])):
             refuse_busy(address, port)
+            if gateway_port:
+                refuse_busy(address, gateway_port)
         api_url = f"http://{HOST}:{port}/api"
         worker = f"prefecture-{socket.gethostname()}-{uuid.uuid4().hex[:8]}"
         server_env = programs.server_env(settings, worker)
@@ -127,6 +132,13 @@ async def running(
             log(settings, "platform"),
             say,
         )
+        gateway = Child(
+            "gateway",
+            programs.gateway(gateway_port, settings),
+            programs.gateway_env(settings, worker, api_url) | of_clients,
+            log(settings, "gateway"),
+            say,
+        )
         remember(settings, [*unsettled, worker])
         # Undone in reverse order; each step also where another fails.
         async with AsyncExitStack() as undo:
@@ -136,7 +148,10 @@ async def running(
             undo.callback(asyncio.create_task(reap_orphans()).cancel)
             undo.push_async_callback(server.stop)
             await server.start()
-            await until_healthy(server, api_url, say)
+            await until_healthy(server, "Prefect server", f"{api_url}/health", say)
+            if gateway_port:  # it starts while the rest is done
+                undo.push_async_callback(gateway.stop)
+                await gateway.start()
             undo.enter_context(known_in_home(settings.home, api_url))
             own = {PREFECT_API_AUTH_STRING: password}
             undo.enter_context(temporary_settings(settings_for(api_url) | own))
@@ -161,9 +176,12 @@ async def running(
             # Ended first: it would take the jobs that we end for crashed.
             undo.push_async_callback(supervisor.stop)
             await supervisor.start()
-            yield Running(
-                api_url, login_link.make(f"http://{HOST}:{port}", password), pool, worker, count
-            )
+            link = login_link.make(f"http://{HOST}:{port}", password)
+            door = None
+            if gateway_port:
+                door = f"http://{HOST}:{gateway_port}"
+                await until_healthy(gateway, "gateway", f"{door}/health", say)
+            yield Running(api_url, link, door, pool, worker, count)
 
 
 async def up(
@@ -226,6 +244,8 @@ async def _run(
     async with running(settings, pool, slots, port, say, most, insecure=insecure) as here:
         say(f"UI       {here.ui_url}")
         say(f"API      {here.api_url}")
+        if here.gateway_url:
+            say(f"gateway  {here.gateway_url}/v1, for users with a token of `prefecture token add`")
         if settings.bind:
             say(f"outside  {outside_url(settings, port)}")
         say(f"pool     {here.pool}, {slots} jobs at once, {here.deployments} deployments")
@@ -261,8 +281,8 @@ def lock(home: Path) -> Generator[None]:
         yield
 
 
-async def until_healthy(server: Child, api_url: str, say: Say) -> None:
-    """Wait until a server answers its health check.
+async def until_healthy(server: Child, name: str, url: str, say: Say) -> None:
+    """Wait until a server answers its health check at `url`.
 
     Raises OperatorError where the server ends, or does not answer for a quarter of an hour.
     """
@@ -271,16 +291,16 @@ async def until_healthy(server: Child, api_url: str, say: Say) -> None:
     async with httpx.AsyncClient(trust_env=False) as client:
         while server.running:
             with contextlib.suppress(httpx.TransportError):  # not listening yet
-                if (await client.get(f"{api_url}/health")).is_success:
+                if (await client.get(url)).is_success:
                     return
             waited = clock() - began
             if waited > _SERVER_START:
                 raise OperatorError(
-                    f"the Prefect server has not answered for {_SERVER_START / 60:.0f} minutes: "
+                    f"the {name} has not answered for {_SERVER_START / 60:.0f} minutes: "
                     f"see {server.log}, and restart"
                 )
             if waited > _SERVER_SLOW and not reported:
                 reported = True
-                say(f"the Prefect server is slow to start; waiting for it (see {server.log})")
+                say(f"the {name} is slow to start; waiting for it (see {server.log})")
             await asyncio.sleep(_POLL)
-    raise OperatorError(f"the Prefect server does not start:\n{server.log_tail()}")
+    raise OperatorError(f"the {name} does not start:\n{server.log_tail()}")

@@ -39,8 +39,9 @@ def parse(program: str) -> Listeners:
     parser.add_argument("--name", dest="names", action="append", default=[])
     for name in ("--bind", "--certificate", "--key"):
         parser.add_argument(name)
-    given = vars(parser.parse_args())
-    return Listeners(**given | {"names": tuple(given["names"])})
+    given: dict[str, Any] = vars(parser.parse_args())
+    given["names"] = tuple(given["names"])
+    return Listeners(**given)
 
 
 def serve(app: ASGIApp, at: Listeners, **options: Any) -> None:

@@ -49,6 +49,18 @@ class Settings(BaseSettings):
     tls_key: Root | None = Field(
         default=None, description="File with the key of that certificate, as PEM."
     )
+    gateway_port: int | None = Field(
+        default=None,
+        ge=0,
+        le=65535,
+        description="The port of the gateway that `up` starts, at the addresses of the server; 0: "
+        "it starts none. Default: the server's port and 80, so 4280.",
+    )
+    gateway_rate: int = Field(
+        default=600,
+        ge=1,
+        description="Requests that each user of the gateway may send in a minute.",
+    )
     inputs_root: Root | None = Field(
         default=None,
         description="The folder that payloads may read. Default: `inputs` in the home.",

@@ -19,7 +19,7 @@ import httpx
 
 from tests.support.migrated import one_at_a_time, put_database
 from tests.support.needs import need_docker
-from tests.support.session.password import PASSWORD
+from tests.support.session.environment import PASSWORD
 
 BIN = Path(sys.executable).parent
 FINAL = {"COMPLETED", "FAILED", "CRASHED", "CANCELLED"}
@@ -262,6 +262,7 @@ def platform_up(
     environment |= {"PREFECT_HOME": str(home / "client"), "DO_NOT_TRACK": "1"}
     # Two seconds of a CPU, each minute, that most tests have no use for.
     environment.setdefault("PREFECTURE_ANALYTICS", "false")
+    environment.setdefault("PREFECTURE_GATEWAY_PORT", "0")  # as many at each start
     if not any(name.startswith("PREFECT_SERVER_DATABASE_") for name in environment):
         put_database(home, pool, image)
         # The block types are in it: to compare them takes a server half a second of a CPU.

@@ -6,7 +6,7 @@ from uuid import UUID, uuid4
 import pytest
 from rich.console import Console
 
-from deployments.cli.views import explanation, how_many, jobs_table, printable
+from deployments.cli.output.views import explanation, how_many, jobs_table, printable
 from deployments.cli.where import Where, moment
 from deployments.jobs.queries.estimate import Estimate
 from deployments.jobs.queries.explain import Explanation

@@ -48,7 +48,7 @@ async def test_a_slow_one_is_waited_for(tmp_path: Path, monkeypatch: pytest.Monk
         ready.touch()
 
     async with a_child(tmp_path, ANSWERS, str(port), str(ready)) as child:
-        await up.until_healthy(child, f"http://127.0.0.1:{port}/api", say)
+        await up.until_healthy(child, "Prefect server", f"http://127.0.0.1:{port}/api/health", say)
     assert said == [
         f"the Prefect server is slow to start; waiting for it (see {tmp_path}/server.log)"
     ]
@@ -57,7 +57,9 @@ async def test_a_slow_one_is_waited_for(tmp_path: Path, monkeypatch: pytest.Monk
 async def test_one_that_ends_says_why(tmp_path: Path) -> None:
     async with a_child(tmp_path, ENDS) as child:
         with pytest.raises(OperatorError, match="does not start:\nno such table"):
-            await up.until_healthy(child, f"http://127.0.0.1:{free_port()}/api", print)
+            await up.until_healthy(
+                child, "Prefect server", f"http://127.0.0.1:{free_port()}/api/health", print
+            )
 
 
 async def test_one_that_never_answers_is_given_up(
@@ -67,4 +69,6 @@ async def test_one_that_never_answers_is_given_up(
     port = free_port()
     async with a_child(tmp_path, ANSWERS, str(port), str(tmp_path / "never")) as child:
         with pytest.raises(OperatorError, match=r"has not answered for .* see .*server\.log"):
-            await up.until_healthy(child, f"http://127.0.0.1:{port}/api", print)
+            await up.until_healthy(
+                child, "Prefect server", f"http://127.0.0.1:{port}/api/health", print
+            )

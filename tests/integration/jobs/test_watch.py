@@ -11,7 +11,7 @@ import pytest
 from rich.console import Console
 
 from deployments import Job, Progress, submit
-from deployments.cli.watching import last_line, watch_to_end
+from deployments.cli.output.watching import last_line, watch_to_end
 from tests.support.platform import BIN, Platform, free_port, pause
 from tests.support.processes import server
 

@@ -6,6 +6,7 @@ from datetime import UTC, datetime
 from rich.table import Table
 from rich.text import Text
 
+from deployments.gateway.tokens import Token
 from deployments.jobs.queries.catalog import ComputeTask
 from deployments.jobs.queries.estimate import in_words
 from deployments.jobs.queries.explain import Explanation
@@ -121,6 +122,20 @@ def schedules_table(schedules: Iterable[Scheduled]) -> Table:
         table.add_row(
             *(each.name, each.task, each.queue, printable(each.results_directory), cron),
             *(state, due),
+        )
+    return table
+
+
+def tokens_table(tokens: Iterable[Token]) -> Table:
+    """A table of the gateway's tokens."""
+    table = plain_table("", "id", "user", "scopes", "created", "expires")
+    table.title = None
+    for each in tokens:
+        until = f"{each.expires.astimezone():%Y-%m-%d %H:%M %Z}" if each.expires else "never"
+        table.add_row(
+            *(each.id, each.user, " ".join(each.scopes)),
+            f"{each.created.astimezone():%Y-%m-%d %H:%M %Z}",
+            f"{until}, it is over" if each.is_expired else until,
         )
     return table
 

@@ -8,7 +8,7 @@ from rich.console import Console
 from rich.progress import BarColumn, TextColumn, TimeElapsedColumn
 from rich.progress import Progress as Bars
 
-from deployments.cli.console import say_json
+from deployments.cli.output.console import say_json
 from deployments.connection import connect
 from deployments.jobs.following import Progress, follow
 from deployments.jobs.results import find_result

@@ -1,0 +1,116 @@
+"""Who asks, and whether they may: tokens, scopes, and bounds on the number of requests."""
+
+import math
+import time
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import Annotated
+from uuid import UUID
+
+from fastapi import Depends, HTTPException, Request
+from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
+from limits import RateLimitItemPerMinute
+from limits.storage import MemoryStorage
+from limits.strategies import MovingWindowRateLimiter
+
+from deployments.gateway.audit import AuditLog
+from deployments.gateway.tokens import Scope, Token, Tokens
+
+REFUSED_A_MINUTE = 60
+"""Requests a minute that an address may send with no token or a wrong one."""
+_UNAUTHORIZED, _FORBIDDEN, _TOO_MANY = 401, 403, 429
+_bearer = HTTPBearer(auto_error=False, description="A token of `prefecture token add`.")
+
+
+@dataclass(frozen=True)
+class Caller:
+    """The user who has sent a request."""
+
+    token: Token
+    address: str
+    audit: AuditLog
+    action: str
+    """The name of the route."""
+
+    def may_see(self, tags: list[str]) -> bool:
+        """Whether a job with these tags may be seen."""
+        own = self.token.tag in tags and self.token.allows(Scope.READ_OWN)
+        return own or self.token.allows(Scope.READ_ALL)
+
+    def may_change(self, tags: list[str]) -> bool:
+        """Whether a job with these tags may be cancelled, restarted or deleted."""
+        own = self.token.tag in tags and self.token.allows(Scope.SUBMIT)
+        return own or self.token.allows(Scope.OPERATE)
+
+    def record(self, status: int, *jobs: UUID, reason: str = "") -> None:
+        """Write a line to the audit log."""
+        self.audit.write(
+            self.action,
+            status,
+            user=self.token.user,
+            token=self.token.id,
+            address=self.address,
+            jobs=jobs,
+            reason=reason,
+        )
+
+    def refuse(self, reason: str) -> HTTPException:
+        """The refusal of what the token does not allow, which is in the audit log."""
+        self.record(_FORBIDDEN, reason=reason)
+        return HTTPException(_FORBIDDEN, reason)
+
+
+class Access:
+    """Finds the user of a request. `a_minute`: requests that a user may send a minute."""
+
+    def __init__(self, tokens: Tokens, audit: AuditLog, a_minute: int) -> None:
+        self._tokens = tokens
+        self._audit = audit
+        self._limiter = MovingWindowRateLimiter(MemoryStorage())
+        self._usual = RateLimitItemPerMinute(a_minute)
+        self._refused = RateLimitItemPerMinute(REFUSED_A_MINUTE)
+
+    def caller(self, request: Request, given: HTTPAuthorizationCredentials | None) -> Caller:
+        """The user who has sent a request.
+
+        Raises HTTPException: 401 for no token or a wrong one, 429 for too many requests.
+        """
+        address = request.client.host if request.client else ""
+        action = str(request.scope["route"].name)
+        token = given and self._tokens.find(given.credentials)
+        if token is None:
+            self._count(self._refused, address, f"{address} has sent too many wrong tokens")
+            reason = "the token is wrong, revoked or expired" if given else "a token is needed"
+            self._audit.write(
+                action, _UNAUTHORIZED, user=None, token=None, address=address, reason=reason
+            )
+            reason = f"{reason}: send `Authorization: Bearer prefecture_…`"
+            raise HTTPException(_UNAUTHORIZED, reason, {"WWW-Authenticate": "Bearer"})
+        most = f"more than {self._usual.amount} requests a minute"
+        self._count(self._usual, token.user, most)
+        return Caller(token, address, self._audit, action)
+
+    def _count(self, limit: RateLimitItemPerMinute, key: str, reason: str) -> None:
+        if self._limiter.hit(limit, key):
+            return
+        free = self._limiter.get_window_stats(limit, key).reset_time
+        seconds = max(1, math.ceil(free - time.time()))
+        raise HTTPException(
+            _TOO_MANY, f"{reason}: try again in {seconds} s", {"Retry-After": str(seconds)}
+        )
+
+
+def allowed(scope: Scope | None = None) -> Callable[..., Awaitable[Caller]]:
+    """A dependency of FastAPI: the user of a request, whose token has a scope."""
+
+    async def find(
+        request: Request,
+        given: Annotated[HTTPAuthorizationCredentials | None, Depends(_bearer)],
+    ) -> Caller:
+        access: Access = request.app.state.access
+        caller = access.caller(request, given)
+        if scope is not None and not caller.token.allows(scope):
+            raise caller.refuse(f"the token has not the scope {scope}")
+        return caller
+
+    return find

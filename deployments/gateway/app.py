@@ -1,0 +1,51 @@
+"""The application of the gateway: its REST API, version 1."""
+
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
+from importlib.metadata import version
+
+from fastapi import FastAPI
+
+from deployments.connection import connect
+from deployments.gateway import jobs, results
+from deployments.gateway.access import Access
+from deployments.gateway.audit import AuditLog
+from deployments.gateway.errors import add_handlers
+from deployments.gateway.requests import Message
+from deployments.gateway.tokens import Tokens
+from tasks.settings import Settings
+
+VERSION = "/v1"
+"""Begins the paths of this version."""
+
+
+def create_app(settings: Settings) -> FastAPI:
+    """The application. It reads the tokens of the settings' home, and logs actions there."""
+
+    @asynccontextmanager
+    async def connected(app: FastAPI) -> AsyncGenerator[None]:
+        async with connect() as client:
+            app.state.client = client
+            yield
+
+    app = FastAPI(
+        title="Prefecture",
+        version=version("prefecture"),
+        lifespan=connected,
+        # Their pages load scripts of other origins.
+        docs_url=None,
+        redoc_url=None,
+    )
+    audit = AuditLog(settings.home / "logs" / "audit.jsonl")
+    app.state.access = Access(Tokens(settings.home), audit, settings.gateway_rate)
+    app.state.settings = settings
+    add_handlers(app)
+    app.include_router(jobs.router, prefix=VERSION)
+    app.include_router(results.router, prefix=VERSION)
+    app.add_api_route("/health", health, include_in_schema=False)
+    return app
+
+
+async def health() -> Message:
+    """Answer, without a token, that the gateway is there."""
+    return Message(message="ok")

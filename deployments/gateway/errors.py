@@ -1,0 +1,70 @@
+"""Errors of the gateway: one line that says what to change, as RFC 9457 has it."""
+
+import http
+import logging
+
+import httpx
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from starlette.exceptions import HTTPException
+from starlette.responses import JSONResponse, Response
+
+from tasks.errors import (
+    InvalidPayload,
+    KeyTaken,
+    OperatorError,
+    PrefectureError,
+    ServerUnavailable,
+)
+
+_log = logging.getLogger(__name__)
+_TYPE = "application/problem+json"
+_UNPROCESSABLE, _CONFLICT, _UNAVAILABLE = 422, 409, 503
+_PAUSE = "5"  # seconds after which a client may try again
+_AWAY = "the gateway cannot do its work now: try again, or ask its operator, whose log says why"
+
+
+def add_handlers(app: FastAPI) -> None:
+    """Let an application answer errors in this form."""
+    app.add_exception_handler(HTTPException, _refused)
+    app.add_exception_handler(RequestValidationError, _invalid)
+    app.add_exception_handler(PrefectureError, _failed)
+    app.add_exception_handler(httpx.HTTPError, _failed)
+
+
+def problem(status: int, detail: str, **headers: str) -> Response:
+    """A response for an error."""
+    body = {"title": http.HTTPStatus(status).phrase, "status": status, "detail": detail}
+    return JSONResponse(body, status, headers, _TYPE)
+
+
+def _refused(_: Request, error: Exception) -> Response:
+    assert isinstance(error, HTTPException)
+    return problem(error.status_code, error.detail, **(error.headers or {}))
+
+
+def _invalid(_: Request, error: Exception) -> Response:
+    assert isinstance(error, RequestValidationError)
+    first = error.errors()[0]
+    if first["type"] == "json_invalid":
+        return problem(_UNPROCESSABLE, f"the body is not JSON: {first['ctx']['error']}")
+    # The first part is where it stood: body, query or path.
+    field = ".".join(map(str, first["loc"][1:])) or str(first["loc"][0])
+    reason = first["msg"].removeprefix("Value error, ")
+    if first["type"] == "extra_forbidden":
+        reason = "there is no such field here: leave it out"
+    return problem(_UNPROCESSABLE, f"{field}: {reason}")
+
+
+def _failed(request: Request, error: Exception) -> Response:
+    match error:
+        case KeyTaken():
+            return problem(_CONFLICT, str(error))
+        case InvalidPayload():
+            return problem(_UNPROCESSABLE, str(error))
+        case ServerUnavailable() | OperatorError() | httpx.HTTPError():
+            # Its text is for the operator: it names addresses and variables of the host.
+            _log.warning("%s %s: %s", request.method, request.url.path, error)
+            return problem(_UNAVAILABLE, _AWAY, **{"Retry-After": _PAUSE})
+        case _:
+            return problem(_CONFLICT, str(error))

@@ -1,0 +1,160 @@
+"""Routes for jobs and compute tasks."""
+
+import logging
+from contextlib import aclosing
+from typing import Annotated
+from uuid import UUID
+
+from fastapi import APIRouter, Depends, HTTPException, Request
+from prefect.client.orchestration import PrefectClient
+from prefect.client.schemas.objects import FlowRun
+
+from deployments.gateway.access import Caller, allowed
+from deployments.gateway.requests import (
+    JobRequest,
+    JobsRequest,
+    LogLine,
+    Me,
+    Message,
+    Submitted,
+    SubmittedMany,
+    WhereQuery,
+)
+from deployments.gateway.tokens import Scope
+from deployments.jobs import bulk, cancel, finished, submit
+from deployments.jobs.attempts import attempts
+from deployments.jobs.logs import read_logs
+from deployments.jobs.queries import catalog
+from deployments.jobs.queries.explain import Explanation, explain
+from deployments.jobs.queries.listing import Listing, list_jobs
+from deployments.jobs.queries.selection import is_job
+from tasks.contracts import Pool
+
+_OK, _CREATED, _NOT_FOUND = 200, 201, 404
+_CANCEL_TIME = 30.0  # seconds until the server has noted the request
+
+router = APIRouter()
+
+
+async def _client(request: Request) -> PrefectClient:
+    return request.app.state.client
+
+
+Client = Annotated[PrefectClient, Depends(_client)]
+Anyone = Annotated[Caller, Depends(allowed())]
+Submitter = Annotated[Caller, Depends(allowed(Scope.SUBMIT))]
+Reader = Annotated[Caller, Depends(allowed(Scope.READ_OWN))]
+
+
+@router.get("/me")
+async def me(caller: Anyone) -> Me:
+    """The user of the token, and what it allows."""
+    return Me.of(caller.token)
+
+
+@router.get("/tasks")
+async def tasks(_: Anyone, client: Client) -> list[catalog.ComputeTask]:
+    """All compute tasks: their payloads' fields and JSON schema, and an example of each."""
+    return await catalog.list_tasks(client)
+
+
+@router.post("/jobs", status_code=_CREATED)
+async def submit_job(caller: Submitter, client: Client, request: JobRequest) -> Submitted:
+    """Submit a job."""
+    terms = request.terms(caller.token)
+    job = await submit.submit(client, terms, request.payload, request.key, _owner(caller))
+    caller.record(_CREATED, job)
+    return Submitted(job=job)
+
+
+@router.post("/jobs/bulk", status_code=_CREATED)
+async def submit_jobs(caller: Submitter, client: Client, request: JobsRequest) -> SubmittedMany:
+    """Submit a job for each payload. All are checked before the first is submitted.
+
+    With a key, an interrupted call can be repeated: only missing jobs are submitted.
+    """
+    terms = request.terms(caller.token)
+    jobs = await bulk.submit_many(client, terms, request.payloads, request.key, _owner(caller))
+    caller.record(_CREATED, *jobs)
+    return SubmittedMany(jobs=jobs)
+
+
+@router.get("/jobs")
+async def jobs(caller: Reader, client: Client, where: WhereQuery) -> Listing:
+    """The newest jobs: one's own or, with the scope read-all, those of all users."""
+    own = [] if caller.token.allows(Scope.READ_ALL) else [caller.token.tag]
+    return await list_jobs(client, where.selection(*own), where.limit)
+
+
+@router.get("/jobs/{job}")
+async def job(caller: Reader, client: Client, job: UUID) -> Explanation:
+    """The state of a job, the reasons for it, its place in the queue, and an estimate."""
+    await find_visible(client, caller, job)
+    return await explain(client, job)
+
+
+@router.get("/jobs/{job}/logs")
+async def logs(caller: Reader, client: Client, job: UUID) -> list[LogLine]:
+    """The log of a job so far, in all of its attempts, the oldest line first."""
+    await find_visible(client, caller, job)
+    async with aclosing(read_logs(job)) as lines:
+        return [
+            LogLine(
+                at=line.at,
+                attempt=line.attempt,
+                level=logging.getLevelName(line.level),
+                message=line.message,
+            )
+            async for line in lines
+        ]
+
+
+@router.post("/jobs/{job}/cancel")
+async def cancel_job(caller: Submitter, client: Client, job: UUID) -> Message:
+    """Cancel a job. It may take some seconds to end."""
+    await _changeable(client, caller, job)
+    done = await cancel.cancel(client, str(job), limit=_CANCEL_TIME, wait=False)
+    caller.record(_OK, job)
+    return Message(message=done)
+
+
+@router.post("/jobs/{job}/restart", status_code=_CREATED)
+async def restart_job(caller: Submitter, client: Client, job: UUID) -> Submitted:
+    """Submit a job that has ended once more, as a new job."""
+    await _changeable(client, caller, job)
+    new = await finished.restart(client, str(job))
+    caller.record(_CREATED, job, new)
+    return Submitted(job=new)
+
+
+@router.delete("/jobs/{job}")
+async def delete_job(caller: Submitter, client: Client, job: UUID) -> Message:
+    """Delete a job that has ended from the server. What it has published stays."""
+    await _changeable(client, caller, job)
+    done = await finished.delete(client, str(job))
+    caller.record(_OK, job)
+    return Message(message=done)
+
+
+def _owner(caller: Caller) -> str:
+    """What sets a user's keys apart from those of others."""
+    return f"{caller.token.user}:"
+
+
+async def find_visible(client: PrefectClient, caller: Caller, job: UUID) -> FlowRun:
+    """The first attempt at a job that a user may see. Raises HTTPException: 404.
+
+    Whether a job of another user exists is no business of theirs.
+    """
+    for run in (await attempts(client, job))[:1]:
+        if is_job(run) and run.work_pool_name in set(Pool) and caller.may_see(run.tags):
+            return run
+    caller.record(_NOT_FOUND, job)
+    raise HTTPException(_NOT_FOUND, f"there is no job {job} that this token may see")
+
+
+async def _changeable(client: PrefectClient, caller: Caller, job: UUID) -> None:
+    """Check that a user may change a job. Raises HTTPException: 404, 403."""
+    run = await find_visible(client, caller, job)
+    if not caller.may_change(run.tags):
+        raise caller.refuse(f"the token does not allow to change job {job}, which is another's")

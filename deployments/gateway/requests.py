@@ -1,0 +1,154 @@
+"""What users send to the gateway, and what it answers."""
+
+from datetime import UTC, datetime
+from typing import Annotated, Any, Self
+from uuid import UUID
+
+from fastapi import Query
+from pydantic import BaseModel, ConfigDict, Field
+
+from deployments.gateway.tokens import USER_TAG, Scope, Token
+from deployments.jobs.queries.selection import JobState, Selection
+from deployments.jobs.request import Terms, cut
+from tasks.contracts import Queue
+from tasks.errors import InvalidPayload
+
+MOST_PAYLOADS = 10_000
+"""Jobs in one request."""
+LONGEST_KEY = 120
+"""Characters of a key."""
+MOST_LISTED = 1_000
+"""Jobs in one answer."""
+
+
+class _Terms(BaseModel):
+    """What is the same for all jobs of a request."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    task: str = Field(description="A compute task, such as compress-images.")
+    results_directory: str = Field(description="The name under which the result is published.")
+    queue: Queue = Field(Queue.NORMAL, description="high, normal or low.")
+    name: str | None = Field(None, description="The job's name in the UI.")
+    tags: list[str] = Field([], description="The tag `user:<name>` is added.")
+    key: str | None = Field(
+        None,
+        max_length=LONGEST_KEY,
+        description="Your own name for this request: the same request with the same key is the "
+        "same job.",
+    )
+    max_duration: int | None = Field(None, description="Seconds one attempt may run.")
+    memory: str | None = Field(
+        None, description="Memory of a job's container: a number and k, m or g."
+    )
+
+    def terms(self, token: Token) -> Terms:
+        """The request for jobs of a user. Raises InvalidPayload where a field is invalid."""
+        for tag in self.tags:
+            if tag.startswith(USER_TAG):
+                raise InvalidPayload(
+                    f"tags: {cut(tag)!r} is set by the gateway: leave out what begins with "
+                    f"{USER_TAG!r}"
+                )
+        return Terms(
+            self.task,
+            self.results_directory,
+            self.queue,
+            (*self.tags, token.tag),
+            self.max_duration,
+            self.memory,
+            self.name,
+        )
+
+
+class JobRequest(_Terms):
+    """A job to submit."""
+
+    payload: dict[str, Any] = Field(description="The task's parameters: see GET /v1/tasks.")
+
+
+class JobsRequest(_Terms):
+    """Jobs to submit, which differ in their payloads only."""
+
+    payloads: list[dict[str, Any]] = Field(
+        min_length=1, max_length=MOST_PAYLOADS, description="The jobs are served in this order."
+    )
+
+
+class Where(BaseModel):
+    """Which jobs to list: each criterion narrows the list."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    state: list[JobState] = Field([], description="Any of these. Default: all but `scheduled`.")
+    task: str | None = Field(None, description="The compute task.")
+    tag: list[str] = Field([], description="All of these.")
+    queue: Queue | None = Field(None, description="high, normal or low.")
+    directory: str | None = Field(
+        None, description="The results directory, or a folder that contains it."
+    )
+    since: datetime | None = Field(
+        None, description="Submitted then or later: ISO 8601; UTC where it names no zone."
+    )
+    until: datetime | None = Field(None, description="Submitted then or before.")
+    limit: int = Field(100, ge=1, le=MOST_LISTED, description="How many at most, up to 1,000.")
+
+    def selection(self, *tags: str) -> Selection:
+        """The selection of jobs, which have these tags too. Raises InvalidPayload."""
+        return Selection(
+            tuple(self.state),
+            self.task,
+            (*self.tag, *tags),
+            self.queue,
+            self.directory,
+            _in_utc(self.since),
+            _in_utc(self.until),
+        )
+
+
+def _in_utc(at: datetime | None) -> datetime | None:
+    return at and at.replace(tzinfo=at.tzinfo or UTC)
+
+
+WhereQuery = Annotated[Where, Query()]
+"""The criteria, as parameters of a query."""
+
+
+class Submitted(BaseModel):
+    """A job that was accepted."""
+
+    job: UUID
+
+
+class SubmittedMany(BaseModel):
+    """Jobs that were accepted, in the order of their payloads."""
+
+    jobs: list[UUID]
+
+
+class Message(BaseModel):
+    """What was done."""
+
+    message: str
+
+
+class LogLine(BaseModel):
+    """One record of a job's log."""
+
+    at: datetime
+    attempt: int
+    level: str
+    message: str
+
+
+class Me(BaseModel):
+    """The user of a token, and what the token allows."""
+
+    user: str
+    scopes: list[Scope]
+    expires: datetime | None
+
+    @classmethod
+    def of(cls, token: Token) -> Self:
+        """Describe a token without its secret."""
+        return cls(user=token.user, scopes=list(token.scopes), expires=token.expires)
