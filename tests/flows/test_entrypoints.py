@@ -14,6 +14,7 @@ from prefect.utilities.callables import parameter_schema
 
 from deployments.program import on_every_queue
 from tasks.contracts import PLATFORM_POOL, Pool, Queue
+from work_pools.entrypoint.flow_engine import PULL_STEPS
 
 ROOT = Path(__file__).parents[2]
 HELPER = "flows/sum_files.py:sum_files"
@@ -46,6 +47,10 @@ def load(entrypoint: str) -> Flow[..., Any]:
     # Prefect's own deploy hides an import error behind a placeholder.
     path, _, function = entrypoint.rpartition(":")
     return load_flow_from_entrypoint(f"{ROOT / path}:{function}", use_placeholder_flow=False)
+
+
+def test_the_engine_is_for_jobs_that_start_as_ours_do() -> None:
+    assert program()["pull"] == PULL_STEPS
 
 
 def leaves(schema: Tree, definitions: Tree, path: str = "") -> Iterator[tuple[str, Tree]]:

@@ -8,7 +8,8 @@ exits with 1, and the worker reports Crashed, as for a lost container. Here the 
 with a reason of one line, so that Crashed always means that the infrastructure failed.
 
 2. A run that has the Docker engine's socket through a job variable, but whose task starts no
-containers, becomes Failed before any of the user's code or data is read.
+containers, or has pull steps other than ours, becomes Failed before any of the user's code or data
+is read.
 
 3. A run that is over already (cancelled, or declared lost while its container was created) does
 not start. Prefect's engine would start it, and make it Running beside the attempt that replaced it.
@@ -64,6 +65,8 @@ _TASKS = (
     *("numpy", "pyarrow.parquet", "pyarrow.compute", "pyvips"),
 )
 _PANDAS = "pandas"  # pyarrow imports it at its first conversion, where it is installed
+PULL_STEPS = [{"prefect.deployments.steps.set_working_directory": {"directory": "."}}]
+"""Those of prefect.yaml: the job starts in the folder that holds the image's code."""
 _NOT_LOADED = "the flow cannot be loaded"
 _DELAYS = (1, 2, 4, 8, 16, 32, 64)  # seconds before the next call
 
@@ -112,12 +115,18 @@ def _is_over(run: FlowRun) -> bool:
 
 
 def _may_have_engine(run: FlowRun) -> bool:
-    """Whether a run's task is one of those that start containers."""
+    """Whether a run's task is one of those that start containers, and its code that of the image.
+
+    Pull steps of somebody's own could run a program, or change to a folder with other code.
+    """
 
     def ask(client: SyncPrefectClient) -> bool:
-        entrypoint = run.deployment_id and client.read_deployment(run.deployment_id).entrypoint
+        if run.deployment_id is None:
+            return False
+        deployment = client.read_deployment(run.deployment_id)
         names = {name.replace("-", "_") for name in ENGINE_TASKS}
-        return entrypoint in {f"flows/{name}.py:{name}" for name in names}
+        ours = {f"flows/{name}.py:{name}" for name in names}
+        return deployment.entrypoint in ours and deployment.pull_steps == PULL_STEPS
 
     return _asked(ask) or False
 
@@ -172,7 +181,7 @@ def serve() -> None:
             return
         load_no_other(run)
     if Path(ENGINE_SOCKET).exists() and not (run and _may_have_engine(run)):
-        _fail("the job variable `engine` is not for this task: submit the job without it")
+        _fail("the job variable `engine` is for deployments of Prefecture's own: leave it out")
         return
     try:
         # Prefect's own modules import it before it is run as __main__.

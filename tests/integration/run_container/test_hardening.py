@@ -30,6 +30,7 @@ print(json.dumps({{
     "reached": {{host: reach(host, int(sys.argv[1])) for host in sys.argv[2].split(",")}},
 }}))
 """
+REFUSAL = "the job variable `engine` is for deployments of Prefecture's own: leave it out"
 REFUSED = ["/", "/etc", "/usr", "/var/tmp", "/root", "/input", "/home"]
 
 
@@ -106,9 +107,34 @@ def test_no_other_task_is_given_the_engine(docker_platform: Platform, task: str)
         job_variables={"engine": variables["engine"]},
     )
     run = docker_platform.ended(response.json()["id"])
-    assert run["state"]["message"] == (
-        "the job variable `engine` is not for this task: submit the job without it"
-    )
+    assert run["state"]["message"] == REFUSAL
+    assert run["state_type"] == "FAILED"
+
+
+@pytest.mark.thorough
+@pytest.mark.parametrize(
+    "step",
+    [
+        {"prefect.deployments.steps.run_shell_script": {"script": "touch /run/prefecture/theirs"}},
+        {"prefect.deployments.steps.set_working_directory": {"directory": "/tmp"}},
+    ],
+    ids=["a program", "other code"],
+)
+def test_no_deployment_of_others_is_given_the_engine(
+    docker_platform: Platform, step: dict[str, Any]
+) -> None:
+    up = docker_platform
+    ours = up.rest("GET", f"/deployments/{up.deployment('run-container/high')}").json()
+    copied = ("flow_id", "entrypoint", "work_pool_name", "work_queue_name", "job_variables")
+    body = {name: ours[name] for name in copied} | {"name": "theirs", "pull_steps": [step]}
+    theirs = up.rest("POST", "/deployments/", body).json()["id"]
+    try:
+        parameters = {"payload": real(shell("true")), "results_directory": "never"}
+        response = up.create("run-container/theirs", parameters=parameters)
+        run = up.ended(response.json()["id"])
+    finally:
+        up.rest("DELETE", f"/deployments/{theirs}").raise_for_status()
+    assert run["state"]["message"] == REFUSAL
     assert run["state_type"] == "FAILED"
 
 
