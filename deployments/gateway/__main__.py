@@ -10,6 +10,7 @@ from tasks.runtime.importing import importing
 
 with importing():
     from deployments.gateway.app import create_app
+    from deployments.gateway.inputs import is_upload
     from deployments.serving import listeners
     from deployments.serving.admission import Admission
     from deployments.serving.same_origin import SameOrigin
@@ -23,7 +24,7 @@ _AT_ONCE = 100  # requests: the Prefect server handles no more on SQLite
 def main() -> None:
     """Serve until SIGTERM or SIGINT."""
     at = listeners.parse("deployments.gateway")
-    app = Admission(create_app(get_settings()), _AT_ONCE, LARGEST_BODY)
+    app = Admission(create_app(get_settings()), _AT_ONCE, LARGEST_BODY, is_upload)
     listeners.serve(SameOrigin(app, at.names), at, log_level="warning", server_header=False)
 
 

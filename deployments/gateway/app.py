@@ -7,12 +7,13 @@ from importlib.metadata import version
 from fastapi import FastAPI
 
 from deployments.connection import connect
-from deployments.gateway import jobs, results
+from deployments.gateway import inputs, jobs, results
 from deployments.gateway.access import Access
 from deployments.gateway.audit import AuditLog
 from deployments.gateway.errors import add_handlers
 from deployments.gateway.requests import Message
 from deployments.gateway.tokens import Tokens
+from deployments.gateway.uploads import Uploads
 from tasks.settings import Settings
 
 VERSION = "/v1"
@@ -39,9 +40,13 @@ def create_app(settings: Settings) -> FastAPI:
     audit = AuditLog(settings.home / "logs" / "audit.jsonl")
     app.state.access = Access(Tokens(settings.home), audit, settings.gateway_rate)
     app.state.settings = settings
+    app.state.uploads = Uploads(
+        settings.inputs, int(settings.gateway_inputs), int(settings.min_free_disk)
+    )
     add_handlers(app)
     app.include_router(jobs.router, prefix=VERSION)
     app.include_router(results.router, prefix=VERSION)
+    app.include_router(inputs.router, prefix=VERSION)
     app.add_api_route("/health", health, include_in_schema=False)
     return app
 

@@ -9,17 +9,19 @@ from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 from starlette.responses import JSONResponse, Response
 
+from deployments.gateway.uploads import QuotaExceeded, WrongOffset
 from tasks.errors import (
     InvalidPayload,
     KeyTaken,
     OperatorError,
     PrefectureError,
     ServerUnavailable,
+    SourceNotFound,
 )
 
 _log = logging.getLogger(__name__)
 _TYPE = "application/problem+json"
-_UNPROCESSABLE, _CONFLICT, _UNAVAILABLE = 422, 409, 503
+_NOT_FOUND, _CONFLICT, _UNPROCESSABLE, _UNAVAILABLE, _NO_SPACE = 404, 409, 422, 503, 507
 _PAUSE = "5"  # seconds after which a client may try again
 _AWAY = "the gateway cannot do its work now: try again, or ask its operator, whose log says why"
 
@@ -60,6 +62,12 @@ def _failed(request: Request, error: Exception) -> Response:
     match error:
         case KeyTaken():
             return problem(_CONFLICT, str(error))
+        case WrongOffset():
+            return problem(_CONFLICT, str(error), **{"Upload-Offset": str(error.offset)})
+        case QuotaExceeded():
+            return problem(_NO_SPACE, str(error))
+        case SourceNotFound():
+            return problem(_NOT_FOUND, str(error))
         case InvalidPayload():
             return problem(_UNPROCESSABLE, str(error))
         case ServerUnavailable() | OperatorError() | httpx.HTTPError():

@@ -6,7 +6,7 @@ bound of their own.
 
 import asyncio
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 from starlette.responses import PlainTextResponse
@@ -29,11 +29,19 @@ class Admission:
     """ASGI middleware: bounds what the application handles at once.
 
     `requests`: how many requests; None for any number. `largest`: bytes of a request's body.
+    `streamed`: whether a request is passed on before its body has arrived, and does not count.
     """
 
-    def __init__(self, app: ASGIApp, requests: int | None, largest: int = LARGEST_BODY) -> None:
+    def __init__(
+        self,
+        app: ASGIApp,
+        requests: int | None,
+        largest: int = LARGEST_BODY,
+        streamed: Callable[[Scope], bool] = lambda _: False,
+    ) -> None:
         self._app = app
         self._largest = largest
+        self._streamed = streamed
         self._turns = asyncio.Semaphore(requests or sys.maxsize)
         self._received = 0  # bytes of bodies that are being received or handled
         self._sockets: dict[_Socket, None] = {}  # in the order in which they were opened
@@ -41,7 +49,7 @@ class Admission:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Receive a request's body, and handle the request in its turn; or serve a websocket."""
         match scope["type"]:
-            case "http":
+            case "http" if not self._streamed(scope):
                 await self._handle(scope, receive, send)
             case "websocket":
                 await self._serve(scope, receive, send)

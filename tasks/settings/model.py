@@ -61,6 +61,10 @@ class Settings(BaseSettings):
         ge=1,
         description="Requests that each user of the gateway may send in a minute.",
     )
+    gateway_inputs: ByteSize = Field(
+        default=ByteSize(100 * 2**30),
+        description="Bytes of the files that each user of the gateway may upload, all together.",
+    )
     inputs_root: Root | None = Field(
         default=None,
         description="The folder that payloads may read. Default: `inputs` in the home.",
