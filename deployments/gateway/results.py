@@ -10,15 +10,17 @@ from urllib.parse import quote
 from uuid import UUID
 
 from fastapi import APIRouter, Depends, Header, HTTPException, Request
-from starlette.responses import FileResponse, RedirectResponse, Response
+from starlette.responses import FileResponse, RedirectResponse, Response, StreamingResponse
+from zipstream import ZipStream  # pyright: ignore[reportMissingTypeStubs]  # has none
 
 from deployments.gateway.jobs import Client, Reader, find_visible
 from deployments.jobs.results import find_result
 from tasks.contracts import Manifest, PublishedFile
 from tasks.settings import Settings
 from tasks.storage.results.interface import Result
+from tasks.storage.results.local_files import MANIFEST
 
-_NOT_MODIFIED, _NOT_FOUND, _TEMPORARY_REDIRECT = 304, 404, 307
+_NOT_MODIFIED, _NOT_FOUND, _CONFLICT, _TEMPORARY_REDIRECT = 304, 404, 409, 307
 _SAFE = {"X-Content-Type-Options": "nosniff", "Content-Security-Policy": "sandbox"}
 
 router = APIRouter()
@@ -62,21 +64,49 @@ async def result_file(
     raise HTTPException(_NOT_FOUND, f"the result of job {job} has no file {path[:200]!r}")
 
 
+@router.get("/jobs/{job}/result.zip", response_class=StreamingResponse)
+async def result_zip(
+    caller: Reader, client: Client, settings: _Settings, job: UUID
+) -> StreamingResponse:
+    """All files of a job's result and its manifest, as one zip archive that is made while it is
+    sent. Results in S3 have a link for each file in its place."""
+    await find_visible(client, caller, job)
+    found = await find_result(client, settings, str(job))
+    return await asyncio.to_thread(_archive, found)
+
+
 def _respond(found: Result, number: int, file: PublishedFile, tag: str) -> Response:
     if links := found.links():
         return RedirectResponse(links[number], _TEMPORARY_REDIRECT, {"Cache-Control": "no-store"})
+    place = _place(found, file.path)
+    headers = _saved_as(place.name) | {"ETag": tag, "Cache-Control": "private, no-cache"}
+    return FileResponse(place, headers=headers, media_type="application/octet-stream")
+
+
+def _archive(found: Result) -> StreamingResponse:
+    if found.links():
+        raise HTTPException(
+            _CONFLICT, "the result is in S3: get each of its files, which is a link there"
+        )
+    # What most results hold is compressed already; and so its length is known before it is made.
+    archive = ZipStream(sized=True)
+    for path in (*(file.path for file in found.manifest.files), MANIFEST):
+        archive.add_path(str(_place(found, path)), path)  # pyright: ignore[reportUnknownMemberType]
+    name = f"{found.manifest.job}.zip"
+    headers = _saved_as(name) | {"Content-Length": str(len(archive))}
+    return StreamingResponse(archive, headers=headers, media_type="application/zip")
+
+
+def _place(found: Result, path: str) -> Path:
+    """A file of a result on this disk. It was published as a file, and somebody may have replaced
+    it since. Raises HTTPException."""
     folder = Path(found.location).resolve()
-    place = (folder / file.path).resolve()
-    # It is published as a file, and somebody may have replaced it since.
+    place = (folder / path).resolve()
     if not place.is_relative_to(folder) or not place.is_file():
-        raise HTTPException(_NOT_FOUND, f"the file {file.path!r} is not there any more")
-    return FileResponse(
-        place,
-        headers=_SAFE
-        | {
-            "ETag": tag,
-            "Content-Disposition": f"attachment; filename*=UTF-8''{quote(place.name, safe='')}",
-            "Cache-Control": "private, no-cache",
-        },
-        media_type="application/octet-stream",
-    )
+        raise HTTPException(_NOT_FOUND, f"the file {path!r} is not there any more")
+    return place
+
+
+def _saved_as(name: str) -> dict[str, str]:
+    """The headers with which a browser saves a file, and shows and runs nothing of it."""
+    return _SAFE | {"Content-Disposition": f"attachment; filename*=UTF-8''{quote(name, safe='')}"}

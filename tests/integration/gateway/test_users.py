@@ -1,7 +1,9 @@
 """What users of the gateway can do, each with a token, and what they cannot."""
 
 import hashlib
+import io
 import json
+import zipfile
 from collections.abc import Generator
 from typing import Any
 from uuid import UUID, uuid4
@@ -68,6 +70,12 @@ def test_a_job_from_its_submission_to_its_files(
         assert (part.status_code, part.content) == (206, whole.content[4:8])
         same = anna.get(address, headers={"If-None-Match": whole.headers["etag"]})
         assert (same.status_code, same.content) == (304, b"")
+        archive = anna.get(f"/jobs/{job}/result.zip")
+        assert int(archive.headers["content-length"]) == len(archive.content)
+        with zipfile.ZipFile(io.BytesIO(archive.content)) as opened:
+            assert opened.namelist() == [file["path"], "manifest.json"]
+            assert opened.read(file["path"]) == whole.content
+            assert json.loads(opened.read("manifest.json")) == manifest
         for path in ("../manifest.json", "manifest.json", "%2e%2e/x", "no.parquet"):
             problem(anna.get(f"/jobs/{job}/result/{path}"), 404)
     lines = [json.loads(line) for line in gateway.audit.splitlines()]
@@ -85,7 +93,7 @@ def test_jobs_of_others_are_unknown_unless_the_token_says_otherwise(gateway: Gat
     ):
         job = submit(anna, LONG, tags=["of-anna"])
         mine = f"/jobs/{job}"
-        for path in (mine, f"{mine}/logs", f"{mine}/result", f"{mine}/result/primes.parquet"):
+        for path in (mine, f"{mine}/logs", f"{mine}/result", f"{mine}/result.zip"):
             assert "there is no job" in problem(bob.get(path), 404)
         refused = (bob.post(f"{mine}/cancel"), bob.post(f"{mine}/restart"), bob.delete(mine))
         for answer in refused:
