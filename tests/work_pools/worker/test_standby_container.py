@@ -11,7 +11,7 @@ from PIL import Image
 
 from tests.integration.run_container.jobs import logged
 from tests.support.containers import Past, container_that_served, containers_of, engine
-from tests.support.platform import Platform, platform_up, wait_until
+from tests.support.platform import FINAL, Platform, platform_up, wait_until
 from tests.support.processes import worker
 from work_pools.standby import LABEL, is_standby, name_of, run_of
 
@@ -49,15 +49,29 @@ def one_waits(platform: Platform) -> Any:
 
 
 def submit_job(platform: Platform, directory: str, **variables: Any) -> tuple[UUID, Any]:
-    """A job, and its container as it was while it was there."""
-    response = platform.create(
-        "find-primes/high",
-        parameters={"payload": {"upper_bound": 300_000_000}, "results_directory": directory},
-        job_variables=variables,
-    )
-    job = UUID(response.json()["id"])
-    (found,) = wait_until(lambda: containers_of(platform, str(job)), what="its container")
-    return job, found
+    """A job, and its container as it was while it was there.
+
+    On a busy machine a job may have ended before its container is looked for: then a longer one is
+    submitted.
+    """
+    bounds = iter((3 * 10**8, 10**9, 3 * 10**9, 10**10))
+
+    def once() -> tuple[UUID, Any] | None:
+        response = platform.create(
+            "find-primes/high",
+            parameters={"payload": {"upper_bound": next(bounds)}, "results_directory": directory},
+            job_variables=variables,
+        )
+        job = UUID(response.json()["id"])
+
+        def look() -> list[Any] | None:
+            ended = platform.run(job)["state_type"] in FINAL
+            return containers_of(platform, str(job)) or ([None] if ended else None)
+
+        (found,) = wait_until(look, what="its container")
+        return found and (job, found)
+
+    return wait_until(once, what="a job whose container is seen")
 
 
 def submit_to_one_that_waits(platform: Platform, directory: str) -> tuple[UUID, Any]:
