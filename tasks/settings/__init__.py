@@ -19,6 +19,7 @@ from tasks.settings.environment import (
     own_environment,
     result_block_id,
     server_environment,
+    silence_libvips,
     spare_the_client,
 )
 from tasks.settings.model import Settings, get_settings, run_settings, settings_in_force
@@ -55,6 +56,7 @@ __all__ = [
     "run_settings",
     "server_environment",
     "settings_in_force",
+    "silence_libvips",
     "spare_the_client",
     "write_private_file",
 ]

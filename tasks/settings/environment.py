@@ -132,6 +132,11 @@ def imports_start_no_thread() -> Generator[None]:
                 del os.environ[name]
 
 
+def silence_libvips() -> None:
+    """Have libvips print no warnings of its own. Call this before it is imported."""
+    os.environ.setdefault("VIPS_WARNING", "1")
+
+
 def spare_the_client() -> None:
     """Switch off needless work of Prefect's client. Call this before the client is imported.
 

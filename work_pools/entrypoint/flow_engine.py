@@ -62,7 +62,7 @@ _TASKS = (
         "tasks.primes.sieve",
         "anyio._backends._asyncio",
     ),
-    *("numpy", "pyarrow.parquet", "pyarrow.compute", "pyvips"),
+    *("numpy", "pyarrow.parquet", "pyarrow.compute", "tasks.images.libvips"),
 )
 _PANDAS = "pandas"  # pyarrow imports it at its first conversion, where it is installed
 PULL_STEPS = [{"prefect.deployments.steps.set_working_directory": {"directory": "."}}]

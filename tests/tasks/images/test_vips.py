@@ -9,6 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from PIL import Image
 
@@ -38,6 +39,34 @@ def test_a_truncated_file_is_broken(tmp_path: Path, share: float, ratio: float) 
             assert "truncated" in report.reason
             assert (report.output, report.bytes_out, report.ratio) == (None, None, None)
             assert not target.exists()
+
+
+# A damaged PNG warns when it is decoded, a damaged JPEG when it is freed: here by the garbage
+# collector, which runs whenever Python does.
+_COLLECTED = """
+import gc, sys
+from tasks.images import vips
+import pyvips
+
+class Kept: pass
+
+gc.set_threshold(1)
+for source in sys.argv[1:] * 100:
+    picture = pyvips.Image.new_from_file(source, fail_on="none").gaussblur(1.5)
+    kept = Kept()
+    kept.picture, kept.itself = picture, kept
+    picture.copy_memory()
+"""
+
+
+def test_garbage_is_collected_while_libvips_warns(tmp_path: Path) -> None:
+    noise = Image.fromarray(np.random.default_rng(1).integers(0, 255, (600, 600, 3), np.uint8))
+    sources = [save(tmp_path / name, noise) for name in ("a.jpg", "a.png")]
+    for source in sources:
+        source.write_bytes(source.read_bytes()[: source.stat().st_size * 2 // 3])
+    program = [sys.executable, "-c", _COLLECTED, *map(str, sources)]
+    done = subprocess.run(program, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
 
 
 @pytest.mark.parametrize(
