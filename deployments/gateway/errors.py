@@ -22,7 +22,8 @@ from tasks.errors import (
 _log = logging.getLogger(__name__)
 _TYPE = "application/problem+json"
 _NOT_FOUND, _CONFLICT, _UNPROCESSABLE, _UNAVAILABLE, _NO_SPACE = 404, 409, 422, 503, 507
-_PAUSE = "5"  # seconds after which a client may try again
+PAUSE = "5"
+"""Seconds after which a client may try again, where the server is away."""
 _AWAY = "the gateway cannot do its work now: try again, or ask its operator, whose log says why"
 
 
@@ -73,6 +74,6 @@ def _failed(request: Request, error: Exception) -> Response:
         case ServerUnavailable() | OperatorError() | httpx.HTTPError():
             # Its text is for the operator: it names addresses and variables of the host.
             _log.warning("%s %s: %s", request.method, request.url.path, error)
-            return problem(_UNAVAILABLE, _AWAY, **{"Retry-After": _PAUSE})
+            return problem(_UNAVAILABLE, _AWAY, **{"Retry-After": PAUSE})
         case _:
             return problem(_CONFLICT, str(error))

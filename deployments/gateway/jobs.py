@@ -10,6 +10,7 @@ from prefect.client.orchestration import PrefectClient
 from prefect.client.schemas.objects import FlowRun
 
 from deployments.gateway.access import Caller, allowed
+from deployments.gateway.errors import PAUSE
 from deployments.gateway.requests import (
     JobRequest,
     JobsRequest,
@@ -29,8 +30,9 @@ from deployments.jobs.queries.explain import Explanation, explain
 from deployments.jobs.queries.listing import Listing, list_jobs
 from deployments.jobs.queries.selection import is_job
 from tasks.contracts import Pool
+from tasks.errors import ServerUnavailable
 
-_OK, _CREATED, _NOT_FOUND = 200, 201, 404
+_OK, _CREATED, _NOT_FOUND, _UNAVAILABLE = 200, 201, 404, 503
 _CANCEL_TIME = 30.0  # seconds until the server has noted the request
 
 router = APIRouter()
@@ -73,8 +75,13 @@ async def submit_jobs(caller: Submitter, client: Client, request: JobsRequest) -
 
     With a key, an interrupted call can be repeated: only missing jobs are submitted.
     """
-    terms = request.terms(caller.token)
-    jobs = await bulk.submit_many(client, terms, request.payloads, request.key, _owner(caller))
+    terms, key = request.terms(caller.token), request.key
+    try:
+        jobs = await bulk.submit_many(client, terms, request.payloads, key, _owner(caller))
+    except ServerUnavailable as error:
+        # It says how many were submitted, and the key with which to go on.
+        caller.record(_UNAVAILABLE, reason=str(error))
+        raise HTTPException(_UNAVAILABLE, str(error), {"Retry-After": PAUSE}) from error
     caller.record(_CREATED, *jobs)
     return SubmittedMany(jobs=jobs)
 

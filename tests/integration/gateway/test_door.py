@@ -75,6 +75,13 @@ def test_no_token_is_sent_in_readable_form_unless_the_operator_insists(
     assert "--insecure" in refused.stderr
 
 
+def test_a_port_that_is_in_use_is_named(process_platform: Platform) -> None:
+    taken = str(process_platform.port)
+    refused = process_platform.command("prefecture", "gateway", "--port", taken)
+    assert (refused.returncode, refused.stderr.count("\n")) == (1, 1)
+    assert f"127.0.0.1:{taken} is in use" in refused.stderr
+
+
 def test_the_commands(process_platform: Platform) -> None:
     up = process_platform
     made = up.command("prefecture", "token", "add", "zoe", "--scope", "read-all", "--expires", "2w")
