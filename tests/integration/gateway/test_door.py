@@ -12,8 +12,8 @@ from tests.support.platform import Platform, free_port, platform_up, run_command
 from tests.support.web.gateway import gateway_up
 
 
-def test_only_who_has_a_token(process_platform: Platform) -> None:
-    with gateway_up(process_platform.home, process_platform.api) as gateway:
+def test_only_who_has_a_token(process_platform: Platform, tmp_path: Path) -> None:
+    with gateway_up(tmp_path, process_platform.api) as gateway:
         tokens = Tokens(gateway.home)
         text = tokens.add("anna")
         revoked = tokens.add("anna")
@@ -32,13 +32,15 @@ def test_only_who_has_a_token(process_platform: Platform) -> None:
             large = anna.post("/jobs", content=b" " * (LARGEST_BODY + 1))
             assert large.status_code == 413
         with gateway.client("wrong") as stranger:
-            statuses = [stranger.get("/me").status_code for _ in range(REFUSED_A_MINUTE)]
-            assert statuses[-1] == 429
-            assert int(stranger.get("/me").headers["retry-after"]) > 0
+            # As many as it takes: on a busy machine, the first may be a minute ago.
+            answers = (stranger.get("/me") for _ in range(10 * REFUSED_A_MINUTE))
+            refused = next(answer for answer in answers if answer.status_code == 429)
+            assert int(refused.headers["retry-after"]) > 0
         with gateway.client(text) as anna:
             assert anna.get("/me").is_success, "whoever has a token gets through all the same"
         assert text not in gateway.audit
-        assert gateway.audit.count('"status": 401') == REFUSED_A_MINUTE
+        assert gateway.audit.count('"status": 401') >= REFUSED_A_MINUTE
+        assert '"status": 429' not in gateway.audit, "a flood does not fill the disk"
 
 
 def test_users_that_ask_too_often_wait(process_platform: Platform) -> None:
