@@ -19,8 +19,8 @@ The gateway is for users with a token: see [users](../guides/users.md). All but 
 |---|---|
 """
 _BODIES = (
-    ("Submit a job", "JobRequest"),
-    ("Submit many jobs", "JobsRequest"),
+    ("Submit a job", "/v1/jobs", "JobRequest"),
+    ("Submit many jobs", "/v1/jobs/bulk", "JobsRequest"),
 )
 _PARAMETERS = """
 ## List jobs
@@ -37,8 +37,7 @@ def gateway_api_page() -> str:
     with tempfile.TemporaryDirectory() as home:
         schema = create_app(Settings(home=Path(home))).openapi()
     text = _HEAD + "".join(_routes(schema["paths"]))
-    for title, name in _BODIES:
-        path = "/v1/jobs" if name == "JobRequest" else "/v1/jobs/bulk"
+    for title, path, name in _BODIES:
         text += f"\n## {title}\n\nThe body of `POST {path}`:\n\n"
         text += "| field | default | meaning |\n|---|---|---|\n"
         model = schema["components"]["schemas"][name]
@@ -59,6 +58,6 @@ def _routes(paths: Mapping[str, Any]) -> Iterator[str]:
 
 
 def _row(name: str, field: Mapping[str, Any], *, is_required: bool) -> str:
-    default = field.get("default", field.get("schema", {}).get("default"))
+    default = field.get("default")
     shown = "required" if is_required else "none" if default in (None, []) else f"`{default}`"
     return f"| `{name}` | {shown} | {field.get('description', '')} |\n"

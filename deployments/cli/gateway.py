@@ -11,7 +11,7 @@ from deployments.cli.where import span
 from deployments.connection import become, server_api
 from deployments.gateway.tokens import USUAL, Scope, Tokens
 from deployments.local import programs
-from deployments.local.outside import check_outside, refuse_busy
+from deployments.local.outside import check_outside, refuse_busy_port
 from tasks.errors import InvalidPayload
 from tasks.settings import get_settings
 
@@ -37,7 +37,7 @@ def gateway(*, port: int = 4280, insecure: bool = False) -> None:
     """
     settings = get_settings()
     check_outside(settings, insecure=insecure)
-    refuse_busy(programs.HOST, port)
+    refuse_busy_port(settings, port)
     api = server_api()
     become(programs.gateway(port, settings), programs.gateway_env(settings, "gateway", api))
 

@@ -171,11 +171,10 @@ def logs(job: JobId, *, follow: Flag = False, json: AsJson = False) -> None:
 async def _print_logs(job: UUID, *, follow: bool, as_json: bool) -> None:
     async with aclosing(read_logs(job, follow=follow)) as lines:
         async for line in lines:
-            level = logging.getLevelName(line.level)
             if as_json:
-                named = {"level": level, "attempt": line.attempt, "message": line.message}
-                say_json({"at": line.at.isoformat()} | named)
+                say_json(line.as_json())
                 continue
+            level = logging.getLevelName(line.level)
             attempt = f"attempt {line.attempt} " if line.attempt > 1 else ""
             say(f"{line.at.astimezone():%H:%M:%S} {level:<7} {attempt}{line.message}")
 

@@ -13,10 +13,10 @@ from starlette.requests import ClientDisconnect
 from starlette.responses import Response
 from starlette.types import Scope as ASGIScope
 
-from deployments.gateway.access import Caller
 from deployments.gateway.jobs import Reader, Submitter
 from deployments.gateway.requests import Message
 from deployments.gateway.uploads import Part, Uploaded, Uploads
+from tasks.storage.in_threads import in_threads
 
 PATH = "/inputs/"
 """Begins the paths of files, after that of the version."""
@@ -94,16 +94,13 @@ async def put_input(
     expected = _sha256(repr_digest)
     user = caller.token.user
     receiving = uploads.receive(user, path, upload_offset, content_length, overwrite=overwrite)
-    part = await asyncio.to_thread(receiving.__enter__)
-    try:
+    async with in_threads(receiving) as part:
         await _write(request, part, content_length)
         if expected not in (None, part.sha256):
             await asyncio.to_thread(uploads.discard, user, path)
             reason = f"Repr-Digest: the SHA-256 of what has arrived is {part.sha256}: send it again"
             raise HTTPException(_UNPROCESSABLE, reason)
         found = await asyncio.to_thread(uploads.publish, user, path, part, overwrite=overwrite)
-    finally:
-        await asyncio.to_thread(receiving.__exit__, None, None, None)
     caller.record(_CREATED, reason=f"{found.source}, {found.bytes:,} bytes")
     return _described(found, part.sha256)
 
@@ -112,12 +109,8 @@ async def put_input(
 async def delete_input(caller: Submitter, uploads: _Uploads, path: str) -> Message:
     """Delete a file of the user's own, or a folder with all that is in it."""
     await asyncio.to_thread(uploads.delete, caller.token.user, path)
-    _record_deletion(caller, path)
-    return Message(message=f"{path} is deleted")
-
-
-def _record_deletion(caller: Caller, path: str) -> None:
     caller.record(_OK, reason=path)
+    return Message(message=f"{path} is deleted")
 
 
 async def _write(request: Request, part: Part, length: int) -> None:

@@ -1,6 +1,5 @@
 """Routes for jobs and compute tasks."""
 
-import logging
 from contextlib import aclosing
 from typing import Annotated
 from uuid import UUID
@@ -105,15 +104,7 @@ async def logs(caller: Reader, client: Client, job: UUID) -> list[LogLine]:
     """The log of a job so far, in all of its attempts, the oldest line first."""
     await find_visible(client, caller, job)
     async with aclosing(read_logs(job)) as lines:
-        return [
-            LogLine(
-                at=line.at,
-                attempt=line.attempt,
-                level=logging.getLevelName(line.level),
-                message=line.message,
-            )
-            async for line in lines
-        ]
+        return [LogLine.model_validate(line.as_json()) async for line in lines]
 
 
 @router.post("/jobs/{job}/cancel")

@@ -1,10 +1,12 @@
 """Reads the log of a job, in all of its attempts."""
 
 import asyncio
+import logging
 from collections.abc import AsyncGenerator
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from itertools import count
+from typing import Any
 from uuid import UUID
 
 import httpx
@@ -35,6 +37,12 @@ class Line:
     level: int
     """The level as in Python's logging: 20 is INFO, 40 is ERROR."""
     message: str
+
+    def as_json(self) -> dict[str, Any]:
+        """The record as JSON, its level by name."""
+        level = logging.getLevelName(self.level)
+        named = {"level": level, "attempt": self.attempt, "message": self.message}
+        return {"at": self.at.isoformat()} | named
 
 
 async def read_logs(job: UUID, *, follow: bool = False) -> AsyncGenerator[Line]:

@@ -4,6 +4,7 @@ import errno
 import socket
 import ssl
 
+from deployments.local.programs import HOST
 from tasks.errors import OperatorError
 from tasks.settings import Settings
 
@@ -46,6 +47,12 @@ def outside_url(settings: Settings, port: int) -> str:
     scheme = "https" if settings.tls_certificate else "http"
     host = f"[{settings.bind}]" if ":" in str(settings.bind) else str(settings.bind)
     return f"{scheme}://{host}:{port}/api"
+
+
+def refuse_busy_port(settings: Settings, port: int) -> None:
+    """Raise OperatorError where a server cannot listen at a port of each of its addresses."""
+    for address in (HOST, *([str(settings.bind)] if settings.bind else [])):
+        refuse_busy(address, port)
 
 
 def refuse_busy(address: str, port: int) -> None:

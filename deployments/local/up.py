@@ -22,7 +22,7 @@ from deployments.apply import apply
 from deployments.connection import known_in_home, settings_for
 from deployments.local import docker_engine, programs
 from deployments.local.encryption import key_setting
-from deployments.local.outside import check_outside, outside_url, refuse_busy
+from deployments.local.outside import check_outside, outside_url, refuse_busy_port
 from deployments.local.processes import (
     Child,
     adopt_orphans,
@@ -85,10 +85,9 @@ async def running(
             image = await asyncio.to_thread(docker_engine.ensure_image, engine, settings, say)
         unsettled = await clean_up_after_kill(settings, engine)
         gateway_port = programs.gateway_port(settings, port)
-        for address in (HOST, *([str(settings.bind)] if settings.bind else [])):
-            refuse_busy(address, port)
-            if gateway_port:
-                refuse_busy(address, gateway_port)
+        refuse_busy_port(settings, port)
+        if gateway_port:
+            refuse_busy_port(settings, gateway_port)
         api_url = f"http://{HOST}:{port}/api"
         worker = f"prefecture-{socket.gethostname()}-{uuid.uuid4().hex[:8]}"
         server_env = programs.server_env(settings, worker)
@@ -103,41 +102,31 @@ async def running(
             log(settings, "server"),
             say,
         )
-        runner = Child(
+
+        def child(
+            name: str, argv: list[str], env: dict[str, str], *, heartbeat: bool = False
+        ) -> Child:
+            own_log = log(settings, name.partition(" ")[0])
+            return Child(name, argv, env | of_clients, own_log, say, heartbeat=heartbeat)
+
+        where = settings, worker, api_url
+        runner = child(
             "worker",
             programs.worker(pool, worker, most or slots, settings),
-            programs.worker_env(settings, worker, api_url) | of_clients,
-            log(settings, "worker"),
-            say,
+            programs.worker_env(*where),
         )
-        supervisor = Child(
+        supervisor = child(
             "supervisor",
             programs.supervisor(pool, worker),
-            programs.supervisor_env(settings, worker, api_url) | of_clients,
-            log(settings, "supervisor"),
-            say,
+            programs.supervisor_env(*where),
             heartbeat=True,
         )
-        notifier = Child(
-            "notifier",
-            programs.notifier(),
-            programs.notifier_env(settings, worker, api_url) | of_clients,
-            log(settings, "notifier"),
-            say,
+        notifier = child("notifier", programs.notifier(), programs.notifier_env(*where))
+        platform = child(
+            "platform worker", programs.platform(), programs.platform_env(*where, slots)
         )
-        platform = Child(
-            "platform worker",
-            programs.platform(),
-            programs.platform_env(settings, worker, api_url, slots) | of_clients,
-            log(settings, "platform"),
-            say,
-        )
-        gateway = Child(
-            "gateway",
-            programs.gateway(gateway_port, settings),
-            programs.gateway_env(settings, worker, api_url) | of_clients,
-            log(settings, "gateway"),
-            say,
+        gateway = child(
+            "gateway", programs.gateway(gateway_port, settings), programs.gateway_env(*where)
         )
         remember(settings, [*unsettled, worker])
         # Undone in reverse order; each step also where another fails.

@@ -2,7 +2,7 @@
 
 On SQLite, Prefect's server handles a hundred requests at a time, and counts a websocket as one for
 as long as it is open, and a request from its first byte: a hundred idle websockets, or a hundred
-bodies that never end, and it answers nobody.
+unfinished requests, stop it from answering.
 """
 
 from prefect.server.api.server import RequestLimitMiddleware

@@ -4,7 +4,7 @@ import asyncio
 import functools
 import inspect
 from collections.abc import AsyncGenerator, Callable, Coroutine, Mapping
-from contextlib import AbstractContextManager, asynccontextmanager
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -37,6 +37,7 @@ from tasks.runtime.events import JobStarted, about, job_moved
 from tasks.runtime.final_state import STOPPED, state_for
 from tasks.runtime.retries import as_task, with_retries
 from tasks.settings import is_in_shared_container, run_settings
+from tasks.storage.in_threads import in_threads
 from tasks.storage.results.interface import Result, ResultsRoot, Stage
 from tasks.storage.results.listing import listing
 from tasks.storage.results.opening import open_results
@@ -209,19 +210,6 @@ async def open_job(results_directory: str) -> AsyncGenerator[Job]:
             stage=stage,
             labels=run.labels,
         )
-
-
-@asynccontextmanager
-async def in_threads(manager: AbstractContextManager[T]) -> AsyncGenerator[T]:
-    """Enter and exit a blocking context manager in threads."""
-    value = await asyncio.to_thread(manager.__enter__)
-    try:
-        yield value
-    except BaseException as error:
-        if not await asyncio.to_thread(manager.__exit__, type(error), error, error.__traceback__):
-            raise
-    else:
-        await asyncio.to_thread(manager.__exit__, None, None, None)
 
 
 async def off_the_loop(root: ResultsRoot, doing: str, work: Callable[[], T]) -> T:

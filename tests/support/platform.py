@@ -115,8 +115,13 @@ def post(api: str, path: str, **body: object) -> dict[str, Any]:
 
 def is_ready(api: str) -> bool:
     """Whether a Prefect server answers at this address."""
+    return answers(f"{api}/ready")
+
+
+def answers(url: str) -> bool:
+    """Whether a GET of this address succeeds now."""
     try:
-        return http().get(f"{api}/ready", timeout=5).is_success
+        return http().get(url, timeout=5).is_success
     except httpx.TransportError:
         return False
 

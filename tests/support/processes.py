@@ -1,7 +1,7 @@
 """The processes of one Prefecture, found as an operator would: by what they were started with."""
 
 from collections.abc import Generator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from uuid import UUID
 
 import psutil
@@ -76,5 +76,5 @@ def frozen(process: psutil.Process) -> Generator[None]:
     try:
         yield
     finally:
-        if process.is_running():
+        with suppress(psutil.NoSuchProcess):
             process.resume()

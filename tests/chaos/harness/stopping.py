@@ -10,6 +10,7 @@ import docker
 import psutil
 
 from tests.support.platform import PATIENCE, Platform, platform_up, wait_until
+from tests.support.processes import frozen
 from tests.support.schedules import add_schedule, planned, schedules
 
 LONG = {"upper_bound": 2 * 10**9}  # seconds of work
@@ -75,16 +76,14 @@ def stop_in_the_middle(platform: Platform, number: signal.Signals) -> int:
     (written,) = (platform.results / ".staging").glob(PART)
     processes = processes_with_open(written)
     assert processes
-    for process in processes:
-        process.suspend()
-    platform.process.send_signal(number)
-    wait_until(
-        lambda: platform.process.poll() is not None or any(map(is_to_end, processes)),
-        what="the job is to end, or `up` has ended",
-    )
-    for process in processes:
-        with contextlib.suppress(psutil.NoSuchProcess):
-            process.resume()
+    with contextlib.ExitStack() as suspended:
+        for process in processes:
+            suspended.enter_context(frozen(process))
+        platform.process.send_signal(number)
+        wait_until(
+            lambda: platform.process.poll() is not None or any(map(is_to_end, processes)),
+            what="the job is to end, or `up` has ended",
+        )
     return platform.process.wait(PATIENCE)
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import httpx
 
 from deployments.gateway.tokens import USUAL, Scope, Tokens
-from tests.support.platform import BIN, PATIENCE, ends_with_us, free_port, wait_until
+from tests.support.platform import BIN, PATIENCE, answers, ends_with_us, free_port, wait_until
 
 
 @dataclass(frozen=True)
@@ -49,16 +49,12 @@ def gateway_up(home: Path, api: str, **settings: str) -> Generator[Gateway]:
     )
     gateway = Gateway(f"http://127.0.0.1:{port}", home)
     try:
-        wait_until(lambda: _answers(gateway.url) or process.poll() is not None, what="the gateway")
+        wait_until(
+            lambda: answers(f"{gateway.url}/health") or process.poll() is not None,
+            what="the gateway",
+        )
         assert process.poll() is None
         yield gateway
     finally:
         process.terminate()
         assert process.wait(PATIENCE) is not None
-
-
-def _answers(url: str) -> bool:
-    try:
-        return httpx.get(f"{url}/health", trust_env=False).is_success
-    except httpx.TransportError:
-        return False
