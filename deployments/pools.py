@@ -25,7 +25,7 @@ from tasks.contracts import (
 )
 from tasks.errors import OperatorError
 from tasks.prefect_api.pages import PAGE
-from tasks.settings import RESULT_BLOCK_VARIABLE, Settings
+from tasks.settings import NETWORK_VARIABLE, RESULT_BLOCK_VARIABLE, Settings
 
 TREE = Path(__file__).resolve().parent.parent
 """The folder that holds this code: flows, tasks, work_pools and prefect.yaml."""
@@ -49,13 +49,14 @@ def job_template(
     """
     template: dict[str, Any] = json.loads((TREE / "work_pools" / f"{pool}.json").read_text())
     job: dict[str, Any] = template["job_configuration"]
-    job["env"] = settings.job_environment()
+    job["env"] = settings.job_environment() | {NETWORK_VARIABLE: "{{ network }}"}
     if block is not None:
         job["env"][RESULT_BLOCK_VARIABLE] = str(block)
     variables: dict[str, Any] = template["variables"]["properties"]
     variables["max_duration"]["default"] = settings.max_duration
     if pool is Pool.PROCESS:
         _run_here(job)
+        job["env"]["PREFECTURE_HOME"] = str(settings.home)  # which its jobs do not read
         return template
     # Each root has the same path inside the container as outside: a location in a manifest or in
     # Prefect's result record is valid in both.

@@ -4,7 +4,7 @@ from tasks.contracts import AverageFiles, Receipt, ResultsDirectory
 from tasks.runtime.compute_task import compute_task, open_job
 
 
-@compute_task("average-files")
+@compute_task("average-files", network=False)
 async def average_files(payload: AverageFiles, results_directory: ResultsDirectory) -> Receipt:
     """Write the mean of the files' first numbers, of their second numbers and so on.
 

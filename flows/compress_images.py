@@ -10,7 +10,7 @@ from tasks.runtime.compute_task import compute_task, open_job
 from tasks.runtime.inputs import find_inputs
 
 
-@compute_task("compress-images", fresh_container=True)
+@compute_task("compress-images", fresh_container=True, network=False)
 async def compress_images(payload: CompressImages, results_directory: ResultsDirectory) -> Receipt:
     """Make each picture at most `ratio` of its bytes, at the best quality that fits.
 

@@ -10,7 +10,7 @@ from tasks.runtime.compute_task import compute_task, open_job
 from tasks.runtime.inputs import find_inputs
 
 
-@compute_task("convert-images", fresh_container=True)
+@compute_task("convert-images", fresh_container=True, network=False)
 async def convert_images(payload: ConvertImages, results_directory: ResultsDirectory) -> Receipt:
     """Write each picture in `format`, upright and with correct colours.
 

@@ -8,7 +8,7 @@ from tasks.runtime.progress import show_progress
 from tasks.settings import get_settings
 
 
-@compute_task("find-primes")
+@compute_task("find-primes", network=False)
 async def find_primes(payload: FindPrimes, results_directory: ResultsDirectory) -> Receipt:
     """Write every prime up to and including `upper_bound` to primes.parquet, and count them."""
     async with open_job(results_directory) as job:

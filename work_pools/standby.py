@@ -8,7 +8,7 @@ process has the run's id in an environment variable, as any job has; a fork serv
 from collections.abc import Iterable, Mapping
 from uuid import UUID
 
-from tasks.settings import AUTH_VARIABLE
+from tasks.settings import AUTH_VARIABLE, NETWORK_VARIABLE
 
 NO_RUN = UUID(int=0)
 """The flow run id of a standby that serves no run."""
@@ -52,6 +52,6 @@ def split_variables(given: Mapping[str, str | None]) -> tuple[dict[str, str], di
         key: value
         for key, value in known.items()
         # A standby waits without a password: each run brings its own.
-        if key.startswith(_OF_THE_RUN) or key == AUTH_VARIABLE
+        if key.startswith(_OF_THE_RUN) or key in (AUTH_VARIABLE, NETWORK_VARIABLE)
     }
     return {key: value for key, value in known.items() if key not in of_the_run}, of_the_run

@@ -42,6 +42,9 @@ CONTAINER_LABEL = f"{_LABEL}.container"
 FRESH_CONTAINER = "fresh"
 """Value of CONTAINER_LABEL where one job has the container alone."""
 
+SERVER_ALONE = "server"
+"""Value of the job variable `network` where a job connects to its Prefect server alone."""
+
 WORKER_LABEL = "prefect.worker.name"
 """Prefect's workers set this label on each run that they claim."""
 

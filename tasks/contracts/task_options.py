@@ -5,18 +5,20 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from tasks.contracts.jobs import FRESH_CONTAINER
+from tasks.contracts.jobs import FRESH_CONTAINER, SERVER_ALONE
 
 _ATTRIBUTE = "prefecture_task"
 
 
 class TaskOptions(BaseModel):
-    """What the jobs of a compute task need: a container of their own, a time limit."""
+    """What jobs of a compute task need: a container of their own, the network, a time limit."""
 
     model_config = ConfigDict(frozen=True)
 
     fresh_container: bool = False
     """Whether each job of this task has a container of its own."""
+    network: bool = True
+    """Whether jobs of this task connect to anything but their Prefect server and the storage."""
     max_duration: int | None = Field(default=None, ge=1, le=31_536_000)
     """Seconds one attempt may run, where neither the job nor its deployment says; None: the limit
     of the pool."""
@@ -29,6 +31,8 @@ class TaskOptions(BaseModel):
             variables["max_duration"] = self.max_duration
         if self.fresh_container:
             variables["container"] = FRESH_CONTAINER
+        if not self.network:
+            variables["network"] = SERVER_ALONE
         return variables
 
 

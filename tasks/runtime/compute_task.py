@@ -54,7 +54,11 @@ _Returned = dict[str, Any]  # a Receipt as plain JSON, readable without the clas
 
 
 def compute_task(
-    name: str, *, fresh_container: bool = False, max_duration: int | None = None
+    name: str,
+    *,
+    fresh_container: bool = False,
+    network: bool = True,
+    max_duration: int | None = None,
 ) -> Callable[[_Body[P]], Flow[P, Coroutine[Any, Any, _Returned]]]:
     """Make a flow of an async function that takes a payload and a results directory.
 
@@ -64,6 +68,8 @@ def compute_task(
     `fresh_container`: the task decodes users' files with native code, or uses the Docker engine.
     Each job has a container of its own: its deployments have the job variable `container: fresh`,
     and without it the run fails before it reads anything.
+    `network`: whether it connects to anything but its Prefect server and the storage; where not,
+    the kernel sees to it.
     `max_duration`: seconds one attempt may run, where neither the job nor its deployment says.
     """
 
@@ -85,7 +91,9 @@ def compute_task(
             except (PrefectureError, OSError, *STOPPED) as error:
                 return await state_for(error)
 
-        options = TaskOptions(fresh_container=fresh_container, max_duration=max_duration)
+        options = TaskOptions(
+            fresh_container=fresh_container, network=network, max_duration=max_duration
+        )
         declare(attempt, options)
         made = flow(
             name=name,

@@ -2,9 +2,11 @@
 
 from tasks.settings.environment import (
     AUTH_VARIABLE,
+    NETWORK_VARIABLE,
     RESULT_BLOCK_VARIABLE,
     RUN_VARIABLE,
     SHARED_VARIABLE,
+    STAGE_VARIABLE,
     adopt,
     api_auth,
     api_url,
@@ -15,12 +17,14 @@ from tasks.settings.environment import (
     has_process_of_its_own,
     imports_start_no_thread,
     is_in_shared_container,
+    network,
     one_certificate,
     own_environment,
     result_block_id,
     server_environment,
     silence_libvips,
     spare_the_client,
+    stage_token,
 )
 from tasks.settings.model import Settings, get_settings, run_settings, settings_in_force
 from tasks.settings.private import (
@@ -32,9 +36,11 @@ from tasks.settings.private import (
 
 __all__ = [
     "AUTH_VARIABLE",
+    "NETWORK_VARIABLE",
     "RESULT_BLOCK_VARIABLE",
     "RUN_VARIABLE",
     "SHARED_VARIABLE",
+    "STAGE_VARIABLE",
     "Settings",
     "adopt",
     "api_auth",
@@ -50,6 +56,7 @@ __all__ = [
     "make_home",
     "make_private_database",
     "make_private_folder",
+    "network",
     "one_certificate",
     "own_environment",
     "result_block_id",
@@ -58,5 +65,6 @@ __all__ = [
     "settings_in_force",
     "silence_libvips",
     "spare_the_client",
+    "stage_token",
     "write_private_file",
 ]

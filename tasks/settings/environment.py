@@ -28,6 +28,10 @@ RUN_VARIABLE = "PREFECT__FLOW_RUN_ID"
 """In a job's environment, set by Prefect's workers: the id of its flow run."""
 SHARED_VARIABLE = "PREFECTURE__SHARED_CONTAINER"
 """In a job's environment: its container serves other jobs too, before or after it."""
+NETWORK_VARIABLE = "PREFECTURE__NETWORK"
+"""In a job's environment: what it may connect to, a value of tasks.contracts.Network."""
+STAGE_VARIABLE = "PREFECTURE__STAGE"
+"""In a job's environment: the last part of the name of its stage, which is there already."""
 RESULT_BLOCK_VARIABLE = "PREFECTURE__RESULT_BLOCK"
 """In a job's environment, set by `prefecture apply`: id of the block that keeps return values."""
 _CERTIFICATES = "PREFECT_API_SSL_CERT_FILE"
@@ -92,6 +96,16 @@ def has_process_of_its_own() -> bool:
 def is_in_shared_container() -> bool:
     """Whether the container of this process serves other jobs too, before or after."""
     return SHARED_VARIABLE in os.environ
+
+
+def network() -> str | None:
+    """What this job may connect to; None where nothing is said."""
+    return os.environ.get(NETWORK_VARIABLE)
+
+
+def stage_token() -> str | None:
+    """The last part of the name of this process's stage; None where there is none yet."""
+    return os.environ.get(STAGE_VARIABLE)
 
 
 def result_block_id() -> UUID | None:

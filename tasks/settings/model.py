@@ -221,6 +221,12 @@ class Settings(BaseSettings):
         default=ByteSize(256 * 2**20), description="Memory that must be available on the host."
     )
 
+    confine: bool = Field(
+        default=True,
+        description="Whether a job may write to nothing but its own stage and temporary files, and "
+        "signal no other process, where the kernel has Landlock; see "
+        "[security](security.md#confinement).",
+    )
     notifications: Path | None = Field(
         default=None,
         description="The file that declares the subscribers of notifications. Default: "
@@ -304,6 +310,7 @@ class Settings(BaseSettings):
             # A job survives about two minutes without its server: 2 + 4 + … + 64 s. Then it ends;
             # the next attempt finds the result, if it was published by then.
             "PREFECT_CLIENT_MAX_RETRIES": "6",
+            **({} if self.confine else {"PREFECTURE_CONFINE": "false"}),
             **({"PREFECTURE_RUNTIME": self.runtime} if self.runtime else {}),
             **({"PREFECTURE_S3_CREDENTIALS": self.s3_credentials} if self.s3_credentials else {}),
             **({} if self.written == self.results else {"PREFECTURE_SCRATCH": str(self.scratch)}),

@@ -160,4 +160,7 @@ def test_an_entry_that_says_little(tmp_path: Path) -> None:
     assert sorted(deployment.name for deployment in found) == sorted(Queue)
     for deployment in found:
         assert deployment.description.startswith("Make each picture at most `ratio`")
-        assert (deployment.tags, deployment.job_variables) == (["compute"], {"container": "fresh"})
+        assert (deployment.tags, deployment.job_variables) == (
+            ["compute"],
+            {"container": "fresh", "network": "server"},
+        )

@@ -1,4 +1,4 @@
-"""Prefect's engine for one flow run, with five changes.
+"""Prefect's engine for one flow run, with six changes.
 
 Runs `python -m prefect.engine` in this interpreter.
 
@@ -18,9 +18,12 @@ not start. Prefect's engine would start it, and make it Running beside the attem
 prefect_internals.
 
 5. It sends no heartbeats.
+
+6. From the moment that its request is known, the process is confined: see confinement.
 """
 
 import asyncio
+import contextlib
 import gc
 import importlib
 import importlib.util
@@ -46,6 +49,7 @@ from prefect.states import Failed
 from tasks.contracts import ENGINE_SOCKET, ENGINE_TASKS
 from tasks.prefect_api.authentication import authenticate
 from tasks.settings import api_auth, flow_run_id, imports_start_no_thread
+from work_pools.entrypoint.confinement import confined
 from work_pools.entrypoint.prefect_internals import (
     listen_for_no_suspension,
     load_no_other,
@@ -183,6 +187,11 @@ def serve() -> None:
     if Path(ENGINE_SOCKET).exists() and not (run and _may_have_engine(run)):
         _fail("the job variable `engine` is for deployments of Prefecture's own: leave it out")
         return
+    with confined(run) if run else contextlib.nullcontext():
+        _run_engine()
+
+
+def _run_engine() -> None:
     try:
         # Prefect's own modules import it before it is run as __main__.
         warnings.filterwarnings("ignore", "'prefect.engine' found in", RuntimeWarning)

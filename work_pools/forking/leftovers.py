@@ -1,8 +1,10 @@
-"""Killing of the processes that are left when a run's own process has ended."""
+"""Removal of the processes and temporary files that are left when a run's process has ended."""
 
 import contextlib
 import os
+import shutil
 import signal
+import tempfile
 from collections.abc import Generator
 from pathlib import Path
 
@@ -10,6 +12,17 @@ from tasks.settings import RUN_VARIABLE
 
 # Indexes among the fields of /proc/PID/stat that follow the command.
 _PARENT, _SESSION = 1, 3
+
+
+def temporary_prefix(run: str) -> str:
+    """How the name of a run's own folder of temporary files begins."""
+    return f"prefecture-{run}-"
+
+
+def remove_temporary_folders(run: str) -> None:
+    """Remove the folder of temporary files of a run, with what a killed run has left in it."""
+    for folder in Path(tempfile.gettempdir()).glob(f"{temporary_prefix(run)}*"):
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def kill_leftovers(run: str, leader: int) -> None:

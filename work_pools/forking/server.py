@@ -21,7 +21,7 @@ from collections.abc import Generator
 from types import FrameType
 
 from work_pools.forking.child import become, close_stdin
-from work_pools.forking.leftovers import kill_leftovers
+from work_pools.forking.leftovers import kill_leftovers, remove_temporary_folders
 from work_pools.forking.orphans import adopt_orphans
 from work_pools.forking.protocol import Report, Request, decoded, encoded
 
@@ -90,6 +90,7 @@ class _Server:
             run = self._runs.pop(pid, None)
             if run is not None:
                 kill_leftovers(run, pid)
+                remove_temporary_folders(run)
             _, status, usage = os.wait4(pid, 0)
             if run is not None:
                 code = os.waitstatus_to_exitcode(status)

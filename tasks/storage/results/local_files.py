@@ -29,6 +29,7 @@ from tasks.errors import (
     ResultsUnwritable,
     StageDiscarded,
 )
+from tasks.settings import stage_token
 
 MANIFEST = "manifest.json"
 STAGING = ".staging"
@@ -59,7 +60,7 @@ def open_stage(root: Path, directory: str, job: UUID, attempt: UUID) -> Generato
     check_place(root, target)
     # An attempt that was put back in its queue runs again under the same id: hence the token.
     # No parent folder per job: one attempt would remove it while another is created in it.
-    folder = root / STAGING / f"{job}.{attempt}.{secrets.token_hex(4)}"
+    folder = stage_folder(root, job, attempt, stage_token() or secrets.token_hex(4))
     stage = Stage(root, target, folder / "files", folder / "scratch")
     try:
         with stage_folders(root, folder, attempt, stage.files, stage.scratch):
@@ -86,6 +87,11 @@ def stage_folders(root: Path, folder: Path, attempt: UUID, *below: Path) -> Gene
         raise StageDiscarded(
             f"attempt {attempt} was given up and its stage removed: another attempt does the job"
         ) from error
+
+
+def stage_folder(root: Path, job: UUID, attempt: UUID, token: str) -> Path:
+    """The folder of a stage. `token` sets apart the runs of one attempt."""
+    return root / STAGING / f"{job}.{attempt}.{token}"
 
 
 def discard_stages(root: Path, job: UUID, attempt: UUID | None = None) -> None:

@@ -13,6 +13,7 @@ import httpx
 
 from tasks.contracts import ATTEMPT_LABEL, job_id
 from tasks.prefect_api.pages import PAGE
+from tasks.storage.results.local_files import RECORDS
 from tests.support.containers import kill_container
 from tests.support.platform import Platform, wait_until
 
@@ -122,7 +123,7 @@ class Drill:
 
     def marker(self, job: UUID, gate: str, attempt: int = 1) -> Path:
         """The file that tells that an attempt waits at a gate."""
-        return self.platform.results / ".gates" / f"{job}.{attempt}.{gate}"
+        return self.platform.results / RECORDS / "gates" / f"{job}.{attempt}.{gate}"
 
     def wait_at(self, gate: str, jobs: set[UUID], attempt: int = 1) -> UUID:
         """The first of the jobs that waits at a gate."""

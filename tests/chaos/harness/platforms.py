@@ -6,6 +6,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from tasks.storage.results.local_files import RECORDS
 from tests.chaos.harness.drill import rest
 from tests.chaos.harness.leftovers import orphans, stages
 from tests.support.platform import Platform, platform_up, wait_until
@@ -37,8 +38,8 @@ def deploy_trial(platform: Platform) -> None:
     folder = platform.inputs / "trial"
     folder.mkdir(exist_ok=True)
     shutil.copy(Path(__file__).with_name("trial.py"), folder)
-    gates = platform.results / ".gates"
-    gates.mkdir(exist_ok=True)
+    gates = platform.results / RECORDS / "gates"
+    gates.mkdir(parents=True, exist_ok=True)
     gates.chmod(0o777)  # the user of the containers is another
     flow = rest(platform, "POST", "/flows/", {"name": "trial"})["id"]
     step = {"prefect.deployments.steps.set_working_directory": {"directory": str(folder)}}

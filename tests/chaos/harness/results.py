@@ -43,7 +43,7 @@ def wrong_with(folder: Path, job: UUID) -> str:
 
 def publishers(root: Path, job: UUID) -> set[str]:
     """The attempts that say of themselves that their result stands."""
-    log = root / ".gates" / f"{job}.log"
+    log = root / local_files.RECORDS / "gates" / f"{job}.log"
     lines = log.read_text().splitlines() if log.exists() else []
     return {line.split()[2] for line in lines if line.startswith("published ")}
 

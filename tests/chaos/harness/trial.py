@@ -1,7 +1,7 @@
 """trial: a compute task for tests alone, which waits, crashes or babbles as its payload says.
 
 Copied into a platform's inputs root and deployed from there. Staging and publishing are the real
-ones. In `.gates` under the results root it leaves, for the test to see:
+ones. In `.prefect/gates` under the results root it leaves, for the test to see:
 
     <job>.<attempt>.<gate>    "pid flow-run-id": this attempt waits here until it is killed, or
                               until a file `trial/<job>.release` appears in the inputs root
@@ -105,7 +105,7 @@ class _Gates:
         attempt = int(run.labels.get(ATTEMPT_LABEL, 1))
         results = get_settings().results
         assert isinstance(results, Path)
-        self._folder = results / ".gates"
+        self._folder = results / local_files.RECORDS / "gates"
         self._job = job_id(run.labels, run.id)
         self._attempt = attempt
         self._run = run.id
