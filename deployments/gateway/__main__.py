@@ -24,8 +24,15 @@ _AT_ONCE = 100  # requests: the Prefect server handles no more on SQLite
 def main() -> None:
     """Serve until SIGTERM or SIGINT."""
     at = listeners.parse("deployments.gateway")
-    app = Admission(create_app(get_settings()), _AT_ONCE, LARGEST_BODY, is_upload)
-    listeners.serve(SameOrigin(app, at.names), at, log_level="warning", server_header=False)
+    gateway = create_app(get_settings())
+    app = Admission(gateway, _AT_ONCE, LARGEST_BODY, is_upload)
+    listeners.serve(
+        SameOrigin(app, at.names),
+        at,
+        gateway.state.events.streams.end_all,
+        log_level="warning",
+        server_header=False,
+    )
 
 
 if __name__ == "__main__":

@@ -2,7 +2,7 @@
 
 import math
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Collection
 from dataclasses import dataclass
 from typing import Annotated
 from uuid import UUID
@@ -32,12 +32,12 @@ class Caller:
     action: str
     """The name of the route."""
 
-    def may_see(self, tags: list[str]) -> bool:
+    def may_see(self, tags: Collection[str]) -> bool:
         """Whether a job with these tags may be seen."""
         own = self.token.tag in tags and self.token.allows(Scope.READ_OWN)
         return own or self.token.allows(Scope.READ_ALL)
 
-    def may_change(self, tags: list[str]) -> bool:
+    def may_change(self, tags: Collection[str]) -> bool:
         """Whether a job with these tags may be cancelled, restarted or deleted."""
         own = self.token.tag in tags and self.token.allows(Scope.SUBMIT)
         return own or self.token.allows(Scope.OPERATE)
@@ -89,6 +89,10 @@ class Access:
         most = f"more than {self._usual.amount} requests a minute"
         self._count(self._usual, token.user, most)
         return Caller(token, address, self._audit, action)
+
+    def is_good(self, token: Token) -> bool:
+        """Whether a token that was found is still neither revoked nor expired."""
+        return not token.is_expired and token in self._tokens.all()
 
     def _count(self, limit: RateLimitItemPerMinute, key: str, reason: str) -> None:
         if self._limiter.hit(limit, key):

@@ -11,6 +11,8 @@ from deployments.gateway import inputs, jobs, results
 from deployments.gateway.access import Access
 from deployments.gateway.audit import AuditLog
 from deployments.gateway.errors import add_handlers
+from deployments.gateway.events import routes
+from deployments.gateway.events.routes import Events
 from deployments.gateway.requests import Message
 from deployments.gateway.tokens import Tokens
 from deployments.gateway.uploads import Uploads
@@ -28,6 +30,7 @@ def create_app(settings: Settings) -> FastAPI:
         async with connect() as client:
             app.state.client = client
             yield
+            await app.state.events.watcher.stop()
 
     app = FastAPI(
         title="Prefecture",
@@ -43,8 +46,10 @@ def create_app(settings: Settings) -> FastAPI:
     app.state.uploads = Uploads(
         settings.inputs, int(settings.gateway_inputs), int(settings.min_free_disk)
     )
+    app.state.events = Events(settings)
     add_handlers(app)
     app.include_router(jobs.router, prefix=VERSION)
+    app.include_router(routes.router, prefix=VERSION)
     app.include_router(results.router, prefix=VERSION)
     app.include_router(inputs.router, prefix=VERSION)
     app.add_api_route("/health", health, include_in_schema=False)

@@ -3,8 +3,9 @@
 import argparse
 import asyncio
 import resource
+import socket
 import sys
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
@@ -44,14 +45,17 @@ def parse(program: str) -> Listeners:
     return Listeners(**given)
 
 
-def serve(app: ASGIApp, at: Listeners, **options: Any) -> None:
-    """Serve until SIGTERM or SIGINT. `options`: further ones of uvicorn.
+def serve(
+    app: ASGIApp, at: Listeners, before_end: Callable[[], None] = lambda: None, **options: Any
+) -> None:
+    """Serve until SIGTERM or SIGINT. `options`: further ones of uvicorn; `before_end`: ends the
+    responses that would not end by themselves.
 
     Ends the process with uvicorn's exit code where the application cannot start.
     """
     _open_many_files()
     configured = partial(uvicorn.Config, app, port=at.port, **options)
-    inside = uvicorn.Server(configured(host=at.address))
+    inside = _Server(configured(host=at.address), before_end)
     outside = at.bind and _Beside(
         configured(
             host=at.bind,
@@ -76,6 +80,19 @@ async def _serve(inside: uvicorn.Server, outside: uvicorn.Server | None) -> None
     finally:
         outside.should_exit = True
         await beside
+
+
+class _Server(uvicorn.Server):
+    """A server that calls `before_end` when it is told to end."""
+
+    def __init__(self, config: uvicorn.Config, before_end: Callable[[], None]) -> None:
+        super().__init__(config)
+        self._before_end = before_end
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """See uvicorn.Server."""
+        self._before_end()
+        await super().shutdown(sockets)
 
 
 class _Beside(uvicorn.Server):

@@ -61,6 +61,11 @@ class Settings(BaseSettings):
         ge=1,
         description="Requests that each user of the gateway may send in a minute.",
     )
+    gateway_streams: int = Field(
+        default=100,
+        ge=1,
+        description="Streams of events that each user of the gateway may have open.",
+    )
     gateway_inputs: ByteSize = Field(
         default=ByteSize(100 * 2**30),
         description="Bytes of the files that each user of the gateway may upload, all together.",
