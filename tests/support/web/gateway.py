@@ -19,6 +19,7 @@ class Gateway:
 
     url: str
     home: Path
+    process: subprocess.Popen[bytes]
 
     @contextmanager
     def user(self, name: str, *scopes: Scope) -> Generator[httpx.Client]:
@@ -42,12 +43,18 @@ class Gateway:
 @contextmanager
 def gateway_up(home: Path, api: str, **settings: str) -> Generator[Gateway]:
     """Run `prefecture gateway` with the tokens of a home, in front of the server at `api`."""
-    port = free_port()
+    with gateway_at(free_port(), home, api, **settings) as gateway:
+        yield gateway
+
+
+@contextmanager
+def gateway_at(port: int, /, home: Path, api: str, **settings: str) -> Generator[Gateway]:
+    """Run a gateway as `gateway_up` does, at a port."""
     environment = os.environ | {"PREFECTURE_HOME": str(home), "PREFECT_API_URL": api} | settings
     process = subprocess.Popen(
         ends_with_us(str(BIN / "prefecture"), "gateway", "--port", str(port)), env=environment
     )
-    gateway = Gateway(f"http://127.0.0.1:{port}", home)
+    gateway = Gateway(f"http://127.0.0.1:{port}", home, process)
     try:
         wait_until(
             lambda: answers(f"{gateway.url}/health") or process.poll() is not None,
