@@ -21,6 +21,7 @@ The gateway is for users with a token: see [users](../guides/users.md). All but 
 _BODIES = (
     ("Submit a job", "/v1/jobs", "JobRequest"),
     ("Submit many jobs", "/v1/jobs/bulk", "JobsRequest"),
+    ("Act on many jobs", "/v1/jobs/cancel", "ManyRequest"),
 )
 _PARAMETERS = """
 ## List jobs
@@ -41,7 +42,7 @@ def gateway_api_page() -> str:
         text += f"\n## {title}\n\nThe body of `POST {path}`:\n\n"
         text += "| field | default | meaning |\n|---|---|---|\n"
         model = schema["components"]["schemas"][name]
-        required = model["required"]
+        required = model.get("required", [])
         for field, each in model["properties"].items():
             text += _row(field, each, is_required=field in required)
     text += _PARAMETERS

@@ -9,7 +9,7 @@ NAME: a further host name by which the gateway is known.
 from tasks.runtime.importing import importing
 
 with importing():
-    from deployments.gateway.app import create_app
+    from deployments.gateway.app import create_app, end_streams
     from deployments.gateway.inputs import is_upload
     from deployments.serving import listeners
     from deployments.serving.admission import Admission
@@ -29,7 +29,7 @@ def main() -> None:
     listeners.serve(
         SameOrigin(app, at.names),
         at,
-        gateway.state.events.streams.end_all,
+        lambda: end_streams(gateway),
         log_level="warning",
         server_header=False,
     )

@@ -7,12 +7,14 @@ from importlib.metadata import version
 from fastapi import FastAPI
 
 from deployments.connection import connect
-from deployments.gateway import inputs, jobs, results
+from deployments.gateway import inputs, jobs, logs, many, results
 from deployments.gateway.access import Access
 from deployments.gateway.audit import AuditLog
 from deployments.gateway.errors import add_handlers
 from deployments.gateway.events import routes
 from deployments.gateway.events.routes import Events
+from deployments.gateway.events.streams import Places
+from deployments.gateway.logs import MOST_FOLLOWED
 from deployments.gateway.requests import Message
 from deployments.gateway.tokens import Tokens
 from deployments.gateway.uploads import Uploads
@@ -47,13 +49,22 @@ def create_app(settings: Settings) -> FastAPI:
         settings.inputs, int(settings.gateway_inputs), int(settings.min_free_disk)
     )
     app.state.events = Events(settings)
+    app.state.followed_logs = Places(settings.gateway_streams, MOST_FOLLOWED)
     add_handlers(app)
     app.include_router(jobs.router, prefix=VERSION)
+    app.include_router(many.router, prefix=VERSION)
+    app.include_router(logs.router, prefix=VERSION)
     app.include_router(routes.router, prefix=VERSION)
     app.include_router(results.router, prefix=VERSION)
     app.include_router(inputs.router, prefix=VERSION)
     app.add_api_route("/health", health, include_in_schema=False)
     return app
+
+
+def end_streams(app: FastAPI) -> None:
+    """End the responses that would not end by themselves: the application is about to stop."""
+    app.state.events.streams.end_all()
+    app.state.followed_logs.closing.set()
 
 
 async def health() -> Message:

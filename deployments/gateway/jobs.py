@@ -1,6 +1,5 @@
 """Routes for jobs and compute tasks."""
 
-from contextlib import aclosing
 from typing import Annotated
 from uuid import UUID
 
@@ -13,7 +12,6 @@ from deployments.gateway.errors import PAUSE
 from deployments.gateway.requests import (
     JobRequest,
     JobsRequest,
-    LogLine,
     Me,
     Message,
     Submitted,
@@ -23,7 +21,6 @@ from deployments.gateway.requests import (
 from deployments.gateway.tokens import Scope
 from deployments.jobs import bulk, cancel, finished, submit
 from deployments.jobs.attempts import attempts
-from deployments.jobs.logs import read_logs
 from deployments.jobs.queries import catalog
 from deployments.jobs.queries.explain import Explanation, explain
 from deployments.jobs.queries.listing import Listing, list_jobs
@@ -32,7 +29,8 @@ from tasks.contracts import Pool
 from tasks.errors import ServerUnavailable
 
 _OK, _CREATED, _NOT_FOUND, _UNAVAILABLE = 200, 201, 404, 503
-_CANCEL_TIME = 30.0  # seconds until the server has noted the request
+CANCEL_TIME = 30.0
+"""Seconds until the server has noted that a job is to be cancelled."""
 
 router = APIRouter()
 
@@ -87,9 +85,10 @@ async def submit_jobs(caller: Submitter, client: Client, request: JobsRequest) -
 
 @router.get("/jobs")
 async def jobs(caller: Reader, client: Client, where: WhereQuery) -> Listing:
-    """The newest jobs: one's own or, with the scope read-all, those of all users."""
+    """The newest jobs: one's own or, with the scope read-all, those of all users. `next` in the
+    answer is where the list goes on."""
     own = [] if caller.token.allows(Scope.READ_ALL) else [caller.token.tag]
-    return await list_jobs(client, where.selection(*own), where.limit)
+    return await list_jobs(client, where.selection(*own), where.limit, where.after)
 
 
 @router.get("/jobs/{job}")
@@ -99,19 +98,11 @@ async def job(caller: Reader, client: Client, job: UUID) -> Explanation:
     return await explain(client, job)
 
 
-@router.get("/jobs/{job}/logs")
-async def logs(caller: Reader, client: Client, job: UUID) -> list[LogLine]:
-    """The log of a job so far, in all of its attempts, the oldest line first."""
-    await find_visible(client, caller, job)
-    async with aclosing(read_logs(job)) as lines:
-        return [LogLine.model_validate(line.as_json()) async for line in lines]
-
-
 @router.post("/jobs/{job}/cancel")
 async def cancel_job(caller: Submitter, client: Client, job: UUID) -> Message:
     """Cancel a job. It may take some seconds to end."""
     await _changeable(client, caller, job)
-    done = await cancel.cancel(client, str(job), limit=_CANCEL_TIME, wait=False)
+    done = await cancel.cancel(client, str(job), limit=CANCEL_TIME, wait=False)
     caller.record(_OK, job)
     return Message(message=done)
 

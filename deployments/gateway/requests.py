@@ -76,13 +76,14 @@ class JobsRequest(_Terms):
 
 
 class Where(BaseModel):
-    """Which jobs to list: each criterion narrows the list."""
+    """Which jobs are meant: each criterion narrows the choice."""
 
     model_config = ConfigDict(extra="forbid")
 
     state: list[JobState] = Field([], description="Any of these. Default: all but `scheduled`.")
     task: str | None = Field(None, description="The compute task.")
     tag: list[str] = Field([], description="All of these.")
+    user: str | None = Field(None, description="The user whose jobs they are.")
     queue: Queue | None = Field(None, description="high, normal or low.")
     directory: str | None = Field(
         None, description="The results directory, or a folder that contains it."
@@ -91,14 +92,14 @@ class Where(BaseModel):
         None, description="Submitted then or later: ISO 8601; UTC where it names no zone."
     )
     until: datetime | None = Field(None, description="Submitted then or before.")
-    limit: int = Field(100, ge=1, le=MOST_LISTED, description="How many at most, up to 1,000.")
 
     def selection(self, *tags: str) -> Selection:
         """The selection of jobs, which have these tags too. Raises InvalidPayload."""
+        of_user = () if self.user is None else (f"{USER_TAG}{self.user}",)
         return Selection(
             tuple(self.state),
             self.task,
-            (*self.tag, *tags),
+            tuple(dict.fromkeys((*self.tag, *of_user, *tags))),
             self.queue,
             self.directory,
             _in_utc(self.since),
@@ -110,7 +111,36 @@ def _in_utc(at: datetime | None) -> datetime | None:
     return at and at.replace(tzinfo=at.tzinfo or UTC)
 
 
-WhereQuery = Annotated[Where, Query()]
+class ManyRequest(Where):
+    """Jobs on which to act, and the number that was agreed to."""
+
+    confirm: int | None = Field(
+        None, ge=0, description="The `count` of an answer without it: then it is done."
+    )
+
+
+class Many(BaseModel):
+    """Jobs on which to act, or on which was acted."""
+
+    count: int
+    """How many they are."""
+    kinds: list[str]
+    """How many of each task, state and queue."""
+    done: bool
+    jobs: list[UUID] = []
+    """For a restart: the new jobs."""
+    refused: list[str] = []
+    """For each job for which it could not be done: the reason."""
+
+
+class ListWhere(Where):
+    """Which jobs to list."""
+
+    limit: int = Field(100, ge=1, le=MOST_LISTED, description="How many at most, up to 1,000.")
+    after: str = Field("", description="The `next` of an earlier answer: the jobs that follow it.")
+
+
+WhereQuery = Annotated[ListWhere, Query()]
 """The criteria, as parameters of a query."""
 
 
@@ -129,15 +159,6 @@ class SubmittedMany(BaseModel):
 class Message(BaseModel):
     """What was done."""
 
-    message: str
-
-
-class LogLine(BaseModel):
-    """One record of a job's log."""
-
-    at: datetime
-    attempt: int
-    level: str
     message: str
 
 

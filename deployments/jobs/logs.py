@@ -2,10 +2,11 @@
 
 import asyncio
 import logging
+from collections import deque
 from collections.abc import AsyncGenerator
+from contextlib import aclosing
 from dataclasses import dataclass
-from datetime import datetime, timedelta
-from itertools import count
+from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID
 
@@ -18,14 +19,20 @@ from prefect.client.schemas.sorting import LogSort
 from deployments.connection import connect
 from deployments.jobs.attempts import OUTCOMES, decisive_attempt, known_attempts
 from deployments.jobs.following import LONGEST_OUTAGE, outage_error
-from tasks.contracts import attempt_number
+from deployments.jobs.request import cut
+from tasks.contracts import attempt_number, plain
+from tasks.errors import InvalidPayload
 from tasks.prefect_api.pages import PAGE
 from tasks.prefect_api.transient import is_transient
 
-_POLL = 1.0  # seconds between two queries
+_POLL, _SLOWEST_POLL = 1.0, 3.0  # seconds between two queries; the second where nothing comes
 # The API shows a run's last lines some seconds after they were written, and after its end.
 _LATE = timedelta(seconds=10)
 _SETTLED = 5.0
+_DIGESTS, _DIGITS = 16, 6  # lines that a position names, and hexadecimal digits of each
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_MICROSECOND = timedelta(microseconds=1)
+_MOST_SENT = 1_000  # lines, after which those that cannot come again are forgotten
 
 
 @dataclass(frozen=True)
@@ -37,6 +44,8 @@ class Line:
     level: int
     """The level as in Python's logging: 20 is INFO, 40 is ERROR."""
     message: str
+    position: str
+    """How far the log is read with this line: `read_logs` goes on after it."""
 
     def as_json(self) -> dict[str, Any]:
         """The record as JSON, its level by name."""
@@ -45,14 +54,78 @@ class Line:
         return {"at": self.at.isoformat()} | named
 
 
-async def read_logs(job: UUID, *, follow: bool = False) -> AsyncGenerator[Line]:
+class _Reached:
+    """How far a log is read: up to the newest line, and which lines were read before it.
+
+    The server may show a line some seconds after later ones of another process. As text, it has
+    digests of the last few lines, and the time before which all lines count as read.
+    """
+
+    def __init__(self, text: str) -> None:
+        """Read a text. Raises InvalidPayload where it is none of a position."""
+        try:
+            newest, floor, *digests = text.split(".") if text else ("0", "0")
+            self._newest = _EPOCH + int(newest) * _MICROSECOND if text else None
+            self._floor = _EPOCH + int(floor) * _MICROSECOND
+        except (ValueError, OverflowError):
+            raise InvalidPayload(f"after: {cut(text)!r} is no id of a line of a log") from None
+        self._last = deque((self._floor, digest) for digest in digests[:_DIGESTS])
+        self._before = (self._newest, self._floor, {*digests})
+        self._begin = _EPOCH
+        self._read: dict[UUID, datetime] = {}
+
+    @property
+    def since(self) -> datetime:
+        """The time from which lines are to be read."""
+        return max(self._begin, self._newest - _LATE) if self._newest else self._begin
+
+    def begin_at(self, at: datetime) -> None:
+        """Count all lines before a time as read."""
+        self._floor = self._begin = at
+
+    def takes(self, log: Log) -> bool:
+        """Whether a line is new. It counts as read from then on."""
+        at, digest = plain(log.timestamp), log.id.hex[-_DIGITS:]
+        newest, floor, digests = self._before
+        if log.id in self._read or at < self._begin:
+            return False
+        if newest and at <= newest and (at <= floor or digest in digests):
+            return False
+        self._read[log.id] = at
+        self._last.append((at, digest))
+        if len(self._last) > _DIGESTS:
+            self._floor = max(self._floor, self._last.popleft()[0])
+        self._newest = max(self._newest or at, at)
+        if len(self._read) > _MOST_SENT:
+            since = self._newest - _LATE
+            self._read = {id: at for id, at in self._read.items() if at >= since}
+        return True
+
+    def __str__(self) -> str:
+        """The position as text, in ASCII."""
+        if self._newest is None:
+            return ""
+        times = (self._newest, max(self._floor, self._newest - _LATE))
+        numbers = [str((time - _EPOCH) // _MICROSECOND) for time in times]
+        return ".".join([*numbers, *(digest for _, digest in self._last)])
+
+
+def check_position(text: str) -> None:
+    """Raise InvalidPayload where a text is no position in a log."""
+    _Reached(text)
+
+
+async def read_logs(
+    job: UUID, *, follow: bool = False, tail: int | None = None, after: str = ""
+) -> AsyncGenerator[Line]:
     """Read the log of a job, oldest line first; with `follow`, until it has ended.
 
-    `job` is its id, or the id of any attempt at it. With `follow`, tolerates ten minutes without a
-    server. Raises InvalidPayload where the server knows no such job, and ServerUnavailable.
+    `job` is its id, or the id of any attempt at it. `tail`: the last lines alone, so many;
+    `after`: the position of a line, from which to go on. Holds no more than a page of lines. With
+    `follow`, tolerates ten minutes without a server. Raises InvalidPayload where the server knows
+    no such job, or the position is none, and ServerUnavailable.
     """
-    seen: set[UUID] = set()
-    since: datetime | None = None
+    reached, pause = _Reached(after), _POLL
     clock = asyncio.get_running_loop().time
     answered: float | None = None
     ended_at: float | None = None
@@ -61,7 +134,22 @@ async def read_logs(job: UUID, *, follow: bool = False) -> AsyncGenerator[Line]:
         while True:
             try:
                 runs = await known_attempts(client, job)
-                logs = await _logs(client, [run.id for run in runs], since and since - _LATE)
+                attempts = {run.id: attempt_number(run.labels) for run in runs}
+                pause = min(_SLOWEST_POLL, 1.5 * pause)
+                if tail is not None:
+                    await _go_to_last(client, [*attempts], tail, reached)
+                    tail = None
+                async with aclosing(_logs(client, [*attempts], reached.since)) as lines:
+                    async for log in lines:
+                        if log.flow_run_id is not None and reached.takes(log):
+                            pause = _POLL
+                            yield Line(
+                                log.timestamp,
+                                attempts[log.flow_run_id],
+                                log.level,
+                                log.message,
+                                str(reached),
+                            )
                 answered = clock()
             except httpx.HTTPError as error:
                 if answered is None or not is_transient(error):
@@ -70,32 +158,46 @@ async def read_logs(job: UUID, *, follow: bool = False) -> AsyncGenerator[Line]:
                     raise outage_error(job) from error
                 await asyncio.sleep(_POLL)
                 continue
-            attempts = {run.id: attempt_number(run.labels) for run in runs}
-            for log in logs:
-                if log.id in seen or log.flow_run_id is None:
-                    continue
-                seen.add(log.id)
-                since = log.timestamp
-                yield Line(log.timestamp, attempts[log.flow_run_id], log.level, log.message)
             ended = decisive_attempt(runs).state_type in OUTCOMES
             ended_at = (ended_at or clock()) if ended else None
             if not follow or (ended_at is not None and clock() - ended_at > _SETTLED):
                 return
-            await asyncio.sleep(_POLL)
+            await asyncio.sleep(pause)
 
 
-async def _logs(client: PrefectClient, runs: list[UUID], since: datetime | None) -> list[Log]:
-    """The log records of the runs, oldest first."""
+async def _logs(client: PrefectClient, runs: list[UUID], since: datetime) -> AsyncGenerator[Log]:
+    """The log records of the runs since a time, oldest first; some of them twice."""
+    skipped = 0
+    while True:
+        page = await _page(client, runs, LogSort.TIMESTAMP_ASC, PAGE, skipped, since)
+        for log in page:
+            yield log
+        if len(page) < PAGE:
+            return
+        # On from the last line's time: by an offset, each page would cost more than that before.
+        last = page[-1].timestamp
+        skipped = skipped + PAGE if last == since else 0
+        since = last
+
+
+async def _go_to_last(
+    client: PrefectClient, runs: list[UUID], number: int, reached: _Reached
+) -> None:
+    """Count all log records of the runs as read but the last ones."""
+    found = await _page(client, runs, LogSort.TIMESTAMP_DESC, 1, number - 1, None)
+    if found:
+        reached.begin_at(plain(found[0].timestamp))
+
+
+async def _page(
+    client: PrefectClient,
+    runs: list[UUID],
+    sort: LogSort,
+    limit: int,
+    offset: int,
+    since: datetime | None,
+) -> list[Log]:
     wanted = {"flow_run_id": {"any_": runs}} | ({"timestamp": {"after_": since}} if since else {})
-    found: list[Log] = []
-    for page in count():
-        logs = await client.read_logs(
-            log_filter=LogFilter.model_validate(wanted),
-            limit=PAGE,
-            offset=page * PAGE,
-            sort=LogSort.TIMESTAMP_ASC,
-        )
-        found += logs
-        if len(logs) < PAGE:
-            break
-    return found
+    return await client.read_logs(
+        log_filter=LogFilter.model_validate(wanted), limit=limit, offset=offset, sort=sort
+    )

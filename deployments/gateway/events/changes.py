@@ -1,7 +1,7 @@
 """The changes of jobs that the gateway sends, and the flow runs that they are made from."""
 
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import Self
 from uuid import UUID
 
@@ -10,7 +10,7 @@ from pydantic import BaseModel
 
 from deployments.jobs.attempts import OUTCOMES, SETTLED, Outcome
 from deployments.jobs.queries.selection import ENDED, JobState, is_job, state_of
-from tasks.contracts import Pool, attempt_number, job_id
+from tasks.contracts import Pool, attempt_number, job_id, plain
 
 _QUIET = (JobState.SCHEDULED, JobState.WAITING, JobState.STARTING)
 _EXPLAINED = (JobState.FAILED, JobState.CANCELLED, JobState.CRASHED)
@@ -90,7 +90,7 @@ class Moved:
         if run.state is None:
             return None
         message = " ".join((run.state.message or "").split())
-        return cls(run.state.type, state_of(run, now), run.state.timestamp, message)
+        return cls(run.state.type, state_of(run, now), plain(run.state.timestamp), message)
 
     @classmethod
     def by_event(cls, type: StateType, at: datetime) -> Self | None:
@@ -128,7 +128,7 @@ class Moved:
             attempt=attempt.number,
             fraction=fraction,
             text=self.message if self.state in _EXPLAINED else text,
-            at=self.at.astimezone(UTC),
-            ended=self.at.astimezone(UTC) if ended else None,
+            at=self.at,
+            ended=self.at if ended else None,
             outcome=OUTCOMES.get(self.type) if self.is_settled(now) else None,
         )

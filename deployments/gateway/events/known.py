@@ -13,6 +13,7 @@ from deployments.gateway.events.journal import Journal
 from deployments.gateway.events.streams import Streams
 from deployments.jobs.attempts import SETTLED
 from deployments.jobs.queries.selection import JobState
+from tasks.contracts import plain
 from tasks.runtime.events import JobProgress
 
 _QUIET = (JobState.SCHEDULED, JobState.WAITING)
@@ -120,8 +121,9 @@ class KnownJobs:
             or (progress.fraction, progress.text) == (known.change.fraction, known.change.text)
         ):
             return
-        new = {"fraction": progress.fraction, "text": progress.text, "at": at.astimezone(UTC)}
-        self._publish(known.run, known.moved, known.change.model_copy(update=new))
+        new = {"fraction": progress.fraction, "text": progress.text}
+        change = known.change.model_copy(update=new | {"at": plain(at).astimezone(UTC)})
+        self._publish(known.run, known.moved, change)
 
     def _settle(self, attempt: Attempt, moved: Moved) -> None:
         """Let a job that is still in a final state have its outcome."""

@@ -10,12 +10,21 @@ from starlette.responses import Response
 from deployments.gateway.access import Access, Caller
 from deployments.gateway.events.journal import Entry, Journal, message
 from deployments.gateway.events.known import KnownJobs
-from deployments.gateway.events.streams import AWAY, MOST_BEHIND, Stream, StreamResponse, Streams
+from deployments.gateway.events.streams import (
+    AWAY,
+    MOST,
+    MOST_BEHIND,
+    Places,
+    Stream,
+    StreamResponse,
+    Streams,
+)
 from deployments.gateway.events.watcher import Watcher
 from deployments.gateway.jobs import Client, Reader, find_visible
 from deployments.jobs.attempts import decisive_attempt, known_attempts
 from tasks.settings import Settings
 
+_LONGEST_CURSOR = 300  # characters
 _OK, _NO_CONTENT = 200, 204
 
 router = APIRouter()
@@ -25,7 +34,7 @@ class Events:
     """All that streams of events need."""
 
     def __init__(self, settings: Settings) -> None:
-        self.streams = Streams(settings.gateway_streams)
+        self.streams = Streams(Places(settings.gateway_streams, MOST))
         self.journal = Journal(settings.home / "gateway" / "events.jsonl")
         self.known = KnownJobs(self.journal, self.streams)
         self.watcher = Watcher(self.known, self.streams)
@@ -61,19 +70,21 @@ async def _events(request: Request) -> Events:
 
 async def _cursor(
     after: Annotated[
-        str | None, Query(max_length=100, description="The `id` of the last message received.")
+        str | None,
+        Query(max_length=_LONGEST_CURSOR, description="The `id` of the last message received."),
     ] = None,
-    last_event_id: Annotated[str | None, Header(max_length=100)] = None,
+    last_event_id: Annotated[str | None, Header(max_length=_LONGEST_CURSOR)] = None,
 ) -> str | None:
     return last_event_id or after
 
 
 _Events = Annotated[Events, Depends(_events)]
-_Cursor = Annotated[str | None, Depends(_cursor)]
+Cursor = Annotated[str | None, Depends(_cursor)]
+"""The position of a client that goes on after a break."""
 
 
 @router.get("/events", response_class=StreamResponse, status_code=_OK)
-async def events(request: Request, caller: Reader, all_: _Events, cursor: _Cursor) -> Response:
+async def events(request: Request, caller: Reader, all_: _Events, cursor: Cursor) -> Response:
     """The changes of one's own jobs or, with the scope read-all, of all jobs, as they happen."""
     user = caller.token.user
     all_.streams.admit(user)
@@ -87,7 +98,7 @@ async def events(request: Request, caller: Reader, all_: _Events, cursor: _Curso
 
 @router.get("/jobs/{job}/events", response_class=StreamResponse, status_code=_OK)
 async def job_events(
-    request: Request, caller: Reader, client: Client, all_: _Events, cursor: _Cursor, job: UUID
+    request: Request, caller: Reader, client: Client, all_: _Events, cursor: Cursor, job: UUID
 ) -> Response:
     """The state of a job, then its changes as they happen; the stream ends with the job.
 

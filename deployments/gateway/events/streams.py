@@ -6,7 +6,7 @@ from collections.abc import AsyncGenerator, Callable
 from contextlib import suppress
 
 from fastapi import HTTPException
-from fastapi.sse import EventSourceResponse, format_sse_event
+from fastapi.sse import KEEPALIVE_COMMENT, EventSourceResponse, format_sse_event
 from starlette.responses import StreamingResponse
 from starlette.types import Receive, Scope, Send
 
@@ -24,7 +24,6 @@ _TOO_MANY, _UNAVAILABLE = 429, 503
 _PAUSE = "30"  # seconds after which a client may try again
 # A proxy must not keep it.
 _HEADERS = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
-_COMMENT = b": ping\n\n"
 AWAY = format_sse_event(event="away", data_str="{}")
 """The server does not answer: what the client shows may be old."""
 BACK = format_sse_event(event="back", data_str="{}")
@@ -85,16 +84,52 @@ class Stream:
             except TimeoutError:
                 if not is_admitted():
                     return
-                yield _COMMENT
+                yield KEEPALIVE_COMMENT
+
+
+class Places:
+    """Bounds how many streams are open. `most_of_user`: of one user; `most`: of all."""
+
+    def __init__(self, most_of_user: int, most: int) -> None:
+        self._most_of_user = most_of_user
+        self._most = most
+        self._by_user = Counter[str]()
+        self.closing = asyncio.Event()
+        """Set where the gateway is about to stop."""
+
+    def admit(self, user: str) -> None:
+        """Raise HTTPException where a user may not open one more: 429, or 503 if nobody may."""
+        if self._by_user[user] >= self._most_of_user:
+            raise HTTPException(
+                _TOO_MANY,
+                f"{user} has {self._most_of_user} streams open: close some first",
+                {"Retry-After": _PAUSE},
+            )
+        if self._by_user.total() >= self._most:
+            raise HTTPException(
+                _UNAVAILABLE,
+                f"{self._most:,} streams are open: try again later",
+                {"Retry-After": _PAUSE},
+            )
+
+    def take(self, user: str) -> None:
+        """Count a stream."""
+        self._by_user[user] += 1
+
+    def free(self, user: str) -> None:
+        """Count a stream no more."""
+        self._by_user[user] -= 1
+        if not self._by_user[user]:
+            del self._by_user[user]
 
 
 class Streams:
-    """All open streams. `most_of_user`: how many one user may have open."""
+    """All open streams of events. `places`: bounds how many there are."""
 
-    def __init__(self, most_of_user: int) -> None:
-        self._most_of_user = most_of_user
+    def __init__(self, places: Places) -> None:
+        self.admit = places.admit
+        self._places = places
         self._open: set[Stream] = set()
-        self._by_user = Counter[str]()
         self._idle_since = 0.0
 
     @property
@@ -102,31 +137,15 @@ class Streams:
         """Seconds for which there has been no stream."""
         return 0.0 if self._open else asyncio.get_running_loop().time() - self._idle_since
 
-    def admit(self, user: str) -> None:
-        """Raise HTTPException where a user may not open one more: 429, or 503 if nobody may."""
-        if self._by_user[user] >= self._most_of_user:
-            raise HTTPException(
-                _TOO_MANY,
-                f"{user} has {self._most_of_user} streams of events open: close some first",
-                {"Retry-After": _PAUSE},
-            )
-        if len(self._open) >= MOST:
-            raise HTTPException(
-                _UNAVAILABLE,
-                f"{MOST:,} streams of events are open: try again later",
-                {"Retry-After": _PAUSE},
-            )
-
     def open(self, stream: Stream) -> None:
         """Count a stream, and let it have what comes."""
         self._open.add(stream)
-        self._by_user[stream.user] += 1
+        self._places.take(stream.user)
 
     def close(self, stream: Stream) -> None:
         """Forget a stream."""
         self._open.remove(stream)
-        self._by_user[stream.user] -= 1
-        self._by_user += Counter[str]()  # without users who have none
+        self._places.free(stream.user)
         self._idle_since = asyncio.get_running_loop().time()
 
     def end_all(self) -> None:
@@ -155,8 +174,13 @@ class StreamResponse(StreamingResponse):
 
     media_type = EventSourceResponse.media_type
 
-    def __init__(self, messages: AsyncGenerator[bytes], at_end: Callable[[], None]) -> None:
-        super().__init__(messages, headers=_HEADERS)
+    def __init__(
+        self,
+        messages: AsyncGenerator[bytes],
+        at_end: Callable[[], None],
+        media_type: str | None = None,
+    ) -> None:
+        super().__init__(messages, headers=_HEADERS, media_type=media_type)
         self._messages = messages
         self._at_end = at_end
 

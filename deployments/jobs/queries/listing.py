@@ -12,6 +12,7 @@ from prefect.client.schemas.filters import DeploymentFilter, DeploymentFilterTag
 from prefect.client.schemas.objects import FlowRun
 from prefect.client.schemas.sorting import FlowRunSort
 
+from deployments.jobs.queries.places import TOP, Place
 from deployments.jobs.queries.selection import (
     ENDED,
     Filters,
@@ -67,31 +68,39 @@ class Listing:
     is_all: bool
     """Whether these are all jobs of the selection."""
     total: int | None
-    """How many jobs the selection has; None where only reading all of them would tell."""
+    """How many jobs the selection has; None where only reading all of them would tell, and in a
+    list that goes on with `after`."""
+    next: str | None = None
+    """Where the list goes on, as `after`; None at its end."""
 
 
 async def list_jobs(
-    client: PrefectClient, selection: Selection, limit: int | None = None
+    client: PrefectClient, selection: Selection, limit: int | None = None, after: str = ""
 ) -> Listing:
-    """The newest jobs of a selection, `limit` at most.
+    """The newest jobs of a selection, `limit` at most, or those that follow where an earlier list
+    has stopped: `after` is its `next`. Jobs that are submitted meanwhile do not move the others.
+    Raises InvalidPayload where `after` is none.
 
     Reads pages of up to 200 runs until there are enough. The server cannot filter by results
     directory: a selection by directory reads all runs that match its other criteria.
     """
     jobs: dict[UUID, JobRecord] = {}
+    place = Place.parse(after)
     tasks = await read_task_names(client)
     size = PAGE if limit is None or selection.directory else min(PAGE, limit + _SPARE)
-    async with aclosing(_runs(client, selection, size)) as runs:
+    async with aclosing(_runs(client, selection, size, place)) as runs:
         async for run in runs:
             # Of two attempts at a job, the later one comes first.
             job = job_id(run.labels, run.id)
             if job in jobs:
+                place = place.reached(run)
                 continue
             if limit is not None and len(jobs) == limit:
-                total = await count_jobs(client, selection)
-                return Listing(list(jobs.values()), is_all=False, total=total)
+                total = None if after else await count_jobs(client, selection)
+                return Listing(list(jobs.values()), False, total, str(place))
             jobs[job] = record(run, tasks.get(run.flow_id, "unknown"))
-    return Listing(list(jobs.values()), is_all=True, total=len(jobs))
+            place = place.reached(run)
+    return Listing(list(jobs.values()), is_all=True, total=None if after else len(jobs))
 
 
 async def count_jobs(client: PrefectClient, selection: Selection) -> int | None:
@@ -148,23 +157,26 @@ def record(run: FlowRun, task: str) -> JobRecord:
     )
 
 
-async def _runs(client: PrefectClient, selection: Selection, size: int) -> AsyncGenerator[FlowRun]:
+async def _runs(
+    client: PrefectClient, selection: Selection, size: int, after: Place
+) -> AsyncGenerator[FlowRun]:
     """The decisive runs of the jobs of a selection, newest first."""
-    async with aclosing(_pages(client, selection.filters(), size)) as runs:
+    async with aclosing(_pages(client, selection.filters(), size, after)) as runs:
         async for run in runs:
             if selection.takes(run, datetime.now(UTC)):
                 yield run
 
 
-async def _pages(client: PrefectClient, filters: Filters, size: int) -> AsyncGenerator[FlowRun]:
+async def _pages(
+    client: PrefectClient, filters: Filters, size: int, after: Place = TOP
+) -> AsyncGenerator[FlowRun]:
     """All runs that pass the filters, newest first, `size` in each request."""
-    start = 0
     while True:
         page = await client.read_flow_runs(
-            **filters, sort=FlowRunSort.EXPECTED_START_TIME_DESC, limit=size, offset=start
+            **after.beyond(filters), sort=FlowRunSort.EXPECTED_START_TIME_DESC, limit=size
         )
         for run in page:
             yield run
+            after = after.reached(run)
         if len(page) < size:
             return
-        start += size

@@ -166,7 +166,8 @@ def test_a_body_that_is_no_request(gateway: Gateway, body: bytes, status: int) -
         {"since": "soon"},
         {"since": "2999-01-01", "until": "2026-01-01"},
         {"tag": ""},
-        {"user": "anna"},
+        {"owner": "anna"},
+        {"after": "x"},
     ],
     ids=str,
 )

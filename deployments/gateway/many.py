@@ -1,0 +1,86 @@
+"""Routes that act on many jobs at once: chosen by criteria, counted first, then confirmed."""
+
+from collections.abc import Awaitable, Callable, Sequence
+from uuid import UUID
+
+from fastapi import APIRouter, HTTPException
+from prefect.client.orchestration import PrefectClient
+
+from deployments.gateway.access import Caller
+from deployments.gateway.jobs import CANCEL_TIME, Client, Submitter
+from deployments.gateway.requests import Many, ManyRequest, Where
+from deployments.gateway.tokens import Scope
+from deployments.jobs import finished
+from deployments.jobs.cancel import cancel
+from deployments.jobs.many import choose, count_in_words, for_each
+from deployments.jobs.queries.selection import ACTIVE, ENDED, JobState
+from tasks.errors import InvalidPayload
+
+_OK, _CONFLICT = 200, 409
+
+router = APIRouter()
+
+
+@router.post("/jobs/cancel")
+async def cancel_jobs(caller: Submitter, client: Client, request: ManyRequest) -> Many:
+    """Count the jobs that wait or run and meet all criteria; with `confirm`, the number, cancel
+    them. Where the number is another by then, nothing is done."""
+
+    async def end(job: str) -> str:
+        return await cancel(client, job, CANCEL_TIME, wait=False)
+
+    return await _act(caller, client, request, "cancel", ACTIVE, end)
+
+
+@router.post("/jobs/restart")
+async def restart_jobs(caller: Submitter, client: Client, request: ManyRequest) -> Many:
+    """Count the jobs that have ended and meet all criteria; with `confirm`, the number, submit
+    each once more, as a new job, the oldest first."""
+
+    async def again(job: str) -> str:
+        return str(await finished.restart(client, job))
+
+    return await _act(caller, client, request, "restart", ENDED, again)
+
+
+@router.post("/jobs/delete")
+async def delete_jobs(caller: Submitter, client: Client, request: ManyRequest) -> Many:
+    """Count the jobs that have ended and meet all criteria; with `confirm`, the number, delete
+    them from the server. What they have published stays."""
+
+    async def remove(job: str) -> str:
+        return await finished.delete(client, job)
+
+    return await _act(caller, client, request, "delete", ENDED, remove)
+
+
+async def _act(
+    caller: Caller,
+    client: PrefectClient,
+    request: ManyRequest,
+    verb: str,
+    states: Sequence[JobState],
+    action: Callable[[str], Awaitable[str]],
+) -> Many:
+    """Count the jobs, or act on them. Raises HTTPException: 409 for another number."""
+    if request.selection().is_everything:
+        names = ", ".join(Where.model_fields)
+        raise InvalidPayload(f"choose the jobs to {verb} by a criterion: {names}")
+    # Those that one may change; a token that allows to see more does not allow to change more.
+    own = [] if caller.token.allows(Scope.OPERATE) else [caller.token.tag]
+    chosen = await choose(client, request.selection(*own), states, verb)
+    kinds = count_in_words(chosen)
+    if request.confirm is None:
+        return Many(count=len(chosen), kinds=kinds, done=False)
+    if request.confirm != len(chosen):
+        raise HTTPException(
+            _CONFLICT,
+            f"{len(chosen):,} jobs meet the criteria now, not {request.confirm:,}: nothing was "
+            f"done; look again, and confirm {len(chosen)}",
+        )
+    # Restarted in the order in which they were submitted; cancelled from the end of the queue.
+    ordered = chosen[::-1] if verb == "restart" else chosen
+    outcome = await for_each([str(job.job) for job in ordered], action)
+    caller.record(_OK, *(job.job for job in chosen))
+    jobs = [UUID(line) for line in outcome.messages] if verb == "restart" else []
+    return Many(count=len(chosen), kinds=kinds, done=True, jobs=jobs, refused=outcome.refused)

@@ -1,0 +1,158 @@
+"""Many jobs: listed page by page, acted on by criteria; and their logs."""
+
+from collections.abc import Generator
+from typing import Any
+from uuid import uuid4
+
+import httpx
+import pytest
+
+from deployments.gateway.tokens import Scope
+from tests.support.platform import Platform, pause, wait_until
+from tests.support.web.events import listening
+from tests.support.web.gateway import Gateway, gateway_up
+
+SHORT = {"upper_bound": 100}
+
+
+@pytest.fixture(scope="module")
+def gateway(process_platform: Platform) -> Generator[Gateway]:
+    with gateway_up(process_platform.home, process_platform.api) as gateway:
+        yield gateway
+
+
+def submit(user: httpx.Client, number: int, tag: str) -> list[str]:
+    body = {"task": "find-primes", "results_directory": "many", "tags": [tag]}
+    answer = user.post("/jobs/bulk", json=body | {"payloads": [SHORT] * number})
+    assert answer.status_code == 201, answer.text
+    return answer.json()["jobs"]
+
+
+def pages(client: httpx.Client, /, **criteria: Any) -> Generator[list[str]]:
+    """The jobs of each page of a list."""
+    after = ""
+    while True:
+        answer = client.get("/jobs", params=criteria | {"after": after}).json()
+        yield [job["job"] for job in answer["jobs"]]
+        after = answer["next"]
+        assert answer["is_all"] == (after is None)
+        if after is None:
+            return
+
+
+def test_a_list_in_pages_while_jobs_are_submitted(
+    gateway: Gateway, process_platform: Platform
+) -> None:
+    tag = f"pages-{uuid4()}"
+    with gateway.user("anna") as anna, pause(process_platform):
+        jobs = submit(anna, 7, tag)
+        found: list[str] = []
+        for page in pages(anna, tag=tag, state="waiting", user="anna", limit=2):
+            assert len(page) <= 2
+            found += page
+            submit(anna, 1, tag)
+        assert found == jobs[::-1]
+        assert [*pages(anna, tag=tag, user="bob")] == [[]]
+        act(anna, "cancel", tag=[tag])
+
+
+def act(user: httpx.Client, verb: str, **criteria: Any) -> dict[str, Any]:
+    """Act on all jobs that meet the criteria."""
+    counted = user.post(f"/jobs/{verb}", json=criteria).json()
+    assert not counted["done"]
+    answer = user.post(f"/jobs/{verb}", json=criteria | {"confirm": counted["count"]})
+    assert answer.is_success, answer.text
+    done = answer.json()
+    assert (done["done"], done["count"]) == (True, counted["count"])
+    return done
+
+
+def test_many_are_counted_and_then_done(gateway: Gateway, process_platform: Platform) -> None:
+    tag = f"many-{uuid4()}"
+    with gateway.user("anna") as anna, gateway.user("bob") as bob:
+        with pause(process_platform):
+            jobs = submit(anna, 3, tag)
+            counted = anna.post("/jobs/cancel", json={"tag": [tag]}).json()
+            assert (counted["count"], counted["done"]) == (3, False)
+            assert counted["kinds"] == ["3 find-primes waiting in normal"]
+            submit(anna, 1, tag)
+            changed = anna.post("/jobs/cancel", json={"tag": [tag], "confirm": 3})
+            assert changed.status_code == 409
+            assert "4 jobs meet the criteria now, not 3" in changed.json()["detail"]
+            assert bob.post("/jobs/cancel", json={"tag": [tag]}).json()["count"] == 0
+            assert act(anna, "cancel", tag=[tag])["refused"] == []
+            listed = anna.get("/jobs", params={"tag": tag}).json()["jobs"]
+            assert {job["state"] for job in listed} == {"cancelled"}
+            again = act(anna, "restart", tag=[tag], state=["cancelled"])
+            assert len(again["jobs"]) == 4
+            assert not {*again["jobs"]} & {*jobs}
+            act(anna, "cancel", tag=[tag])
+        assert act(anna, "delete", tag=[tag])["count"] == 8
+        assert anna.get("/jobs", params={"tag": tag}).json()["jobs"] == []
+    assert '"action": "delete_jobs"' in gateway.audit
+
+
+@pytest.mark.parametrize(
+    ("body", "named"),
+    [
+        ({}, "by a criterion: state, task, tag"),
+        ({"state": ["completed"]}, "a job that is completed is none to cancel"),
+        ({"confirm": 3}, "by a criterion"),
+        ({"job": "x"}, "job: there is no such field"),
+    ],
+    ids=str,
+)
+def test_jobs_that_cannot_be_chosen(gateway: Gateway, body: dict[str, Any], named: str) -> None:
+    with gateway.user("dave", Scope.OPERATE) as dave:
+        answer = dave.post("/jobs/cancel", json=body)
+        assert answer.status_code == 422
+        assert named in answer.json()["detail"]
+
+
+def test_a_log_is_followed_to_the_end_of_its_job(gateway: Gateway) -> None:
+    with gateway.user("anna") as anna:
+        job = submit(anna, 1, "log")[0]
+        path = f"/jobs/{job}/logs"
+        with listening(anna, f"{path}?follow=true") as heard:
+            heard.wait(lambda heard: heard.is_over, "the end of the log")
+        lines = [message.data for message in heard.messages]
+        assert {message.event for message in heard.messages} == {"line"}
+        assert sorted(lines, key=lambda line: line["at"]) == anna.get(path).json()
+        assert anna.get(path, params={"tail": 2}).json() == anna.get(path).json()[-2:]
+        first = heard.messages[0].id
+        with listening(anna, f"{path}?follow=true", after=first) as rest:
+            rest.wait(lambda heard: heard.is_over, "the end of the log")
+        assert [message.data for message in rest.messages] == lines[1:]
+        for wrong in ("x", "1.x", "1"):
+            assert anna.get(path, params={"after": wrong}).status_code == 422
+
+
+def test_a_log_of_two_thousand_lines(gateway: Gateway, process_platform: Platform) -> None:
+    with gateway.user("anna") as anna:
+        job = submit(anna, 1, "log")[0]
+        wait_until(
+            lambda: anna.get(f"/jobs/{job}").json()["job"]["ended"], what="the job has ended"
+        )
+        before = len(anna.get(f"/jobs/{job}/logs").json())
+        at = "2026-01-01T00:00:0{}Z"  # before all others, and many at the same time
+        for start in range(0, 2000, 500):
+            records = [
+                {
+                    "name": "a",
+                    "level": 20,
+                    "message": str(number),
+                    "timestamp": at.format(number // 700),
+                    "flow_run_id": job,
+                }
+                for number in range(start, start + 500)
+            ]
+            process_platform.rest("POST", "/logs/", records).raise_for_status()
+
+        def read() -> list[str]:
+            return [line["message"] for line in anna.get(f"/jobs/{job}/logs").json()]
+
+        wait_until(lambda: len(read()) >= before + 2000, what="the lines are there")
+        messages = read()
+        assert {*messages[:2000]} == {str(number) for number in range(2000)}
+        last = anna.get(f"/jobs/{job}/logs", params={"tail": 1000}).json()
+        assert [line["message"] for line in last] == messages[-1000:]
