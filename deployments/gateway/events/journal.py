@@ -4,12 +4,15 @@ The file lets clients resume where a gateway was killed. Its lines are of JSON: 
 the journal, then changes, and the times up to which all changes are in it.
 """
 
+import errno
 import fcntl
 import json
+import logging
 import os
 import secrets
 from collections import deque
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
 from itertools import islice
@@ -24,6 +27,7 @@ from tasks.settings import make_home, write_private_file
 
 MOST = 10_000
 """Changes that are kept: a client that has missed more must read the list of jobs again."""
+_log = logging.getLogger(__name__)
 _Line = dict[str, object]
 _EPOCH = 4  # bytes of the random name of a journal
 
@@ -127,12 +131,17 @@ class Journal:
     def _read(self, file: Path) -> None:
         """Take over what a file has. The last line may be cut off."""
         try:
-            lines = file.read_bytes().splitlines()
-            self._epoch = str(json.loads(lines[0])["epoch"])
-            self._number = int(json.loads(lines[0])["number"])
+            text = file.read_bytes()
+            lines, whole = text.splitlines(), text.endswith(b"\n")
+            head = json.loads(lines[0])
+            epoch, number = str(head["epoch"]), int(head["number"])
+            if head["boot"] != _boot():
+                return  # with the machine, lines are lost that clients have received
         except (OSError, ValueError, KeyError, IndexError, TypeError):
             return
-        for line in lines[1:]:
+        self._epoch, self._number = epoch, number
+        # The last line may be cut off: nobody has received that change.
+        for line in lines[1 : len(lines) - (not whole)]:
             try:
                 given = json.loads(line)
                 if "until" in given:
@@ -151,14 +160,18 @@ class Journal:
         if self._file is None:
             return
         oldest = self._number - len(self._entries)
-        lines: list[_Line] = [{"epoch": self._epoch, "number": oldest}]
+        lines: list[_Line] = [{"epoch": self._epoch, "number": oldest, "boot": _boot()}]
         lines += map(_line, self._entries)
         if self.complete_until is not None:
             lines.append({"until": self.complete_until.isoformat()})
-        write_private_file(self._file, b"".join(map(_dumped, lines)))
         if self._opened is not None:
             os.close(self._opened)
-        self._opened = os.open(self._file, os.O_WRONLY | os.O_APPEND)
+            self._opened = None
+        try:
+            write_private_file(self._file, b"".join(map(_dumped, lines)))
+            self._opened = os.open(self._file, os.O_WRONLY | os.O_APPEND)
+        except OSError as error:
+            return self._give_up(error)
         self._lines = len(lines)
 
     def _write(self, line: _Line) -> None:
@@ -166,8 +179,27 @@ class Journal:
             return
         if self._lines >= 2 * self._most:
             return self._rewrite()
-        os.write(self._opened, _dumped(line))
+        dumped = _dumped(line)
+        try:
+            if os.write(self._opened, dumped) < len(dumped):
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        except OSError as error:
+            return self._give_up(error)
         self._lines += 1
+
+    def _give_up(self, error: OSError) -> None:
+        """Go on in memory alone, and leave no file that lacks what clients receive from now on."""
+        _log.warning("the events of jobs are kept in memory alone: %s: %s", self._file, error)
+        if self._file is not None:
+            self._file.unlink(missing_ok=True)
+        self._file = self._opened = None
+
+
+def _boot() -> str:
+    """A name for the time since the machine has started; empty where it has none."""
+    with suppress(OSError):
+        return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+    return ""
 
 
 def _line(entry: Entry) -> _Line:
