@@ -79,9 +79,9 @@ class _Reached:
         """The time from which lines are to be read."""
         return max(self._begin, self._newest - _LATE) if self._newest else self._begin
 
-    def begin_at(self, at: datetime) -> None:
-        """Count all lines before a time as read."""
-        self._floor = self._begin = at
+    def leave_out(self, until: datetime) -> None:
+        """Count all lines up to a time as read."""
+        self._floor, self._begin = until, until + _MICROSECOND
 
     def takes(self, log: Log) -> bool:
         """Whether a line is new. It counts as read from then on."""
@@ -136,10 +136,11 @@ async def read_logs(
                 runs = await known_attempts(client, job)
                 attempts = {run.id: attempt_number(run.labels) for run in runs}
                 pause = min(_SLOWEST_POLL, 1.5 * pause)
-                if tail is not None:
-                    await _go_to_last(client, [*attempts], tail, reached)
-                    tail = None
-                async with aclosing(_logs(client, [*attempts], reached.since)) as lines:
+                if tail is None:
+                    lines = _logs(client, [*attempts], reached.since)
+                else:
+                    lines = _last_logs(client, [*attempts], tail, reached)
+                async with aclosing(lines):
                     async for log in lines:
                         if log.flow_run_id is not None and reached.takes(log):
                             pause = _POLL
@@ -150,7 +151,7 @@ async def read_logs(
                                 log.message,
                                 str(reached),
                             )
-                answered = clock()
+                answered, tail = clock(), None
             except httpx.HTTPError as error:
                 if answered is None or not is_transient(error):
                     raise
@@ -180,13 +181,21 @@ async def _logs(client: PrefectClient, runs: list[UUID], since: datetime) -> Asy
         since = last
 
 
-async def _go_to_last(
+async def _last_logs(
     client: PrefectClient, runs: list[UUID], number: int, reached: _Reached
-) -> None:
-    """Count all log records of the runs as read but the last ones."""
-    found = await _page(client, runs, LogSort.TIMESTAMP_DESC, 1, number - 1, None)
+) -> AsyncGenerator[Log]:
+    """The last log records of the runs, oldest first. All others count as read from then on."""
+    found: list[Log] = []
+    while len(found) < number:
+        size = min(PAGE, number - len(found))
+        page = await _page(client, runs, LogSort.TIMESTAMP_DESC, size, len(found), None)
+        found += page
+        if len(page) < size:
+            break
+    for log in reversed(found):
+        yield log
     if found:
-        reached.begin_at(plain(found[0].timestamp))
+        reached.leave_out(plain(found[-1].timestamp))
 
 
 async def _page(
