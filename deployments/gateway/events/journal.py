@@ -76,8 +76,11 @@ class Journal:
         it, this journal stays in memory."""
         if self._file is None or self._opened is not None:
             return
-        make_home(self._file.parent)
-        lock = os.open(f"{self._file}.lock", os.O_RDWR | os.O_CREAT, 0o600)
+        try:
+            make_home(self._file.parent)
+            lock = os.open(f"{self._file}.lock", os.O_RDWR | os.O_CREAT, 0o600)
+        except OSError as error:
+            return self._give_up(error)
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
@@ -191,7 +194,8 @@ class Journal:
         """Go on in memory alone, and leave no file that lacks what clients receive from now on."""
         _log.warning("the events of jobs are kept in memory alone: %s: %s", self._file, error)
         if self._file is not None:
-            self._file.unlink(missing_ok=True)
+            with suppress(OSError):
+                self._file.unlink()
         self._file = self._opened = None
 
 

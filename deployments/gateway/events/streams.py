@@ -71,8 +71,10 @@ class Stream:
     async def messages(self, is_admitted: Callable[[], bool]) -> AsyncGenerator[bytes]:
         """What is to be sent, until the last message, or until the client is cut off.
 
-        `is_admitted`: whether the token is still good, asked at each ping.
+        `is_admitted`: whether the token is still good, asked every few seconds.
         """
+        clock = asyncio.get_running_loop().time
+        asked = clock()
         while True:
             self._news.clear()
             while self._waiting:
@@ -82,9 +84,11 @@ class Stream:
             try:
                 await asyncio.wait_for(self._news.wait(), PING)
             except TimeoutError:
+                yield KEEPALIVE_COMMENT
+            if clock() - asked >= PING:
+                asked = clock()
                 if not is_admitted():
                     return
-                yield KEEPALIVE_COMMENT
 
 
 class Places:

@@ -7,8 +7,9 @@ seconds finds what it has lost, and what changed while the server or the gateway
 import asyncio
 import contextlib
 import logging
-from collections.abc import AsyncGenerator, Collection
+from collections.abc import AsyncGenerator, Awaitable, Collection
 from datetime import UTC, datetime, timedelta
+from typing import TypeVar
 from uuid import UUID
 
 from prefect.client.orchestration import PrefectClient
@@ -50,6 +51,7 @@ _MOST_REMEMBERED = 20_000  # flow runs whose jobs are remembered
 _NEVER = datetime.min.replace(tzinfo=UTC)
 _OF_JOBS = WorkPoolFilter(name=WorkPoolFilterName(any_=list(Pool)))
 _BUSY = [StateType.PENDING, StateType.RUNNING, StateType.CANCELLING, StateType.PAUSED]
+_T = TypeVar("_T")
 _log = logging.getLogger(__name__)
 
 
@@ -100,6 +102,17 @@ class Watcher:
         return datetime.now(UTC) + self._offset
 
     async def _run(self) -> None:
+        """Watch until nobody listens."""
+        while True:
+            try:
+                return await self._watch()
+            except Exception as error:  # noqa: BLE001  # logged and retried: streams are open
+                _log.warning("watching again after an error: %s", in_short(error), exc_info=True)
+            self._tell(away=True)
+            self._looked.set()
+            await asyncio.sleep(_RETRY)
+
+    async def _watch(self) -> None:
         self._known.open()
         until = self._known.journal.complete_until
         if until is None or datetime.now(UTC) - until > _LONGEST_GAP:
@@ -118,8 +131,7 @@ class Watcher:
         ):
             self._sweep_now.clear()
             try:
-                async with asyncio.timeout(_ANSWER):
-                    await self._sweep(client)
+                await self._sweep(client)
                 self._tell(away=False)
                 pause = _SWEEP
             except Exception as error:  # noqa: BLE001  # logged and retried: the loop must not end
@@ -143,7 +155,7 @@ class Watcher:
 
     async def _sweep(self, client: PrefectClient) -> None:
         """Learn of all changes since the last sweep."""
-        self._offset = await server_time(client) - _FAST - datetime.now(UTC)
+        self._offset = await _in_time(server_time(client)) - _FAST - datetime.now(UTC)
         began, until = self._now(), self._known.journal.complete_until
         since = (until or began) - _OVERLAP
         self._not_before = self._not_before or since
@@ -168,12 +180,14 @@ class Watcher:
         }
         start = 0
         while True:
-            page = await client.read_flow_runs(
-                work_pool_filter=_OF_JOBS,
-                flow_run_filter=FlowRunFilter.model_validate(wanted),
-                sort=FlowRunSort.ID_DESC,
-                limit=PAGE,
-                offset=start,
+            page = await _in_time(
+                client.read_flow_runs(
+                    work_pool_filter=_OF_JOBS,
+                    flow_run_filter=FlowRunFilter.model_validate(wanted),
+                    sort=FlowRunSort.ID_DESC,
+                    limit=PAGE,
+                    offset=start,
+                )
             )
             for run in page:
                 yield run
@@ -258,13 +272,18 @@ class Watcher:
         return attempt
 
 
+async def _in_time(answer: Awaitable[_T]) -> _T:
+    """The server's answer. Raises TimeoutError where it does not come."""
+    return await asyncio.wait_for(answer, _ANSWER)
+
+
 async def _by_id(client: PrefectClient, runs: Collection[UUID]) -> list[FlowRun]:
     """The flow runs with these ids, as far as they exist."""
     ids, found = list(runs), list[FlowRun]()
     for start in range(0, len(ids), PAGE):
         wanted = {"id": {"any_": ids[start : start + PAGE]}}
-        found += await client.read_flow_runs(
-            flow_run_filter=FlowRunFilter.model_validate(wanted), limit=PAGE
+        found += await _in_time(
+            client.read_flow_runs(flow_run_filter=FlowRunFilter.model_validate(wanted), limit=PAGE)
         )
     return found
 
