@@ -14,11 +14,16 @@ from limits.storage import MemoryStorage
 from limits.strategies import MovingWindowRateLimiter
 
 from deployments.gateway.audit import AuditLog
+from deployments.gateway.sessions import Sessions
 from deployments.gateway.tokens import Scope, Token, Tokens
 
 REFUSED_A_MINUTE = 60
 """Requests a minute that an address may send with no token or a wrong one."""
+PAGE_HEADER = "x-prefecture-page"
+"""Header of requests of the page that change something. A page of another origin may not set it
+without asking first, and is refused then."""
 _UNAUTHORIZED, _FORBIDDEN, _TOO_MANY = 401, 403, 429
+_READING = ("GET", "HEAD")
 _bearer = HTTPBearer(auto_error=False, description="A token of `prefecture token add`.")
 
 
@@ -63,7 +68,8 @@ class Caller:
 class Access:
     """Finds the user of a request. `a_minute`: requests that a user may send a minute."""
 
-    def __init__(self, tokens: Tokens, audit: AuditLog, a_minute: int) -> None:
+    def __init__(self, tokens: Tokens, sessions: Sessions, audit: AuditLog, a_minute: int) -> None:
+        self.sessions = sessions
         self._tokens = tokens
         self._audit = audit
         self._limiter = MovingWindowRateLimiter(MemoryStorage())
@@ -73,22 +79,44 @@ class Access:
     def caller(self, request: Request, given: HTTPAuthorizationCredentials | None) -> Caller:
         """The user who has sent a request.
 
-        Raises HTTPException: 401 for no token or a wrong one, 429 for too many requests.
+        Raises HTTPException: 401 for no token or a wrong one, 403 for a request with a cookie that
+        does not come from our page, 429 for too many requests.
         """
-        address = request.client.host if request.client else ""
-        action = str(request.scope["route"].name)
-        token = given and self._tokens.find(given.credentials)
+        cookie = None if given else request.cookies.get(cookie_name(request))
+        token = self._tokens.find(given.credentials) if given else None
+        if cookie is not None:
+            token = self.sessions.find(cookie)
+            if token is not None and not _is_of_page(request):
+                raise HTTPException(_FORBIDDEN, f"only the page itself may do this: {PAGE_HEADER}")
         if token is None:
-            self._count(self._refused, address, f"{address} has sent too many wrong tokens")
+            if cookie is not None:
+                raise self.refusal(request, "the session is over: sign in again")
             reason = "the token is wrong, revoked or expired" if given else "a token is needed"
-            self._audit.write(
-                action, _UNAUTHORIZED, user=None, token=None, address=address, reason=reason
-            )
-            reason = f"{reason}: send `Authorization: Bearer prefecture_…`"
-            raise HTTPException(_UNAUTHORIZED, reason, {"WWW-Authenticate": "Bearer"})
+            raise self.refusal(request, reason, "send `Authorization: Bearer prefecture_…`")
+        return self.admit(request, token)
+
+    def find(self, text: str) -> Token | None:
+        """The token that a client has sent; None where it is unknown, revoked or expired."""
+        return self._tokens.find(text)
+
+    def admit(self, request: Request, token: Token) -> Caller:
+        """The user of a token, whose requests are counted. Raises HTTPException: 429."""
         most = f"more than {self._usual.amount} requests a minute"
         self._count(self._usual, token.user, most)
-        return Caller(token, address, self._audit, action)
+        return Caller(token, _address(request), self._audit, _action(request))
+
+    def refusal(self, request: Request, reason: str, cure: str = "") -> HTTPException:
+        """The refusal of a request for want of a token, which is in the audit log.
+
+        Raises HTTPException where the address has sent too many such: 429.
+        """
+        address = _address(request)
+        self._count(self._refused, address, f"{address} has sent too many wrong tokens")
+        self._audit.write(
+            _action(request), _UNAUTHORIZED, user=None, token=None, address=address, reason=reason
+        )
+        reason = f"{reason}: {cure}" if cure else reason
+        return HTTPException(_UNAUTHORIZED, reason, {"WWW-Authenticate": "Bearer"})
 
     def is_good(self, token: Token) -> bool:
         """Whether a token that was found is still neither revoked nor expired."""
@@ -102,6 +130,39 @@ class Access:
         raise HTTPException(
             _TOO_MANY, f"{reason}: try again in {seconds} s", {"Retry-After": str(seconds)}
         )
+
+
+def cookie_name(request: Request) -> str:
+    """The name of the cookie of a browser that is signed in.
+
+    With the port, since a browser has the same cookies for all ports of a host. With TLS, the
+    prefix keeps other hosts and plain HTTP from setting it.
+    """
+    secure = "__Host-" if is_secure(request) else ""
+    return f"{secure}prefecture-{request.url.port or 'web'}"
+
+
+def is_secure(request: Request) -> bool:
+    """Whether a request came by TLS, to us or to a proxy on this host."""
+    return request.url.scheme == "https"
+
+
+def _is_of_page(request: Request) -> bool:
+    """Whether a request with a cookie is one that only our own page can have sent.
+
+    deployments/serving/same_origin.py has compared the origin, if there is one.
+    """
+    if request.method in _READING:
+        return True
+    return "origin" in request.headers and PAGE_HEADER in request.headers
+
+
+def _address(request: Request) -> str:
+    return request.client.host if request.client else ""
+
+
+def _action(request: Request) -> str:
+    return str(request.scope["route"].name)
 
 
 def allowed(scope: Scope | None = None) -> Callable[..., Awaitable[Caller]]:

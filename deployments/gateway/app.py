@@ -15,7 +15,9 @@ from deployments.gateway.events import routes
 from deployments.gateway.events.routes import Events
 from deployments.gateway.events.streams import Places
 from deployments.gateway.logs import MOST_FOLLOWED
+from deployments.gateway.page import overview, pictures, sign_in, site, story
 from deployments.gateway.requests import Message
+from deployments.gateway.sessions import Sessions
 from deployments.gateway.tokens import Tokens
 from deployments.gateway.uploads import Uploads
 from tasks.settings import Settings
@@ -43,7 +45,10 @@ def create_app(settings: Settings) -> FastAPI:
         redoc_url=None,
     )
     audit = AuditLog(settings.home / "logs" / "audit.jsonl")
-    app.state.access = Access(Tokens(settings.home), audit, settings.gateway_rate)
+    tokens = Tokens(settings.home)
+    sessions = Sessions(settings.home, tokens)
+    app.state.access = Access(tokens, sessions, audit, settings.gateway_rate)
+    app.state.overview = overview.Overviews()
     app.state.settings = settings
     app.state.uploads = Uploads(
         settings.inputs, int(settings.gateway_inputs), int(settings.min_free_disk)
@@ -51,12 +56,9 @@ def create_app(settings: Settings) -> FastAPI:
     app.state.events = Events(settings)
     app.state.followed_logs = Places(settings.gateway_streams, MOST_FOLLOWED)
     add_handlers(app)
-    app.include_router(jobs.router, prefix=VERSION)
-    app.include_router(many.router, prefix=VERSION)
-    app.include_router(logs.router, prefix=VERSION)
-    app.include_router(routes.router, prefix=VERSION)
-    app.include_router(results.router, prefix=VERSION)
-    app.include_router(inputs.router, prefix=VERSION)
+    for part in (jobs, many, logs, routes, story, results, pictures, inputs, overview, sign_in):
+        app.include_router(part.router, prefix=VERSION)
+    app.include_router(site.router)
     app.add_api_route("/health", health, include_in_schema=False)
     return app
 

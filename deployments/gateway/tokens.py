@@ -6,13 +6,10 @@ The file has the SHA-256 of each secret. That is enough for 32 random bytes, whi
 or list; slow hashes are for passwords that people choose.
 """
 
-import fcntl
 import hmac
-import os
 import re
 import secrets
-from collections.abc import Collection, Generator
-from contextlib import contextmanager
+from collections.abc import Collection
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from hashlib import sha256
@@ -20,8 +17,8 @@ from pathlib import Path
 
 from pydantic import BaseModel, TypeAdapter
 
-from tasks.errors import InvalidPayload, OperatorError
-from tasks.settings import make_home, write_private_file
+from deployments.gateway.home_list import HomeList
+from tasks.errors import InvalidPayload
 
 FILE = "tokens.json"
 """The file's name in a home."""
@@ -77,16 +74,17 @@ class Token(BaseModel, frozen=True):
         return f"{USER_TAG}{self.user}"
 
 
-_FILE = TypeAdapter(list[Token])
-
-
 class Tokens:
     """The tokens of a home. Programs that read them see a change at once."""
 
     def __init__(self, home: Path) -> None:
-        self._home = home
-        self._file = home / FILE
-        self._read_at: tuple[int, int, int] | None = None
+        self._kept = HomeList(
+            home,
+            FILE,
+            TypeAdapter(list[Token]),
+            "restore it, or remove it and make the tokens again",
+        )
+        self._listed: list[Token] | None = None
         self._tokens: dict[str, Token] = {}
 
     def add(
@@ -111,21 +109,20 @@ class Tokens:
             expires=None if lasts is None else now + lasts,
             digest=_digest(secret),
         )
-        with self._changing():
-            self._write([*self.all(), token])
+        with self._kept.changing():
+            self._kept.write([*self.all(), token])
         return f"{_PREFIX}_{token.id}_{secret}"
 
     def all(self) -> list[Token]:
         """All tokens, the oldest first, expired ones too."""
-        self._refresh()
-        return list(self._tokens.values())
+        return list(self._kept.read())
 
     def revoke(self, name: str) -> list[Token]:
         """Remove the token with an id, or all tokens of a user. Returns them.
 
         Raises InvalidPayload where there is none.
         """
-        with self._changing():
+        with self._kept.changing():
             tokens = self.all()
             revoked = [token for token in tokens if name in (token.id, token.user)]
             if not revoked:
@@ -133,7 +130,7 @@ class Tokens:
                     f"there is no token '{name[:80]}', and none of a user of that name: "
                     "`prefecture token list` shows them"
                 )
-            self._write([token for token in tokens if token not in revoked])
+            self._kept.write([token for token in tokens if token not in revoked])
         return revoked
 
     def find(self, text: str) -> Token | None:
@@ -148,37 +145,17 @@ class Tokens:
             return None
         return token
 
+    def known(self, id: str) -> Token | None:
+        """The token with an id; None where it is unknown, revoked or expired."""
+        self._refresh()
+        token = self._tokens.get(id)
+        return None if token is None or token.is_expired else token
+
     def _refresh(self) -> None:
         """Read the file where it is not the one that was read last."""
-        try:
-            status = self._file.stat()
-        except FileNotFoundError:
-            self._read_at, self._tokens = None, {}
-            return
-        at = (status.st_ino, status.st_mtime_ns, status.st_size)
-        if at != self._read_at:
-            try:
-                tokens = _FILE.validate_json(self._file.read_bytes())
-            except ValueError as error:
-                raise OperatorError(
-                    f"{self._file} is no file of tokens: restore it, or remove it and make the "
-                    "tokens again"
-                ) from error
-            self._read_at, self._tokens = at, {token.id: token for token in tokens}
-
-    def _write(self, tokens: list[Token]) -> None:
-        write_private_file(self._file, _FILE.dump_json(tokens, indent=2))
-
-    @contextmanager
-    def _changing(self) -> Generator[None]:
-        """Let one program at a time change the file."""
-        make_home(self._home)
-        descriptor = os.open(self._home / f"{FILE}.lock", os.O_RDWR | os.O_CREAT, 0o600)
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX)
-            yield
-        finally:
-            os.close(descriptor)
+        listed = self._kept.read()
+        if listed is not self._listed:
+            self._listed, self._tokens = listed, {token.id: token for token in listed}
 
 
 def _digest(secret: str) -> str:

@@ -116,7 +116,8 @@ Source = Annotated[
         min_length=1,
         max_length=1024,
         examples=["photos/*.jpg", "s3://bucket/photos/"],
-        json_schema_extra=matches(_SOURCE_PATTERN, _SOURCE_EXPECTED),
+        # The marker by which the gateway's page knows that files can be uploaded for it.
+        json_schema_extra=matches(_SOURCE_PATTERN, _SOURCE_EXPECTED) | {"x-source": True},
     ),
     must_match(
         _SOURCE_PATTERN,

@@ -1,0 +1,279 @@
+// The view of one's jobs: a table that stays up to date by itself.
+
+import { connection, del, forEach, get, post } from "./api.js";
+import { button, confirm, el, fill } from "./dom.js";
+import { subscribe } from "./live.js";
+import { say, setTitle } from "./notice.js";
+import { row } from "./rows.js";
+import { ACTIVE, count, ENDED, some, STATES, stateWords } from "./words.js";
+
+const PAGE = 50;
+const TICK = 1000; // ms
+const LOOK = 10_000; // ms between two looks at places in the queue
+const PLACES = 12; // waiting jobs whose place is looked up
+const SETTLE = 250; // ms in which changes are gathered
+const FLOOD = 20; // changes of unknown jobs for which the list is read anew
+
+/** The table. `query`: the filters, as parameters of the address. */
+export async function jobsView(view, query, go, signal) {
+  setTitle("Jobs");
+  const rows = new Map(); // by job
+  const selected = new Set();
+  const changed = new Set();
+  let next = null;
+  let total = 0;
+  let settling = null;
+  const tasks = await get("/tasks");
+  const body = el("tbody");
+  const all = el("input", { type: "checkbox", "aria-label": "Select all", onchange: selectAll });
+  const table = el(
+    "table",
+    { class: "jobs" },
+    el("caption", { class: "unseen" }, "Jobs, the newest first"),
+    el(
+      "thead",
+      {},
+      el(
+        "tr",
+        {},
+        el("th", { scope: "col", class: "tick" }, all),
+        ["Job", "State", "Progress", "Queue", "Waited", "Ran", "Submitted"].map((name) =>
+          el("th", { scope: "col", class: name.toLowerCase() }, name),
+        ),
+      ),
+    ),
+    body,
+  );
+  const more = button("Load more", () => load(true));
+  const bulk = el("div", { class: "bulk", role: "toolbar", "aria-label": "Selected jobs", hidden: true });
+  const empty = el("div", { class: "empty", hidden: true });
+  const amount = el("p", { class: "help", role: "status" });
+  fill(
+    view,
+    el(
+      "div",
+      { class: "row spread" },
+      el("h1", {}, "Jobs"),
+      el("a", { class: "button primary", href: "/new", "data-view": true }, "New job"),
+    ),
+    filters(),
+    bulk,
+    el("div", { class: "table" }, table),
+    empty,
+    el("div", { class: "row spread foot" }, amount, more),
+  );
+  await load(false);
+
+  const unsubscribe = subscribe(hear);
+  const ticking = setInterval(() => rows.forEach((each) => each.tick()), TICK);
+  const looking = setInterval(places, LOOK);
+  const back = () => load(false);
+  connection.addEventListener("back", back);
+  signal.addEventListener("abort", () => {
+    unsubscribe();
+    clearInterval(ticking);
+    clearInterval(looking);
+    clearTimeout(settling);
+    connection.removeEventListener("back", back);
+  });
+
+  function filters() {
+    const change = (name, value) => {
+      const wanted = new URLSearchParams(query);
+      wanted.delete(name);
+      if (value) wanted.set(name, value);
+      const text = wanted.toString();
+      go(text ? `/?${text}` : "/");
+    };
+    const choice = (name, label, options) =>
+      el(
+        "label",
+        { class: "filter" },
+        el("span", {}, label),
+        el(
+          "select",
+          { onchange: (event) => change(name, event.target.value) },
+          options.map(([value, text]) =>
+            el("option", { value, ".selected": value === (query.get(name) ?? "") }, text),
+          ),
+        ),
+      );
+    const text = (name, label) =>
+      el(
+        "label",
+        { class: "filter" },
+        el("span", {}, label),
+        el("input", {
+          type: "search",
+          ".value": query.get(name) ?? "",
+          onchange: (event) => change(name, event.target.value.trim()),
+        }),
+      );
+    const states = STATES.filter((state) => state !== "crashed");
+    return el(
+      "form",
+      { class: "filters", role: "search", "aria-label": "Filters", onsubmit: (event) => event.preventDefault() },
+      choice("state", "State", [
+        ["", "All"],
+        ["active", "Not ended"],
+        ...states.map((state) => [state, stateWords(state)]),
+      ]),
+      choice("task", "Task", [["", "All"], ...tasks.map(({ name }) => [name, name])]),
+      choice("queue", "Queue", [["", "All"], ...["high", "normal", "low"].map((name) => [name, name])]),
+      text("directory", "Results directory"),
+      text("tag", "Tag"),
+    );
+  }
+
+  function parameters() {
+    const wanted = new URLSearchParams({ limit: PAGE });
+    for (const name of ["task", "queue", "directory", "tag"]) {
+      if (query.get(name)) wanted.append(name, query.get(name));
+    }
+    const state = query.get("state");
+    const states = state === "active" ? ACTIVE : state === "waiting" ? ["waiting", "crashed"] : [state];
+    if (state) states.forEach((each) => wanted.append("state", each));
+    return wanted;
+  }
+
+  async function load(isMore) {
+    const wanted = parameters();
+    if (isMore && next) wanted.set("after", next);
+    more.disabled = true;
+    const found = await get(`/jobs?${wanted}`).catch((error) => (say(error.message, "failed"), null));
+    more.disabled = false;
+    if (!found || signal.aborted) return;
+    if (!isMore) {
+      rows.clear();
+      body.replaceChildren();
+    }
+    found.jobs.forEach((job) => put(job));
+    next = found.next ?? null;
+    total = found.total;
+    shown();
+    places();
+  }
+
+  function shown() {
+    more.hidden = !next;
+    const isFiltered = [...query.keys()].length > 0;
+    const counted = typeof total === "number" ? Math.max(total, rows.size) : null;
+    amount.textContent = rows.size
+      ? counted === null
+        ? `The newest ${some(rows.size, "job")}`
+        : counted > rows.size
+          ? `${count(rows.size)} of ${some(counted, "job")}`
+          : some(rows.size, "job")
+      : "";
+    empty.hidden = rows.size > 0;
+    table.parentNode.hidden = rows.size === 0;
+    fill(
+      empty,
+      isFiltered
+        ? [el("p", {}, "No job is like that."), el("a", { href: "/", "data-view": true }, "Show all")]
+        : [
+            el("p", {}, "You have no jobs yet."),
+            el("a", { class: "button primary", href: "/new", "data-view": true }, "Submit the first one"),
+          ],
+    );
+    for (const job of selected) if (!rows.has(job)) selected.delete(job);
+    showBulk();
+  }
+
+  function put(job, isNew = false) {
+    const known = rows.get(job.job);
+    if (known) return known.set(job);
+    const made = row(job, toggle);
+    rows.set(job.job, made);
+    if (isNew) body.prepend(made.node);
+    else body.append(made.node);
+  }
+
+  function hear(kind, data) {
+    if (kind === "reset") return load(false);
+    if (kind !== "job") return;
+    const known = rows.get(data.job);
+    if (known) known.event(data);
+    // What an event does not have, such as how long it ran, is read once the job has ended.
+    if (!known || ENDED.includes(data.outcome)) changed.add(data.job);
+    if (changed.size) settling ??= setTimeout(settle, SETTLE);
+  }
+
+  async function settle() {
+    settling = null;
+    const jobs = [...changed];
+    changed.clear();
+    const fresh = jobs.filter((job) => !rows.has(job));
+    if (fresh.length > FLOOD) return load(false);
+    if (fresh.length) {
+      // Those that the filters admit, the newest last, so that it is the first in the table.
+      const found = await get(`/jobs?${parameters()}`).catch(() => null);
+      const wanted = found?.jobs.filter(({ job }) => fresh.includes(job) && !rows.has(job)) ?? [];
+      wanted.reverse().forEach((job) => put(job, true));
+      if (found) total = found.total;
+    }
+    await forEach(jobs.filter((job) => rows.has(job) && !fresh.includes(job)), async (job) => {
+      const found = await get(`/jobs/${job}`);
+      rows.get(job)?.set(found.job);
+    });
+    if (!signal.aborted) shown();
+  }
+
+  async function places() {
+    if (document.hidden) return;
+    const live = [...rows.values()].filter((each) => each.hasPlace).slice(-PLACES);
+    const running = [...rows.values()].filter((each) => each.needsProgress).slice(0, PLACES);
+    await forEach([...live, ...running], async (each) => each.explain(await get(`/jobs/${each.job}`)), 2);
+  }
+
+  function toggle(job, isOn) {
+    if (isOn) selected.add(job);
+    else selected.delete(job);
+    showBulk();
+  }
+
+  function selectAll() {
+    for (const [job, each] of rows) {
+      each.select(all.checked);
+      toggle(job, all.checked);
+    }
+  }
+
+  function showBulk() {
+    bulk.hidden = selected.size === 0;
+    all.checked = selected.size > 0 && selected.size === rows.size;
+    all.indeterminate = selected.size > 0 && selected.size < rows.size;
+    const ended = [...selected].filter((job) => rows.get(job).hasEnded);
+    const open = selected.size - ended.length;
+    fill(
+      bulk,
+      el("span", { role: "status" }, `${some(selected.size, "job")} selected`),
+      button(`Cancel ${count(open)}`, () => act("cancel"), "small", { ".disabled": !open }),
+      button(`Run ${count(ended.length)} again`, () => act("restart"), "small", { ".disabled": !ended.length }),
+      button(`Delete ${count(ended.length)}`, () => act("delete"), "small danger", { ".disabled": !ended.length }),
+    );
+  }
+
+  async function act(what) {
+    const jobs = [...selected].filter((job) => rows.get(job).hasEnded === (what !== "cancel"));
+    const some_ = some(jobs.length, "job");
+    const questions = {
+      cancel: [`Cancel ${some_}?`, "Cancel them", "danger"],
+      restart: [`Submit ${some_} once more?`, "Run again", "primary"],
+      delete: [`Delete ${some_} from the list? Published results stay.`, "Delete them", "danger"],
+    };
+    if (!(await confirm(...questions[what]))) return;
+    const errors = await forEach(jobs, async (job) => {
+      if (what === "delete") {
+        await del(`/jobs/${job}`);
+        rows.get(job)?.node.remove();
+        rows.delete(job);
+      } else await post(`/jobs/${job}/${what}`);
+      rows.get(job)?.select(false);
+      selected.delete(job);
+    });
+    if (errors.length) say(`${some(errors.length, "job")} of ${jobs.length}: ${errors[0].message}`, "failed");
+    if (what === "restart") await load(false);
+    else shown();
+  }
+}

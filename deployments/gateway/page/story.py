@@ -1,0 +1,101 @@
+"""Routes for what a job was asked to do, and for what has become of each attempt at it."""
+
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+from fastapi import APIRouter
+from pydantic import BaseModel
+
+from deployments.gateway.jobs import Client, Reader, find_visible
+from deployments.gateway.tokens import USER_TAG
+from deployments.jobs.attempts import attempts
+from deployments.jobs.queries.listing import read_task_names
+from tasks.contracts import attempt_number
+
+_MOST_STATES = 100  # of an attempt
+
+router = APIRouter()
+
+
+class Asked(BaseModel):
+    """What a job was asked to do: the fields of the request that submits it once more."""
+
+    task: str
+    payload: dict[str, Any]
+    results_directory: str
+    queue: str
+    name: str
+    tags: list[str]
+    max_duration: int | None
+    memory: str | None
+
+
+class Change(BaseModel):
+    """A change of an attempt's state."""
+
+    at: datetime
+    state: str
+    """Prefect's name of the state: Scheduled, Pending, Running …"""
+    reason: str
+    """In one line; empty where there is none."""
+
+
+class Attempt(BaseModel):
+    """One attempt at a job."""
+
+    attempt: int
+    flow_run: UUID
+    queue: str
+    ran: float
+    """Seconds."""
+    changes: list[Change]
+    """The oldest first."""
+
+
+@router.get("/jobs/{job}/request")
+async def request(caller: Reader, client: Client, job: UUID) -> Asked:
+    """What a job was asked to do: its payload, directory, queue, name, tags and limits."""
+    run = await find_visible(client, caller, job)
+    tasks = await read_task_names(client)
+    limits = run.job_variables or {}
+    deployment = await client.read_deployment(run.deployment_id) if run.deployment_id else None
+    given = {*run.tags} - {*(deployment.tags if deployment else ())}
+    return Asked(
+        task=tasks.get(run.flow_id, "unknown"),
+        payload=run.parameters.get("payload") or {},
+        results_directory=str(run.parameters["results_directory"]),
+        queue=deployment.name if deployment else run.work_queue_name or "",
+        name=run.name,
+        tags=sorted(tag for tag in given if not tag.startswith(USER_TAG)),
+        max_duration=limits.get("max_duration"),
+        memory=limits.get("mem_limit"),
+    )
+
+
+@router.get("/jobs/{job}/attempts")
+async def story(caller: Reader, client: Client, job: UUID) -> list[Attempt]:
+    """The attempts at a job, with each change of their states and its reason, the first first."""
+    await find_visible(client, caller, job)
+    told: list[Attempt] = []
+    for run in await attempts(client, job):
+        states = await client.read_flow_run_states(run.id)
+        told.append(
+            Attempt(
+                attempt=attempt_number(run.labels),
+                flow_run=run.id,
+                queue=run.work_queue_name or "",
+                ran=run.estimated_run_time.total_seconds(),
+                changes=[
+                    Change(
+                        at=state.timestamp,
+                        state=state.name or state.type.value.capitalize(),
+                        reason=""
+                        if state.is_completed()
+                        else " ".join((state.message or "").split()),
+                    )
+                    for state in sorted(states, key=lambda state: state.timestamp)[-_MOST_STATES:]
+                ],
+            )
+        )
+    return told
