@@ -9,6 +9,7 @@ from deployments.cli.output.console import AsJson, err, out, say, say_json
 from deployments.cli.output.views import tokens_table
 from deployments.cli.where import span
 from deployments.connection import become, server_api
+from deployments.gateway.sessions import Sessions
 from deployments.gateway.tokens import USUAL, Scope, Tokens
 from deployments.local import programs
 from deployments.local.outside import check_outside, refuse_busy_port
@@ -68,6 +69,29 @@ def add(
     """
     out.print(Tokens(get_settings().home).add(user, scope, _lasts(expires)), soft_wrap=True)
     err.print("Keep it: it is shown this once. It is sent as `Authorization: Bearer …`")
+
+
+@token.command
+def link(user: str, *, gateway: str | None = None) -> None:
+    """Print a link that signs a browser in to the gateway's page, with a user's newest token.
+
+    A link works once, and for an hour; the browser stays signed in for 30 days. Whoever has the
+    link is the user: send it as you would send a token.
+
+    Example: `prefecture token link anna`
+
+    Parameters
+    ----------
+    user
+        The user's name.
+    gateway
+        The address by which the browser reaches the gateway, such as https://jobs.example.org.
+        Default: that of the gateway of this home's `up`.
+    """
+    settings = get_settings()
+    secret = Sessions(settings.home, Tokens(settings.home)).link(user)
+    address = gateway or programs.gateway_url(settings, server_api())
+    say(f"{address.rstrip('/')}/sign-in#{secret}")
 
 
 @token.default

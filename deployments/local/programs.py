@@ -5,6 +5,7 @@ import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import NamedTuple
+from urllib.parse import urlsplit
 
 from deployments.server import sqlite
 from tasks.contracts import PLATFORM_POOL, Pool
@@ -77,6 +78,15 @@ def gateway_port(settings: Settings, port: int) -> int:
         return settings.gateway_port
     beside = port + _GATEWAY_BESIDE
     return beside if beside <= _LAST_PORT else port - _GATEWAY_BESIDE
+
+
+def gateway_url(settings: Settings, api_url: str) -> str:
+    """The address of the gateway beside the server at an address, as a browser reaches it."""
+    port = gateway_port(settings, urlsplit(api_url).port or 0)
+    if settings.bind is None:
+        return f"http://{HOST}:{port}"
+    host = f"[{settings.bind}]" if ":" in str(settings.bind) else str(settings.bind)
+    return f"{'https' if settings.tls_certificate else 'http'}://{host}:{port}"
 
 
 def gateway(port: int, settings: Settings) -> list[str]:

@@ -234,7 +234,10 @@ async def _run(
         say(f"UI       {here.ui_url}")
         say(f"API      {here.api_url}")
         if here.gateway_url:
-            say(f"gateway  {here.gateway_url}/v1, for users with a token of `prefecture token add`")
+            say(
+                f"gateway  {here.gateway_url}/v1 for programs, {here.gateway_url} in a browser, with "
+                "a token of `prefecture token add`"
+            )
         if settings.bind:
             say(f"outside  {outside_url(settings, port)}")
         say(f"pool     {here.pool}, {slots} jobs at once, {here.deployments} deployments")
