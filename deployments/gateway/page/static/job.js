@@ -7,6 +7,7 @@ import { gallery } from "./gallery.js";
 import { subscribe } from "./live.js";
 import { logPart } from "./log.js";
 import { say, setTitle } from "./notice.js";
+import { runs, waits } from "./rows.js";
 import { clock, duration, ENDED, percent, stateWords } from "./words.js";
 
 const TICK = 1000; // ms
@@ -68,11 +69,15 @@ export async function jobView(view, id, go, signal) {
     if (kind !== "job" || data.job !== found.job.job) return;
     const isSame = data.state === found.job.state && data.attempt === found.job.attempt;
     progress = { fraction: data.fraction ?? progress.fraction, text: data.text ?? "" };
-    found.job = { ...found.job, state: data.state, attempt: data.attempt };
-    if (!isSame && data.state === "running") {
-      found.job.ran = 0;
+    if (!isSame) {
+      found = { ...found, reasons: [], estimate: null };
+      const since = (performance.now() - read) / 1000;
       read = performance.now();
+      if (waits(found.job)) found.job.waited += since;
+      if (runs(found.job)) found.job.ran += since;
+      if (data.state === "running") found.job.ran = 0;
     }
+    found.job = { ...found.job, state: data.state, attempt: data.attempt };
     show();
     if (!isSame) look();
   }
@@ -103,8 +108,8 @@ export async function jobView(view, id, go, signal) {
     bar.value = job.state === "completed" ? 1 : (progress.fraction ?? 0);
     bar.classList.toggle("done", job.state === "completed");
     const words = isRunning
-      ? [percent(progress.fraction ?? 0), progress.text || reasons[0]]
-      : [...reasons, job.state === "waiting" && estimate && estimateWords(estimate)];
+      ? [percent(progress.fraction ?? 0), progress.text || reasons[0], estimate && estimateWords(estimate)]
+      : [...reasons, estimate && estimateWords(estimate)];
     line.textContent = words.filter(Boolean).join(" · ");
     line.hidden = !line.textContent;
     fill(
@@ -134,9 +139,8 @@ export async function jobView(view, id, go, signal) {
   function times() {
     const { job } = found;
     const since = (performance.now() - read) / 1000;
-    const isRunning = ["running", "cancelling"].includes(job.state);
-    const waits = ["waiting", "crashed"].includes(job.state);
-    facts.querySelector(".waited").textContent = duration(job.waited + (waits ? since : 0));
+    const isRunning = runs(job);
+    facts.querySelector(".waited").textContent = duration(job.waited + (waits(job) ? since : 0));
     facts.querySelector(".ran").textContent =
       job.started || isRunning ? duration(job.ran + (isRunning ? since : 0), !isRunning) : "–";
   }
@@ -217,10 +221,9 @@ function fact(name, value, kind = "") {
   return [el("dt", {}, name), el("dd", { class: kind }, value)];
 }
 
-/** When it starts, as far as can be told. */
-function estimateWords(estimate) {
-  const seconds = estimate.seconds ?? estimate.low ?? null;
-  return typeof seconds === "number" ? `starts in about ${duration(seconds)}` : "";
+/** When it starts or ends, as far as can be told. */
+function estimateWords({ event, seconds }) {
+  return `${event} in about ${duration(seconds)}`;
 }
 
 /** What the job was asked to do. */

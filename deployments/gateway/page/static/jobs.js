@@ -110,7 +110,7 @@ export async function jobsView(view, query, go, signal) {
         }),
       );
     const states = STATES.filter((state) => state !== "crashed");
-    return el(
+    const form = el(
       "form",
       { class: "filters", role: "search", "aria-label": "Filters", onsubmit: (event) => event.preventDefault() },
       choice("state", "State", [
@@ -123,6 +123,10 @@ export async function jobsView(view, query, go, signal) {
       text("directory", "Results directory"),
       text("tag", "Tag"),
     );
+    // On a phone they are folded, unless one is set.
+    const isWide = window.matchMedia("(min-width: 44rem)").matches;
+    const open = isWide || query.size > 0;
+    return el("details", { class: "filter-fold", open }, el("summary", {}, "Filters"), form);
   }
 
   function parameters() {
@@ -156,7 +160,7 @@ export async function jobsView(view, query, go, signal) {
 
   function shown() {
     more.hidden = !next;
-    const isFiltered = [...query.keys()].length > 0;
+    const isFiltered = query.size > 0;
     const counted = typeof total === "number" ? Math.max(total, rows.size) : null;
     amount.textContent = rows.size
       ? counted === null

@@ -5,7 +5,7 @@ import { clock, duration, ENDED, percent, stateWords } from "./words.js";
 
 /** A row. `toggle(job, isOn)` is called when it is selected. */
 export function row(first, toggle) {
-  let job = first;
+  let job = { ...first };
   let read = performance.now();
   let progress = { fraction: null, text: "" };
   let place = null;
@@ -46,15 +46,20 @@ export function row(first, toggle) {
       tick.checked = isOn;
     },
     set(found) {
-      job = found;
+      job = { ...found };
       read = performance.now();
       show();
     },
     event(data) {
-      const began = data.state !== job.state;
-      if (began) read = performance.now();
-      if (began && data.state === "running") job = { ...job, ran: 0 };
-      job = { ...job, state: data.state, attempt: data.attempt };
+      if (data.state !== job.state) {
+        const since = (performance.now() - read) / 1000;
+        read = performance.now();
+        // What it has come to so far stays, where the event does not begin to count anew.
+        if (waits(job)) job.waited += since;
+        if (runs(job)) job.ran += since;
+        if (data.state === "running") job.ran = 0;
+      }
+      job = { ...job, state: data.state, attempt: data.attempt, reason: data.outcome ? data.text : "" };
       progress = { fraction: data.fraction ?? progress.fraction, text: data.text ?? "" };
       show();
     },
@@ -88,15 +93,24 @@ export function row(first, toggle) {
 
   function times() {
     const since = (performance.now() - read) / 1000;
-    const isWaiting = ["waiting", "crashed"].includes(job.state);
-    waited.textContent = job.state === "scheduled" ? "" : duration(job.waited + (isWaiting ? since : 0));
-    const isRunning = ["running", "cancelling"].includes(job.state);
+    waited.textContent = job.state === "scheduled" ? "" : duration(job.waited + (waits(job) ? since : 0));
+    const isRunning = runs(job);
     const hasRun = isRunning || made.hasEnded;
     ran.textContent = hasRun ? duration(job.ran + (isRunning ? since : 0), !isRunning) : "";
   }
 
   show();
   return made;
+}
+
+/** Whether the time that a job has waited goes on. */
+export function waits({ state }) {
+  return state === "waiting" || state === "crashed";
+}
+
+/** Whether the time that a job has run goes on. */
+export function runs({ state }) {
+  return state === "running" || state === "cancelling";
 }
 
 function lineOf(job, progress, place) {

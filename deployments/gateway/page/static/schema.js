@@ -8,9 +8,9 @@ export function resolve(schema, definitions) {
   return { ...resolve(target, definitions), ...own };
 }
 
-/** The two names of an object's fields of which one is needed: ["image", "build"]; or null. */
+/** The two names of an object's fields of which it has just one: ["image", "build"]; or null. */
 export function alternatives(schema) {
-  const names = schema.then?.required?.[0]?.split(" or ") ?? [];
+  const names = (schema.else && schema.then?.required?.[0]?.split(" or ")) || [];
   return names.length === 2 && names.every((name) => name in (schema.properties ?? {})) ? names : null;
 }
 
