@@ -15,7 +15,9 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from playwright.sync_api import Page, sync_playwright
 
 from deployments import Job, login_link, submit, submit_many
-from deployments.connection import known_password
+from deployments.connection import known_password, server_api
+from deployments.gateway.tokens import Tokens
+from deployments.local import programs
 from tasks.settings import get_settings
 
 _IMAGES = Path(__file__).parent / "images"
@@ -30,11 +32,12 @@ _SHOW_DEFAULT_HOME = """home => {
     while (texts.nextNode())
         texts.currentNode.data = texts.currentNode.data.replaceAll(home, "~/.prefecture");
 }"""
+_USER = "anna"
 _TIMEOUT = 120_000  # ms
 
 
 def main() -> None:
-    """Run jobs, and take screenshots of the page of a job and of the usage report."""
+    """Run jobs, and take screenshots of a job in both UIs, and of the usage report."""
     ui = os.environ["PREFECT_API_URL"].removesuffix("/api")
     job = _run_jobs()
     results = get_settings().results
@@ -49,6 +52,7 @@ def main() -> None:
         page.goto(login_link.make(ui, known_password()))
         page.get_by_role("link", name="Deployments", exact=True).wait_for()
         _draw_job(page, f"{ui}/v2/runs/flow-run/{job.id}")
+        draw_page(page, job)
         page.goto(report.as_uri())
         page.screenshot(path=_IMAGES / "report.png")
         browser.close()
@@ -59,7 +63,8 @@ def _run_jobs() -> Job:
     subprocess.run([_BIN / "prefecture", "samples"], check=True)
     bounds = [{"upper_bound": 10**n} for n in range(3, 9)] * 4
     others = submit_many("find-primes", bounds, "primes", queue="low")
-    job = submit("compress-images", {"source": "photos", "ratio": 0.4}, "holiday", queue="high")
+    photos = {"source": "photos", "ratio": 0.4}
+    job = submit("compress-images", photos, "holiday", queue="high", tags=[f"user:{_USER}"])
     for one in (job, *others):
         one.wait()
     for deployment in _HISTORY:
@@ -78,6 +83,19 @@ def _draw_job(page: Page, address: str) -> None:
     # Show the default home instead of the home on this machine.
     page.evaluate(_SHOW_DEFAULT_HOME, str(get_settings().home))
     page.screenshot(path=_IMAGES / "job.png")
+
+
+def draw_page(page: Page, job: Job) -> None:
+    """Take a screenshot of a job in the page of the gateway, as its user sees it."""
+    settings = get_settings()
+    gateway = programs.gateway_url(settings, server_api())
+    page.goto(f"{gateway}/jobs/{job.id}")
+    page.get_by_label("Your token").fill(Tokens(settings.home).add(_USER))
+    page.get_by_role("button", name="Sign in").click()
+    for picture in page.locator(".gallery img").all()[:4]:
+        picture.wait_for()
+        picture.evaluate("image => image.decode()")
+    page.screenshot(path=_IMAGES / "page.png")
 
 
 if __name__ == "__main__":

@@ -235,8 +235,8 @@ async def _run(
         say(f"API      {here.api_url}")
         if here.gateway_url:
             say(
-                f"gateway  {here.gateway_url}/v1 for programs, {here.gateway_url} in a browser, with "
-                "a token of `prefecture token add`"
+                f"gateway  {here.gateway_url}/v1 for programs, {here.gateway_url} in a browser, "
+                "with a token of `prefecture token add`"
             )
         if settings.bind:
             say(f"outside  {outside_url(settings, port)}")

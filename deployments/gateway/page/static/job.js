@@ -28,7 +28,7 @@ export async function jobView(view, id, go, signal) {
   const story = el("ol", { class: "story" });
   const pictures = el("section", { class: "panel", "aria-label": "Pictures", hidden: true });
   const files = el("section", { class: "panel", "aria-label": "Files", hidden: true });
-  const log = logPart(address, signal);
+  const log = logPart(address, signal, () => ENDED.includes(found.job.state));
   let hasResult = false;
 
   fill(

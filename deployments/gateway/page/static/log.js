@@ -6,8 +6,8 @@ import { clock } from "./words.js";
 const MOST = 2000; // lines in the page
 const NEAR = 40; // px from the end at which the log follows
 
-/** The part of a job's view. */
-export function logPart(address, signal) {
+/** The part of a job's view. `hasEnded()`: whether the job has. */
+export function logPart(address, signal, hasEnded) {
   const lines = el("div", { class: "log", role: "log", tabindex: "0", "aria-label": "Log" });
   const empty = el("p", { class: "help" }, "Nothing has been logged yet.");
   const node = el("section", { class: "panel", "aria-label": "Log" }, el("h2", {}, "Log"), empty, lines);
@@ -19,8 +19,8 @@ export function logPart(address, signal) {
     lines.replaceChildren();
     source = new EventSource(`/v1${address}/logs?tail=${MOST}&follow=true`);
     source.addEventListener("line", (event) => add(JSON.parse(event.data)));
-    source.addEventListener("end", () => source.close());
-    source.addEventListener("open", () => lines.replaceChildren());
+    // It goes on after the last line, where it broke off; that of a job that has ended is complete.
+    source.addEventListener("error", () => hasEnded() && source?.close());
   }
 
   // A browser has six connections to a host: a tab that nobody sees gives this one back.

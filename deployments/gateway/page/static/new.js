@@ -157,7 +157,7 @@ function termsFields(task, like) {
   });
   const name = plainField("name", "Name", {
     help: "What the job is called in the list. One is made up, if left out.",
-    control: el("input", { type: "text", maxlength: 200, ".value": like?.name ?? "" }),
+    control: el("input", { type: "text", maxlength: 200, }),
   });
   const summary = el("span", { class: "help" });
   const tell = () => (summary.textContent = `${directory.read()} · queue ${queue.read()}`);

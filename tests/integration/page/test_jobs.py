@@ -1,0 +1,110 @@
+"""The table of one's own jobs: live, for many at once, and while the server is away."""
+
+from pathlib import Path
+from uuid import UUID
+
+import httpx
+from playwright.sync_api import Page, expect
+
+from deployments.gateway.tokens import Tokens
+from tests.support.platform import Platform, pause
+from tests.support.web.chromium import SignIn, chromium
+from tests.support.web.gateway import Gateway, gateway_up
+from tests.support.web.relay import relay
+
+MANY = 52  # more than a page of the table
+
+
+def submit(user: httpx.Client, **more: str) -> UUID:
+    body = {"task": "find-primes", "payload": {"upper_bound": 100}, "results_directory": "page"}
+    answer = user.post("/jobs", json=body | more)
+    assert answer.is_success, answer.text
+    return UUID(answer.json()["job"])
+
+
+def test_users_see_their_own_jobs_as_they_come_and_go(
+    sign_in: SignIn, gateway: Gateway, process_platform: Platform
+) -> None:
+    nora, otto = sign_in("nora"), sign_in("otto")
+    expect(nora.get_by_text("You have no jobs yet.")).to_be_visible()
+    with gateway.user("nora") as client:
+        with pause(process_platform):
+            job = submit(client, name="of-nora")
+            row = nora.get_by_role("row", name="of-nora")
+            expect(row.locator(".badge")).to_have_text("Waiting")
+        expect(row.locator(".badge")).to_have_text("Done")
+        expect(nora.get_by_role("status", name="Notices")).to_contain_text("of-nora")
+        again = submit(client, name="the-next")
+        process_platform.ended(again)
+        expect(nora.locator("tbody tr").first).to_contain_text("the-next")
+    expect(otto.get_by_text("You have no jobs yet.")).to_be_visible()
+    assert otto.get_by_role("status", name="Notices").inner_text() == ""
+    otto.goto(f"{gateway.url}/jobs/{job}")
+    expect(otto.get_by_text(f"there is no job {job}")).to_be_visible()
+
+
+def test_many_jobs_are_cancelled_restarted_and_deleted(
+    sign_in: SignIn, gateway: Gateway, process_platform: Platform
+) -> None:
+    page = sign_in("paul")
+    with gateway.user("paul") as paul, pause(process_platform):
+        body = {"task": "find-primes", "results_directory": "page"}
+        body |= {"payloads": [{"upper_bound": 100}] * MANY}
+        assert paul.post("/jobs/bulk", json=body).is_success
+        page.goto(f"{gateway.url}/?task=find-primes&queue=normal")
+        expect(page.locator("tbody tr")).to_have_count(50)
+        expect(page.get_by_text(f"50 of {MANY} jobs")).to_be_visible()
+        page.get_by_role("button", name="Load more").click()
+        expect(page.locator("tbody tr")).to_have_count(MANY)
+        expect(page.get_by_text("51 before it")).to_be_visible()
+        page.get_by_label("Select all").check()
+        act(page, f"Cancel {MANY}", "Cancel them")
+        expect(page.locator("tbody .badge.cancelled")).to_have_count(MANY)
+        page.get_by_label("Select ").nth(1).check()
+        act(page, "Run 1 again", "Run again")
+        expect(page.locator("tbody .badge.waiting")).to_have_count(1)
+        page.get_by_label("State").select_option("Cancelled")
+        expect(page.locator("tbody .badge.waiting")).to_have_count(0)
+        page.get_by_role("button", name="Load more").click()
+        expect(page.locator("tbody tr")).to_have_count(MANY)
+        page.get_by_label("Select all").check()
+        act(page, f"Delete {MANY}", "Delete them")
+        expect(page.get_by_text("No job is like that.")).to_be_visible()
+        page.get_by_role("link", name="Show all").click()
+        page.locator("tbody tr a").click()
+        act(page, "Cancel", "Cancel it")
+        expect(page.locator("h1 .badge")).to_have_text("Cancelled")
+        assert len(paul.get("/jobs").json()["jobs"]) == 1
+
+
+def act(page: Page, what: str, sure: str) -> None:
+    page.get_by_role("button", name=what, exact=True).click()
+    page.get_by_role("dialog").get_by_role("button", name=sure).click()
+
+
+def test_the_page_says_that_the_server_is_away_and_recovers(
+    process_platform: Platform, tmp_path: Path
+) -> None:
+    tokens = Tokens(process_platform.home)
+    with (
+        relay(process_platform.port) as line,
+        gateway_up(process_platform.home, f"http://127.0.0.1:{line.port}/api") as gateway,
+        chromium(tmp_path / "profile", gateway.url) as browser,
+        gateway.user("rosa") as rosa,
+    ):
+        page = browser.new_page()
+        page.goto(f"{gateway.url}/sign-in")
+        page.get_by_label("Your token").fill(tokens.add("rosa"))
+        page.get_by_role("button", name="Sign in").click()
+        expect(page.get_by_text("You have no jobs yet.")).to_be_visible()
+        line.cut()
+        page.get_by_role("link", name="Overview").click()
+        away = page.get_by_text("The server does not answer.")
+        expect(away).to_be_visible()
+        line.mend()
+        expect(away).to_have_count(0)
+        expect(page.get_by_role("heading", name="Pool process")).to_be_visible()
+        job = submit(rosa, name="after-it")
+        process_platform.ended(job)
+        page.get_by_role("link", name="Jobs", exact=True).click()
+        expect(page.get_by_role("row", name="after-it").locator(".badge")).to_have_text("Done")

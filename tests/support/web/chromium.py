@@ -1,0 +1,47 @@
+"""Debian's Chromium, headless, on a machine that has no other host than itself."""
+
+from collections.abc import Callable, Generator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from playwright.sync_api import BrowserContext, Page, expect, sync_playwright
+
+from tests.support.needs import CHROMIUM, need_chromium
+from tests.support.platform import PATIENCE
+
+SCREENSHOTS = Path(__file__).parents[3] / "build" / "screenshots"
+"""The folder of the pictures that a person looks at after the tests."""
+SignIn = Callable[..., Page]
+"""`sign_in(user, *scopes)`: a tab of the gateway's page, of a user who is signed in."""
+_PATIENCE = 1000 * PATIENCE  # ms
+_FLAGS = [
+    *("--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run"),
+    *("--disable-background-networking", "--disable-component-update", "--disable-sync"),
+    # Nothing is looked up or fetched from outside, by a page (Prefect's loads the configuration of
+    # a telemetry service) or by Chromium itself.
+    "--host-resolver-rules=MAP * ~NOTFOUND , EXCLUDE 127.0.0.1",
+]
+
+
+@contextmanager
+def chromium(profile: Path, address: str, **options: Any) -> Generator[BrowserContext]:
+    """A browser that reaches what begins with `address`. `options`: further ones of Playwright."""
+    need_chromium()
+    with sync_playwright() as playwright:
+        context = playwright.chromium.launch_persistent_context(
+            profile,
+            executable_path=CHROMIUM,
+            headless=True,  # adds --headless
+            args=_FLAGS,
+            locale="en-US",  # of the messages that Chromium itself shows
+            viewport={"width": 1280, "height": 1000},
+            **options,
+        )
+        context.set_default_timeout(_PATIENCE)
+        expect.set_options(timeout=_PATIENCE)
+        context.route(lambda url: not url.startswith(address), lambda route: route.abort())
+        try:
+            yield context
+        finally:
+            context.close()
