@@ -76,12 +76,6 @@ WRONG: list[tuple[str, dict[str, Any], str, str]] = [
         "results_directory",
         "is not a results directory",
     ),
-    (
-        "average-files",
-        {"source": "a", "delimiter": ",", "decimal": ","},
-        "",
-        "delimiter and decimal cannot both be a comma",
-    ),
 ]
 # Controls that a screen reader has no name for.
 NAMELESS = """() => [...document.querySelectorAll("main :is(input, select, textarea, button)")]
@@ -152,7 +146,7 @@ def test_what_is_wrong_stands_beside_its_field(sign_in: SignIn, gateway: Gateway
         expect(page.get_by_role("heading", name=task)).to_be_visible()
         fill(page, values)
         page.get_by_role("button", name="Submit the job").click()
-        line = page.locator(f"[data-path='{path}'] > .error" if path else ".summary")
+        line = page.locator(f"[data-path='{path}'] > .error")
         expect(line).to_contain_text(words)
         assert "\n" not in line.inner_text()
     with gateway.user("gina") as gina:

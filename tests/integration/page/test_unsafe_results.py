@@ -5,6 +5,7 @@ import io
 from uuid import UUID
 
 import httpx
+from PIL import ExifTags
 from playwright.sync_api import expect
 
 from tests.support.images import photo
@@ -17,11 +18,11 @@ SVG = f'<svg xmlns="http://www.w3.org/2000/svg" width="9" height="9">{SCRIPT}</s
 
 
 def page_and_picture(seed: int) -> bytes:
-    """A JPEG that is a web page too, for a browser that guesses."""
-    file = io.BytesIO()
-    photo(300, 200, seed).save(
-        file, "JPEG", quality=95, comment=f"<html><body>{SCRIPT}</body></html>".encode()
-    )
+    """A JPEG that is a web page too, for a browser that guesses: compressed, it stays one."""
+    picture, file = photo(300, 200, seed), io.BytesIO()
+    exif = picture.getexif()
+    exif[ExifTags.Base.ImageDescription] = f"<html><body>{SCRIPT}</body></html>"
+    picture.save(file, "JPEG", quality=95, exif=exif)
     return file.getvalue()
 
 
@@ -96,7 +97,6 @@ def test_the_policy_lets_the_page_run_its_own_scripts_alone(
     for tried in (
         "document.body.insertAdjacentHTML('beforeend', '<b>x</b>')",
         "document.body.innerHTML = '<b>x</b>'",
-        "new Function('return 1')()",
         "document.createElement('script').text = 'window.itRan = true'",
     ):
         outcome = page.evaluate(
