@@ -92,9 +92,10 @@ def draw_page(page: Page, job: Job) -> None:
     page.goto(f"{gateway}/jobs/{job.id}")
     page.get_by_label("Your token").fill(Tokens(settings.home).add(_USER))
     page.get_by_role("button", name="Sign in").click()
-    for picture in page.locator(".gallery img").all()[:4]:
-        picture.wait_for()
-        picture.evaluate("image => image.decode()")
+    pictures = page.locator(".gallery img")
+    pictures.last.wait_for()
+    for picture in pictures.all():
+        picture.evaluate("image => (image.loading = 'eager', image.decode())")
     page.screenshot(path=_IMAGES / "page.png")
 
 
