@@ -47,7 +47,9 @@ class HomeList(Generic[_Entry]):
             try:
                 entries = self._adapter.validate_json(self._file.read_bytes())
             except ValueError as error:
-                raise OperatorError(f"{self._file} is damaged: {self._cure}") from error
+                raise OperatorError(
+                    f"{self._file} is no file of {self._file.stem}: {self._cure}"
+                ) from error
             self._read_at, self._entries = at, entries
         return self._entries
 
