@@ -59,7 +59,7 @@ def test_photos_are_dropped_compressed_seen_and_fetched(
     sign_in: SignIn, process_platform: Platform, screenshots: Path
 ) -> None:
     photos = {name: jpeg(seed) for seed, name in enumerate(NAMES)}
-    page = sign_in("anna")
+    page = sign_in("pia")
     errors: list[str] = []
     page.on("pageerror", lambda error: errors.append(str(error)))
     page.evaluate("window.isStillThere = true")
@@ -86,6 +86,7 @@ def test_photos_are_dropped_compressed_seen_and_fetched(
     assert page.title().startswith("(1) ")
     expect(page.locator(".now progress")).to_have_js_property("value", 1)
     expect(page.locator(".story")).to_contain_text("Started")
+    expect(page.get_by_role("log")).to_contain_text("Finished in state Completed()")
     for name in NAMES:
         for side in ("Before", "After"):
             assert is_drawn(page.get_by_alt_text(f"{side}: {name}")) == 900

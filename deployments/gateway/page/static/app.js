@@ -119,6 +119,11 @@ document.addEventListener("click", (event) => {
 
 window.addEventListener("popstate", show);
 
+// A file that misses its field must not take the place of the page.
+for (const kind of ["dragover", "drop"]) {
+  window.addEventListener(kind, (event) => event.preventDefault());
+}
+
 document.getElementById("sign-out").addEventListener("click", async () => {
   try {
     await del("/session");

@@ -26,6 +26,8 @@ export async function signInView(view, done, said = "") {
       "form",
       { class: "panel sign-in", onsubmit: (event) => (event.preventDefault(), enter({ token: input.value })) },
       el("h1", {}, "Sign in"),
+      // For password managers, which keep a password under a name.
+      el("input", { type: "text", autocomplete: "username", value: "token", hidden: true, "aria-hidden": "true" }),
       el("label", { for: "token" }, "Your token"),
       input,
       el("p", { class: "help", id: "token-help" }, "The operator of this Prefecture gives you one, or a link."),
