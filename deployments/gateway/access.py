@@ -36,6 +36,8 @@ class Caller:
     audit: AuditLog
     action: str
     """The name of the route."""
+    session: str | None = None
+    """The secret of the browser that has sent it; None for a program, which sends its token."""
 
     def may_see(self, tags: Collection[str]) -> bool:
         """Whether a job with these tags may be seen."""
@@ -93,17 +95,17 @@ class Access:
                 raise self.refusal(request, "the session is over: sign in again")
             reason = "the token is wrong, revoked or expired" if given else "a token is needed"
             raise self.refusal(request, reason, "send `Authorization: Bearer prefecture_…`")
-        return self.admit(request, token)
+        return self.admit(request, token, cookie)
 
     def find(self, text: str) -> Token | None:
         """The token that a client has sent; None where it is unknown, revoked or expired."""
         return self._tokens.find(text)
 
-    def admit(self, request: Request, token: Token) -> Caller:
+    def admit(self, request: Request, token: Token, session: str | None = None) -> Caller:
         """The user of a token, whose requests are counted. Raises HTTPException: 429."""
         most = f"more than {self._usual.amount} requests a minute"
         self._count(self._usual, token.user, most)
-        return Caller(token, _address(request), self._audit, _action(request))
+        return Caller(token, _address(request), self._audit, _action(request), session)
 
     def refusal(self, request: Request, reason: str, cure: str = "") -> HTTPException:
         """The refusal of a request for want of a token, which is in the audit log.
@@ -118,9 +120,12 @@ class Access:
         reason = f"{reason}: {cure}" if cure else reason
         return HTTPException(_UNAUTHORIZED, reason, {"WWW-Authenticate": "Bearer"})
 
-    def is_good(self, token: Token) -> bool:
-        """Whether a token that was found is still neither revoked nor expired."""
-        return not token.is_expired and token in self._tokens.all()
+    def is_good(self, caller: Caller) -> bool:
+        """Whether a user who was admitted would still be: neither is the token revoked or expired,
+        nor has the browser signed out."""
+        if caller.session is not None and self.sessions.find(caller.session) is None:
+            return False
+        return self._tokens.known(caller.token.id) == caller.token
 
     def _count(self, limit: RateLimitItemPerMinute, key: str, reason: str) -> None:
         if self._limiter.hit(limit, key):

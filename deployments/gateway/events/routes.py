@@ -60,7 +60,7 @@ class Events:
         if self.watcher.is_away:
             stream.put(AWAY)
         self.streams.open(stream)
-        messages = stream.messages(lambda: access.is_good(caller.token))
+        messages = stream.messages(lambda: access.is_good(caller))
         return StreamResponse(messages, lambda: self.streams.close(stream))
 
 

@@ -112,7 +112,10 @@ def test_a_copy_of_the_cookie_is_worthless_after_signing_out(gateway: Gateway) -
     with browser_of(gateway, Tokens(gateway.home).add("vera")) as vera:
         copy = {"Cookie": "; ".join(f"{name}={value}" for name, value in vera.cookies.items())}
         assert vera.get("/me", headers=copy).is_success
-        assert vera.delete("/session", headers=of_page(gateway)).is_success
+        with vera.stream("GET", "/events", headers=copy) as stream:
+            assert stream.status_code == http.HTTPStatus.OK
+            assert vera.delete("/session", headers=of_page(gateway)).is_success
+            stream.read()  # it ends by itself
         assert not vera.cookies
         answer = vera.get("/me", headers=copy)
         assert answer.status_code == http.HTTPStatus.UNAUTHORIZED
