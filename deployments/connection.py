@@ -18,6 +18,7 @@ from prefect.settings import (
     temporary_settings,
 )
 
+from deployments.gateway_login import need_operator
 from deployments.password import read_password
 from tasks.errors import OperatorError, ServerUnavailable
 from tasks.settings import AUTH_VARIABLE, api_url, get_settings, one_certificate
@@ -30,7 +31,10 @@ _LOOPBACK = {"127.0.0.1", "localhost", "::1"}
 
 def server_api() -> str:
     """The address of the API: PREFECT_API_URL, or that of the server started by the home's `up`."""
-    return api_url() or _of_home() or _DEFAULT_API
+    api = api_url() or _of_home()
+    if api is None:
+        need_operator("this command")
+    return api or _DEFAULT_API
 
 
 @contextmanager

@@ -3,23 +3,26 @@
 import shlex
 from collections.abc import Iterable
 from datetime import UTC
+from typing import TYPE_CHECKING
 
 from rich import box
 from rich.filesize import decimal
 from rich.table import Table
 
-from deployments.status import (
-    AgentStatus,
-    JobStatus,
-    QueueStatus,
-    Status,
-    StrayQueue,
-    WorkerStatus,
-)
 from tasks.contracts import Manifest
 
+if TYPE_CHECKING:  # it imports Prefect, which most commands do not need
+    from deployments.status import (
+        AgentStatus,
+        JobStatus,
+        QueueStatus,
+        Status,
+        StrayQueue,
+        WorkerStatus,
+    )
 
-def status_tables(status: Status, agent_timeout: float) -> Iterable[Table | str]:
+
+def status_tables(status: "Status", agent_timeout: float) -> Iterable[Table | str]:
     """Everything that `prefecture status` prints, in order."""
     yield _queues(status.queues)
     for pool in status.paused:
@@ -33,13 +36,13 @@ def status_tables(status: Status, agent_timeout: float) -> Iterable[Table | str]
         yield _stray(stray)
 
 
-def results_table(place: object, manifest: Manifest) -> Table:
-    """The files of a result."""
+def results_table(place: object, manifest: Manifest, note: str) -> Table:
+    """The files of a result. `note`: what is said below them."""
     table = _table(f"{manifest.task} · job {manifest.job} · {place}", "file", ">bytes", "sha256")
     for file in manifest.files:
         table.add_row(file.path, f"{file.bytes:,}", file.sha256[:16])
     files = f"{len(manifest.files):,} file{'' if len(manifest.files) == 1 else 's'}"
-    table.caption = f"{files}, {decimal(manifest.bytes)}, all checked"
+    table.caption = f"{files}, {decimal(manifest.bytes)}, {note}"
     return table
 
 
@@ -53,7 +56,7 @@ def plain_table(title: str, *columns: str) -> Table:
     return _table(title, *columns)
 
 
-def _queues(queues: list[QueueStatus]) -> Table:
+def _queues(queues: "list[QueueStatus]") -> Table:
     table = _table("Queues", "pool", "queue", ">waiting", ">running", ">scheduled")
     for queue in queues:
         counts = (queue.waiting, queue.running, queue.scheduled)
@@ -61,7 +64,7 @@ def _queues(queues: list[QueueStatus]) -> Table:
     return table
 
 
-def _workers(workers: list[WorkerStatus]) -> Table:
+def _workers(workers: "list[WorkerStatus]") -> Table:
     table = _table("Workers", "pool", "worker", "status", "last heartbeat")
     for worker in workers:
         beat = worker.last_heartbeat
@@ -71,7 +74,7 @@ def _workers(workers: list[WorkerStatus]) -> Table:
     return table
 
 
-def _agents(agents: list[AgentStatus], agent_timeout: float) -> Table:
+def _agents(agents: "list[AgentStatus]", agent_timeout: float) -> Table:
     columns = ("host", "pool", "worker", "health", ">jobs", "intake", ">last report")
     table = _table("Agents", *columns)
     for agent in agents:
@@ -87,7 +90,7 @@ def _agents(agents: list[AgentStatus], agent_timeout: float) -> Table:
     return table
 
 
-def _jobs(jobs: list[JobStatus]) -> Table:
+def _jobs(jobs: "list[JobStatus]") -> Table:
     columns = ("job", "task", "queue", ">attempt", "state", ">waited", ">ran")
     table = _table("Last jobs", *columns)
     for job in jobs:
@@ -97,7 +100,7 @@ def _jobs(jobs: list[JobStatus]) -> Table:
     return table
 
 
-def _scheduled(jobs: list[JobStatus]) -> Table:
+def _scheduled(jobs: "list[JobStatus]") -> Table:
     table = _table("Scheduled for later", "job", "task", "queue", "due")
     for job in jobs:
         due = f"{job.due.astimezone(UTC):%F %T} UTC" if job.due else ""
@@ -105,7 +108,7 @@ def _scheduled(jobs: list[JobStatus]) -> Table:
     return table
 
 
-def _paused(pool: str, agents: list[AgentStatus]) -> str:
+def _paused(pool: str, agents: "list[AgentStatus]") -> str:
     holding = [a.report.host for a in agents if a.report.holds_intake and a.report.pool == pool]
     return f"Pool {pool} is paused: waiting jobs do not start; " + (
         f"the agent on {' and '.join(sorted(holding))} resumes it once its checks pass."
@@ -114,7 +117,7 @@ def _paused(pool: str, agents: list[AgentStatus]) -> str:
     )
 
 
-def _stray(stray: StrayQueue) -> str:
+def _stray(stray: "StrayQueue") -> str:
     runs = ", ".join(str(run.id) for run in stray.runs)
     return (
         f"Queue '{stray.name}' of pool {stray.pool} is not one of Prefecture's: a typo when "

@@ -22,8 +22,9 @@ _CLI = """\
 # Command line
 
 `up` and `demo` start a server of their own. `PREFECT_API_URL` names the server for every other
-command; without it they use the one that `prefecture up` has started with the same home. An error
-of Prefecture's is one line on standard error and exit code 1. [Settings](settings.md) lists the
+command; without it they use the one that `prefecture up` has started with the same home. Commands
+for users also work [through a gateway](../guides/users.md#from-another-machine). An error of
+Prefecture's is one line on standard error and exit code 1. [Settings](settings.md) lists the
 environment variables.
 
 | command | purpose |

@@ -18,7 +18,9 @@ _HEAD = """\
 from deployments import submit
 ```
 
-`PREFECT_API_URL` names the server. The functions are synchronous; any thread can call them.
+`PREFECT_API_URL` names the server; or `PREFECTURE_URL` and `PREFECTURE_TOKEN`, or `prefecture
+login`, a [gateway](../guides/users.md#from-another-machine). The functions are synchronous; any
+thread can call them.
 [Submit jobs](../guides/submit-jobs.md#python) has examples.
 """
 _WIDTH = 90  # characters of a call in one line
@@ -31,7 +33,8 @@ From `tasks.errors`. The text of an error is one line that says what to change.
 |---|---|---|
 """
 _RAISED = (
-    *(errors.InvalidPayload, errors.KeyTaken, errors.ServerUnavailable, errors.JobNotCompleted),
+    *(errors.InvalidPayload, errors.KeyTaken, errors.ServerUnavailable, errors.NotAdmitted),
+    errors.JobNotCompleted,
     *(errors.JobFailedError, errors.JobCancelledError, errors.JobNotEnded, errors.CorruptResult),
 )
 

@@ -18,6 +18,7 @@ PrefectureError
 ├── DeliveryFailed        a receiver did not accept a notification: retried
 │   └── DeliveryRefused   the receiver refuses it for good: final
 ├── ServerUnavailable     the Prefect server does not answer, or answers with an error
+├── NotAdmitted           a gateway does not take the token, or the token does not allow this
 ├── JobNotCompleted       a job that a caller waited for has no result
 │   ├── JobFailedError    the job failed
 │   ├── JobCancelledError the job was cancelled
@@ -126,6 +127,10 @@ class DeliveryRefused(DeliveryFailed):
 
 class ServerUnavailable(PrefectureError):
     """The Prefect server does not answer, or failed. Start it, or read its log."""
+
+
+class NotAdmitted(PrefectureError):
+    """The token is wrong, revoked or expired, or does not allow this. Ask the operator for one."""
 
 
 class JobNotCompleted(PrefectureError):

@@ -13,18 +13,21 @@ from uuid import UUID, uuid4
 from cyclopts import Parameter
 
 from deployments import tables
-from deployments.cli.output.console import AsJson, Flag, JobId, err, out, say, say_json
+from deployments.cli.output.console import (
+    AsJson,
+    Flag,
+    JobId,
+    err,
+    out,
+    say,
+    say_aside,
+    say_json,
+)
 from deployments.cli.output.watching import watch_to_end
-from deployments.connection import connect
-from deployments.jobs.bulk import submit_many as submit_jobs
-from deployments.jobs.logs import read_logs
-from deployments.jobs.queries.short_ids import resolve_job
+from deployments.client.opening import open_jobs
 from deployments.jobs.request import Terms, parse_payload
-from deployments.jobs.results import find_result, read_result
-from deployments.jobs.submit import submit as submit_job
 from tasks.contracts import Queue
 from tasks.errors import InvalidPayload
-from tasks.settings import get_settings
 
 _INTERRUPTED = 130
 
@@ -85,13 +88,13 @@ def submit(
     terms = options.terms(task, results_directory)
 
     async def submit_now() -> UUID:
-        async with connect() as client:
-            return await submit_job(client, terms, parse_payload(payload), key)
+        async with open_jobs(say_aside) as jobs:
+            return await jobs.submit(terms, parse_payload(payload), key)
 
     job = asyncio.run(submit_now())
     out.print(str(job))
     if watch:
-        _watch(job)
+        _watch(str(job))
 
 
 def submit_many(
@@ -122,8 +125,8 @@ def submit_many(
     own_key = key or str(uuid4())
 
     async def submit_now() -> list[UUID]:
-        async with connect() as client:
-            return await submit_jobs(client, terms, payloads, own_key)
+        async with open_jobs(say_aside) as jobs:
+            return await jobs.submit_many(terms, payloads, own_key)
 
     try:
         jobs = asyncio.run(submit_now())
@@ -150,7 +153,7 @@ def watch(job: JobId, *, json: AsJson = False) -> None:
     json
         A line of JSON for each change.
     """
-    _watch(_resolved(job), json=json)
+    _watch(job, json=json)
 
 
 def logs(job: JobId, *, follow: Flag = False, json: AsJson = False) -> None:
@@ -165,11 +168,14 @@ def logs(job: JobId, *, follow: Flag = False, json: AsJson = False) -> None:
     json
         A line of JSON for each line of the log, times in UTC.
     """
-    asyncio.run(_print_logs(_resolved(job), follow=follow, as_json=json))
+    asyncio.run(_print_logs(job, follow=follow, as_json=json))
 
 
-async def _print_logs(job: UUID, *, follow: bool, as_json: bool) -> None:
-    async with aclosing(read_logs(job, follow=follow)) as lines:
+async def _print_logs(job: str, *, follow: bool, as_json: bool) -> None:
+    async with (
+        open_jobs() as jobs,
+        aclosing(jobs.logs(await jobs.resolve(job), follow=follow)) as lines,
+    ):
         async for line in lines:
             if as_json:
                 say_json(line.as_json())
@@ -196,32 +202,32 @@ def results(job: JobId, *, to: Path | None = None, json: AsJson = False) -> None
     """
 
     async def show() -> None:
-        async with connect() as client:
-            result = await find_result(client, get_settings(), job)
-        await read_result(result, to)
-        links = list(result.links()) if to is None else []
+        async with open_jobs() as jobs:
+            result = await jobs.result(job)
+            is_checked = await result.check() if to is None else True
+            if to is not None:
+                await result.copy(to)
+        links = list(result.links) if to is None else []
         if json:
             manifest = result.manifest.model_dump(mode="json")
-            say_json({"location": str(to or result), "manifest": manifest, "links": links})
+            place = str(to or result.location)
+            say_json({"location": place, "manifest": manifest, "links": links})
             return
-        out.print(tables.results_table(to or result, result.manifest))
+        note = "all checked" if is_checked else "checked when --to FOLDER downloads them"
+        out.print(tables.results_table(to or result.location, result.manifest, note))
         for link in links:
             out.print(link, soft_wrap=True, markup=False, highlight=False)
 
     asyncio.run(show())
 
 
-def _resolved(job: str) -> UUID:
-    async def resolve() -> UUID:
-        async with connect() as client:
-            return await resolve_job(client, job)
+def _watch(job: str, *, json: bool = False) -> None:
+    async def watch_now() -> int:
+        async with open_jobs() as jobs:
+            return await watch_to_end(jobs, await jobs.resolve(job), out, as_json=json)
 
-    return asyncio.run(resolve())
-
-
-def _watch(job: UUID, *, json: bool = False) -> None:
     try:
-        sys.exit(asyncio.run(watch_to_end(job, out, as_json=json)))
+        sys.exit(asyncio.run(watch_now()))
     except KeyboardInterrupt:
         err.print(f"job {job} goes on: `prefecture watch {job}` follows it again", soft_wrap=True)
         sys.exit(_INTERRUPTED)

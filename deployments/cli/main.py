@@ -14,7 +14,7 @@ with importing():
     from pydantic import ValidationError
 
     from deployments.cli.output.console import err
-    from deployments.connection import unavailable
+    from deployments.gateway_login import need_operator
     from tasks.errors import PrefectureError
 
 _USERS = Group("Users", help="Submit jobs, follow them, fetch their results.", sort_key=1)
@@ -23,6 +23,7 @@ _HELP = Group("Help", sort_key=3)
 _INTERRUPTED = 128 + signal.SIGINT  # as a shell reports it
 _COMMANDS = {
     _USERS: {
+        "login": ("login", "logout"),
         "jobs": ("submit", "submit_many", "watch", "logs", "results"),
         "queries": ("tasks", "jobs", "explain"),
         "selected": ("cancel", "restart", "delete"),
@@ -42,6 +43,13 @@ _COMMANDS = {
         "notifications": ("notify",),
         "analytics": ("platform",),
     },
+}
+
+
+# These work through Prefect's API, or in the home of the server.
+_BY_OPERATORS = {
+    *(name for names in _COMMANDS[_OPERATORS].values() for name in names),
+    *("schedule", "stats", "samples"),
 }
 
 
@@ -81,8 +89,11 @@ def make_app(words: Sequence[str]) -> App:
 
 def main() -> None:
     """Run a command. A PrefectureError is one line on stderr and exit code 1; Ctrl-C is 130."""
+    words = sys.argv[1:]
     try:
-        make_app(sys.argv[1:])()
+        if words and words[0] in _BY_OPERATORS and not {"--help", "-h"} & {*words}:
+            need_operator(f"prefecture {words[0]}")
+        make_app(words)()
     except PrefectureError as error:
         _fail(str(error))
     except ValidationError as error:
@@ -91,6 +102,9 @@ def main() -> None:
         setting = str(first["loc"][0]).upper().removeprefix("PREFECTURE_")
         _fail(f"setting PREFECTURE_{setting}: {first['msg']}")
     except httpx.HTTPError as error:
+        # Imported here, since it imports Prefect.
+        from deployments.connection import unavailable
+
         _fail(str(unavailable(error)))
     except KeyboardInterrupt:
         sys.exit(_INTERRUPTED)

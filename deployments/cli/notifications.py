@@ -2,18 +2,12 @@
 
 import asyncio
 import socket
-from collections.abc import Callable
 from contextlib import aclosing, suppress
 
 from deployments.cli.output.console import AsJson, say, say_json
-from deployments.connection import become, connect, server_api
-from deployments.local import programs
-from deployments.notifications.inbox import follow_ends, line, read_ends
-from deployments.notifications.schema import JobEnd
+from deployments.client.opening import open_jobs
 from tasks.errors import InvalidPayload
 from tasks.settings import get_settings
-
-_Show = Callable[[JobEnd], None]
 
 
 def inbox(*, follow: bool = False, limit: int = 20, json: AsJson = False) -> None:
@@ -32,9 +26,17 @@ def inbox(*, follow: bool = False, limit: int = 20, json: AsJson = False) -> Non
     """
     if limit < 0:
         raise InvalidPayload(f"--limit {limit}: use 0 or more")
-    show = _show_json if json else _show_line
+
+    async def show() -> None:
+        async with open_jobs() as jobs, aclosing(jobs.ends(limit, follow=follow)) as ends:
+            async for end in ends:
+                if json:
+                    say_json(dict(end.as_json))
+                else:
+                    say(end.line)
+
     with suppress(KeyboardInterrupt):  # with which the user ends --follow
-        asyncio.run(_follow(limit, show) if follow else _list(limit, show))
+        asyncio.run(show())
 
 
 def notify() -> None:
@@ -45,25 +47,9 @@ def notify() -> None:
 
     Example: `prefecture notify`
     """
+    # Imported here: `inbox` does not need what starts programs.
+    from deployments.connection import become, server_api
+    from deployments.local import programs
+
     environment = programs.notifier_env(get_settings(), socket.gethostname(), server_api())
     become(programs.notifier(), environment)
-
-
-def _show_line(end: JobEnd) -> None:
-    say(line(end))
-
-
-def _show_json(end: JobEnd) -> None:
-    say_json(end.model_dump(mode="json"))
-
-
-async def _list(limit: int, show: _Show) -> None:
-    async with connect() as client:
-        for end in await read_ends(client, limit):
-            show(end)
-
-
-async def _follow(limit: int, show: _Show) -> None:
-    async with connect() as client, aclosing(follow_ends(client, limit)) as ends:
-        async for end in ends:
-            show(end)

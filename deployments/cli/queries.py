@@ -5,11 +5,8 @@ import asyncio
 from deployments.cli.output.console import AsJson, JobId, err, out, say, say_json
 from deployments.cli.output.views import explanation, how_many, jobs_table, task_page, tasks_table
 from deployments.cli.where import EVERY_JOB, Where
-from deployments.connection import connect
-from deployments.jobs.queries import catalog
-from deployments.jobs.queries.explain import explain as explain_job
-from deployments.jobs.queries.listing import Listing, list_jobs
-from deployments.jobs.queries.short_ids import resolve_job
+from deployments.client.opening import open_jobs
+from deployments.jobs.records import ComputeTask, Explanation, Listing
 from tasks.errors import InvalidPayload
 
 
@@ -26,11 +23,9 @@ def tasks(task: str | None = None, *, json: AsJson = False) -> None:
         As JSON, with the payload's schema.
     """
 
-    async def read() -> list[catalog.ComputeTask]:
-        async with connect() as client:
-            if task is None:
-                return await catalog.list_tasks(client)
-            return [await catalog.find_task(client, task)]
+    async def read() -> list[ComputeTask]:
+        async with open_jobs() as jobs:
+            return await jobs.tasks(task)
 
     found = asyncio.run(read())
     if json:
@@ -68,8 +63,8 @@ def jobs(*, where: Where = EVERY_JOB, limit: int = 20, json: AsJson = False) -> 
     selection = where.selection()
 
     async def read() -> Listing:
-        async with connect() as client:
-            return await list_jobs(client, selection, limit or None)
+        async with open_jobs() as jobs:
+            return await jobs.list(selection, limit or None)
 
     found = asyncio.run(read())
     cut = how_many(len(found.jobs), found.total) if not found.is_all else ""
@@ -100,9 +95,9 @@ def explain(job: JobId, *, json: AsJson = False) -> None:
         As JSON: durations in seconds.
     """
 
-    async def read():
-        async with connect() as client:
-            return await explain_job(client, await resolve_job(client, job))
+    async def read() -> Explanation:
+        async with open_jobs() as jobs:
+            return await jobs.explain(await jobs.resolve(job))
 
     found = asyncio.run(read())
     if json:

@@ -6,19 +6,15 @@ from collections.abc import Awaitable, Callable, Sequence
 from typing import Annotated
 
 from cyclopts import Parameter
-from prefect.client.orchestration import PrefectClient
 
 from deployments.cli.output.console import confirm, err, out, say
 from deployments.cli.where import EVERY_JOB, Where
-from deployments.connection import connect
-from deployments.jobs import finished
-from deployments.jobs.cancel import cancel as cancel_job
-from deployments.jobs.many import choose, count_in_words, for_each
-from deployments.jobs.queries.selection import ACTIVE, ENDED, JobState
+from deployments.client.interface import Jobs
+from deployments.client.opening import open_jobs
+from deployments.jobs.many import count_in_words, for_each, narrowed
+from deployments.jobs.records import ACTIVE, ENDED, JobState
 from tasks.errors import InvalidPayload
-from tasks.settings import get_settings
 
-_CANCEL_MARGIN = 60.0  # seconds a cancelled job may take to end, beside its grace
 _COUNTED = 10  # kinds of jobs that are listed before the user is asked
 
 _Jobs = Annotated[
@@ -27,7 +23,7 @@ _Jobs = Annotated[
 _Yes = Annotated[
     bool, Parameter(name=["--yes", "-y"], help="Do not ask.", negative="", show_default=False)
 ]
-_Action = Callable[[PrefectClient, str], Awaitable[str]]
+_Action = Callable[[Jobs, str], Awaitable[str]]
 
 
 def cancel(
@@ -47,10 +43,9 @@ def cancel(
     wait
         Wait until nothing of them runs.
     """
-    limit = get_settings().cancel_grace + _CANCEL_MARGIN
 
-    async def end(client: PrefectClient, job: str) -> str:
-        return await cancel_job(client, job, limit, wait=wait)
+    async def end(all_: Jobs, job: str) -> str:
+        return await all_.cancel(job, wait=wait)
 
     _do("cancel", jobs, where, ACTIVE, end, yes=yes)
 
@@ -63,8 +58,8 @@ def restart(*jobs: _Jobs, where: Where = EVERY_JOB, yes: _Yes = False) -> None:
     Example: `prefecture restart --state failed --directory sweep-7 --since 24h`
     """
 
-    async def submit_again(client: PrefectClient, job: str) -> str:
-        return str(await finished.restart(client, job))
+    async def submit_again(all_: Jobs, job: str) -> str:
+        return str(await all_.restart(job))
 
     _do("restart", jobs, where, ENDED, submit_again, yes=yes, oldest_first=True)
 
@@ -76,7 +71,11 @@ def delete(*jobs: _Jobs, where: Where = EVERY_JOB, yes: _Yes = False) -> None:
 
     Example: `prefecture delete --until 2026-11-01 --state completed`
     """
-    _do("delete", jobs, where, ENDED, finished.delete, yes=yes)
+
+    async def remove(all_: Jobs, job: str) -> str:
+        return await all_.delete(job)
+
+    _do("delete", jobs, where, ENDED, remove, yes=yes)
 
 
 def _do(
@@ -99,8 +98,9 @@ def _do(
     if not named:
 
         async def count() -> list[str]:
-            async with connect() as client:
-                chosen = await choose(client, selection, states, verb)
+            wanted = narrowed(selection, states, verb)
+            async with open_jobs() as jobs:
+                chosen = (await jobs.list(wanted, None)).jobs
             if not chosen:
                 err.print("no job matches: nothing was done")
                 return []
@@ -120,11 +120,11 @@ def _do(
             return
 
     async def run() -> list[str]:
-        async with connect() as client:
+        async with open_jobs() as jobs:
             if len(named) == 1:
-                say(await action(client, named[0]))
+                say(await action(jobs, named[0]))
                 return []
-            done = await for_each(named, lambda job: action(client, job))
+            done = await for_each(named, lambda job: action(jobs, job))
         for line in done.messages:
             out.print(line, soft_wrap=True)
         return done.refused

@@ -7,7 +7,8 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
-from deployments.jobs.queries.selection import JobState, Selection
+from deployments.jobs.queries.selection import Selection
+from deployments.jobs.records import JobState
 from tasks.contracts import Queue
 from tasks.errors import InvalidPayload
 

@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from itertools import islice
 from typing import Annotated
 
-from fastapi import APIRouter, Depends, Header, HTTPException, Request
+from fastapi import APIRouter, Depends, Header, HTTPException, Query, Request
 from pydantic import BaseModel
 from starlette.requests import ClientDisconnect
 from starlette.responses import Response
@@ -35,6 +35,7 @@ async def _uploads(request: Request) -> Uploads:
 
 
 _Uploads = Annotated[Uploads, Depends(_uploads)]
+_Under = Annotated[str, Query(description="Only this file, or the files in this folder.")]
 
 
 class Input(BaseModel):
@@ -55,11 +56,12 @@ def is_upload(scope: ASGIScope) -> bool:
 
 
 @router.get("/inputs")
-async def inputs(caller: Reader, uploads: _Uploads) -> list[Input]:
+async def inputs(caller: Reader, uploads: _Uploads, under: _Under = "") -> list[Input]:
     """The user's own files, 10,000 at most, sorted by path."""
 
     def read() -> list[Input]:
-        return [_described(each) for each in islice(uploads.listed(caller.token.user), MOST_LISTED)]
+        listed = uploads.listed(caller.token.user, under)
+        return [_described(each) for each in islice(listed, MOST_LISTED)]
 
     return await asyncio.to_thread(read)
 

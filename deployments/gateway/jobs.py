@@ -22,9 +22,10 @@ from deployments.gateway.tokens import Scope
 from deployments.jobs import bulk, cancel, finished, submit
 from deployments.jobs.attempts import attempts
 from deployments.jobs.queries import catalog
-from deployments.jobs.queries.explain import Explanation, explain
-from deployments.jobs.queries.listing import Listing, list_jobs
-from deployments.jobs.queries.selection import is_job
+from deployments.jobs.queries.explain import explain
+from deployments.jobs.queries.filters import is_job
+from deployments.jobs.queries.listing import list_jobs
+from deployments.jobs.records import ComputeTask, Explanation, Listing
 from tasks.contracts import Pool
 from tasks.errors import ServerUnavailable
 
@@ -52,7 +53,7 @@ async def me(caller: Anyone) -> Me:
 
 
 @router.get("/tasks")
-async def tasks(_: Anyone, client: Client) -> list[catalog.ComputeTask]:
+async def tasks(_: Anyone, client: Client) -> list[ComputeTask]:
     """All compute tasks: their payloads' fields and JSON schema, and an example of each."""
     return await catalog.list_tasks(client)
 

@@ -14,7 +14,8 @@ from starlette.responses import Response
 from deployments.gateway.events.routes import Cursor
 from deployments.gateway.events.streams import PING, Places, StreamResponse
 from deployments.gateway.jobs import Client, Reader, find_visible
-from deployments.jobs.logs import Line, check_position, read_logs
+from deployments.jobs.logs import check_position, read_logs
+from deployments.jobs.records import Line
 from tasks.errors import PrefectureError
 from tasks.prefect_api.pages import PAGE
 

@@ -12,8 +12,9 @@ from deployments.gateway.requests import Many, ManyRequest, Where
 from deployments.gateway.tokens import Scope
 from deployments.jobs import finished
 from deployments.jobs.cancel import cancel
-from deployments.jobs.many import choose, count_in_words, for_each
-from deployments.jobs.queries.selection import ACTIVE, ENDED, JobState
+from deployments.jobs.many import count_in_words, for_each, narrowed
+from deployments.jobs.queries.listing import list_jobs
+from deployments.jobs.records import ACTIVE, ENDED, JobState
 from tasks.errors import InvalidPayload
 
 _OK, _CONFLICT = 200, 409
@@ -68,7 +69,8 @@ async def _act(
         raise InvalidPayload(f"choose the jobs to {verb} by a criterion: {names}")
     # Those that one may change; a token that allows to see more does not allow to change more.
     own = [] if caller.token.allows(Scope.OPERATE) else [caller.token.tag]
-    chosen = await choose(client, request.selection(*own), states, verb)
+    wanted = narrowed(request.selection(*own), states, verb)
+    chosen = (await list_jobs(client, wanted)).jobs
     kinds = count_in_words(chosen)
     if request.confirm is None:
         return Many(count=len(chosen), kinds=kinds, done=False)

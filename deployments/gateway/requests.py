@@ -8,7 +8,8 @@ from fastapi import Query
 from pydantic import BaseModel, ConfigDict, Field
 
 from deployments.gateway.tokens import USER_TAG, Scope, Token
-from deployments.jobs.queries.selection import JobState, Selection
+from deployments.jobs.queries.selection import Selection
+from deployments.jobs.records import JobState
 from deployments.jobs.request import Terms, cut
 from tasks.contracts import Queue
 from tasks.errors import InvalidPayload

@@ -170,10 +170,16 @@ class Uploads:
         with suppress(FileNotFoundError), self._folder(user, (_PARTS,)) as folder:
             os.unlink(_part_name(split(path)), dir_fd=folder)
 
-    def listed(self, user: str) -> Iterator[Uploaded]:
-        """The files of a user, sorted by path."""
+    def listed(self, user: str, under: str = "") -> Iterator[Uploaded]:
+        """The files of a user, sorted by path: all, or the file `under`, or those in that folder.
+
+        Raises InvalidPayload for a path that is none.
+        """
         own = self._inputs / USERS / user
-        for folder, folders, names in os.walk(own):
+        if under and (file := self.find(user, under)) is not None:
+            yield file
+            return
+        for folder, folders, names in os.walk(own.joinpath(*split(under)) if under else own):
             folders[:] = sorted(name for name in folders if name != _PARTS)
             for name in sorted(names):
                 place = Path(folder) / name

@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 from datetime import UTC, datetime
-from typing import Literal
 from uuid import UUID
 
 from prefect.client.orchestration import PrefectClient
@@ -15,10 +14,9 @@ from prefect.client.schemas.filters import (
 from prefect.client.schemas.objects import FlowRun, StateType
 from prefect.exceptions import ObjectNotFound
 
+from deployments.jobs.records import SETTLED, Outcome
 from tasks.contracts import attempt_number, job_id, requeue_key
 from tasks.errors import InvalidPayload
-
-Outcome = Literal["completed", "failed", "cancelled"]
 
 OUTCOMES: dict[StateType | None, Outcome] = {
     StateType.COMPLETED: "completed",
@@ -26,8 +24,6 @@ OUTCOMES: dict[StateType | None, Outcome] = {
     StateType.CANCELLED: "cancelled",
 }
 """The outcome of a job, by the state of its decisive attempt. A crash is none: it is retried."""
-SETTLED = 3.0
-"""Seconds in which Failed may still become Completed, if the result turns out to be published."""
 _MOST = 100  # the upper bound of the setting `max_attempts`; a page of the API holds 200
 
 

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncGenerator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import UTC, datetime
 from uuid import UUID
 
@@ -24,12 +24,11 @@ from prefect.exceptions import ObjectNotFound
 from deployments.connection import connect
 from deployments.jobs.attempts import (
     OUTCOMES,
-    SETTLED,
-    Outcome,
     decisive_attempt,
     is_settled,
     known_attempts,
 )
+from deployments.jobs.records import AWAY, LONGEST_OUTAGE, SETTLED, Progress
 from tasks.contracts import Queue, attempt_number, job_id
 from tasks.errors import ServerUnavailable
 from tasks.prefect_api.clock import server_time
@@ -37,30 +36,6 @@ from tasks.prefect_api.progress import text_of
 from tasks.prefect_api.transient import is_transient
 
 _POLL = 0.5  # seconds between two queries
-LONGEST_OUTAGE = 600.0
-"""Seconds for which a server may be unavailable while a job is followed."""
-AWAY = "server away"
-"""The state of a job while its server does not answer."""
-
-
-@dataclass(frozen=True)
-class Progress:
-    """The progress of a job at one moment."""
-
-    job: UUID
-    """The job's id, also where the query was by the id of an attempt."""
-    fraction: float
-    """Share of the work that the latest attempt has done, 0 to 1."""
-    text: str
-    """The current work; the due time, if later; or why the job, or this attempt, has ended."""
-    state: str
-    """Prefect's name of the state: Scheduled, Pending, Running …"""
-    attempt: int
-    """The latest attempt, 1 for the first."""
-    ahead: int | None = None
-    """How many jobs are served before it, while it waits in its queue."""
-    outcome: Outcome | None = None
-    """None until the job has ended. A crash is no outcome: the job is run again."""
 
 
 async def read_progress(client: PrefectClient, job: UUID) -> Progress:

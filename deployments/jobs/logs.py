@@ -1,13 +1,10 @@
 """Reads the log of a job, in all of its attempts."""
 
 import asyncio
-import logging
 from collections import deque
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
-from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import Any
 from uuid import UUID
 
 import httpx
@@ -18,7 +15,8 @@ from prefect.client.schemas.sorting import LogSort
 
 from deployments.connection import connect
 from deployments.jobs.attempts import OUTCOMES, decisive_attempt, known_attempts
-from deployments.jobs.following import LONGEST_OUTAGE, outage_error
+from deployments.jobs.following import outage_error
+from deployments.jobs.records import LONGEST_OUTAGE, Line
 from deployments.jobs.request import cut
 from tasks.contracts import attempt_number, plain
 from tasks.errors import InvalidPayload
@@ -33,25 +31,6 @@ _DIGESTS, _DIGITS = 16, 6  # lines that a position names, and hexadecimal digits
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
 _MOST_SENT = 1_000  # lines, after which those that cannot come again are forgotten
-
-
-@dataclass(frozen=True)
-class Line:
-    """One record of a log; its message may have several lines."""
-
-    at: datetime
-    attempt: int
-    level: int
-    """The level as in Python's logging: 20 is INFO, 40 is ERROR."""
-    message: str
-    position: str
-    """How far the log is read with this line: `read_logs` goes on after it."""
-
-    def as_json(self) -> dict[str, Any]:
-        """The record as JSON, its level by name."""
-        level = logging.getLevelName(self.level)
-        named = {"level": level, "attempt": self.attempt, "message": self.message}
-        return {"at": self.at.isoformat()} | named
 
 
 class _Reached:

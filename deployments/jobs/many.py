@@ -5,10 +5,8 @@ from collections import Counter
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 
-from prefect.client.orchestration import PrefectClient
-
-from deployments.jobs.queries.listing import JobRecord, list_jobs
-from deployments.jobs.queries.selection import JobState, Selection
+from deployments.jobs.queries.selection import Selection
+from deployments.jobs.records import JobRecord, JobState
 from tasks.errors import InvalidPayload, PrefectureError
 
 _AT_ONCE = 8  # requests: others must not wait long for the server meanwhile
@@ -24,10 +22,8 @@ class Done:
     """A line for each job for which it was refused: the reason."""
 
 
-async def choose(
-    client: PrefectClient, selection: Selection, states: Sequence[JobState], verb: str
-) -> list[JobRecord]:
-    """The jobs of a selection that are in one of `states`, the newest first.
+def narrowed(selection: Selection, states: Sequence[JobState], verb: str) -> Selection:
+    """The selection of those jobs that are in one of `states`.
 
     Jobs that are scheduled for later are included only where the selection names that state. Raises
     InvalidPayload where the selection has no criterion, or names other states. `verb`: the action,
@@ -44,8 +40,7 @@ async def choose(
             f"state: a job that is {wrong[0]} is none to {verb}: choose {', '.join(states)}"
         )
     usual = tuple(state for state in states if state is not JobState.SCHEDULED)
-    chosen = replace(selection, states=selection.states or usual)
-    return (await list_jobs(client, chosen)).jobs
+    return replace(selection, states=selection.states or usual)
 
 
 def count_in_words(jobs: Iterable[JobRecord]) -> list[str]:

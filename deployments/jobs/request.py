@@ -4,16 +4,16 @@ import json
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
-from prefect.client.schemas.objects import FlowRun
-from prefect.client.schemas.responses import DeploymentResponse
-from prefect.utilities.schema_tools import ValidationError as SchemaError
-from prefect.utilities.schema_tools import validate
 from pydantic import TypeAdapter, ValidationError
 
 from tasks.contracts import ENGINE_TASKS, NO_ENGINE, Pool, Queue, ResultsDirectory
 from tasks.errors import InvalidPayload, KeyTaken
+
+if TYPE_CHECKING:  # what works through the gateway needs no Prefect
+    from prefect.client.schemas.objects import FlowRun
+    from prefect.client.schemas.responses import DeploymentResponse
 
 _RENDERED = "__prefect_kind"  # Prefect's API renders a value that holds this key as a template
 _MAX_DURATION = 31_536_000  # seconds, a year: the maximum in both pools' templates
@@ -81,7 +81,7 @@ class Terms:
         named = {"name": self.name} if self.name else {}
         return named | {"tags": list(self.tags), "job_variables": self.limits}
 
-    def check_deployment(self, deployment: DeploymentResponse) -> None:
+    def check_deployment(self, deployment: "DeploymentResponse") -> None:
         """Raise InvalidPayload where the deployment's pool does not support these terms."""
         if self.task in ENGINE_TASKS and "engine" not in (deployment.job_variables or {}):
             raise InvalidPayload(f"{self.task}: {NO_ENGINE}")
@@ -113,8 +113,8 @@ class Terms:
     def compare(
         self,
         parameters: Mapping[str, Any],
-        run: FlowRun,
-        deployment: DeploymentResponse,
+        run: "FlowRun",
+        deployment: "DeploymentResponse",
         key: str,
     ) -> None:
         """Raise KeyTaken where `run`, which the server has for the key, is a different job."""
@@ -140,8 +140,11 @@ class Terms:
                 )
 
 
-def check_against_schema(parameters: Mapping[str, Any], deployment: DeploymentResponse) -> None:
+def check_against_schema(parameters: Mapping[str, Any], deployment: "DeploymentResponse") -> None:
     """Raise InvalidPayload, in the server's words, where the server would refuse the parameters."""
+    from prefect.utilities.schema_tools import ValidationError as SchemaError
+    from prefect.utilities.schema_tools import validate
+
     schema = deployment.parameter_openapi_schema
     if not schema or not deployment.enforce_parameter_schema:
         return

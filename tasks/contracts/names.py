@@ -18,7 +18,8 @@ _DIRECTORY_EXPECTED = (
 )
 # A result published under a job's id would take the place of that job's own result.
 _JOB_ID = re.compile(r"(^|/)[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}(/|$)")
-_SOURCE_PATTERN = r"^[^/\\\x00-\x1f\x7f-\x9f][^\\\x00-\x1f\x7f-\x9f]*(?![\s\S])"
+SOURCE_PATTERN = r"^[^/\\\x00-\x1f\x7f-\x9f][^\\\x00-\x1f\x7f-\x9f]*(?![\s\S])"
+"""Of a source, in the JSON schema of each payload that has one."""
 _SOURCE_EXPECTED = (
     "a path or glob under the inputs root, such as photos or photos/*.jpg, without a / in front, "
     "or an s3:// address"
@@ -117,10 +118,10 @@ Source = Annotated[
         max_length=1024,
         examples=["photos/*.jpg", "s3://bucket/photos/"],
         # The marker by which the gateway's page knows that files can be uploaded for it.
-        json_schema_extra=matches(_SOURCE_PATTERN, _SOURCE_EXPECTED) | {"x-source": True},
+        json_schema_extra=matches(SOURCE_PATTERN, _SOURCE_EXPECTED) | {"x-source": True},
     ),
     must_match(
-        _SOURCE_PATTERN,
+        SOURCE_PATTERN,
         "is not a source: use a path or glob relative to the inputs root, such as 'photos/*.jpg', "
         "or an s3:// address",
     ),

@@ -24,6 +24,9 @@ _CLIENT_SETTINGS = frozenset(
     | {"PREFECT_API_TLS_INSECURE_SKIP_VERIFY", "PREFECT_API_ENABLE_HTTP2"}
     | {"PREFECT_API_REQUEST_TIMEOUT"}
 )
+# Of commands alone. No program that they start needs a user's token, and some start jobs with what
+# they have in their environment.
+_OF_A_USER = frozenset({"PREFECTURE_URL", "PREFECTURE_TOKEN"})
 RUN_VARIABLE = "PREFECT__FLOW_RUN_ID"
 """In a job's environment, set by Prefect's workers: the id of its flow run."""
 SHARED_VARIABLE = "PREFECTURE__SHARED_CONTAINER"
@@ -41,7 +44,11 @@ _ONE_CERTIFICATE = Path(__file__).with_name("no_one.pem")
 
 def own_environment(**extra: str) -> dict[str, str]:
     """The environment for a process that reads the settings: a client's, the settings, `extra`."""
-    own = {k: v for k, v in os.environ.items() if k.startswith(("PREFECTURE_", "BASE_IMAGE"))}
+    own = {
+        k: v
+        for k, v in os.environ.items()
+        if k.startswith(("PREFECTURE_", "BASE_IMAGE")) and k not in _OF_A_USER
+    }
     return client_environment(**own | extra)
 
 
@@ -69,6 +76,13 @@ def server_environment(**extra: str) -> dict[str, str]:
 def api_url() -> str | None:
     """The address of the Prefect API in the environment; None where there is none."""
     return os.environ.get("PREFECT_API_URL")
+
+
+def configuration_folder() -> Path:
+    """The folder of a user's own configuration of Prefecture, as XDG has it. It may not exist."""
+    given = Path(os.environ.get("XDG_CONFIG_HOME") or "")
+    base = given if given.is_absolute() else Path("~/.config").expanduser()
+    return base / "prefecture"
 
 
 def engine_socket() -> Path | None:

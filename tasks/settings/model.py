@@ -29,6 +29,16 @@ class Settings(BaseSettings):
         validate_default=True,
         description="The embedded server's database and logs, and the notifier's own database.",
     )
+    url: str | None = Field(
+        default=None,
+        pattern=r"^https?://[^/?#@\s]+(/[^?#\s]*)?$",
+        description="The address of the gateway that the commands for users, and Python, work "
+        "through, such as `https://prefecture.example.org:4280`. Default: that of `prefecture "
+        "login`, where `PREFECT_API_URL` names no server.",
+    )
+    token: SecretStr | None = Field(
+        default=None, description="The token for that gateway. Default: that of `prefecture login`."
+    )
     server_hosts: str = Field(
         default="",
         pattern=r"^[A-Za-z0-9._, -]*$",

@@ -32,6 +32,11 @@ def say(message: str) -> None:
     out.print(message, markup=False, soft_wrap=True)
 
 
+def say_aside(message: str) -> None:
+    """Print a line on standard error, beside what programs read."""
+    err.print(message, markup=False, soft_wrap=True)
+
+
 def say_json(value: Any) -> None:
     """Print a value as one line of JSON."""
     sys.stdout.write(f"{json.dumps(value, ensure_ascii=False)}\n")

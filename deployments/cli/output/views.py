@@ -2,26 +2,21 @@
 
 from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
+from typing import TYPE_CHECKING
 
 from rich.table import Table
 from rich.text import Text
 
-from deployments.gateway.tokens import Token
-from deployments.jobs.queries.catalog import ComputeTask
 from deployments.jobs.queries.estimate import in_words
-from deployments.jobs.queries.explain import Explanation
-from deployments.jobs.queries.listing import JobRecord
-from deployments.jobs.queries.selection import ENDED, JobState
-from deployments.jobs.queries.short_ids import short_ids
-from deployments.jobs.schedules import Scheduled
+from deployments.jobs.queries.prefixes import short_ids
+from deployments.jobs.records import ENDED, ComputeTask, Explanation, JobRecord, JobState, printable
 from deployments.tables import plain_table
 
+if TYPE_CHECKING:  # they import what most commands do not need
+    from deployments.gateway.tokens import Token
+    from deployments.jobs.schedules import Scheduled
+
 _ROOM_FOR_REASONS = 110  # columns from which on a table of jobs has their tags and reasons
-
-
-def printable(text: str) -> str:
-    """A text without control characters, which could steer the terminal: users choose names."""
-    return "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in text)
 
 
 def jobs_table(jobs: Sequence[JobRecord], width: int) -> Table:
@@ -110,7 +105,7 @@ def explanation(found: Explanation) -> Iterable[str]:
         yield f"  see `prefecture {seen} {job.job}`"
 
 
-def schedules_table(schedules: Iterable[Scheduled]) -> Table:
+def schedules_table(schedules: "Iterable[Scheduled]") -> Table:
     """A table of schedules, with the due times of their next jobs."""
     columns = ("name", "task", "queue", "directory", "cron", "state", "next")
     table = plain_table("", *columns)
@@ -126,7 +121,7 @@ def schedules_table(schedules: Iterable[Scheduled]) -> Table:
     return table
 
 
-def tokens_table(tokens: Iterable[Token]) -> Table:
+def tokens_table(tokens: "Iterable[Token]") -> Table:
     """A table of the gateway's tokens."""
     table = plain_table("", "id", "user", "scopes", "created", "expires")
     table.title = None

@@ -9,23 +9,21 @@ from rich.progress import BarColumn, TextColumn, TimeElapsedColumn
 from rich.progress import Progress as Bars
 
 from deployments.cli.output.console import say_json
-from deployments.connection import connect
-from deployments.jobs.following import Progress, follow
-from deployments.jobs.results import find_result
+from deployments.client.interface import Jobs
+from deployments.jobs.records import Progress
 from tasks.errors import PrefectureError
-from tasks.settings import get_settings
 
 _EXIT_CODES = {"completed": 0, "failed": 1, "cancelled": 2}
 
 
-async def watch_to_end(job: UUID, out: Console, *, as_json: bool = False) -> int:
+async def watch_to_end(jobs: Jobs, job: UUID, out: Console, *, as_json: bool = False) -> int:
     """Show the progress of a job until it has ended, then its result's location, or the reason.
 
     Returns the exit code: 0 if it completed, 1 if it failed, 2 if it was cancelled. With `as_json`,
     prints a line of JSON for each change.
     """
     if as_json:
-        return await _watch_as_json(job)
+        return await _watch_as_json(jobs, job)
     columns = (
         TextColumn("{task.description}", markup=False),  # names of files may hold brackets
         BarColumn(),
@@ -35,7 +33,7 @@ async def watch_to_end(job: UUID, out: Console, *, as_json: bool = False) -> int
     shown, last = "", None
     with Bars(*columns, console=out, transient=True, disable=not out.is_terminal) as bars:
         bar = bars.add_task("", total=1.0)
-        async with aclosing(follow(job)) as looks:
+        async with aclosing(jobs.follow(job)) as looks:
             async for last in looks:
                 description = describe(last)
                 bars.update(bar, completed=last.fraction, description=description)
@@ -44,13 +42,13 @@ async def watch_to_end(job: UUID, out: Console, *, as_json: bool = False) -> int
                     out.print(line, soft_wrap=True)
                     shown = line
     assert last is not None and last.outcome is not None
-    out.print(await last_line(last), soft_wrap=True)
+    out.print(await last_line(jobs, last), soft_wrap=True)
     return _EXIT_CODES[last.outcome]
 
 
-async def _watch_as_json(job: UUID) -> int:
+async def _watch_as_json(jobs: Jobs, job: UUID) -> int:
     last: Progress | None = None
-    async with aclosing(follow(job)) as looks:
+    async with aclosing(jobs.follow(job)) as looks:
         async for progress in looks:
             if progress != last:
                 say_json(asdict(progress) | {"job": str(progress.job)})
@@ -71,18 +69,17 @@ def describe(progress: Progress) -> str:
     return f"{progress.state.lower()}{attempt}{text}"
 
 
-async def last_line(last: Progress) -> str:
+async def last_line(jobs: Jobs, last: Progress) -> str:
     """The location of an ended job's result, or the reason why there is none."""
     attempts = f" at attempt {last.attempt}" if last.attempt > 1 else ""
     if last.outcome != "completed":
         return f"job {last.job} {last.state}{attempts}: {last.text}"
-    return f"job {last.job} Completed{attempts}: {await _location(last.job)}"
+    return f"job {last.job} Completed{attempts}: {await _location(jobs, last.job)}"
 
 
-async def _location(job: UUID) -> str:
+async def _location(jobs: Jobs, job: UUID) -> str:
     try:
-        async with connect() as client:
-            return str(await find_result(client, get_settings(), str(job)))
+        return (await jobs.result(str(job))).location
     except PrefectureError:
         # The results root of this host is a different one, or the server does not answer just now.
         return f"`prefecture results {job}` where the results root is"

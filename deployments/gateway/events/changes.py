@@ -8,8 +8,9 @@ from uuid import UUID
 from prefect.client.schemas.objects import FlowRun, StateType
 from pydantic import BaseModel
 
-from deployments.jobs.attempts import OUTCOMES, SETTLED, Outcome
-from deployments.jobs.queries.selection import ENDED, JobState, is_job, state_of
+from deployments.jobs.attempts import OUTCOMES
+from deployments.jobs.queries.filters import is_job, state_of
+from deployments.jobs.records import ENDED, SETTLED, JobState, Outcome
 from tasks.contracts import Pool, attempt_number, job_id, plain
 
 _QUIET = (JobState.SCHEDULED, JobState.WAITING, JobState.STARTING)

@@ -11,8 +11,7 @@ from prefect.client.schemas.objects import StateType
 from deployments.gateway.events.changes import Attempt, JobChange, Moved
 from deployments.gateway.events.journal import Journal
 from deployments.gateway.events.streams import Streams
-from deployments.jobs.attempts import SETTLED
-from deployments.jobs.queries.selection import JobState
+from deployments.jobs.records import SETTLED, JobState
 from tasks.contracts import plain
 from tasks.runtime.events import JobProgress
 

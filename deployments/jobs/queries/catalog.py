@@ -1,9 +1,7 @@
 """The compute tasks on the server: their payloads' fields, and a working example of each."""
 
 import json
-import shlex
 from collections.abc import AsyncGenerator, Iterator, Mapping
-from dataclasses import asdict, dataclass
 from typing import Any, cast
 from uuid import UUID
 
@@ -11,6 +9,7 @@ from prefect.client.orchestration import PrefectClient
 from prefect.client.schemas.responses import DeploymentResponse
 
 from deployments.jobs.queries.listing import read_task_names
+from deployments.jobs.records import ComputeTask, PayloadField
 from tasks.contracts import Queue
 from tasks.errors import InvalidPayload
 from tasks.prefect_api.pages import PAGE
@@ -38,46 +37,6 @@ _EXAMPLES: dict[str, tuple[dict[str, Any], str]] = {
         _PULLED,
     ),
 }
-
-
-@dataclass(frozen=True)
-class PayloadField:
-    """One field of a payload, or one inside an object of it: `generate.files`."""
-
-    name: str
-    type: str
-    """In words: text, a whole number, one of …"""
-    required: bool
-    """Whether the object that contains it requires it."""
-    default: str
-    """The default value as JSON; empty where there is none."""
-    description: str
-
-
-@dataclass(frozen=True)
-class ComputeTask:
-    """A compute task on the server."""
-
-    name: str
-    description: str
-    queues: tuple[str, ...]
-    fields: tuple[PayloadField, ...]
-    example: dict[str, Any]
-    """A working payload."""
-    example_needs: str
-    """The requirements of the example, in words; empty where there are none."""
-    schema: dict[str, Any]
-    """The JSON schema of the flow's parameters."""
-
-    @property
-    def command(self) -> str:
-        """A command that submits the example."""
-        payload = shlex.quote(json.dumps(self.example))
-        return f"prefecture submit {self.name} {payload} trial --watch"
-
-    def as_json(self) -> dict[str, Any]:
-        """The task as JSON."""
-        return asdict(self) | {"command": self.command}
 
 
 async def list_tasks(client: PrefectClient) -> list[ComputeTask]:

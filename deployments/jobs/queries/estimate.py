@@ -2,9 +2,10 @@
 
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from statistics import median
-from typing import Literal, NamedTuple
+from typing import NamedTuple
+
+from deployments.jobs.records import Estimate
 
 _LEAST = 0.02  # share of the work from which on its pace is meaningful
 
@@ -15,16 +16,6 @@ class Typical(NamedTuple):
     seconds: float
     """The median."""
     jobs: int
-
-
-@dataclass(frozen=True)
-class Estimate:
-    """When a job is likely to start or to end."""
-
-    event: Literal["starts", "ends"]
-    seconds: float
-    """Seconds from now."""
-    basis: str
 
 
 def typical_times(completed: Iterable[tuple[str, float]]) -> dict[str, Typical]:

@@ -1,9 +1,8 @@
 """Explains the state of a job: why it waits, its place in the queue, and an estimate."""
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any
 from uuid import UUID
 
 from prefect.client.orchestration import PrefectClient
@@ -21,40 +20,20 @@ from prefect.exceptions import ObjectNotFound
 from deployments.jobs.attempts import decisive_attempt, known_attempts
 from deployments.jobs.following import read_progress
 from deployments.jobs.queries.estimate import (
-    Estimate,
     Typical,
     estimate_end,
     estimate_start,
     in_words,
     typical_times,
 )
-from deployments.jobs.queries.listing import JobRecord, read_task_names, record
-from deployments.jobs.queries.selection import JobState
+from deployments.jobs.queries.listing import read_task_names, record
+from deployments.jobs.records import Explanation, JobRecord, JobState
 from deployments.pools import read_queues, read_slots
 from deployments.status import RUNNING, SCHEDULED, AgentStatus, read_agents
 from tasks.contracts import Queue
 
 _LAST = 200  # completed jobs from which typical run times are taken
 _NO_SLOT = "AwaitingConcurrencySlot"  # Prefect's state at the concurrency limit of a deployment
-
-
-@dataclass(frozen=True)
-class Explanation:
-    """The state of a job and the reasons for it."""
-
-    job: JobRecord
-    reasons: list[str]
-    """Why it is in its state, the most important first."""
-    before: int | None
-    """Number of jobs served before it; None unless it waits."""
-    fraction: float | None
-    """Share of the work that is done, 0 to 1; None unless it runs."""
-    estimate: Estimate | None
-
-    def as_json(self) -> dict[str, Any]:
-        """The explanation as JSON."""
-        estimate = None if self.estimate is None else asdict(self.estimate)
-        return asdict(self) | {"job": self.job.as_json(), "estimate": estimate}
 
 
 @dataclass(frozen=True)

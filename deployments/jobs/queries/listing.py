@@ -2,9 +2,7 @@
 
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
-from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
-from typing import Any
 from uuid import UUID
 
 from prefect.client.orchestration import PrefectClient
@@ -12,66 +10,16 @@ from prefect.client.schemas.filters import DeploymentFilter, DeploymentFilterTag
 from prefect.client.schemas.objects import FlowRun
 from prefect.client.schemas.sorting import FlowRunSort
 
+from deployments.jobs.queries.filters import Filters, doubtful, filters_of, is_job, state_of, takes
 from deployments.jobs.queries.places import TOP, Place
-from deployments.jobs.queries.selection import (
-    ENDED,
-    Filters,
-    JobState,
-    Selection,
-    is_job,
-    state_of,
-)
+from deployments.jobs.queries.selection import Selection
+from deployments.jobs.records import ENDED, JobRecord, JobState, Listing
 from tasks.contracts import attempt_number, job_id
 from tasks.prefect_api.pages import PAGE
 
 _INTERNAL = DeploymentFilter(tags=DeploymentFilterTags(all_=["internal"]))
 _MOST_DOUBTFUL = 1_000  # runs that are read to count jobs
 _SPARE = 10  # additional runs in a page, since some are helper flows or replaced attempts
-
-
-@dataclass(frozen=True)
-class JobRecord:
-    """A job, from its latest attempt. Times in UTC, durations in seconds."""
-
-    job: UUID
-    task: str
-    name: str
-    """Its name in the UI."""
-    results_directory: str
-    queue: str
-    tags: tuple[str, ...]
-    state: JobState
-    attempt: int
-    due: datetime | None
-    """When it was submitted, or the later time that it is scheduled for."""
-    started: datetime | None
-    ended: datetime | None
-    waited: float
-    """Seconds until it started; so far, if it has not."""
-    ran: float
-    reason: str
-    """Why it has failed, crashed or been cancelled; empty otherwise."""
-
-    def as_json(self) -> dict[str, Any]:
-        """The job as JSON."""
-        plain = asdict(self)
-        times = ("due", "started", "ended")
-        plain |= {name: plain[name] and plain[name].isoformat() for name in times}
-        return plain | {"job": str(self.job), "tags": list(self.tags)}
-
-
-@dataclass(frozen=True)
-class Listing:
-    """Jobs of a selection."""
-
-    jobs: list[JobRecord]
-    is_all: bool
-    """Whether these are all jobs of the selection."""
-    total: int | None
-    """How many jobs the selection has; None where only reading all of them would tell, and in a
-    list that goes on with `after`."""
-    next: str | None = None
-    """Where the list goes on, as `after`; None at its end."""
 
 
 async def list_jobs(
@@ -111,15 +59,15 @@ async def count_jobs(client: PrefectClient, selection: Selection) -> int | None:
     """
     if selection.directory is not None:
         return None
-    filters = selection.filters()
+    filters = filters_of(selection)
     runs = await client.count_flow_runs(**filters)
     runs -= await client.count_flow_runs(**filters, deployment_filter=_INTERNAL)
-    for doubtful in selection.doubtful():
-        if await client.count_flow_runs(**doubtful) > _MOST_DOUBTFUL:
+    for some in doubtful(selection):
+        if await client.count_flow_runs(**some) > _MOST_DOUBTFUL:
             return None
-        found = [run async for run in _pages(client, doubtful, PAGE)]
+        found = [run async for run in _pages(client, some, PAGE)]
         now = datetime.now(UTC)
-        runs -= sum(is_job(run) and not selection.takes(run, now) for run in found)
+        runs -= sum(is_job(run) and not takes(selection, run, now) for run in found)
     return runs
 
 
@@ -161,9 +109,9 @@ async def _runs(
     client: PrefectClient, selection: Selection, size: int, after: Place
 ) -> AsyncGenerator[FlowRun]:
     """The decisive runs of the jobs of a selection, newest first."""
-    async with aclosing(_pages(client, selection.filters(), size, after)) as runs:
+    async with aclosing(_pages(client, filters_of(selection), size, after)) as runs:
         async for run in runs:
-            if selection.takes(run, datetime.now(UTC)):
+            if takes(selection, run, datetime.now(UTC)):
                 yield run
 
 

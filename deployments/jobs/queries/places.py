@@ -13,7 +13,7 @@ from prefect.client.schemas.filters import (
 )
 from prefect.client.schemas.objects import FlowRun
 
-from deployments.jobs.queries.selection import Filters
+from deployments.jobs.queries.filters import Filters
 from deployments.jobs.request import cut
 from tasks.contracts import plain
 from tasks.errors import InvalidPayload

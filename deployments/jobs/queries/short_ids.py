@@ -1,23 +1,17 @@
-"""Short job ids: the first characters of an id, as git abbreviates commits."""
+"""Finds the job that the first characters of an id name."""
 
-import re
-from collections.abc import Iterable
 from uuid import UUID
 
 from prefect.client.orchestration import PrefectClient
 from prefect.client.schemas.objects import FlowRun
 from prefect.client.schemas.sorting import FlowRunSort
 
-from deployments.jobs.request import cut
+from deployments.jobs.queries.prefixes import prefix_of
 from tasks.contracts import Pool, job_id
 from tasks.errors import InvalidPayload
 from tasks.prefect_api.pages import PAGE
 
-SHORTEST = 4
-"""The minimum number of digits of a prefix."""
-
 _SLACK = 20  # runs that may be deleted during the search
-_USUAL = {4: 8, 7: 18}  # characters by UUID version: version 7 begins with the time
 _NAMED = 5  # candidates in a message
 
 
@@ -30,7 +24,7 @@ async def resolve_job(client: PrefectClient, text: str) -> UUID:
     try:
         return UUID(text)
     except ValueError:
-        prefix = _prefix(text)
+        prefix = prefix_of(text)
     jobs = {
         job_id(run.labels, run.id): None
         for run in await _runs_with(client, prefix)
@@ -43,30 +37,6 @@ async def resolve_job(client: PrefectClient, text: str) -> UUID:
         more = f" and {len(jobs) - _NAMED} more" if len(jobs) > _NAMED else ""
         raise InvalidPayload(f"'{text}' begins the ids of {some}{more}: give more digits")
     return next(iter(jobs))
-
-
-def short_ids(jobs: Iterable[UUID]) -> dict[UUID, str]:
-    """A prefix for each job that is unambiguous among the given jobs."""
-    ordered = sorted(map(str, set(jobs)))
-    short: dict[UUID, str] = {}
-    for before, id, after in zip(["", *ordered], ordered, [*ordered[1:], ""], strict=False):
-        usual = _USUAL.get(UUID(id).version or 0, len(id))
-        length = max(usual, _common(id, before) + 1, _common(id, after) + 1)
-        short[UUID(id)] = id[:length].rstrip("-")
-    return short
-
-
-def _prefix(text: str) -> str:
-    """The prefix of an id in the server's notation. Raises InvalidPayload where it is none."""
-    digits = text.lower().replace("-", "")
-    if not re.fullmatch(rf"[0-9a-f]{{{SHORTEST},31}}", digits):
-        raise InvalidPayload(
-            f"'{cut(text)}' is not a job id, nor {SHORTEST} or more of its first digits: "
-            "`prefecture jobs` shows them"
-        )
-    whole = str(UUID(digits.ljust(32, "0")))
-    hyphens = sum(len(digits) > place for place in (8, 12, 16, 20))
-    return whole[: len(digits) + hyphens]
 
 
 async def _runs_with(client: PrefectClient, prefix: str) -> list[FlowRun]:
@@ -104,9 +74,3 @@ async def _runs_with(client: PrefectClient, prefix: str) -> list[FlowRun]:
 
 async def _read(client: PrefectClient, start: int, limit: int) -> list[FlowRun]:
     return await client.read_flow_runs(sort=FlowRunSort.ID_DESC, offset=start, limit=limit)
-
-
-def _common(one: str, other: str) -> int:
-    """The length of the common prefix of two texts."""
-    pairs = zip(one, other, strict=False)
-    return next((n for n, (a, b) in enumerate(pairs) if a != b), min(len(one), len(other)))

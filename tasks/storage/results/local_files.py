@@ -204,9 +204,14 @@ def copy(folder: Path, manifest: Manifest, target: Path) -> None:
 
 def prepare_target(target: Path) -> None:
     """Make the target folder of a copy. Raises InvalidPayload where it is not an empty folder."""
-    if target.exists() and (not target.is_dir() or any(target.iterdir())):
-        raise InvalidPayload(f"{target} is not an empty folder: name a new one")
+    check_target(target)
     target.mkdir(parents=True, exist_ok=True)
+
+
+def check_target(target: Path) -> None:
+    """Raise InvalidPayload where the target of a copy exists, and is not an empty folder."""
+    if os.path.lexists(target) and (not target.is_dir() or any(target.iterdir())):
+        raise InvalidPayload(f"{target} is not an empty folder: name a new one")
 
 
 def uncopied(source: object, target: Path, error: OSError) -> PrefectureError:

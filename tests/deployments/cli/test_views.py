@@ -9,9 +9,8 @@ from rich.console import Console
 from deployments.cli.output.views import explanation, how_many, jobs_table, printable
 from deployments.cli.where import Where, moment
 from deployments.jobs.queries.estimate import Estimate
-from deployments.jobs.queries.explain import Explanation
-from deployments.jobs.queries.listing import JobRecord
-from deployments.jobs.queries.selection import JobState, Selection
+from deployments.jobs.queries.selection import Selection
+from deployments.jobs.records import Explanation, JobRecord, JobState
 from tasks.errors import InvalidPayload
 
 LONG = "the source 'photos/2026' names no file under the inputs root " * 5

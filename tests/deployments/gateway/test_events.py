@@ -15,7 +15,7 @@ from deployments.gateway.events.changes import Attempt, JobChange, Moved
 from deployments.gateway.events.journal import Entry, Journal
 from deployments.gateway.events.known import KnownJobs
 from deployments.gateway.events.streams import MOST_BEHIND, Places, Stream, Streams
-from deployments.jobs.queries.selection import JobState
+from deployments.jobs.records import JobState
 from tasks.runtime.events import JobProgress
 
 START = datetime(2026, 1, 1, tzinfo=UTC)

@@ -8,7 +8,8 @@ from uuid import UUID, uuid4
 import pytest
 from prefect.client.orchestration import PrefectClient
 
-from deployments.jobs.queries.short_ids import resolve_job, short_ids
+from deployments.jobs.queries.prefixes import short_ids
+from deployments.jobs.queries.short_ids import resolve_job
 from tasks.contracts import JOB_ID_LABEL
 from tasks.errors import InvalidPayload
 

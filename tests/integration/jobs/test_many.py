@@ -12,9 +12,10 @@ from deployments.connection import connect
 from deployments.jobs import schedules
 from deployments.jobs.queries.catalog import find_task, list_tasks
 from deployments.jobs.queries.explain import explain
-from deployments.jobs.queries.listing import JobRecord, list_jobs
-from deployments.jobs.queries.selection import JobState, Selection
+from deployments.jobs.queries.listing import list_jobs
+from deployments.jobs.queries.selection import Selection
 from deployments.jobs.queries.short_ids import resolve_job
+from deployments.jobs.records import JobRecord, JobState
 from deployments.jobs.request import Terms
 from tasks.errors import InvalidPayload, PrefectureError
 from tests.support.platform import Platform, pause

@@ -12,6 +12,7 @@ from rich.console import Console
 
 from deployments import Job, Progress, submit
 from deployments.cli.output.watching import last_line, watch_to_end
+from deployments.client.opening import open_jobs
 from tests.support.platform import BIN, Platform, free_port, pause
 from tests.support.processes import server
 
@@ -120,7 +121,8 @@ async def test_brackets_on_a_terminal_are_brackets(here: Platform) -> None:
     terminal = Console(
         file=io.StringIO(), force_terminal=True, width=160, markup=False, highlight=False
     )
-    assert await watch_to_end(job.id, terminal) == 1
+    async with open_jobs() as jobs:
+        assert await watch_to_end(jobs, job.id, terminal) == 1
     assert isinstance(terminal.file, io.StringIO)
     assert terminal.file.getvalue().count("no [/x] in [red]") >= 2  # beside the bar, and at the end
 
@@ -131,9 +133,10 @@ async def test_a_job_that_completed_has_while_the_server_is_away(
     monkeypatch.setenv("PREFECT_API_URL", f"http://127.0.0.1:{free_port()}/api")
     job = uuid4()
     last = Progress(job, 1.0, "", "Completed", 1, outcome="completed")
-    assert await last_line(last) == (
-        f"job {job} Completed: `prefecture results {job}` where the results root is"
-    )
+    async with open_jobs() as jobs:
+        assert await last_line(jobs, last) == (
+            f"job {job} Completed: `prefecture results {job}` where the results root is"
+        )
 
 
 @pytest.mark.thorough

@@ -1,4 +1,4 @@
-"""Jobs from Python, without Prefect's API: plain functions and a handle.
+"""Jobs from Python: plain functions and a handle.
 
 They work in scripts, in notebooks, whose event loop runs already, and in any number of threads.
 """
@@ -11,19 +11,12 @@ from pathlib import Path
 from typing import Any
 from uuid import UUID
 
-from prefect.utilities.asyncutils import run_coro_as_sync
-
-from deployments.connection import connect
-from deployments.jobs import bulk, cancel, results
-from deployments.jobs import submit as single
-from deployments.jobs.following import Progress, follow, read_progress
-from deployments.jobs.queries.short_ids import resolve_job
+from deployments.client.opening import open_jobs
+from deployments.client.synchronous import run
+from deployments.jobs.records import Progress
 from deployments.jobs.request import Terms
 from tasks.contracts import Manifest, Queue
 from tasks.errors import JobCancelledError, JobFailedError, JobNotEnded
-from tasks.settings import get_settings
-
-_CANCEL_MARGIN = 60.0  # seconds a cancelled job may take to end, beside its grace
 
 
 @dataclass(frozen=True)
@@ -50,10 +43,10 @@ class Job:
         """The current progress, at the latest attempt."""
 
         async def look() -> Progress:
-            async with connect() as client:
-                return await read_progress(client, self.id)
+            async with open_jobs() as jobs:
+                return await jobs.progress(self.id)
 
-        return run_coro_as_sync(look())
+        return run(look())
 
     def wait(self, timeout: float | None = None, *, check: bool = True) -> "Job":
         """Wait until the job has ended, across its attempts, and return the job.
@@ -61,7 +54,7 @@ class Job:
         `timeout` is in seconds. Raises JobFailedError or JobCancelledError with the reason, unless
         `check` is False, and JobNotEnded, which is a TimeoutError, where the time is over.
         """
-        last = run_coro_as_sync(_end_of(self.id, timeout))
+        last = run(_end_of(self.id, timeout))
         if check and last.outcome == "failed":
             raise JobFailedError(f"job {self.id} has failed: {last.text}")
         if check and last.outcome == "cancelled":
@@ -76,21 +69,21 @@ class Job:
         folder = None if to is None else Path(to)
 
         async def read() -> Result:
-            async with connect() as client:
-                found = await results.find_result(client, get_settings(), str(self.id))
-            return Result(str(folder or found), await results.read_result(found, folder))
+            async with open_jobs() as jobs:
+                found = await jobs.result(str(self.id))
+                await (found.check() if folder is None else found.copy(folder))
+            return Result(str(folder or found.location), found.manifest)
 
-        return run_coro_as_sync(read())
+        return run(read())
 
     def cancel(self, *, wait: bool = True) -> None:
         """Cancel the job; `wait`: until it has ended. Raises PrefectureError if it had already."""
 
         async def end() -> None:
-            limit = get_settings().cancel_grace + _CANCEL_MARGIN
-            async with connect() as client:
-                await cancel.cancel(client, str(self.id), limit, wait=wait)
+            async with open_jobs() as jobs:
+                await jobs.cancel(str(self.id), wait=wait)
 
-        run_coro_as_sync(end())
+        run(end())
 
 
 def submit(
@@ -107,6 +100,7 @@ def submit(
 ) -> Job:
     """Submit a job and return at once.
 
+    Through a gateway, a source that is a file, folder or glob of this machine is uploaded first.
     With a `key`, the job is submitted once however often this is called: the same call returns the
     same job, and a different call with that key raises KeyTaken. `max_duration`: seconds one
     attempt may run. `memory`: such as 512m. `name`: the job's name in the UI. Raises
@@ -115,10 +109,10 @@ def submit(
     terms = Terms(task, results_directory, queue, tags, max_duration, memory, name)
 
     async def submit_job() -> UUID:
-        async with connect() as client:
-            return await single.submit(client, terms, payload, key)
+        async with open_jobs() as jobs:
+            return await jobs.submit(terms, payload, key)
 
-    return Job(run_coro_as_sync(submit_job()))
+    return Job(run(submit_job()))
 
 
 def submit_many(
@@ -143,10 +137,10 @@ def submit_many(
     listed = list(payloads)  # here, in the caller's thread
 
     async def submit_job() -> list[UUID]:
-        async with connect() as client:
-            return await bulk.submit_many(client, terms, listed, key)
+        async with open_jobs() as jobs:
+            return await jobs.submit_many(terms, listed, key)
 
-    return [Job(id) for id in run_coro_as_sync(submit_job())]
+    return [Job(id) for id in run(submit_job())]
 
 
 def find_job(job: UUID | str) -> Job:
@@ -156,16 +150,16 @@ def find_job(job: UUID | str) -> Job:
     """
 
     async def look() -> Progress:
-        async with connect() as client:
-            return await read_progress(client, await resolve_job(client, str(job)))
+        async with open_jobs() as jobs:
+            return await jobs.progress(await jobs.resolve(str(job)))
 
-    return Job(run_coro_as_sync(look()).job)
+    return Job(run(look()).job)
 
 
 async def _end_of(job: UUID, seconds: float | None) -> Progress:
     limit = asyncio.timeout(seconds)
     try:
-        async with limit, aclosing(follow(job)) as looks:
+        async with limit, open_jobs() as jobs, aclosing(jobs.follow(job)) as looks:
             return [look async for look in looks if look.outcome is not None][-1]
     except TimeoutError as error:
         if not limit.expired():

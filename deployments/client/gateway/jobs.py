@@ -1,0 +1,244 @@
+"""Jobs through a gateway, by its REST API."""
+
+import asyncio
+from collections.abc import AsyncGenerator, Mapping, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import replace
+from typing import Any, TypeVar
+from uuid import UUID, uuid4
+
+from pydantic import TypeAdapter, ValidationError
+
+from deployments.client.gateway import following
+from deployments.client.gateway.downloads import GatewayResult
+from deployments.client.gateway.requests import Requests, connected
+from deployments.client.gateway.uploads import Say, Uploads
+from deployments.client.interface import JobEnded
+from deployments.gateway_login import Login
+from deployments.jobs.queries.prefixes import prefix_of
+from deployments.jobs.queries.selection import Selection
+from deployments.jobs.records import (
+    ENDED,
+    ComputeTask,
+    Explanation,
+    JobRecord,
+    JobState,
+    Line,
+    Listing,
+    Progress,
+)
+from deployments.jobs.request import Terms, check_key, cut
+from tasks.contracts import Manifest
+from tasks.errors import InvalidPayload, PrefectureError
+from tasks.settings import get_settings
+
+_PAGE = 1_000  # jobs in one answer, the most that a gateway gives
+_PAYLOADS = 10_000  # in one request, the most that a gateway takes
+_CANCEL_MARGIN = 60.0  # seconds a cancelled job may take to end, beside its grace
+_POLL = 0.5  # seconds between two looks at a job that is being cancelled
+_NAMED = 5  # candidates in a message
+_T = TypeVar("_T")
+
+
+class GatewayJobs:
+    """The jobs that a user's token allows."""
+
+    def __init__(self, requests: Requests, say: Say) -> None:
+        self._requests = requests
+        self._uploads = Uploads(requests, say)
+        self._tasks: dict[str, ComputeTask] | None = None
+
+    async def submit(self, terms: Terms, payload: Mapping[str, Any], key: str | None) -> UUID:
+        """Submit a job, after its local sources are uploaded."""
+        if key is not None:
+            check_key(key)
+        sent = await self._with_uploads(terms, payload)
+        # A request whose answer was lost is sent again: without a key, that would be a second job.
+        body = _body(terms, key or str(uuid4())) | {"payload": sent}
+        answer = await self._requests.send("POST", "/jobs", json=body)
+        return UUID(answer.json()["job"])
+
+    async def submit_many(
+        self, terms: Terms, payloads: Sequence[Mapping[str, Any]], key: str | None
+    ) -> list[UUID]:
+        """Submit a job for each payload, after their local sources are uploaded."""
+        if key is not None:
+            check_key(key)
+        if len(payloads) > _PAYLOADS:
+            raise InvalidPayload(
+                f"{len(payloads):,} payloads are more than the {_PAYLOADS:,} that a gateway takes "
+                "at once: submit them in several calls, each with a key of its own"
+            )
+        sent = [await self._with_uploads(terms, payload) for payload in payloads]
+        body = _body(terms, key or str(uuid4())) | {"payloads": sent}
+        answer = await self._requests.send("POST", "/jobs/bulk", json=body)
+        return [UUID(job) for job in answer.json()["jobs"]]
+
+    async def resolve(self, job: str) -> UUID:
+        """The id that a text names: a whole id, or a prefix of one that the token may see."""
+        try:
+            return UUID(job)
+        except ValueError:
+            prefix = prefix_of(job)
+        every = Selection(states=tuple(JobState))
+        found = [each.job for each in (await self.list(every, None)).jobs]
+        named = [each for each in found if str(each).startswith(prefix)]
+        if not named:
+            raise InvalidPayload(f"no job's id begins with '{job}': `prefecture jobs` lists them")
+        if len(named) > 1:
+            some = ", ".join(map(str, named[:_NAMED]))
+            more = f" and {len(named) - _NAMED} more" if len(named) > _NAMED else ""
+            raise InvalidPayload(f"'{job}' begins the ids of {some}{more}: give more digits")
+        return named[0]
+
+    async def progress(self, job: UUID) -> Progress:
+        """The current progress of a job."""
+        return following.progress_of(await self.explain(job))
+
+    def follow(self, job: UUID) -> AsyncGenerator[Progress]:
+        """The progress of a job until it has ended."""
+        return following.follow(self._requests, job)
+
+    def logs(self, job: UUID, *, follow: bool) -> AsyncGenerator[Line]:
+        """The log of a job."""
+        return following.read_logs(self._requests, job, follow=follow)
+
+    async def list(self, selection: Selection, limit: int | None) -> Listing:
+        """The newest jobs of a selection."""
+        found: dict[UUID, JobRecord] = {}
+        page = selection
+        while True:
+            wanted = _PAGE if limit is None else min(_PAGE, limit)
+            listed = _parsed(Listing, await self._requests.get("/jobs", **_criteria(page, wanted)))
+            new = [job for job in listed.jobs if job.job not in found]
+            found |= {job.job: job for job in new}
+            if listed.is_all or (limit is not None and len(found) >= limit) or not new:
+                jobs = [*found.values()][:limit]
+                is_all = listed.is_all and len(jobs) == len(found)
+                # The count is that of the first page's criteria only where there is one page.
+                return Listing(jobs, is_all, listed.total if page is selection else None)
+            page = replace(selection, until=listed.jobs[-1].due)
+
+    async def explain(self, job: UUID) -> Explanation:
+        """The state of a job, and the reasons for it."""
+        return _parsed(Explanation, await self._requests.get(f"/jobs/{job}"))
+
+    async def tasks(self, name: str | None = None) -> "list[ComputeTask]":
+        """All compute tasks, or one."""
+        if self._tasks is None:
+            listed = _parsed(list[ComputeTask], await self._requests.get("/tasks"))
+            self._tasks = {task.name: task for task in listed}
+        if name is None:
+            return [*self._tasks.values()]
+        if name not in self._tasks:
+            raise InvalidPayload(
+                f"there is no compute task '{cut(name)}': choose {', '.join(self._tasks)}"
+            )
+        return [self._tasks[name]]
+
+    async def cancel(self, job: str, *, wait: bool) -> str:
+        """Cancel a job."""
+        wanted = await self.resolve(job)
+        answer = await self._requests.send("POST", f"/jobs/{wanted}/cancel")
+        if not wait:
+            return str(answer.json()["message"])
+        clock = asyncio.get_running_loop().time
+        limit = get_settings().cancel_grace + _CANCEL_MARGIN
+        until = clock() + limit
+        while True:
+            now = (await self.explain(wanted)).job
+            if now.state is JobState.CANCELLED:
+                return f"job {now.job} is cancelled"
+            if now.state in ENDED:
+                raise PrefectureError(
+                    f"job {now.job} was {now.state} first: there is nothing to cancel"
+                )
+            if clock() > until:
+                raise PrefectureError(
+                    f"job {now.job} is still {now.state} after {limit:.0f} s: ask the operator of "
+                    "the gateway whether the supervisor of its worker is there"
+                )
+            await asyncio.sleep(_POLL)
+
+    async def restart(self, job: str) -> UUID:
+        """Submit a copy of a job that has ended."""
+        wanted = await self.resolve(job)
+        answer = await self._requests.send("POST", f"/jobs/{wanted}/restart", once=True)
+        return UUID(answer.json()["job"])
+
+    async def delete(self, job: str) -> str:
+        """Delete a job that has ended."""
+        wanted = await self.resolve(job)
+        answer = await self._requests.send("DELETE", f"/jobs/{wanted}", once=True)
+        return str(answer.json()["message"])
+
+    async def result(self, job: str) -> GatewayResult:
+        """The result of a job."""
+        wanted = await self.resolve(job)
+        answer = await self._requests.get(f"/jobs/{wanted}/result")
+        return GatewayResult(self._requests, _parsed(Manifest, answer))
+
+    async def ends(self, limit: int, *, follow: bool) -> AsyncGenerator[JobEnded]:
+        """The last jobs that have ended."""
+        found: list[JobRecord] = []
+        if limit:
+            found = (await self.list(Selection(states=ENDED), limit)).jobs
+        for record in sorted(found, key=lambda job: str(job.ended or job.due)):
+            yield following.ended(record)
+        if follow:
+            async for record in following.follow_ends(self._requests, found):
+                yield following.ended(record)
+
+    async def _with_uploads(self, terms: Terms, payload: Mapping[str, Any]) -> Mapping[str, Any]:
+        """The payload as the gateway understands it."""
+        (task,) = await self.tasks(terms.task)
+        # As JSON, so that what is no JSON is refused before anything is uploaded.
+        plain = terms.parameters(payload)["payload"]
+        return await self._uploads.replaced(plain, task.schema)
+
+
+def _body(terms: Terms, key: str) -> dict[str, Any]:
+    """The fields of a request that are the same for all jobs on these terms."""
+    return {
+        "task": terms.task,
+        "results_directory": terms.results_directory,
+        "queue": str(terms.queue),
+        "name": terms.name,
+        "tags": list(terms.tags),
+        "key": key,
+        "max_duration": terms.max_duration,
+        "memory": terms.memory,
+    }
+
+
+def _criteria(selection: Selection, limit: int) -> dict[str, Any]:
+    """The parameters of a query for a selection."""
+    return {
+        "state": [str(state) for state in selection.states],
+        "task": selection.task,
+        "tag": list(selection.tags),
+        "queue": selection.queue and str(selection.queue),
+        "directory": selection.directory,
+        "since": selection.since and selection.since.isoformat(),
+        "until": selection.until and selection.until.isoformat(),
+        "limit": limit,
+    }
+
+
+def _parsed(kind: type[_T], answer: Any) -> _T:
+    """What a gateway has answered, as it is meant. Raises PrefectureError where it is not that."""
+    try:
+        return TypeAdapter(kind).validate_python(answer)
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        raise PrefectureError(
+            "the gateway's answer is not understood: is it of another version than this command? "
+            f"({'.'.join(map(str, first['loc']))}: {first['msg']})"
+        ) from error
+
+
+@asynccontextmanager
+async def open_gateway(login: Login, say: Say) -> AsyncGenerator[GatewayJobs]:
+    """The jobs of a gateway. `say`: tells the user what is uploaded."""
+    async with connected(login) as requests:
+        yield GatewayJobs(requests, say)

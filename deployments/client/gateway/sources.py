@@ -1,0 +1,146 @@
+"""The sources of a payload that are files or folders of this machine."""
+
+import hashlib
+import json
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import Any, cast
+
+from tasks.contracts.names import SOURCE_PATTERN
+from tasks.errors import FileUnreadable, InvalidPayload, SourceNotFound
+from tasks.storage.inputs.local import find_local, is_glob, split_glob
+from tasks.storage.results.local_files import sha256
+
+FOLDER = "uploaded"
+"""The folder of a user's inputs that commands upload to."""
+_OF_USERS = "users/"  # begins the sources of what was uploaded
+_HERE = ("/", "./", "../", "~")  # begins what can only be a path of this machine
+_DIGITS = 16  # of a digest in a name, 64 bits
+_LONGEST_LABEL = 60
+
+Keys = tuple[str, ...]
+"""Where a source is in a payload: `("build", "context")`."""
+
+
+@dataclass(frozen=True)
+class Upload:
+    """One file to upload."""
+
+    place: Path
+    """On this machine."""
+    path: str
+    """Below the user's inputs."""
+    bytes: int
+    sha256: str
+
+
+@dataclass(frozen=True)
+class LocalSource:
+    """Files of this machine that a payload names."""
+
+    root: Path
+    """The folder that `pattern` is relative to."""
+    pattern: str
+    """A name, or a glob."""
+    is_folder: bool
+    """Whether it is all of a folder: `root`."""
+
+    def uploads(self) -> "tuple[str, list[Upload]]":
+        """The source below the user's inputs, and the files to upload. Reads each file.
+
+        Their folder is named after their names and content: what is uploaded never changes, not
+        for a job that waits either, and is uploaded once. Raises SourceNotFound.
+        """
+        try:
+            found = find_local(self.pattern, self.root)
+        except SourceNotFound as error:
+            reason = error.reason if isinstance(error, FileUnreadable) else "it names no file"
+            raise SourceNotFound(
+                f"source '{self.shown}': {reason.replace('the inputs root', 'that folder')}"
+            ) from error
+        known = [(each, each.path.stat().st_size, sha256(each.path)) for each in found]
+        text = json.dumps([(each.name, size, digest) for each, size, digest in known])
+        label = re.sub(r"[^\w.-]+", "-", self.root.name).strip(".-")[:_LONGEST_LABEL] or "files"
+        digest = hashlib.sha256(text.encode()).hexdigest()[:_DIGITS]
+        folder = f"{FOLDER}/{label}-{digest}"
+        uploads = [
+            Upload(each.path, f"{folder}/{each.name}", size, digest) for each, size, digest in known
+        ]
+        return folder if self.is_folder else f"{folder}/{self.pattern}", uploads
+
+    @property
+    def shown(self) -> str:
+        """What it is, for messages."""
+        return str(self.root if self.is_folder else self.root / self.pattern)
+
+
+def local_source(text: str, folder: Path) -> LocalSource | None:
+    """The files of this machine that a source names; None where it is a name of the server.
+
+    `folder`: what it is relative to. A source that exists here is one of this machine. Raises
+    InvalidPayload for one that can only be a path here and names nothing.
+    """
+    if "://" in text or text.startswith(_OF_USERS) or "\0" in text or not text:
+        return None
+    path = folder / Path(text).expanduser()
+    if path.is_dir():
+        return LocalSource(path.resolve(), "**", is_folder=True)
+    if path.is_file():
+        return LocalSource(path.resolve().parent, path.resolve().name, is_folder=False)
+    if is_glob(text):
+        fixed, pattern = split_glob(PurePosixPath(path).as_posix())
+        root = Path(fixed or "/")
+        if root.is_dir() and any(root.glob(pattern)):
+            return LocalSource(root.resolve(), pattern, is_folder=False)
+    if text.startswith(_HERE):
+        raise InvalidPayload(
+            f"source '{text[:200]}' names no file or folder of this machine: correct it, or name "
+            "one under the inputs root of the server, without a / or . in front"
+        )
+    return None
+
+
+def texts_at(payload: Mapping[str, Any], schema: Mapping[str, Any]) -> Iterator[tuple[Keys, str]]:
+    """The sources that a payload names. `schema`: of the parameters of its task."""
+    for keys in source_fields(schema):
+        value: Any = payload
+        for key in keys:
+            value = (
+                cast("Mapping[str, Any]", value).get(key) if isinstance(value, Mapping) else None
+            )
+        if isinstance(value, str):
+            yield keys, value
+
+
+def with_text(payload: Mapping[str, Any], keys: Keys, text: str) -> dict[str, Any]:
+    """A payload with another source."""
+    key, *rest = keys
+    return {**payload, key: with_text(payload[key], tuple(rest), text) if rest else text}
+
+
+def source_fields(schema: Mapping[str, Any]) -> Iterator[Keys]:
+    """The fields of a payload that are sources, by the schema of its task's parameters."""
+    definitions = schema.get("definitions", {})
+    yield from _fields(schema.get("properties", {}).get("payload", {}), definitions, ())
+
+
+def _fields(
+    schema: Mapping[str, Any], definitions: Mapping[str, Any], path: Keys
+) -> Iterator[Keys]:
+    if reference := schema.get("$ref"):
+        schema = {**definitions.get(str(reference).rpartition("/")[2], {}), **schema}
+    for part in schema.get("allOf", []):
+        yield from _fields(part, definitions, path)
+    for name, field in schema.get("properties", {}).items():
+        if _is_source(field):
+            yield (*path, name)
+        elif len(path) < 3:  # no payload is deeper; a definition may name itself
+            yield from _fields(field, definitions, (*path, name))
+
+
+def _is_source(field: Mapping[str, Any]) -> bool:
+    """Whether a field was declared as tasks.contracts.Source."""
+    allowed = field.get("if", {}).get("not", {}).get("anyOf", [])
+    return any(each.get("pattern") == SOURCE_PATTERN for each in (field, *allowed))

@@ -1,0 +1,156 @@
+"""Uploads of the files that payloads name, to the folder of their user."""
+
+import asyncio
+import base64
+from collections.abc import AsyncGenerator, Callable, Mapping
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+from rich.filesize import decimal
+
+from deployments.client.gateway.requests import Refused, Requests
+from deployments.client.gateway.sources import (
+    LocalSource,
+    Upload,
+    local_source,
+    texts_at,
+    with_text,
+)
+from deployments.client.gateway.transfers import CHUNK, Patience, broken_off, each
+from tasks.errors import InvalidPayload, ServerUnavailable
+from tasks.storage.results import local_files
+
+Say = Callable[[str], None]
+"""Tells the user something, in a line."""
+_ASKED_FOR = 2**20  # bytes from which on it is worth a request to ask what has arrived
+_NOT_FOUND, _CONFLICT, _UNPROCESSABLE = 404, 409, 422
+_OFFSET = "Upload-Offset"
+
+
+class Uploads:
+    """Uploads the local sources of payloads; each source once. `folder`: what they are relative
+    to."""
+
+    def __init__(self, requests: Requests, say: Say, folder: Path | None = None) -> None:
+        self._requests = requests
+        self._once = requests.with_patience(0)
+        self._say = say
+        self._folder = folder or Path.cwd()
+        self._done: dict[str, str] = {}
+        self._prefix = ""
+
+    async def replaced(
+        self, payload: Mapping[str, Any], schema: Mapping[str, Any]
+    ) -> Mapping[str, Any]:
+        """The payload, with the names that the gateway has given to what it names here.
+
+        `schema`: of the parameters of its task. Raises SourceNotFound, and InvalidPayload for a
+        file that changes meanwhile.
+        """
+        for keys, text in texts_at(payload, schema):
+            if text not in self._done:
+                local = local_source(text, self._folder)
+                self._done[text] = text if local is None else await self._upload(text, local)
+            payload = with_text(payload, keys, self._done[text])
+        return payload
+
+    async def _upload(self, text: str, local: LocalSource) -> str:
+        source, files = await asyncio.to_thread(local.uploads)
+        folder = "/".join(source.split("/")[:2])
+        there = {each["path"]: int(each["bytes"]) for each in await self._listed(folder)}
+        missing = [file for file in files if there.get(file.path) != file.bytes]
+        await each(missing, self._put)
+        number = "1 file" if len(files) == 1 else f"{len(files):,} files"
+        size = decimal(sum(file.bytes for file in files))
+        done = "is uploaded" if missing else "was uploaded before"
+        self._say(f"{text} {done}, {number}, {size}: {self._prefix}{source}")
+        return f"{self._prefix}{source}"
+
+    async def _put(self, file: Upload) -> None:
+        """Upload a file, and go on where the connection breaks."""
+        path = f"/inputs/{quote(file.path)}"
+        patience, is_anew = Patience(), False
+        offset = 0 if file.bytes < _ASKED_FOR else await self._arrived(path)
+        while True:
+            try:
+                answer = await self._once.try_send(
+                    "PUT",
+                    path,
+                    headers={
+                        "Content-Length": str(file.bytes - offset),
+                        "Repr-Digest": _digest(file.sha256),
+                        **({_OFFSET: str(offset)} if offset else {}),
+                    },
+                    content=_content(file, offset),
+                )
+                self._note(answer.json())
+                return
+            except ServerUnavailable as error:
+                if not await patience.rest():
+                    what = f"the upload of {file.place}"
+                    raise broken_off(what, self._requests.url, error) from error
+            except Refused as refused:
+                if refused.status == _UNPROCESSABLE and not is_anew:
+                    # What an earlier call has left may be damaged; now, nothing of it is there.
+                    is_anew, offset = True, 0
+                    continue
+                if refused.status == _UNPROCESSABLE and await _has_changed(file):
+                    raise _changed(file) from None
+                if refused.status != _CONFLICT and not refused.is_passing:
+                    raise refused.error() from None
+                if refused.status == _CONFLICT and await self._listed(file.path):
+                    return
+                if not await patience.rest(refused.retry_after):
+                    raise refused.error() from None
+            before, offset = offset, await self._arrived(path)
+            if offset > before:
+                patience.renew()
+
+    async def _listed(self, path: str) -> list[dict[str, Any]]:
+        """The user's file at a path, or the files in the folder there, 10,000 at most."""
+        listed = await self._requests.get("/inputs", under=path)
+        for found in listed[:1]:
+            self._note(found)
+        return listed
+
+    def _note(self, answer: Mapping[str, Any]) -> None:
+        """Keep what the gateway's names of the user's files begin with."""
+        self._prefix = str(answer["source"]).removesuffix(str(answer["path"]))
+
+    async def _arrived(self, path: str) -> int:
+        """How many bytes of an upload have arrived."""
+        try:
+            answer = await self._requests.try_send("HEAD", path)
+        except Refused as refused:
+            if refused.status != _NOT_FOUND:
+                raise refused.error() from None
+            return 0
+        return int(answer.headers.get(_OFFSET, 0))
+
+
+async def _content(file: Upload, offset: int) -> AsyncGenerator[bytes]:
+    """The bytes of a file from `offset` on, never more than were counted."""
+    left = file.bytes - offset
+    with file.place.open("rb") as opened:
+        opened.seek(offset)
+        while left and (some := await asyncio.to_thread(opened.read, min(CHUNK, left))):
+            left -= len(some)
+            yield some
+    if left:
+        raise _changed(file)
+
+
+async def _has_changed(file: Upload) -> bool:
+    return await asyncio.to_thread(local_files.sha256, file.place) != file.sha256
+
+
+def _changed(file: Upload) -> InvalidPayload:
+    return InvalidPayload(
+        f"{file.place} has changed while it was uploaded: submit again when it does not change any "
+        "more"
+    )
+
+
+def _digest(sha256: str) -> str:
+    return f"sha-256=:{base64.b64encode(bytes.fromhex(sha256)).decode()}:"
