@@ -189,7 +189,7 @@ def results(job: JobId, *, to: Path | None = None, json: AsJson = False) -> None
     """List the files of a job's result, or copy them, after checking every file.
 
     For results in S3, the list has a link to each file, valid for an hour: anyone with the link can
-    read the file.
+    read the file. Through a gateway, there are no links, and only copies are checked.
 
     Example: `prefecture results 019ad2c4 --to holiday-photos`
 
@@ -213,7 +213,7 @@ def results(job: JobId, *, to: Path | None = None, json: AsJson = False) -> None
             place = str(to or result.location)
             say_json({"location": place, "manifest": manifest, "links": links})
             return
-        note = "all checked" if is_checked else "checked when --to FOLDER downloads them"
+        note = "all checked" if is_checked else "not checked"
         out.print(tables.results_table(to or result.location, result.manifest, note))
         for link in links:
             out.print(link, soft_wrap=True, markup=False, highlight=False)

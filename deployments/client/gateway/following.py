@@ -1,22 +1,23 @@
-"""Follows jobs through a gateway."""
+"""Follows jobs through a gateway, by its events."""
 
 import asyncio
 import logging
 from collections import Counter
-from collections.abc import AsyncGenerator, Mapping, Sequence
-from dataclasses import replace
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
+from contextlib import aclosing, suppress
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID
 
 from pydantic import TypeAdapter
 
+from deployments.client.gateway.events import OPEN, Message, listen
 from deployments.client.gateway.requests import Requests
 from deployments.client.interface import JobEnded
 from deployments.jobs.records import (
     AWAY,
-    LONGEST_OUTAGE,
-    SETTLED,
+    ENDED,
     Explanation,
     JobRecord,
     JobState,
@@ -27,7 +28,9 @@ from deployments.jobs.records import (
 )
 from tasks.errors import ServerUnavailable
 
-_POLL = 1.0  # seconds between two queries
+_PLACE = 5.0  # seconds between two looks at a waiting job's place in its queue
+_POLL = 1.0  # seconds between two looks at a log
+_RECENT = 200  # jobs that may have ended while a stream was broken
 _EXPLANATION = TypeAdapter(Explanation)
 _NAMES = {
     JobState.SCHEDULED: "Scheduled",
@@ -39,6 +42,35 @@ _OUTCOMES: dict[JobState, Outcome] = {
     JobState.FAILED: "failed",
     JobState.CANCELLED: "cancelled",
 }
+
+
+@dataclass(frozen=True)
+class _Change:
+    """A job after a change, as a gateway tells of it."""
+
+    job: UUID
+    task: str
+    name: str
+    results_directory: str
+    queue: str
+    tags: tuple[str, ...]
+    state: JobState
+    attempt: int
+    fraction: float
+    text: str
+    ended: datetime | None
+    outcome: Outcome | None
+
+    @property
+    def progress(self) -> Progress:
+        """The progress of the job."""
+        name = _NAMES.get(self.state, self.state.capitalize())
+        return Progress(
+            self.job, self.fraction, self.text, name, self.attempt, outcome=self.outcome
+        )
+
+
+_CHANGE = TypeAdapter(_Change)
 
 
 def progress_of(found: Explanation) -> Progress:
@@ -61,36 +93,46 @@ def progress_of(found: Explanation) -> Progress:
 
 
 async def follow(requests: Requests, job: UUID) -> AsyncGenerator[Progress]:
-    """The progress of a job until it has ended. Ten minutes without an answer are waited out."""
-    now = asyncio.get_running_loop().time
-    progress = progress_of(await _explained(requests, job))
-    answered, ended = now(), None
+    """The progress of a job until it has ended."""
+    found = await _explained(requests, job)
     once = requests.with_patience(0)
-    while True:
-        if progress.outcome is None:
-            ended = None
-            yield progress
-        else:
-            ended = ended or now()
-            if progress.outcome == "completed" or now() - ended > SETTLED:
-                break
-        await asyncio.sleep(_POLL)
-        try:
-            progress = progress_of(await _explained(once, job))
-            answered = now()
-        except ServerUnavailable:
-            if now() - answered > LONGEST_OUTAGE:
-                raise
-            if progress.outcome is None:
-                progress = replace(progress, state=AWAY, text="", ahead=None)
-    yield progress
+    heard: asyncio.Queue[Message | None] = asyncio.Queue()
+    listening = asyncio.create_task(_hear(requests, f"/jobs/{found.job.job}/events", heard))
+    last = shown = progress_of(found)
+    try:
+        while True:
+            waits = shown.state == "Scheduled"
+            try:
+                message = await asyncio.wait_for(heard.get(), _PLACE if waits else None)
+            except TimeoutError:
+                message = Message(OPEN)
+            if message is None:
+                await listening  # raises why
+                return
+            match message.event:
+                case "job":
+                    change = _CHANGE.validate_json(message.data)
+                    if change.state in ENDED and change.outcome is None:
+                        continue  # it may still turn out to be completed
+                    last = change.progress
+                    shown = await _with_place(once, last)
+                case "away" | "lost":
+                    shown = replace(last, state=AWAY, text="", ahead=None)
+                case _:
+                    shown = await _with_place(once, last)
+            yield shown
+            if shown.outcome is not None:
+                return
+    finally:
+        listening.cancel()
+        await asyncio.gather(listening, return_exceptions=True)
 
 
 async def read_logs(requests: Requests, job: UUID, *, follow: bool) -> AsyncGenerator[Line]:
     """The log of a job; with `follow`, until it has ended."""
     seen = Counter[Line]()
     while True:
-        is_over = not follow or progress_of(await _explained(requests, job)).outcome is not None
+        is_over = not follow or (await _explained(requests, job)).job.state in ENDED
         lines = [_line(each) for each in await requests.get(f"/jobs/{job}/logs")]
         for line in (Counter(lines) - seen).elements():
             yield line
@@ -100,19 +142,93 @@ async def read_logs(requests: Requests, job: UUID, *, follow: bool) -> AsyncGene
         await asyncio.sleep(_POLL)
 
 
-async def follow_ends(requests: Requests, known: Sequence[JobRecord]) -> AsyncGenerator[JobRecord]:
-    """Each job that ends from now on."""
-    raise NotImplementedError
-    yield known[0]
+async def follow_ends(
+    requests: Requests, limit: int, ended_last: Callable[[int], Awaitable[list[JobRecord]]]
+) -> AsyncGenerator[JobEnded]:
+    """The last jobs that have ended, then each that ends from now on, without end.
+
+    `ended_last`: the last jobs that have ended, so many at most, the oldest first.
+    """
+    known: set[UUID] = set()
+    is_first = True
+    async with aclosing(listen(requests, "/events")) as messages:
+        async for message in messages:
+            match message.event:
+                case "job":
+                    change = _CHANGE.validate_json(message.data)
+                    if change.outcome is not None and change.job not in known:
+                        known.add(change.job)
+                        yield of_change(change)
+                case "open" | "reset" if is_first or message.event == "reset":
+                    # Listed once the stream is open: no end is lost between the two.
+                    recent = await ended_last(max(limit, _RECENT))
+                    new = [record for record in recent if record.job not in known]
+                    known |= {record.job for record in new}
+                    for record in new[max(0, len(new) - limit) :] if is_first else new:
+                        yield ended(record)
+                    is_first = False
+                case _:
+                    pass
 
 
 def ended(job: JobRecord) -> JobEnded:
     """A job that has ended, as the inbox shows it."""
-    when = job.ended.astimezone().strftime("%Y-%m-%d %H:%M:%S") if job.ended else ""
-    completed = job.state is JobState.COMPLETED
-    what = f"`prefecture results {job.job}`" if completed else job.reason
-    text = f"{when}  {job.job}  {job.task}  {job.results_directory}  {job.state}  {what}"
-    return JobEnded(printable(text), job.as_json())
+    return _ended(
+        job=job.job,
+        task=job.task,
+        name=job.name,
+        results_directory=job.results_directory,
+        queue=job.queue,
+        tags=job.tags,
+        outcome=str(job.state),
+        attempt=job.attempt,
+        at=job.ended,
+        reason=job.reason,
+    )
+
+
+def of_change(change: _Change) -> JobEnded:
+    """The same, from the last change of a job."""
+    return _ended(
+        job=change.job,
+        task=change.task,
+        name=change.name,
+        results_directory=change.results_directory,
+        queue=change.queue,
+        tags=change.tags,
+        outcome=str(change.outcome),
+        attempt=change.attempt,
+        at=change.ended,
+        reason=change.text,
+    )
+
+
+def _ended(*, job: UUID, at: datetime | None, **more: Any) -> JobEnded:
+    when = at.astimezone().strftime("%Y-%m-%d %H:%M:%S") if at else ""
+    completed = more["outcome"] == "completed"
+    what = f"`prefecture results {job}`" if completed else more["reason"]
+    words = (when, str(job), more["task"], more["results_directory"], more["outcome"], what)
+    plain = {"job": str(job), **more, "tags": [*more["tags"]], "ended": at and at.isoformat()}
+    return JobEnded(printable("  ".join(words)), plain)
+
+
+async def _hear(requests: Requests, path: str, heard: "asyncio.Queue[Message | None]") -> None:
+    """Put the messages of a stream into a queue, and None at its end."""
+    try:
+        async with aclosing(listen(requests, path)) as messages:
+            async for message in messages:
+                heard.put_nowait(message)
+    finally:
+        heard.put_nowait(None)
+
+
+async def _with_place(requests: Requests, progress: Progress) -> Progress:
+    """The progress of a job, with its place in the queue while it waits: no event tells that."""
+    if progress.state == "Scheduled":
+        with suppress(ServerUnavailable):
+            now = progress_of(await _explained(requests, progress.job))
+            return now if now.state == progress.state else progress
+    return progress
 
 
 async def _explained(requests: Requests, job: UUID) -> Explanation:

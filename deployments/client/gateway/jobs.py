@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncGenerator, Mapping, Sequence
-from contextlib import asynccontextmanager
+from contextlib import aclosing, asynccontextmanager
 from dataclasses import replace
 from typing import Any, TypeVar
 from uuid import UUID, uuid4
@@ -180,14 +180,20 @@ class GatewayJobs:
 
     async def ends(self, limit: int, *, follow: bool) -> AsyncGenerator[JobEnded]:
         """The last jobs that have ended."""
-        found: list[JobRecord] = []
-        if limit:
-            found = (await self.list(Selection(states=ENDED), limit)).jobs
-        for record in sorted(found, key=lambda job: str(job.ended or job.due)):
-            yield following.ended(record)
-        if follow:
-            async for record in following.follow_ends(self._requests, found):
+        if not follow:
+            for record in await self._ended_last(limit):
                 yield following.ended(record)
+            return
+        async with aclosing(following.follow_ends(self._requests, limit, self._ended_last)) as ends:
+            async for end in ends:
+                yield end
+
+    async def _ended_last(self, limit: int) -> "list[JobRecord]":
+        """The last jobs that have ended, by when they were submitted; the first to end first."""
+        if not limit:
+            return []
+        found = await self.list(Selection(states=ENDED), limit)
+        return sorted(found.jobs, key=lambda job: job.ended.timestamp() if job.ended else 0.0)
 
     async def _with_uploads(self, terms: Terms, payload: Mapping[str, Any]) -> Mapping[str, Any]:
         """The payload as the gateway understands it."""

@@ -56,10 +56,11 @@ class LocalSource:
         try:
             found = find_local(self.pattern, self.root)
         except SourceNotFound as error:
-            reason = error.reason if isinstance(error, FileUnreadable) else "it names no file"
-            raise SourceNotFound(
-                f"source '{self.shown}': {reason.replace('the inputs root', 'that folder')}"
-            ) from error
+            reason = "it has no file that is not hidden: name another one"
+            if isinstance(error, FileUnreadable):
+                said = str(error).removeprefix(f"source '{self.pattern}': ")
+                reason = said.replace("the inputs root", "that folder")
+            raise SourceNotFound(f"source '{self.shown}': {reason}") from error
         known = [(each, each.path.stat().st_size, sha256(each.path)) for each in found]
         text = json.dumps([(each.name, size, digest) for each, size, digest in known])
         label = re.sub(r"[^\w.-]+", "-", self.root.name).strip(".-")[:_LONGEST_LABEL] or "files"

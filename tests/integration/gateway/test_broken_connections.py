@@ -1,0 +1,98 @@
+"""Uploads, downloads and watching where the network breaks, or the gateway is killed."""
+
+import random
+from pathlib import Path
+from urllib.parse import urlsplit
+from uuid import UUID
+
+import psutil
+import pytest
+
+from tests.support.platform import Platform, free_port, pause, wait_until
+from tests.support.web.cutting import cutting
+from tests.support.web.gateway import gateway_at, gateway_up
+from tests.support.web.laptop import files_of, laptop_of
+
+SHORT = '{"upper_bound": 100}'
+
+
+def test_uploads_and_downloads_go_on_where_they_broke(
+    process_platform: Platform, tmp_path: Path
+) -> None:
+    picked = random.Random(7)
+    text = "\n".join(f"{picked.random():.15f}" for _ in range(250_000))
+    with (
+        gateway_up(process_platform.home, process_platform.api) as gateway,
+        cutting(int(urlsplit(gateway.url).port or 0)) as network,
+    ):
+        carl = laptop_of(gateway, tmp_path / "carl", "carl")
+        carl = carl.with_set(PREFECTURE_URL=f"http://127.0.0.1:{network.port}")
+        (carl.folder / "large.csv").write_text(text)
+        network.cut_up = 2 * 2**20
+        payload = '{"source": "large.csv", "also": ["csv"]}'
+        job = carl.done("submit", "average-files", payload, "broken").strip()
+        asked = b"".join(network.sent).lower()
+        assert network.cut_up is None, "the upload was cut"
+        assert b"upload-offset: " in asked, "and went on where it was"
+        stored = process_platform.completed(UUID(job), "broken")
+        uploads = process_platform.inputs / "users" / "carl" / "uploaded"
+        assert [file.read_text() for file in uploads.rglob("large.csv")] == [text]
+        network.sent.clear()
+        network.cut_down = 2**20
+        carl.done("results", job, "--to", "fetched")
+        assert network.cut_down is None, "the download was cut"
+        assert b"range: bytes=" in b"".join(network.sent).lower(), "and went on where it was"
+        assert files_of(carl.folder / "fetched") == files_of(stored)
+
+
+def test_an_upload_that_was_killed_goes_on_with_the_next_command(
+    process_platform: Platform, tmp_path: Path
+) -> None:
+    with (
+        gateway_up(process_platform.home, process_platform.api) as gateway,
+        cutting(int(urlsplit(gateway.url).port or 0)) as network,
+    ):
+        dora = laptop_of(gateway, tmp_path / "dora", "dora")
+        way = dora.with_set(PREFECTURE_URL=f"http://127.0.0.1:{network.port}")
+        (dora.folder / "folder").mkdir()
+        (dora.folder / "folder" / "a.csv").write_text("1\n" * 2**21)
+        words = ("submit", "average-files", '{"source": "folder"}', "broken")
+        network.hold_after = 2 * 2**20
+        with way.started(*words) as first:
+            wait_until(lambda: network.is_holding, what="half of it has arrived")
+            first.kill()
+        network.hold_after = None
+        network.sent.clear()
+        second = dora.run(*words)
+        assert "folder is uploaded, 1 file" in second.stderr
+        process_platform.completed(UUID(second.stdout.strip()), "broken")
+
+
+@pytest.mark.parametrize("command", ["watch", "logs"])
+def test_a_gateway_that_is_killed_and_comes_back_is_waited_for(
+    process_platform: Platform, tmp_path: Path, command: str
+) -> None:
+    port = free_port()
+    settings = (port, process_platform.home, process_platform.api)
+    with pause(process_platform):
+        with gateway_at(*settings) as gateway:
+            emil = laptop_of(gateway, tmp_path / "emil", "emil")
+            job = emil.done("submit", "find-primes", SHORT, "killed").strip()
+            follow = ("--follow",) if command == "logs" else ()
+            watching = emil.started(command, job, *follow)
+            if command == "watch":
+                assert watching.stdout is not None
+                assert watching.stdout.readline().startswith("waiting, ")
+            else:
+                connected = psutil.Process(watching.pid).net_connections
+                wait_until(lambda: [c for c in connected() if c.raddr], what="it has asked")
+            gateway.process.kill()
+            gateway.process.wait()
+        if command == "watch":
+            assert watching.stdout is not None
+            wait_until(lambda: "server away" in watching.stdout.readline(), what="it is told")
+    with gateway_at(*settings):
+        printed, _ = watching.communicate()
+        assert watching.returncode == 0
+        expected = f"job {job} Completed: " if command == "watch" else "INFO"
+        assert expected in printed
