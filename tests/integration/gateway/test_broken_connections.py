@@ -8,7 +8,7 @@ from uuid import UUID
 import psutil
 import pytest
 
-from tests.support.platform import Platform, free_port, pause, wait_until
+from tests.support.platform import PATIENCE, Platform, free_port, pause, wait_until
 from tests.support.web.cutting import cutting
 from tests.support.web.gateway import gateway_at, gateway_up
 from tests.support.web.laptop import files_of, laptop_of
@@ -57,14 +57,16 @@ def test_an_upload_that_was_killed_goes_on_with_the_next_command(
         (dora.folder / "folder").mkdir()
         (dora.folder / "folder" / "a.csv").write_text("1\n" * 2**21)
         words = ("submit", "average-files", '{"source": "folder"}', "broken")
-        network.hold_after = 2 * 2**20
+        network.hold_up = 2 * 2**20
         with way.started(*words) as first:
-            wait_until(lambda: network.is_holding, what="half of it has arrived")
+            assert network.holding.wait(PATIENCE)
             first.kill()
-        network.hold_after = None
+        network.hold_up = None
+        network.released.set()
         network.sent.clear()
-        second = dora.run(*words)
+        second = way.run(*words)
         assert "folder is uploaded, 1 file" in second.stderr
+        assert b"upload-offset: " in b"".join(network.sent).lower()
         process_platform.completed(UUID(second.stdout.strip()), "broken")
 
 
@@ -80,19 +82,18 @@ def test_a_gateway_that_is_killed_and_comes_back_is_waited_for(
             job = emil.done("submit", "find-primes", SHORT, "killed").strip()
             follow = ("--follow",) if command == "logs" else ()
             watching = emil.started(command, job, *follow)
+            printed = watching.stdout
+            assert printed is not None
             if command == "watch":
-                assert watching.stdout is not None
-                assert watching.stdout.readline().startswith("waiting, ")
+                assert printed.readline().startswith("waiting, ")
             else:
                 connected = psutil.Process(watching.pid).net_connections
                 wait_until(lambda: [c for c in connected() if c.raddr], what="it has asked")
             gateway.process.kill()
             gateway.process.wait()
         if command == "watch":
-            assert watching.stdout is not None
-            wait_until(lambda: "server away" in watching.stdout.readline(), what="it is told")
+            wait_until(lambda: "server away" in printed.readline(), what="it is told")
     with gateway_at(*settings):
-        printed, _ = watching.communicate()
+        rest, _ = watching.communicate()
         assert watching.returncode == 0
-        expected = f"job {job} Completed: " if command == "watch" else "INFO"
-        assert expected in printed
+        assert (f"job {job} Completed: " if command == "watch" else "INFO") in rest

@@ -6,6 +6,8 @@ from collections.abc import Generator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 
+from tests.support.platform import PATIENCE
+
 _AT_ONCE = 2**16  # bytes
 
 
@@ -18,6 +20,10 @@ class Network:
     """Cut the next connection that sends so many bytes."""
     cut_down: int | None = None
     """Cut the next connection that receives so many bytes."""
+    hold_up: int | None = None
+    """Carry so many bytes of a connection that sends, and no more until `released`."""
+    holding: threading.Event = field(default_factory=threading.Event)
+    released: threading.Event = field(default_factory=threading.Event)
     sent: list[bytes] = field(default_factory=list[bytes])
     """The first bytes of what clients have sent, as they came."""
 
@@ -37,6 +43,9 @@ def cutting(port: int) -> Generator[Network]:
                     carried += len(some)
                     if name == "cut_up":
                         network.sent.append(some[:1000])
+                        if network.hold_up is not None and carried >= network.hold_up:
+                            network.holding.set()
+                            network.released.wait(PATIENCE)
                     target.sendall(some)
                     most = getattr(network, name)
                     if most is not None and carried >= most:
