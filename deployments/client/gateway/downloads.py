@@ -102,7 +102,7 @@ class GatewayResult(FoundResult):
         except Refused as refused:
             if refused.status == _NO_RANGE:
                 os.truncate(place, 0)
-            elif not refused.is_passing or not await patience.rest(refused.retry_after):
+            elif not refused.is_passing or await refused.is_over(patience):
                 raise refused.error() from None
 
     @asynccontextmanager

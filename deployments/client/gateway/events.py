@@ -10,8 +10,8 @@ from deployments.client.gateway.requests import Refused, Requests
 from deployments.client.gateway.transfers import Patience
 from deployments.jobs.records import LONGEST_OUTAGE
 
-OPEN, LOST = "open", "lost"
-"""Events of our own: the stream is connected; it was, and no more."""
+OPEN, END, LOST = "open", "end", "lost"
+"""Events of our own: the stream is connected; the gateway has ended it; it is not connected."""
 _SILENCE = httpx.Timeout(45.0, connect=10.0)  # seconds; the gateway sends something every 15
 _NO_CONTENT = 204  # all was heard
 
@@ -35,7 +35,7 @@ async def listen(requests: Requests, path: str) -> AsyncGenerator[Message]:
     patience, cursor = Patience(LONGEST_OUTAGE), ""
     while True:
         headers = {"Accept": "text/event-stream", **({"Last-Event-ID": cursor} if cursor else {})}
-        wait = 0.0
+        error = None
         try:
             async with requests.stream(path, headers=headers, timeout=_SILENCE) as response:
                 if response.status_code == _NO_CONTENT:
@@ -47,15 +47,18 @@ async def listen(requests: Requests, path: str) -> AsyncGenerator[Message]:
                         cursor = message.id or cursor
                         if message.event:
                             yield message
-            error = None
+            yield Message(END)
         except httpx.HTTPError as lost:
             error = requests.unavailable(lost)
         except Refused as refused:
-            error, wait = refused.error(), refused.retry_after
             if not refused.is_passing:
-                raise error from None
+                raise refused.error() from None
+            yield Message(LOST)
+            if await refused.is_over(patience):
+                raise refused.error() from None
+            continue
         yield Message(LOST)
-        if not await patience.rest(wait):
+        if not await patience.rest():
             raise error or requests.unavailable(httpx.ReadError("it ends every stream of events"))
 
 

@@ -12,7 +12,7 @@ from uuid import UUID
 
 from pydantic import TypeAdapter
 
-from deployments.client.gateway.events import OPEN, Message, listen
+from deployments.client.gateway.events import Message, listen
 from deployments.client.gateway.requests import Requests
 from deployments.client.interface import JobEnded
 from deployments.jobs.records import (
@@ -29,6 +29,7 @@ from deployments.jobs.records import (
 from tasks.errors import ServerUnavailable
 
 _PLACE = 5.0  # seconds between two looks at a waiting job's place in its queue
+_PLACE_IS_OLD = "place"  # an event of our own
 _POLL = 1.0  # seconds between two looks at a log
 _RECENT = 200  # jobs that may have ended while a stream was broken
 _EXPLANATION = TypeAdapter(Explanation)
@@ -105,7 +106,7 @@ async def follow(requests: Requests, job: UUID) -> AsyncGenerator[Progress]:
             try:
                 message = await asyncio.wait_for(heard.get(), _PLACE if waits else None)
             except TimeoutError:
-                message = Message(OPEN)
+                message = Message(_PLACE_IS_OLD)
             if message is None:
                 await listening  # raises why
                 return
@@ -116,6 +117,10 @@ async def follow(requests: Requests, job: UUID) -> AsyncGenerator[Progress]:
                         continue  # it may still turn out to be completed
                     last = change.progress
                     shown = await _with_place(once, last)
+                case "end":
+                    continue
+                case "open" if shown.state != AWAY:
+                    continue  # the state of the job comes next
                 case "away" | "lost":
                     shown = replace(last, state=AWAY, text="", ahead=None)
                 case _:

@@ -34,6 +34,7 @@ from tasks.settings import get_settings
 
 _PAGE = 1_000  # jobs in one answer, the most that a gateway gives
 _PAYLOADS = 10_000  # in one request, the most that a gateway takes
+_BULK_TIMEOUT = 600.0  # seconds: thousands of jobs take a minute and more
 _CANCEL_MARGIN = 60.0  # seconds a cancelled job may take to end, beside its grace
 _POLL = 0.5  # seconds between two looks at a job that is being cancelled
 _NAMED = 5  # candidates in a message
@@ -71,7 +72,7 @@ class GatewayJobs:
             )
         sent = [await self._with_uploads(terms, payload) for payload in payloads]
         body = _body(terms, key or str(uuid4())) | {"payloads": sent}
-        answer = await self._requests.send("POST", "/jobs/bulk", json=body)
+        answer = await self._requests.send("POST", "/jobs/bulk", json=body, timeout=_BULK_TIMEOUT)
         return [UUID(job) for job in answer.json()["jobs"]]
 
     async def resolve(self, job: str) -> UUID:

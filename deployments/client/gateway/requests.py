@@ -34,11 +34,12 @@ class Refused(Exception):
         """Whether the same request may succeed later."""
         return self.status == _TOO_MANY or self.status in _AWAY
 
-    @property
-    def retry_after(self) -> float:
-        """Seconds that the gateway asks to wait; 0 where it does not."""
+    async def is_over(self, patience: Patience) -> bool:
+        """Pause before the next try, as long as the gateway asks for. Returns whether there is to
+        be none."""
         value = self.headers.get("Retry-After", "")
-        return float(value) if value.isdecimal() else 0.0
+        seconds = float(value) if value.isdecimal() else 0.0
+        return not await patience.rest(seconds, is_turn=self.status == _TOO_MANY)
 
     def error(self) -> PrefectureError:
         """What a user is told."""
@@ -120,7 +121,7 @@ class Requests:
                 return response
             refused = Refused(response)
             done = once and refused.status != _TOO_MANY  # perhaps
-            if done or not refused.is_passing or not await patience.rest(refused.retry_after):
+            if done or not refused.is_passing or await refused.is_over(patience):
                 raise refused
 
     @asynccontextmanager

@@ -14,6 +14,7 @@ AT_ONCE = 4
 CHUNK = 2**20
 """Bytes that are read and written at once."""
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.5, 10.0
+_LONGEST_TURN = 600.0  # seconds for which one that has patience waits for its turn
 _T = TypeVar("_T")
 
 
@@ -23,18 +24,25 @@ class Patience:
     def __init__(self, seconds: float = PATIENCE) -> None:
         self._seconds = seconds
         self._clock = asyncio.get_running_loop().time
+        self._turn_until = self._clock() + (_LONGEST_TURN if seconds else 0.0)
         self.renew()
 
     def renew(self) -> None:
         """Count from now: there was progress."""
         self._until, self._pause = self._clock() + self._seconds, _FIRST_PAUSE
 
-    async def rest(self, at_least: float = 0.0) -> bool:
-        """Pause for a while, `at_least` so many seconds; False, at once, where the time is over."""
+    async def rest(self, at_least: float = 0.0, *, is_turn: bool = False) -> bool:
+        """Pause for a while, `at_least` so many seconds; False, at once, where the time is over.
+
+        `is_turn`: who was told to wait for a turn, since others or the same user send too much,
+        has more time.
+        """
         # Not all at the same moment, where many were told to wait.
         wait = max(self._pause, at_least) * random.uniform(1.0, 1.2)
-        if self._clock() + wait > self._until:
+        if self._clock() + wait > (self._turn_until if is_turn else self._until):
             return False
+        if is_turn:
+            self._until += wait
         await asyncio.sleep(wait)
         self._pause = min(2 * self._pause, _LONGEST_PAUSE)
         return True

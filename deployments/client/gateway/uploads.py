@@ -2,7 +2,7 @@
 
 import asyncio
 import base64
-from collections.abc import AsyncGenerator, Callable, Mapping
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -24,6 +24,7 @@ from tasks.storage.results import local_files
 Say = Callable[[str], None]
 """Tells the user something, in a line."""
 _ASKED_FOR = 2**20  # bytes from which on it is worth a request to ask what has arrived
+_ANNOUNCED = 16 * 2**20  # bytes from which on the user is told before
 _NOT_FOUND, _CONFLICT, _UNPROCESSABLE = 404, 409, 422
 _OFFSET = "Upload-Offset"
 
@@ -60,11 +61,11 @@ class Uploads:
         folder = "/".join(source.split("/")[:2])
         there = {each["path"]: int(each["bytes"]) for each in await self._listed(folder)}
         missing = [file for file in files if there.get(file.path) != file.bytes]
+        if sum(file.bytes for file in missing) >= _ANNOUNCED:
+            self._say(f"{text}: uploading {_amount(missing)}")
         await each(missing, self._put)
-        number = "1 file" if len(files) == 1 else f"{len(files):,} files"
-        size = decimal(sum(file.bytes for file in files))
         done = "is uploaded" if missing else "was uploaded before"
-        self._say(f"{text} {done}, {number}, {size}: {self._prefix}{source}")
+        self._say(f"{text} {done}, {_amount(files)}: {self._prefix}{source}")
         return f"{self._prefix}{source}"
 
     async def _put(self, file: Upload) -> None:
@@ -101,7 +102,7 @@ class Uploads:
                     raise refused.error() from None
                 if refused.status == _CONFLICT and await self._listed(file.path):
                     return
-                if not await patience.rest(refused.retry_after):
+                if await refused.is_over(patience):
                     raise refused.error() from None
             before, offset = offset, await self._arrived(path)
             if offset > before:
@@ -150,6 +151,11 @@ def _changed(file: Upload) -> InvalidPayload:
         f"{file.place} has changed while it was uploaded: submit again when it does not change any "
         "more"
     )
+
+
+def _amount(files: Sequence[Upload]) -> str:
+    number = "1 file" if len(files) == 1 else f"{len(files):,} files"
+    return f"{number}, {decimal(sum(file.bytes for file in files))}"
 
 
 def _digest(sha256: str) -> str:
