@@ -1,8 +1,8 @@
 """Follows jobs through a gateway, by its events."""
 
 import asyncio
+import json
 import logging
-from collections import Counter
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
 from contextlib import aclosing, suppress
 from dataclasses import dataclass, replace
@@ -30,7 +30,6 @@ from tasks.errors import ServerUnavailable
 
 _PLACE = 5.0  # seconds between two looks at a waiting job's place in its queue
 _PLACE_IS_OLD = "place"  # an event of our own
-_POLL = 1.0  # seconds between two looks at a log
 _RECENT = 200  # jobs that may have ended while a stream was broken
 _EXPLANATION = TypeAdapter(Explanation)
 _NAMES = {
@@ -135,16 +134,20 @@ async def follow(requests: Requests, job: UUID) -> AsyncGenerator[Progress]:
 
 async def read_logs(requests: Requests, job: UUID, *, follow: bool) -> AsyncGenerator[Line]:
     """The log of a job; with `follow`, until it has ended."""
-    seen = Counter[Line]()
-    while True:
-        is_over = not follow or (await _explained(requests, job)).job.state in ENDED
-        lines = [_line(each) for each in await requests.get(f"/jobs/{job}/logs")]
-        for line in (Counter(lines) - seen).elements():
-            yield line
-        seen = Counter(lines)
-        if is_over:
-            return
-        await asyncio.sleep(_POLL)
+    if not follow:
+        for each in await requests.get(f"/jobs/{job}/logs"):
+            yield _line(each)
+        return
+    await _explained(requests, job)  # at the first question, nothing is waited out
+    async with aclosing(listen(requests, f"/jobs/{job}/logs?follow=true")) as messages:
+        async for message in messages:
+            match message.event:
+                case "line":
+                    yield _line(json.loads(message.data), message.id)
+                case "end" if (await _explained(requests, job)).job.state in ENDED:
+                    return
+                case _:
+                    pass
 
 
 async def follow_ends(
@@ -240,7 +243,7 @@ async def _explained(requests: Requests, job: UUID) -> Explanation:
     return _EXPLANATION.validate_python(await requests.get(f"/jobs/{job}"))
 
 
-def _line(answer: Mapping[str, Any]) -> Line:
+def _line(answer: Mapping[str, Any], position: str = "") -> Line:
     level = logging.getLevelNamesMapping().get(str(answer["level"]), logging.INFO)
     at = datetime.fromisoformat(str(answer["at"]))
-    return Line(at, int(answer["attempt"]), level, str(answer["message"]))
+    return Line(at, int(answer["attempt"]), level, str(answer["message"]), position)

@@ -3,7 +3,6 @@
 import asyncio
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import aclosing, asynccontextmanager
-from dataclasses import replace
 from typing import Any, TypeVar
 from uuid import UUID, uuid4
 
@@ -107,18 +106,17 @@ class GatewayJobs:
     async def list(self, selection: Selection, limit: int | None) -> Listing:
         """The newest jobs of a selection."""
         found: dict[UUID, JobRecord] = {}
-        page = selection
+        criteria, after, total = _criteria(selection), None, None
         while True:
-            wanted = _PAGE if limit is None else min(_PAGE, limit)
-            listed = _parsed(Listing, await self._requests.get("/jobs", **_criteria(page, wanted)))
-            new = [job for job in listed.jobs if job.job not in found]
-            found |= {job.job: job for job in new}
-            if listed.is_all or (limit is not None and len(found) >= limit) or not new:
-                jobs = [*found.values()][:limit]
-                is_all = listed.is_all and len(jobs) == len(found)
-                # The count is that of the first page's criteria only where there is one page.
-                return Listing(jobs, is_all, listed.total if page is selection else None)
-            page = replace(selection, until=listed.jobs[-1].due)
+            size = _PAGE if limit is None else min(_PAGE, limit - len(found))
+            answer = await self._requests.get("/jobs", **criteria, limit=size, after=after)
+            listed = _parsed(Listing, answer)
+            found |= {job.job: job for job in listed.jobs}
+            total, after = listed.total if after is None else total, listed.next
+            if listed.is_all or not after or (limit is not None and len(found) >= limit):
+                # Jobs that were submitted meanwhile are not counted again.
+                total = len(found) if listed.is_all else total
+                return Listing([*found.values()], listed.is_all, total)
 
     async def explain(self, job: UUID) -> Explanation:
         """The state of a job, and the reasons for it."""
@@ -218,7 +216,7 @@ def _body(terms: Terms, key: str) -> dict[str, Any]:
     }
 
 
-def _criteria(selection: Selection, limit: int) -> dict[str, Any]:
+def _criteria(selection: Selection) -> dict[str, Any]:
     """The parameters of a query for a selection."""
     return {
         "state": [str(state) for state in selection.states],
@@ -228,7 +226,6 @@ def _criteria(selection: Selection, limit: int) -> dict[str, Any]:
         "directory": selection.directory,
         "since": selection.since and selection.since.isoformat(),
         "until": selection.until and selection.until.isoformat(),
-        "limit": limit,
     }
 
 
