@@ -108,6 +108,7 @@ async def follow(requests: Requests, job: UUID) -> AsyncGenerator[Progress]:
                 message = Message(_PLACE_IS_OLD)
             if message is None:
                 await listening  # raises why
+                yield progress_of(await _explained(requests, job))  # it was over already
                 return
             match message.event:
                 case "job":

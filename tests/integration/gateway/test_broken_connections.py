@@ -5,7 +5,6 @@ from pathlib import Path
 from urllib.parse import urlsplit
 from uuid import UUID
 
-import psutil
 import pytest
 
 from tests.support.platform import PATIENCE, Platform, free_port, pause, wait_until
@@ -76,24 +75,23 @@ def test_a_gateway_that_is_killed_and_comes_back_is_waited_for(
 ) -> None:
     port = free_port()
     settings = (port, process_platform.home, process_platform.api)
-    with pause(process_platform):
-        with gateway_at(*settings) as gateway:
-            emil = laptop_of(gateway, tmp_path / "emil", "emil")
-            job = emil.done("submit", "find-primes", SHORT, "killed").strip()
-            follow = ("--follow",) if command == "logs" else ()
-            watching = emil.started(command, job, *follow)
-            printed = watching.stdout
-            assert printed is not None
+    with cutting(port) as network:
+        with pause(process_platform):
+            with gateway_at(*settings) as gateway:
+                emil = laptop_of(gateway, tmp_path / "emil", "emil")
+                emil = emil.with_set(PREFECTURE_URL=f"http://127.0.0.1:{network.port}")
+                job = emil.done("submit", "find-primes", SHORT, "killed").strip()
+                follow = ("--follow",) if command == "logs" else ()
+                watching = emil.started(command, job, *follow)
+                printed = watching.stdout
+                assert printed is not None
+                stream = b"/logs?follow=true " if command == "logs" else b"/events "
+                wait_until(lambda: stream in b"".join(network.sent), what="it listens")
+                gateway.process.kill()
+                gateway.process.wait()
             if command == "watch":
-                assert printed.readline().startswith("waiting, ")
-            else:
-                connected = psutil.Process(watching.pid).net_connections
-                wait_until(lambda: [c for c in connected() if c.raddr], what="it has asked")
-            gateway.process.kill()
-            gateway.process.wait()
-        if command == "watch":
-            wait_until(lambda: "server away" in printed.readline(), what="it is told")
-    with gateway_at(*settings):
-        rest, _ = watching.communicate()
-        assert watching.returncode == 0
-        assert (f"job {job} Completed: " if command == "watch" else "INFO") in rest
+                wait_until(lambda: "server away" in printed.readline(), what="it is told")
+        with gateway_at(*settings):
+            rest, _ = watching.communicate()
+            assert watching.returncode == 0
+            assert (f"job {job} Completed: " if command == "watch" else "INFO") in rest

@@ -95,7 +95,7 @@ def test_the_commands(process_platform: Platform) -> None:
     as_json = up.command("prefecture", "token", "list", "--json").stdout
     assert '"user": "zoe"' in as_json
     for output in (listed, as_json):
-        assert token.rpartition("_")[2] not in output
+        assert token.split("_", 2)[2] not in output
         assert "digest" not in output
     revoked = up.command("prefecture", "token", "revoke", "zoe").stdout
     assert revoked == f"token {token.split('_')[1]} of zoe is revoked\n"

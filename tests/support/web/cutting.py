@@ -21,7 +21,7 @@ class Network:
     cut_down: int | None = None
     """Cut the next connection that receives so many bytes."""
     hold_up: int | None = None
-    """Carry so many bytes of a connection that sends, and no more until `released`."""
+    """Carry so many bytes of a connection that sends, and no more; cut it once it is `released`."""
     holding: threading.Event = field(default_factory=threading.Event)
     released: threading.Event = field(default_factory=threading.Event)
     sent: list[bytes] = field(default_factory=list[bytes])
@@ -46,6 +46,7 @@ def cutting(port: int) -> Generator[Network]:
                         if network.hold_up is not None and carried >= network.hold_up:
                             network.holding.set()
                             network.released.wait(PATIENCE)
+                            break
                     target.sendall(some)
                     most = getattr(network, name)
                     if most is not None and carried >= most:
@@ -60,7 +61,11 @@ def cutting(port: int) -> Generator[Network]:
                 while True:
                     client, _ = listener.accept()
                     ends.append(client)
-                    server = socket.create_connection(("127.0.0.1", port))
+                    try:
+                        server = socket.create_connection(("127.0.0.1", port))
+                    except ConnectionRefusedError:
+                        client.shutdown(socket.SHUT_RDWR)
+                        continue
                     ends.append(server)
                     for pair in ((client, server, "cut_up"), (server, client, "cut_down")):
                         threads.append(threading.Thread(target=carry, args=pair))
