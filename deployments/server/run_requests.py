@@ -298,6 +298,7 @@ _BLOCK = "/block_types/slug/([^/]+)/block_documents/name/([^/]+)"
 _RULES: list[tuple[str, str, _Rule]] = [
     ("GET", "/health", _any),
     ("GET", "/admin/version", _any),
+    ("GET", "/csrf-token", _any),  # asked for before each client's first change
     ("GET", "/admin/storage", _any),  # the id of the default block for return values
     ("GET", _OWN, _itself_or_helper),
     ("PATCH", _OWN, _small_change),

@@ -69,6 +69,7 @@ def artifacts(*ids: UUID, **more: Any) -> dict[str, Any]:
 PROGRESS = "prefecture.job.progress"
 SLUG = "/block_types/slug"
 ALLOWED: list[tuple[str, str, Any]] = [
+    ("GET", "/csrf-token?client=1", None),
     ("GET", f"/flow_runs/{OWN}", None),
     ("POST", f"/flow_runs/{OWN}/set_state", {"state": {"type": "RUNNING"}}),
     ("PATCH", f"/flow_runs/{OWN}", {"flow_version": "1", "empirical_policy": {}}),
