@@ -21,7 +21,14 @@ from prefect.settings import (
 from deployments.gateway_login import need_operator
 from deployments.password import read_password
 from tasks.errors import OperatorError, ServerUnavailable
-from tasks.settings import AUTH_VARIABLE, api_url, get_settings, one_certificate
+from tasks.settings import (
+    AUTH_VARIABLE,
+    api_url,
+    get_settings,
+    make_home,
+    make_private_folder,
+    one_certificate,
+)
 
 _DEFAULT_API = "http://127.0.0.1:4200/api"  # where `prefecture up` listens
 _NOT_ADMITTED = (401, 403)
@@ -68,6 +75,8 @@ def become(argv: Sequence[str], environment: Mapping[str, str]) -> Never:
     """Replace this process by a program that is a client of the server at `server_api()`."""
     password = _home_password(server_api())
     own = {AUTH_VARIABLE: password} if password else {}
+    make_home(get_settings().home)
+    make_private_folder(Path(environment["PREFECT_HOME"]))
     os.execve(argv[0], [*argv], {**environment, **own})
 
 

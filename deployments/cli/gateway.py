@@ -12,7 +12,7 @@ from deployments.connection import become, server_api
 from deployments.gateway.sessions import Sessions
 from deployments.gateway.tokens import USUAL, Scope, Tokens
 from deployments.local import programs
-from deployments.local.outside import check_outside, refuse_busy_port
+from deployments.local.outside import check_host, refuse_busy, refuse_busy_port
 from tasks.errors import InvalidPayload
 from tasks.settings import get_settings
 
@@ -21,26 +21,32 @@ _LONGEST = timedelta(days=36_500)
 token = App(name="token")
 
 
-def gateway(*, port: int = 4280, insecure: bool = False) -> None:
+def gateway(*, host: str = programs.HOST, port: int = 4280, insecure: bool = False) -> None:
     """Run a gateway on this host, for a server elsewhere. `prefecture up` has one of its own.
 
-    Runs in the foreground, at 127.0.0.1 and, where it is set, at PREFECTURE_BIND. It reads the
+    Runs in the foreground, at --host and, where it is set, at PREFECTURE_BIND. It reads the
     tokens of this host's home.
 
     Example: `prefecture gateway --port 8080`
 
     Parameters
     ----------
+    host
+        Where it listens. Another address than that of this host alone needs --insecure.
     port
         Where it listens.
     insecure
-        Listen on PREFECTURE_BIND without TLS: behind a proxy, or in a network that you trust.
+        Listen without TLS on --host or PREFECTURE_BIND: behind a proxy, or in a network that you
+        trust.
     """
     settings = get_settings()
-    check_outside(settings, insecure=insecure)
-    refuse_busy_port(settings, port)
+    check_host(settings, host, insecure=insecure)
+    if host == programs.HOST:
+        refuse_busy_port(settings, port)
+    else:
+        refuse_busy(host, port)
     api = server_api()
-    become(programs.gateway(port, settings), programs.gateway_env(settings, "gateway", api))
+    become(programs.gateway(port, settings, host), programs.gateway_env(settings, "gateway", api))
 
 
 @token.command

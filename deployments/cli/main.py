@@ -39,6 +39,7 @@ _COMMANDS = {
             *("up", "ui", "password", "apply", "status", "scale", "work", "supervise", "image"),
             "demo",
         ),
+        "servers": ("server", "services", "migrate"),
         "gateway": ("gateway", "token"),
         "notifications": ("notify",),
         "analytics": ("platform",),

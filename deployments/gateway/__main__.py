@@ -23,7 +23,7 @@ _AT_ONCE = 100  # requests: the Prefect server handles no more on SQLite
 
 def main() -> None:
     """Serve until SIGTERM or SIGINT."""
-    at = listeners.parse("deployments.gateway")
+    at, _ = listeners.parse("deployments.gateway")
     gateway = create_app(get_settings())
     app = Admission(gateway, _AT_ONCE, LARGEST_BODY, is_upload)
     listeners.serve(

@@ -8,8 +8,8 @@ import os
 from base64 import urlsafe_b64encode
 from collections.abc import Mapping
 
-from deployments.local.programs import DATABASE_URL, database
 from deployments.server import sqlite
+from deployments.server.environment import DATABASE_URL, own_database
 from tasks.settings import Settings, write_private_file
 
 FILE = "encryption.key"
@@ -21,7 +21,7 @@ def key_setting(settings: Settings, server: Mapping[str, str]) -> dict[str, str]
     """The setting with the key for a server with the environment `server`; makes the key of a new
     home. Empty where the operator gives a key, or a database of their own, and where the home's
     database was made by an earlier version: the key is in it."""
-    own = database(settings)
+    own = own_database(settings)
     if _KEY in server or server.get(DATABASE_URL) != sqlite.address(str(own)):
         return {}
     file = settings.home / FILE

@@ -42,6 +42,20 @@ def check_outside(settings: Settings, *, insecure: bool) -> None:
         ) from error
 
 
+def check_host(settings: Settings, host: str, *, insecure: bool) -> None:
+    """Check that a server may listen at `host`, and at PREFECTURE_BIND: see check_outside."""
+    if host == HOST:
+        return check_outside(settings, insecure=insecure)
+    if settings.bind is not None:
+        raise OperatorError(f"--host {host} and PREFECTURE_BIND={settings.bind}: name one of both")
+    if not insecure:
+        raise OperatorError(
+            f"--host {host} would send the password in readable form: add --insecure, behind a "
+            "proxy with TLS or in a network that you trust, or use PREFECTURE_BIND with a "
+            "certificate"
+        )
+
+
 def outside_url(settings: Settings, port: int) -> str:
     """The address of the API for other machines."""
     scheme = "https" if settings.tls_certificate else "http"

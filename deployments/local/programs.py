@@ -7,35 +7,19 @@ from pathlib import Path
 from typing import NamedTuple
 from urllib.parse import urlsplit
 
-from deployments.server import sqlite
+from deployments.server.environment import environment, prefect_home
 from tasks.contracts import PLATFORM_POOL, Pool
 from tasks.settings import (
     Settings,
     client_environment,
     one_certificate,
     own_environment,
-    server_environment,
 )
 
 HOST = "127.0.0.1"
 OWNER = "PREFECTURE_WORKER"
 """Variable in the environment of all processes of `up`, by which they are found; no setting."""
-DATABASE_URL = "PREFECT_SERVER_DATABASE_CONNECTION_URL"
-"""Variable with the address of the server's database."""
 
-_DATABASE = ("CONNECTION_URL", "DRIVER", "HOST", "NAME")  # settings that choose a database
-_EVENTS_KEPT = "PREFECT_SERVER_EVENTS_RETENTION_PERIOD"
-# Instead of Prefect's week: events are four fifths of the data that a job writes into the database,
-# and are read within minutes. Set the variable to keep them longer.
-_A_DAY = "P1D"
-# Instead of an hour: Prefect plans the runs of schedules for this time, and there is a schedule of
-# every minute. Prefect's scheduler runs every minute.
-_PLANNED_TIME = "PREFECT_SERVER_SERVICES_SCHEDULER_MIN_SCHEDULED_TIME"
-_TEN_MINUTES = "PT10M"
-# Instead of 5 s, as often as a worker polls: the server would close a connection at the moment that
-# a client writes into it. Prefect's clients close idle ones themselves after 25 s.
-_CONNECTIONS_KEPT = "PREFECT_SERVER_API_KEEPALIVE_TIMEOUT"
-_HALF_A_MINUTE = "30"
 # Seconds between two polls of the queues. Our worker also polls at once when a run is submitted or
 # due, or a slot becomes free; this is for changes that do not notify it. A poll costs the server
 # 20 ms, which was a third of all that it did while idle.
@@ -67,9 +51,21 @@ def owners(worker: str) -> Owners:
     return Owners(worker, *(f"{worker}/{name}" for name in Owners._fields[1:]))
 
 
-def server(port: int, settings: Settings) -> list[str]:
-    """Command line of the embedded server: Prefect's own, with our additions."""
-    return [sys.executable, "-m", "deployments.server.program", *_listeners(port, settings)]
+def server(port: int, settings: Settings, host: str = HOST, *, services: bool = True) -> list[str]:
+    """Command line of the server: Prefect's own, with our additions. `services`: see `services`."""
+    more = [] if services else ["--no-services"]
+    listeners = _listeners(port, settings, host)
+    return [sys.executable, "-m", "deployments.server.program", *listeners, *more]
+
+
+def services() -> list[str]:
+    """Command line of the background services of several servers."""
+    return _prefect("server", "services", "start")
+
+
+def migrate() -> list[str]:
+    """Command line of the program that brings the server's database up to date."""
+    return [sys.executable, "-m", "deployments.server.migrate"]
 
 
 def gateway_port(settings: Settings, port: int) -> int:
@@ -89,12 +85,12 @@ def gateway_url(settings: Settings, api_url: str) -> str:
     return f"{'https' if settings.tls_certificate else 'http'}://{host}:{port}"
 
 
-def gateway(port: int, settings: Settings) -> list[str]:
+def gateway(port: int, settings: Settings, host: str = HOST) -> list[str]:
     """Command line of the gateway."""
-    return [sys.executable, "-m", "deployments.gateway", *_listeners(port, settings)]
+    return [sys.executable, "-m", "deployments.gateway", *_listeners(port, settings, host)]
 
 
-def _listeners(port: int, settings: Settings) -> list[str]:
+def _listeners(port: int, settings: Settings, host: str) -> list[str]:
     """The arguments of a server: see deployments/serving/listeners.py."""
     names = [name.strip() for name in settings.server_hosts.split(",") if name.strip()]
     outside = list[str]()
@@ -103,30 +99,13 @@ def _listeners(port: int, settings: Settings) -> list[str]:
         outside += ["--bind", str(settings.bind)]
     if settings.tls_certificate and settings.tls_key:
         outside += ["--certificate", str(settings.tls_certificate), "--key", str(settings.tls_key)]
-    return [HOST, str(port), *(word for name in names for word in ("--name", name)), *outside]
+    return [host, str(port), *(word for name in names for word in ("--name", name)), *outside]
 
 
 def server_env(settings: Settings, worker: str) -> dict[str, str]:
     """Environment of the server, with its own settings, which no other program gets."""
-    usual = {
-        _EVENTS_KEPT: _A_DAY,
-        _PLANNED_TIME: _TEN_MINUTES,
-        _CONNECTIONS_KEPT: _HALF_A_MINUTE,
-    }
-    environment = usual | server_environment(
-        **{OWNER: owners(worker).server},
-        PREFECT_HOME=str(prefect_home(settings)),
-        PREFECT_SERVER_ANALYTICS_ENABLED="false",
-        # The service renames each job that has waited for 15 s, one by one: with a thousand of
-        # them SQLite is locked all the time, and the log grows by megabytes a minute.
-        PREFECT_SERVER_SERVICES_LATE_RUNS_ENABLED="false",
-        # Otherwise the UI calls port 4200, whichever port it is served on.
-        PREFECT_UI_API_URL="/api",
-        DO_NOT_TRACK="1",
-    )
-    if not any(f"PREFECT_SERVER_DATABASE_{name}" in environment for name in _DATABASE):
-        environment[DATABASE_URL] = sqlite.address(str(database(settings)))
-    return environment
+    own = {OWNER: owners(worker).server, "PREFECT_HOME": str(prefect_home(settings))}
+    return environment(settings) | own
 
 
 def without_csrf_tokens(server: Mapping[str, str]) -> dict[str, str]:
@@ -230,13 +209,3 @@ def log(settings: Settings, name: str) -> Path:
 
 def _prefect(*words: str) -> list[str]:
     return [sys.executable, "-m", "prefect", "--no-prompt", *words]
-
-
-def prefect_home(settings: Settings) -> Path:
-    """The folder in which Prefect keeps the server's database and its own settings."""
-    return settings.home / "prefect"
-
-
-def database(settings: Settings) -> Path:
-    """The SQLite database of a server for which the operator names no other."""
-    return prefect_home(settings) / "prefect.db"

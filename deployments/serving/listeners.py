@@ -31,18 +31,22 @@ class Listeners:
     key: str | None = None
 
 
-def parse(program: str) -> Listeners:
+def parse(program: str, *flags: str) -> tuple[Listeners, frozenset[str]]:
     """Read the arguments of a server: ADDRESS PORT [--name NAME ...]
-    [--bind ADDRESS [--certificate FILE --key FILE]]."""
+    [--bind ADDRESS [--certificate FILE --key FILE]]. Returns also those of `flags`, such as
+    `--no-services`, that were given."""
     parser = argparse.ArgumentParser(prog=f"python -m {program}")
     parser.add_argument("address")
     parser.add_argument("port", type=int)
     parser.add_argument("--name", dest="names", action="append", default=[])
     for name in ("--bind", "--certificate", "--key"):
         parser.add_argument(name)
+    for flag in flags:
+        parser.add_argument(flag, dest=flag, action="store_true")
     given: dict[str, Any] = vars(parser.parse_args())
+    chosen = frozenset(flag for flag in flags if given.pop(flag))
     given["names"] = tuple(given["names"])
-    return Listeners(**given)
+    return Listeners(**given), chosen
 
 
 def serve(

@@ -37,17 +37,19 @@ STAGE_VARIABLE = "PREFECTURE__STAGE"
 """In a job's environment: the last part of the name of its stage, which is there already."""
 RESULT_BLOCK_VARIABLE = "PREFECTURE__RESULT_BLOCK"
 """In a job's environment, set by `prefecture apply`: id of the block that keeps return values."""
+_OF_THE_SERVER = frozenset({"PREFECTURE_DATABASE_URL", "PREFECTURE_REDIS_URL"})  # secrets
 _CERTIFICATES = "PREFECT_API_SSL_CERT_FILE"
 # A certificate whose private key was never kept.
 _ONE_CERTIFICATE = Path(__file__).with_name("no_one.pem")
 
 
 def own_environment(**extra: str) -> dict[str, str]:
-    """The environment for a process that reads the settings: a client's, the settings, `extra`."""
+    """The environment for a process that reads the settings: a client's, the settings but those of
+    the server, `extra`."""
     own = {
         k: v
         for k, v in os.environ.items()
-        if k.startswith(("PREFECTURE_", "BASE_IMAGE")) and k not in _OF_A_USER
+        if k.startswith(("PREFECTURE_", "BASE_IMAGE")) and k not in _OF_THE_SERVER | _OF_A_USER
     }
     return client_environment(**own | extra)
 
@@ -69,7 +71,9 @@ def client_environment(**extra: str) -> dict[str, str]:
 
 def server_environment(**extra: str) -> dict[str, str]:
     """The environment for the Prefect server: a child's, the server's settings, `extra`."""
-    own = {k: v for k, v in os.environ.items() if k.startswith("PREFECT_SERVER_")}
+    own = {
+        k: v for k, v in os.environ.items() if k.startswith(("PREFECT_SERVER_", "PREFECT_REDIS_"))
+    }
     return child_environment(**own | extra)
 
 

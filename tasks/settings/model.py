@@ -39,6 +39,17 @@ class Settings(BaseSettings):
     token: SecretStr | None = Field(
         default=None, description="The token for that gateway. Default: that of `prefecture login`."
     )
+    database_url: SecretStr | None = Field(
+        default=None,
+        description="The database of Prefect's server, as "
+        "`postgresql://user:password@host/name`. Default: SQLite, in the home.",
+    )
+    redis_url: SecretStr | None = Field(
+        default=None,
+        description="The Redis through which several API servers and the background services "
+        "share events and locks, as `redis://user:password@host:6379/0`, or `rediss://` with TLS. "
+        "Default: none; then one server does all.",
+    )
     server_hosts: str = Field(
         default="",
         pattern=r"^[A-Za-z0-9._, -]*$",

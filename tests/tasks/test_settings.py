@@ -12,7 +12,13 @@ from pydantic import ValidationError
 from deployments.cli import main, operate
 from tasks import settings
 from tasks.contracts import S3Address
-from tasks.settings import Settings, child_environment, client_environment, server_environment
+from tasks.settings import (
+    Settings,
+    child_environment,
+    client_environment,
+    own_environment,
+    server_environment,
+)
 
 ROOT = Path(__file__).parents[2]
 PREFIX = "PREFECTURE_"
@@ -32,6 +38,7 @@ SERVERS = (
     "PREFECT_SERVER_DATABASE_PASSWORD",
     "PREFECT_SERVER_DATABASE_CONNECTION_URL",
     "PREFECT_SERVER_ENCRYPTION_KEY",
+    "PREFECT_REDIS_MESSAGING_URL",
     "PREFECT_SERVER_API_AUTH_STRING",
 )
 NOWHERE = (
@@ -219,6 +226,15 @@ def test_what_is_given_wins(
         monkeypatch.setenv(name, "from outside")
     given = {"PATH": "given", "PREFECT_API_URL": "given", "PREFECT_SERVER_LOGGING_LEVEL": "given"}
     assert environment(**given) | given == environment(**given)
+
+
+def test_addresses_of_the_server_reach_none_of_its_clients(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    for name in ("PREFECTURE_DATABASE_URL", "PREFECTURE_REDIS_URL"):
+        monkeypatch.setenv(name, "secret")
+    monkeypatch.setenv("PREFECTURE_CPUS", "1")
+    assert own_environment() == {"PREFECTURE_CPUS": "1", "HOME": os.environ["HOME"]}
 
 
 def test_job_environment_holds_what_a_job_needs_and_no_secret(
