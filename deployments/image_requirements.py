@@ -1,9 +1,10 @@
-"""Print the part of requirements.lock that the image of jobs needs: core dependencies and theirs.
+"""Print the part of requirements.lock that an image needs: some dependencies, and theirs.
 
-One lock file serves the host and the image. The Dockerfile runs this file with the base image's
+One lock file serves the host and the images. The Dockerfiles run this file with the base image's
 python3, before anything is installed: it imports the standard library only.
 
-    python3 image_requirements.py core PYPROJECT LOCK     packages of the image
+    python3 image_requirements.py core PYPROJECT LOCK     packages of the image of jobs
+    python3 image_requirements.py host PYPROJECT LOCK     packages of the image of the server
     python3 image_requirements.py build PYPROJECT LOCK    packages that build its source packages
 """
 
@@ -16,7 +17,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-USAGE = "usage: image_requirements.py core|build PYPROJECT LOCK"
+USAGE = "usage: image_requirements.py core|host|build PYPROJECT LOCK"
 
 
 class LockError(Exception):
@@ -41,13 +42,16 @@ def normalized(requirement: str) -> str:
 
 
 def root_names(part: str, pyproject: str) -> list[str]:
-    """Names in `[project] dependencies` (core) or in `[build-system] requires` (build).
+    """Names in `[project] dependencies` (core), these and the extra `host` (host), or in
+    `[build-system] requires` (build).
 
     The lock does not tell core dependencies from those of extras.
     """
     tables = tomllib.loads(pyproject)
     core, build = tables["project"]["dependencies"], tables["build-system"]["requires"]
-    return [normalized(line) for line in {"core": core, "build": build}[part]]
+    extra = tables["project"].get("optional-dependencies", {}).get("host", [])
+    lines = {"core": core, "host": [*core, *extra], "build": build}[part]
+    return [normalized(line) for line in lines]
 
 
 def pins(lock: str) -> list[Pin]:
@@ -105,7 +109,7 @@ def image_requirements(part: str, pyproject: Path, lock: Path) -> str:
 
 def main(arguments: list[str]) -> int:
     """Print the requirements, or the error as one line on stderr. Returns the exit code."""
-    if len(arguments) != 3 or arguments[0] not in ("core", "build"):
+    if len(arguments) != 3 or arguments[0] not in ("core", "host", "build"):
         print(USAGE, file=sys.stderr)
         return 2
     part, pyproject, lock = arguments

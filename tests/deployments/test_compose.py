@@ -1,24 +1,30 @@
 """compose.yaml, as far as it can be known where nothing is pulled: its shape and its secrets."""
 
+import os
 import re
+import subprocess
 from pathlib import Path
 from typing import Any
 
-import prefect
 import pytest
 import yaml
+
+from tests.support.needs import need_compose
+from tests.support.several.topology import OF_PROXY, REDIS, SERVERS
 
 TREE = Path(__file__).parents[2]
 # Of the Compose specification: the keys that ours uses.
 SERVICE = {
     *("image", "command", "environment", "volumes", "healthcheck", "restart", "ports"),
-    *("depends_on", "profiles"),
+    *("depends_on", "profiles", "build", "init"),
 }
 SINGLE = (
     *("OFFSETS_TOPIC_REPLICATION_FACTOR", "TRANSACTION_STATE_LOG_REPLICATION_FACTOR"),
     "TRANSACTION_STATE_LOG_MIN_ISR",
 )
-TOP = {"name", "services", "volumes"}
+TOP = {"name", "services", "volumes", "x-ours", "x-server", "x-client"}
+OURS = {"migrate", "server-1", "server-2", "services", "notifier", "gateway", "platform"}
+PASSWORDS = ("POSTGRES_PASSWORD", "REDIS_PASSWORD", "PREFECT_API_AUTH_STRING")
 
 
 @pytest.fixture(scope="module")
@@ -29,22 +35,67 @@ def compose() -> dict[str, Any]:
 def test_it_holds_what_compose_knows(compose: dict[str, Any]) -> None:
     assert compose.keys() == TOP
     services: dict[str, dict[str, Any]] = compose["services"]
-    assert services.keys() == {"postgres", "server", "kafka"}
-    for service in services.values():
+    assert services.keys() == OURS | {"postgres", "redis", "proxy", "kafka"}
+    for name, service in services.items():
         assert service.keys() <= SERVICE
-        assert re.fullmatch(r"[a-z/]+:[0-9][\w.-]*", service["image"]), "a version, not `latest`"
+        pinned = re.fullmatch(r"[a-z/]+:[0-9][\w.-]*", service["image"])
+        assert pinned or name in OURS, "a version, not `latest`"
+        assert "build" in service or name not in OURS
+        assert service["restart"] == ("on-failure" if name == "migrate" else "unless-stopped")
         for value in service["environment"].values():
             assert isinstance(value, str | int)
         for mount in service.get("volumes", []):
-            assert mount.partition(":")[0] in compose["volumes"]
+            place = re.sub(r"^\$\{\w+:-(\w+)\}", r"\1", mount).partition(":")[0]
+            assert place in compose["volumes"] or (TREE / place).is_file()
         assert set(service.get("depends_on", {})) <= services.keys()
         for port in service.get("ports", []):
-            assert port.startswith("127.0.0.1:"), "whoever wants more opens it"
+            outside = ("127.0.0.1:", "${PREFECTURE_ADDRESS:-127.0.0.1}:")
+            assert port.startswith(outside), "whoever wants more opens it"
 
 
-def test_the_broker_is_there_on_request_only(compose: dict[str, Any]) -> None:
-    profiles = {name: s.get("profiles") for name, s in compose["services"].items()}
-    assert profiles == {"postgres": None, "server": None, "kafka": ["kafka"]}
+def test_compose_itself_takes_it(compose: dict[str, Any], tmp_path: Path) -> None:
+    program = need_compose()
+    # Debian's Compose is too old for a name in the file.
+    (tmp_path / "compose.yaml").write_text(
+        yaml.safe_dump({key: value for key, value in compose.items() if key != "name"})
+    )
+    given = dict.fromkeys(PASSWORDS, "secret")
+    known = {name: value for name, value in os.environ.items() if not name.startswith("PREFECT")}
+    command = [program, "--file", str(tmp_path / "compose.yaml"), "--project-directory", str(TREE)]
+
+    def config(**environment: str) -> subprocess.CompletedProcess[str]:
+        asked = [*command, "config"]
+        env = known | environment
+        return subprocess.run(asked, env=env, capture_output=True, text=True, check=False)
+
+    done = config(**given)
+    assert done.returncode == 0, done.stderr
+    services = yaml.safe_load(done.stdout)["services"]
+    database = services["server-1"]["environment"]["PREFECTURE_DATABASE_URL"]
+    assert database == "postgresql://prefect:secret@postgres:5432/prefect"
+    for name in PASSWORDS:
+        missing = config(**{other: value for other, value in given.items() if other != name})
+        assert missing.returncode
+        assert f"{name}" in missing.stderr
+
+
+def test_servers_run_as_those_that_the_tests_hurt(compose: dict[str, Any]) -> None:
+    """tests/support/several starts the same programs, with the same settings."""
+    services = compose["services"]
+    for name, (command, settings) in SERVERS.items():
+        elsewhere = ["--host", "0.0.0.0", "--port", "4200", "--insecure"]
+        words = [word for word in services[name]["command"] if word not in elsewhere]
+        assert words == ["prefecture", *command]
+        more = {"PREFECT_SERVER_ENCRYPTION_KEY", "PREFECTURE_SERVER_HOSTS"}
+        assert services[name]["environment"].keys() - more == settings
+    assert services["proxy"]["environment"].keys() == OF_PROXY
+    kept = " ".join(REDIS)
+    assert kept in " ".join(services["redis"]["command"])
+
+
+def test_a_profile_is_there_on_request_only(compose: dict[str, Any]) -> None:
+    profiles = {n: s["profiles"] for n, s in compose["services"].items() if "profiles" in s}
+    assert profiles == {"kafka": ["kafka"]}
 
 
 def test_the_broker_is_one_node_that_clients_here_reach(compose: dict[str, Any]) -> None:
@@ -71,14 +122,8 @@ def test_the_broker_is_one_node_that_clients_here_reach(compose: dict[str, Any])
     assert mount.partition(":")[2] == settings["KAFKA_LOG_DIRS"], "what it keeps stays"
 
 
-def test_no_secret_stands_in_it(compose: dict[str, Any]) -> None:
+def test_no_secret_stands_in_it() -> None:
     text = (TREE / "compose.yaml").read_text()
-    for name in ("POSTGRES_PASSWORD", "PREFECT_PASSWORD"):
+    for name in PASSWORDS:
         assert f"${{{name}:?" in text, "without it, compose says what is missing"
-    assert not re.search(r"PASSWORD: (?!\$\{)", text)
-
-
-def test_the_server_is_the_version_that_jobs_run_with(compose: dict[str, Any]) -> None:
-    assert compose["services"]["server"]["image"].startswith(
-        f"prefecthq/prefect:{prefect.__version__}-"
-    )
+    assert not re.search(r"(PASSWORD|AUTH_STRING|KEY): (?!\$\{)", text)

@@ -49,6 +49,21 @@ def need_mariadb() -> str:
     return program
 
 
+def need_redis() -> str:
+    """Debian's Redis. Returns the server's program."""
+    return _program("redis-server")
+
+
+def need_haproxy() -> str:
+    """Debian's HAProxy. Returns its program."""
+    return _program("haproxy")
+
+
+def need_compose() -> str:
+    """Debian's Docker Compose, which checks a file without an engine. Returns its program."""
+    return _program("docker-compose")
+
+
 def need_namespaces() -> None:
     """The right to make user and mount namespaces, for file systems of a test's own."""
     unshare = shutil.which("unshare")
@@ -69,10 +84,7 @@ def need_engine_of_our_own() -> str:
 
 def need_registry() -> str:
     """Debian's docker-registry. Returns its program."""
-    program = shutil.which("docker-registry")
-    if program is None:
-        _missing("no docker-registry: apt-get install docker-registry")
-    return program
+    return _program("docker-registry")
 
 
 def need_mounts() -> None:
@@ -80,6 +92,14 @@ def need_mounts() -> None:
     tried = ["unshare", "--mount", "true"]
     if os.geteuid() or subprocess.run(tried, capture_output=True, check=False).returncode:
         _missing("a disk of the test's own needs the right to mount: run as root")
+
+
+def _program(package: str) -> str:
+    """The program of a package of Debian's that has the same name."""
+    program = shutil.which(package, path=_every_path())
+    if program is None:
+        _missing(f"no {package}: apt-get install {package}")
+    return program
 
 
 def _every_path() -> str:

@@ -35,28 +35,34 @@ def new_database(server: str) -> str:
     return name
 
 
+def is_answering(port: int) -> bool:
+    """Whether a server at a port of this host takes connections."""
+    ready = [str(need_postgres() / "pg_isready"), "-h", "127.0.0.1", "-p", str(port)]
+    return subprocess.run(ready, capture_output=True, check=False).returncode == 0
+
+
+def initialized(folder: Path, port: int) -> list[str]:
+    """Make an empty PostgreSQL in a folder. Returns the command that serves it at a port."""
+    programs = need_postgres()
+    data = folder / "data"
+    # PostgreSQL refuses root: it runs as the user whom Debian's package makes for it.
+    root = os.geteuid() == 0
+    runner = [*_AS_ITSELF] if root else []
+    if root:
+        shutil.chown(folder, _USER, _USER)
+    make = ["--pgdata", str(data), "--auth", "trust", "--username", _USER, "--no-sync"]
+    subprocess.run([*runner, str(programs / "initdb"), *make], check=True, capture_output=True)
+    options = {"fsync": "off", "listen_addresses": "127.0.0.1", "unix_socket_directories": ""}
+    settings = [part for name, value in options.items() for part in ("-c", f"{name}={value}")]
+    return [*runner, str(programs / "postgres"), "-D", str(data), "-p", str(port), *settings]
+
+
 @contextmanager
 def postgres_server(folder: Path) -> Generator[str]:
     """`initdb` and a server on a port of its own. Gives postgresql://…/ without a database."""
-    programs, port = need_postgres(), free_port()
-    ready = [str(programs / "pg_isready"), "-h", "127.0.0.1", "-p", str(port)]
-
-    def answers() -> bool:
-        return subprocess.run(ready, capture_output=True, check=False).returncode == 0
-
+    port = free_port()
+    # Not in pytest's folders: each pytest that starts closes them to other users.
     with TemporaryDirectory() as own:
-        # Not in pytest's folders: each pytest that starts closes them to other users.
-        data = Path(own) / "data"
-        # PostgreSQL refuses root: it runs as the user whom Debian's package makes for it.
-        root = os.geteuid() == 0
-        runner = [*_AS_ITSELF] if root else []
-        if root:
-            shutil.chown(own, _USER, _USER)
-        make = ["--pgdata", str(data), "--auth", "trust", "--username", _USER, "--no-sync"]
-        initdb = [*runner, str(programs / "initdb"), *make]
-        subprocess.run(initdb, check=True, capture_output=True)
-        options = {"fsync": "off", "listen_addresses": "127.0.0.1", "unix_socket_directories": ""}
-        settings = [part for name, value in options.items() for part in ("-c", f"{name}={value}")]
-        serve = [*runner, str(programs / "postgres"), "-D", str(data), "-p", str(port), *settings]
-        with running("PostgreSQL", serve, folder / "log", answers):
+        serve = initialized(Path(own), port)
+        with running("PostgreSQL", serve, folder / "log", lambda: is_answering(port)):
             yield f"postgresql://{_USER}@127.0.0.1:{port}/"

@@ -1,0 +1,90 @@
+"""A part that all hosts need is away for a while: no job crashes, is lost or doubled."""
+
+import asyncio
+import base64
+import json
+from collections import Counter
+from collections.abc import Generator
+from time import monotonic
+from uuid import UUID
+
+import pytest
+from prefect.settings import PREFECT_API_URL, temporary_settings
+
+from deployments.notifications.ledger import keep_subscribers
+from deployments.notifications.subscribers import Subscriber
+from tasks.settings import Settings
+from tests.chaos.harness.choice import long
+from tests.chaos.harness.drill import Drill
+from tests.chaos.harness.platforms import deploy_trial
+from tests.chaos.harness.verdict import Check
+from tests.support.blocks import save_secret
+from tests.support.platform import wait_until
+from tests.support.several.topology import Topology, topology
+from tests.support.web.receiver import Receiver, receiver
+
+KEY = "whsec_" + base64.b64encode(bytes(range(32))).decode()
+SETTINGS = {"PREFECTURE_REQUEUE_BACKOFF": "1", "PREFECTURE_ALLOW_PRIVATE_WEBHOOKS": "true"}
+SHORT = 8.0  # seconds
+LONG = 60.0
+QUEUES = ("high", "normal", "low")
+
+
+@pytest.fixture(scope="module")
+def several(tmp_path_factory: pytest.TempPathFactory) -> Generator[Topology]:
+    """Two API servers, two hosts, and the rest."""
+    with topology(tmp_path_factory.mktemp("several"), SETTINGS) as running:
+        deploy_trial(running.platform)
+        yield running
+
+
+@pytest.fixture
+def listener() -> Generator[Receiver]:
+    with receiver() as running:
+        yield running
+
+
+def subscribe(drill: Drill, listener: Receiver) -> None:
+    with temporary_settings({PREFECT_API_URL: drill.platform.api}):
+        asyncio.run(save_secret("key", KEY))
+    to = {"webhook": {"url": listener.url, "secret": "secret/key"}}
+    wanted = {"name": "all", "jobs": {"tags": [drill.name]}, "to": to}
+    subscriber = Subscriber.model_validate(wanted)
+    asyncio.run(keep_subscribers(Settings(home=drill.platform.home), [subscriber]))
+
+
+def told(listener: Receiver) -> Counter[UUID]:
+    """How often each job's end was notified."""
+    return Counter(UUID(json.loads(request.body)["data"]["job"]) for request in listener.requests)
+
+
+@pytest.mark.thorough
+@pytest.mark.parametrize("seconds", [SHORT, long(LONG)])
+@pytest.mark.parametrize("name", ["redis", "server-1", "postgres"])
+def test_away(
+    several: Topology,
+    listener: Receiver,
+    check: Check,
+    count: int,
+    name: str,
+    seconds: float,
+) -> None:
+    drill = Drill(several.platform, f"{name} away {seconds:.0f} s")
+    subscribe(drill, listener)
+    held = drill.submit(2, gate="middle")
+    for place in range(count - len(held)):
+        drill.submit(1, QUEUES[place % len(QUEUES)], hold=2)
+    for job in held:
+        drill.wait_at("middle", {job})
+    several[name].kill()
+    began = monotonic()
+    drill.release(held[0])
+    wait_until(lambda: monotonic() > began + seconds, what="the time is over")
+    several[name].start()
+    several[name].wait()
+    drill.release(held[1])
+    row = check(drill, timeout=240)
+    assert row.requeued == 0, "a healthy job crashed"
+    assert several.gone() == []
+    wait_until(lambda: set(told(listener)) == set(drill.jobs), what="every end is notified")
+    assert set(told(listener).values()) == {1}
