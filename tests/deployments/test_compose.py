@@ -22,8 +22,8 @@ SINGLE = (
     *("OFFSETS_TOPIC_REPLICATION_FACTOR", "TRANSACTION_STATE_LOG_REPLICATION_FACTOR"),
     "TRANSACTION_STATE_LOG_MIN_ISR",
 )
-TOP = {"name", "services", "volumes", "x-ours", "x-server", "x-client"}
-OURS = {"migrate", "server-1", "server-2", "services", "notifier", "gateway", "platform"}
+TOP = {"name", "services", "volumes", "x-ours", "x-server"}
+OURS = {"migrate", "server-1", "server-2", "services", "gateway"}
 PASSWORDS = ("POSTGRES_PASSWORD", "REDIS_PASSWORD", "PREFECT_API_AUTH_STRING")
 
 
