@@ -118,7 +118,9 @@ class Supervisor:
                 if isinstance(error, EngineUnavailable):
                     self._examine.set()
                 elif is_transient(error):
+                    # Who could not report, or could not start a job, is not judged by that time.
                     self._agents.forget()
+                    self._missed.clear()
                 await asyncio.sleep(_RETRY)
                 continue
             try:

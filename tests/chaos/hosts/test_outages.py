@@ -25,15 +25,20 @@ from tests.support.web.receiver import Receiver, receiver
 
 KEY = "whsec_" + base64.b64encode(bytes(range(32))).decode()
 SETTINGS = {"PREFECTURE_REQUEUE_BACKOFF": "1", "PREFECTURE_ALLOW_PRIVATE_WEBHOOKS": "true"}
+# A machine with much else to do takes minutes to start a job, which then is not lost.
+PATIENT = {"PREFECTURE_PENDING_LIMIT": "900", "PREFECTURE_AGENT_TIMEOUT": "300"}
 SHORT = 8.0  # seconds
 LONG = 60.0
 QUEUES = ("high", "normal", "low")
 
 
 @pytest.fixture(scope="module")
-def several(tmp_path_factory: pytest.TempPathFactory) -> Generator[Topology]:
+def several(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Generator[Topology]:
     """Two API servers, two hosts, and the rest."""
-    with topology(tmp_path_factory.mktemp("several"), SETTINGS) as running:
+    settings = SETTINGS if request.config.getoption("--chaos") else SETTINGS | PATIENT
+    with topology(tmp_path_factory.mktemp("several"), settings) as running:
         deploy_trial(running.platform)
         yield running
 

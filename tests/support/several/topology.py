@@ -151,11 +151,8 @@ def topology(folder: Path, settings: Mapping[str, str], slots: int = 2) -> Gener
                         lambda: answers(f"{door}/health"),
                     ),
                 ]
-                for host, server in zip(HOSTS, ("server-1", "server-2"), strict=True):
-                    env = here | {
-                        "PREFECTURE_HOME": str(folder / host),
-                        "PREFECT_API_URL": apis[server],
-                    }
+                for host in HOSTS:
+                    env = of_head | {"PREFECTURE_HOME": str(folder / host)}
                     name = ["--pool", "process"]
                     work = [PREFECTURE, "work", *name, "--name", host, "--limit", str(slots)]
                     supervise = [PREFECTURE, "supervise", *name, "--worker", host]
