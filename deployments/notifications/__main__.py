@@ -5,22 +5,19 @@ from tasks.runtime.importing import importing
 with importing():
     import asyncio
     import contextlib
-    import fcntl
     import logging
     import signal
-    from collections.abc import AsyncGenerator
-    from contextlib import asynccontextmanager
-    from pathlib import Path
 
     from prefect.client.orchestration import get_client
 
+    from deployments.notifications.leadership import LeadershipLost, leading
     from deployments.notifications.ledger import open_ledger
     from deployments.notifications.notifier.announcer import Announcer
     from deployments.notifications.notifier.delivery import Deliverer
     from deployments.notifications.notifier.detector import Detector
-    from tasks.settings import Settings, get_settings, make_home
+    from tasks.errors import in_short
+    from tasks.settings import Settings, get_settings
 
-_RETRY_LOCK = 1.0  # seconds between two attempts to take the lock
 _log = logging.getLogger("deployments.notifications")
 
 
@@ -34,7 +31,21 @@ async def notify(settings: Settings) -> None:
 
 
 async def _notify(settings: Settings) -> None:
-    async with _locked(settings.home), get_client() as client, open_ledger(settings) as ledger:
+    while True:
+        try:
+            await _lead(settings)
+        except* LeadershipLost as lost:
+            reason = in_short(lost.exceptions[0])
+            _log.warning("the notification database is lost: waiting for it: %s", reason)
+
+
+async def _lead(settings: Settings) -> None:
+    """Work for as long as no other notifier may."""
+    async with (
+        leading(settings) as watch_until_lost,
+        get_client() as client,
+        open_ledger(settings) as ledger,
+    ):
         deliverer = Deliverer(client, ledger, settings)
         announcer = Announcer(client, ledger)
 
@@ -44,26 +55,8 @@ async def _notify(settings: Settings) -> None:
 
         detector = Detector(client, ledger, settings, recorded)
         async with asyncio.TaskGroup() as group:
-            for part in (detector, announcer, deliverer):
-                group.create_task(part.run())
-
-
-@asynccontextmanager
-async def _locked(home: Path) -> AsyncGenerator[None]:
-    """Hold the lock of the home: two notifiers would deliver everything twice."""
-    make_home(home)
-    with (home / "notifier.lock").open("w") as file:
-        logged = False
-        while True:
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                break
-            except BlockingIOError:
-                if not logged:
-                    _log.info("another notifier has the home %s: waiting until it exits", home)
-                logged = True
-                await asyncio.sleep(_RETRY_LOCK)
-        yield
+            for run in (detector.run, announcer.run, deliverer.run, watch_until_lost):
+                group.create_task(run())
 
 
 def main() -> None:

@@ -1,9 +1,9 @@
 """The notification database: the final state of each job, and its delivery to each subscriber.
 
-SQLite, in the home. The final state of a job and its deliveries are written in one transaction: a
-job has exactly one final state and one delivery to each subscriber, whichever process is killed.
-Where a person retries a job in Prefect's UI, its new final state replaces the former one, with new
-deliveries.
+SQLite in the home, or PostgreSQL. The final state of a job and its deliveries are written in one
+transaction: a job has exactly one final state and one delivery to each subscriber, whichever
+process is killed. Where a person retries a job in Prefect's UI, its new final state replaces the
+former one, with new deliveries.
 """
 
 from collections.abc import AsyncGenerator, Iterable, Iterator, Sequence
@@ -12,12 +12,13 @@ from datetime import UTC, datetime, timedelta
 from uuid import UUID, uuid4, uuid5
 
 from pydantic import ValidationError
-from sqlalchemy import URL, Connection, delete, inspect, update
-from sqlalchemy.dialects.sqlite import insert
-from sqlalchemy.ext.asyncio import AsyncEngine, async_sessionmaker, create_async_engine
+from sqlalchemy import Connection, delete, inspect, update
+from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.ext.asyncio import AsyncEngine, async_sessionmaker
 from sqlmodel import col, select
 from sqlmodel.ext.asyncio.session import AsyncSession
 
+from deployments.notifications.database import make_engine, make_schema
 from deployments.notifications.schema import (
     JOB_END,
     Delivery,
@@ -30,11 +31,8 @@ from deployments.notifications.schema import (
 )
 from deployments.notifications.subscribers import Subscriber
 from tasks.errors import OperatorError
-from tasks.history.sqlite import lock_when_beginning
-from tasks.settings import Settings, make_home, make_private_database
+from tasks.settings import Settings
 
-_FILE = "prefecture.db"
-_BUSY = 30.0  # seconds to wait for another writer
 _MANY = 500  # values in one query to SQLite
 _MAX_DIGEST = 10_000  # jobs in one message
 _BEGUN = "begun"  # the watermark that holds the creation time of the database
@@ -245,15 +243,11 @@ class Ledger:
 
 @asynccontextmanager
 async def open_ledger(settings: Settings) -> AsyncGenerator[Ledger]:
-    """Open the notification database of a home; create it where there is none."""
-    make_home(settings.home)
-    make_private_database(settings.home / _FILE)
-    engine = create_async_engine(
-        URL.create("sqlite+aiosqlite", database=str(settings.home / _FILE)),
-        connect_args={"timeout": _BUSY},
-    )
-    lock_when_beginning(engine.sync_engine)
+    """Open the notification database that the settings name; create it where there is none."""
+    engine = make_engine(settings)
+    insert = postgresql.insert if engine.dialect.name == "postgresql" else sqlite.insert
     try:
+        await make_schema(engine)
         async with engine.begin() as connection:
             await connection.run_sync(Table.metadata.create_all)
             await connection.run_sync(_add_columns)
@@ -265,7 +259,7 @@ async def open_ledger(settings: Settings) -> AsyncGenerator[Ledger]:
 
 
 async def keep_subscribers(settings: Settings, subscribers: Sequence[Subscriber]) -> None:
-    """Replace all subscribers in the notification database of a home."""
+    """Replace all subscribers in the notification database."""
     async with open_ledger(settings) as ledger:
         await ledger.keep(subscribers)
 

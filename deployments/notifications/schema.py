@@ -1,4 +1,4 @@
-"""The tables of the notification database, SQLite in the home."""
+"""The tables of the notification database."""
 
 from datetime import UTC, datetime
 from enum import StrEnum

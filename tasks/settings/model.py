@@ -258,6 +258,12 @@ class Settings(BaseSettings):
         description="The file that declares the subscribers of notifications. Default: "
         "`deployments/notifications.yaml`.",
     )
+    notifications_url: SecretStr | None = Field(
+        default=None,
+        description="The notification database, as `postgresql://user:password@host/name`; "
+        "its tables are in the schema `prefecture`. Of several notifiers with one database one "
+        "works, and another takes over when it is gone. Default: SQLite, in the home.",
+    )
     allow_private_webhooks: bool = Field(
         default=False,
         description="Whether webhooks may go to private networks, this host included, and over "

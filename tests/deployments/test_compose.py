@@ -9,8 +9,9 @@ from typing import Any
 import pytest
 import yaml
 
-from tests.support.needs import need_compose
+from tests.support.needs import need_compose, need_haproxy
 from tests.support.several.topology import OF_PROXY, REDIS, SERVERS
+from tests.support.web.certificates import server_context
 
 TREE = Path(__file__).parents[2]
 # Of the Compose specification: the keys that ours uses.
@@ -91,6 +92,20 @@ def test_servers_run_as_those_that_the_tests_hurt(compose: dict[str, Any]) -> No
     assert services["proxy"]["environment"].keys() == OF_PROXY
     kept = " ".join(REDIS)
     assert kept in " ".join(services["redis"]["command"])
+
+
+@pytest.mark.parametrize("has_tls", [False, True], ids=["plain", "TLS"])
+def test_the_proxy_takes_its_configuration(tmp_path: Path, *, has_tls: bool) -> None:
+    values = dict.fromkeys(OF_PROXY, "127.0.0.1:4200") | {"PREFECTURE_CERTIFICATE": ""}
+    if has_tls:
+        _, certificate = server_context(tmp_path)
+        whole = tmp_path / "head.pem"
+        whole.write_text(certificate.read_text() + certificate.with_suffix(".key").read_text())
+        values["PREFECTURE_CERTIFICATE"] = str(whole)
+    file = str(TREE / "deployments" / "server" / "haproxy.cfg")
+    command = [need_haproxy(), "-c", "-f", file]
+    done = subprocess.run(command, env=values, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
 
 
 def test_a_profile_is_there_on_request_only(compose: dict[str, Any]) -> None:

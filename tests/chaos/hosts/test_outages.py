@@ -13,7 +13,6 @@ from prefect.settings import PREFECT_API_URL, temporary_settings
 
 from deployments.notifications.ledger import keep_subscribers
 from deployments.notifications.subscribers import Subscriber
-from tasks.settings import Settings
 from tests.chaos.harness.choice import long
 from tests.chaos.harness.drill import Drill
 from tests.chaos.harness.platforms import deploy_trial
@@ -29,6 +28,7 @@ SETTINGS = {"PREFECTURE_REQUEUE_BACKOFF": "1", "PREFECTURE_ALLOW_PRIVATE_WEBHOOK
 PATIENT = {"PREFECTURE_PENDING_LIMIT": "900", "PREFECTURE_AGENT_TIMEOUT": "300"}
 SHORT = 8.0  # seconds
 LONG = 60.0
+WAITS = "another notifier has the database: waiting until it is gone"
 QUEUES = ("high", "normal", "low")
 
 
@@ -49,13 +49,13 @@ def listener() -> Generator[Receiver]:
         yield running
 
 
-def subscribe(drill: Drill, listener: Receiver) -> None:
+def subscribe(several: Topology, drill: Drill, listener: Receiver) -> None:
     with temporary_settings({PREFECT_API_URL: drill.platform.api}):
         asyncio.run(save_secret("key", KEY))
     to = {"webhook": {"url": listener.url, "secret": "secret/key"}}
     wanted = {"name": "all", "jobs": {"tags": [drill.name]}, "to": to}
     subscriber = Subscriber.model_validate(wanted)
-    asyncio.run(keep_subscribers(Settings(home=drill.platform.home), [subscriber]))
+    asyncio.run(keep_subscribers(several.settings, [subscriber]))
 
 
 def told(listener: Receiver) -> Counter[UUID]:
@@ -75,7 +75,7 @@ def test_away(
     seconds: float,
 ) -> None:
     drill = Drill(several.platform, f"{name} away {seconds:.0f} s")
-    subscribe(drill, listener)
+    subscribe(several, drill, listener)
     held = drill.submit(2, gate="middle")
     for place in range(count - len(held)):
         drill.submit(1, QUEUES[place % len(QUEUES)], hold=2)
@@ -92,4 +92,23 @@ def test_away(
     assert row.requeued == 0, "a healthy job crashed"
     assert several.gone() == []
     wait_until(lambda: set(told(listener)) == set(drill.jobs), what="every end is notified")
+    assert set(told(listener).values()) == {1}
+
+
+@pytest.mark.thorough
+def test_another_notifier_takes_over(several: Topology, listener: Receiver) -> None:
+    notifiers = [several["notifier-1"], several["notifier-2"]]
+    waiting = wait_until(
+        lambda: [one for one in notifiers if one.end_of_log().endswith(WAITS)], what="one waits"
+    )
+    (leader,) = (one for one in notifiers if one not in waiting)
+    drill = Drill(several.platform, "SIGKILL to a notifier")
+    subscribe(several, drill, listener)
+    drill.submit(1)
+    wait_until(lambda: len(listener.requests) == 1, what="the first notifies")
+    leader.kill()
+    drill.submit(3)
+    wait_until(lambda: set(told(listener)) == set(drill.jobs), what="the second notifies")
+    leader.start()
+    wait_until(lambda: leader.end_of_log().endswith(WAITS), what="the first waits")
     assert set(told(listener).values()) == {1}

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+from tasks.settings import Settings
 from tests.support.needs import need_haproxy, need_redis
 from tests.support.platform import BIN, Platform, answers, free_port, is_ready
 from tests.support.session.environment import PASSWORD
@@ -48,6 +49,12 @@ class Topology:
     gateway: str
     """The gateway's address."""
     parts: dict[str, Part] = field(default_factory=dict[str, Part])
+
+    @property
+    def settings(self) -> Settings:
+        """The settings that say where the notification database is."""
+        url = self.platform.environment["PREFECTURE_NOTIFICATIONS_URL"]
+        return Settings.model_validate({"home": self.platform.home, "notifications_url": url})
 
     def __getitem__(self, name: str) -> Part:
         return self.parts[name]
@@ -91,14 +98,16 @@ def topology(folder: Path, settings: Mapping[str, str], slots: int = 2) -> Gener
         postgres.wait()
         try:
             address = f"postgresql://postgres@127.0.0.1:{ports['postgres']}/"
+            database = f"{address}{new_database(address)}"
             of_server = common | {
-                "PREFECTURE_DATABASE_URL": f"{address}{new_database(address)}",
+                "PREFECTURE_DATABASE_URL": database,
                 "PREFECTURE_REDIS_URL": f"redis://127.0.0.1:{ports['redis']}/0",
                 "PREFECTURE_HOME": str(folder / "servers"),
             }
             here = common | {
                 "PREFECTURE_INPUTS_ROOT": str(home / "inputs"),
                 "PREFECTURE_RESULTS_ROOT": str(home / "results"),
+                "PREFECTURE_NOTIFICATIONS_URL": database,
                 **settings,
             }
             of_head = here | {"PREFECTURE_HOME": str(home), "PREFECT_API_URL": apis["proxy"]}
@@ -142,7 +151,10 @@ def topology(folder: Path, settings: Mapping[str, str], slots: int = 2) -> Gener
                 _run("apply", of_head, "--pool", "process")
                 door = f"http://127.0.0.1:{ports['gateway']}"
                 later = [
-                    Part("notifier", [PREFECTURE, "notify"], of_head, folder),
+                    *(
+                        Part(name, [PREFECTURE, "notify"], of_head, folder)
+                        for name in ("notifier-1", "notifier-2")
+                    ),
                     Part(
                         "gateway",
                         [PREFECTURE, "gateway", "--port", str(ports["gateway"])],
