@@ -28,6 +28,9 @@ _USUAL = {
     # Instead of 5 s, as often as a worker polls: the server would close a connection at the moment
     # that a client writes into it. Prefect's clients close idle ones themselves after 25 s.
     "PREFECT_SERVER_API_KEEPALIVE_TIMEOUT": "30",
+    # Tries, every 5 s, to store events: instead of 25 s, after which they would be dropped, they
+    # wait ten minutes for the database. At most 50,000 of them.
+    "PREFECT_SERVER_SERVICES_EVENT_PERSISTER_MAX_FLUSH_RETRIES": "120",
 }
 _FIXED = {
     "PREFECT_SERVER_ANALYTICS_ENABLED": "false",

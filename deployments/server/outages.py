@@ -61,9 +61,8 @@ class Outages:
         except _OUTAGES as error:
             if has_answered:
                 raise
-            _log.warning(
-                "%s %s: %s: %s", scope["method"], scope["path"], type(error).__name__, error
-            )
+            asked = f"{scope['method']} {scope['path']}"
+            _log.warning("%s: answered 503: %s: %s", asked, type(error).__name__, error)
             # Without Retry-After: clients wait longer each time, two minutes in all.
             answer = JSONResponse({"exception_message": "Service Unavailable"}, _UNAVAILABLE)
             return await answer(scope, receive, send)

@@ -12,6 +12,7 @@ from prefect.settings.base import PrefectBaseSettings
 from prefect.settings.models.server.concurrency import ServerConcurrencySettings
 from prefect.settings.models.server.docket import ServerDocketSettings
 from prefect.settings.models.server.events import ServerEventsSettings
+from prefect.settings.models.server.services import ServerServicesEventPersisterSettings
 from prefect_redis.cleanup_queue import (  # pyright: ignore[reportMissingTypeStubs]
     RedisWorkerCleanupQueueSettings,
 )
@@ -61,6 +62,7 @@ def test_everything_goes_through_the_one_redis(
     assert events.causal_ordering == "prefect_redis.ordering"
     assert ServerConcurrencySettings().lease_storage == "prefect_redis.lease_storage"
     assert publisher.batch_size == 1
+    assert ServerServicesEventPersisterSettings().max_flush_retries > 5
     messaging, queue = RedisMessagingSettings(), RedisWorkerCleanupQueueSettings()
     assert {messaging.url, queue.url, ServerDocketSettings().url} == {REDIS}
     for one in (messaging, queue):
