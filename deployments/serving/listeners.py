@@ -15,6 +15,8 @@ import uvicorn
 from starlette.types import ASGIApp
 from uvicorn.config import STARTUP_FAILURE
 
+_LAST = 5  # seconds at shutdown for requests; a websocket may never end by itself
+
 
 @dataclass(frozen=True)
 class Listeners:
@@ -58,7 +60,9 @@ def serve(
     Ends the process with uvicorn's exit code where the application cannot start.
     """
     _open_many_files()
-    configured = partial(uvicorn.Config, app, port=at.port, **options)
+    configured = partial(
+        uvicorn.Config, app, port=at.port, timeout_graceful_shutdown=_LAST, **options
+    )
     inside = _Server(configured(host=at.address), before_end)
     outside = at.bind and _Beside(
         configured(

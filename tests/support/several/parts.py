@@ -3,7 +3,6 @@
 import signal
 import subprocess
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
 from pathlib import Path
 
 from tests.support.platform import PATIENCE, ends_with_us, wait_until
@@ -58,13 +57,15 @@ class Part:
         self.process.wait()
 
     def stop(self) -> None:
-        """End it in order, else by SIGKILL."""
-        if self.runs:
-            self.process.send_signal(self._ends_by)
-            with suppress(subprocess.TimeoutExpired):
-                self.process.wait(PATIENCE)
-        if self._process is not None:
+        """End it in order. Raises AssertionError where it does not, and kills it then."""
+        if not self.runs:
+            return
+        self.process.send_signal(self._ends_by)
+        try:
+            self.process.wait(PATIENCE)
+        except subprocess.TimeoutExpired:
             self.kill()
+            raise AssertionError(f"{self.name} did not end: {self.end_of_log()}") from None
 
     def end_of_log(self) -> str:
         """The last lines of its log."""

@@ -7,7 +7,7 @@ import os
 import signal
 import subprocess
 from collections.abc import Generator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -182,8 +182,9 @@ def topology(folder: Path, settings: Mapping[str, str], slots: int = 2) -> Gener
                 )
                 yield Topology(platform, door, running)
             finally:
-                for part in reversed(list(running.values())):
-                    part.stop()
+                with ExitStack() as all:
+                    for part in running.values():  # the last one first
+                        all.callback(part.stop)
         finally:
             postgres.stop()
 
