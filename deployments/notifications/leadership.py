@@ -9,7 +9,7 @@ import asyncio
 import fcntl
 import logging
 from collections.abc import AsyncGenerator, Callable, Coroutine
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from typing import Any, Never
 
@@ -98,15 +98,15 @@ async def _take(engine: AsyncEngine) -> AsyncConnection:
     """Wait for the lock. Returns the connection that holds it."""
     said = ""
     while True:
-        connection = engine.connect()
+        reason = "another notifier has the database: waiting until it is gone"
         try:
-            await connection.start()
-            if await connection.scalar(text(f"SELECT pg_try_advisory_lock({_LEADER})")):
-                return connection
-            reason = "another notifier has the database: waiting until it is gone"
+            async with AsyncExitStack() as stack:
+                connection = await stack.enter_async_context(engine.connect())
+                if await connection.scalar(text(f"SELECT pg_try_advisory_lock({_LEADER})")):
+                    stack.pop_all()
+                    return connection
         except Exception as error:  # noqa: BLE001  # the driver fails in many ways while it connects
             reason = f"the notification database does not answer: {in_short(error)}"
-        await connection.close()
         if reason != said:
             _log.info("%s", reason)
         said = reason

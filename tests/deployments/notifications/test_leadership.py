@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import logging
 from collections.abc import Generator
 from contextlib import AsyncExitStack
 from pathlib import Path
@@ -14,7 +15,7 @@ from deployments.notifications.leadership import LeadershipLost, leading
 from deployments.notifications.ledger import keep_subscribers, open_ledger
 from tasks.errors import OperatorError
 from tasks.settings import Settings
-from tests.support.platform import PATIENCE
+from tests.support.platform import PATIENCE, free_port
 from tests.tasks.history.postgres import new_database, postgres_server
 
 
@@ -55,6 +56,20 @@ async def test_one_that_loses_its_connection_stops(server: str, tmp_path: Path) 
             await asyncio.wait_for(watching, PATIENCE)
     async with asyncio.timeout(PATIENCE), leading(host(tmp_path, "second", url)):
         pass
+
+
+async def test_one_waits_for_a_database_that_is_away(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    away = host(tmp_path, "first", f"postgresql://postgres@127.0.0.1:{free_port()}/none")
+    caplog.set_level(logging.INFO)
+    async with AsyncExitStack() as stack:
+        waiting = asyncio.create_task(stack.enter_async_context(leading(away)))
+        done, _ = await asyncio.wait({waiting}, timeout=3)
+        assert not done
+        waiting.cancel()
+        await asyncio.wait({waiting})
+    assert caplog.text.count("the notification database does not answer") == 1
 
 
 async def test_all_hosts_share_subscribers_and_watermarks(server: str, tmp_path: Path) -> None:
