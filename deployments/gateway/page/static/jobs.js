@@ -237,10 +237,12 @@ export async function jobsView(view, query, go, signal) {
   }
 
   function selectAll() {
+    selected.clear();
     for (const [job, each] of rows) {
       each.select(all.checked);
-      toggle(job, all.checked);
+      if (all.checked) selected.add(job);
     }
+    showBulk();
   }
 
   function showBulk() {
@@ -267,14 +269,17 @@ export async function jobsView(view, query, go, signal) {
       delete: [`Delete ${some_} from the list? Published results stay.`, "Delete them", "danger"],
     };
     if (!(await confirm(...questions[what]))) return;
+    for (const job of jobs) {
+      rows.get(job)?.select(false);
+      selected.delete(job);
+    }
+    showBulk();
     const errors = await forEach(jobs, async (job) => {
       if (what === "delete") {
         await del(`/jobs/${job}`);
         rows.get(job)?.node.remove();
         rows.delete(job);
       } else await post(`/jobs/${job}/${what}`);
-      rows.get(job)?.select(false);
-      selected.delete(job);
     });
     if (errors.length) say(`${some(errors.length, "job")} of ${jobs.length}: ${errors[0].message}`, "failed");
     if (what === "restart") await load(false);
