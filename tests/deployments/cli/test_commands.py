@@ -2,6 +2,7 @@
 
 import re
 import subprocess
+import sys
 from collections.abc import Iterator
 from typing import Any
 
@@ -60,3 +61,16 @@ COMP_WORDS=(prefecture schedule re); COMP_CWORD=2; _prefecture; echo "${{COMPREP
 """
     done = subprocess.run(["bash", "-c", asked], capture_output=True, text=True, check=False)
     assert done.stdout.split() == ["jobs", "--directory", "resume"], done.stderr
+
+
+@pytest.mark.parametrize("module", ["jobs", "queries", "selected", "notifications", "login"])
+def test_commands_for_users_do_not_wait_for_prefect(module: str) -> None:
+    program = (
+        f"import sys; import deployments.cli.main, deployments.cli.{module}\n"
+        "import deployments.client.gateway.jobs\n"
+        "print(*sorted({'prefect', 'sqlalchemy', 'fastapi', 'docker', 'numpy'} & {*sys.modules}))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=True
+    )
+    assert done.stdout == "\n"
