@@ -102,7 +102,7 @@ def test_a_change_needs_to_come_from_the_page(gateway: Gateway) -> None:
             assert answer.status_code == http.HTTPStatus.FORBIDDEN, (headers, answer.text)
         assert olga.get("/jobs").json()["jobs"] == []
         assert olga.put("/inputs/a.txt", content=b"a").status_code == http.HTTPStatus.FORBIDDEN
-        done = olga.put("/inputs/a.txt", content=b"a", headers=of_page(gateway))
+        done = olga.put("/inputs/a.txt?overwrite=true", content=b"a", headers=of_page(gateway))
         assert done.status_code == http.HTTPStatus.CREATED
         for method, path in (("POST", "/session"), ("DELETE", "/session")):
             assert olga.request(method, path).status_code == http.HTTPStatus.FORBIDDEN

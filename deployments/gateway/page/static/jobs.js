@@ -153,7 +153,7 @@ export async function jobsView(view, query, go, signal) {
     }
     found.jobs.forEach((job) => put(job));
     next = found.next ?? null;
-    total = found.total;
+    if (!isMore) total = found.total;
     shown();
     places();
   }
