@@ -5,7 +5,7 @@ import json
 import logging
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
 from contextlib import aclosing, suppress
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID
@@ -15,6 +15,7 @@ from pydantic import TypeAdapter
 from deployments.client.gateway.events import Message, listen
 from deployments.client.gateway.requests import Requests
 from deployments.client.interface import JobEnded
+from deployments.jobs.changes import JobChange
 from deployments.jobs.records import (
     AWAY,
     ENDED,
@@ -44,35 +45,6 @@ _OUTCOMES: dict[JobState, Outcome] = {
 }
 
 
-@dataclass(frozen=True)
-class _Change:
-    """A job after a change, as a gateway tells of it."""
-
-    job: UUID
-    task: str
-    name: str
-    results_directory: str
-    queue: str
-    tags: tuple[str, ...]
-    state: JobState
-    attempt: int
-    fraction: float
-    text: str
-    ended: datetime | None
-    outcome: Outcome | None
-
-    @property
-    def progress(self) -> Progress:
-        """The progress of the job."""
-        name = _NAMES.get(self.state, self.state.capitalize())
-        return Progress(
-            self.job, self.fraction, self.text, name, self.attempt, outcome=self.outcome
-        )
-
-
-_CHANGE = TypeAdapter(_Change)
-
-
 def progress_of(found: Explanation) -> Progress:
     """The progress of a job, from its explanation."""
     job = found.job
@@ -89,6 +61,13 @@ def progress_of(found: Explanation) -> Progress:
         attempt=job.attempt,
         ahead=found.before,
         outcome=_OUTCOMES.get(job.state),
+    )
+
+
+def _progress(change: JobChange) -> Progress:
+    name = _NAMES.get(change.state, change.state.capitalize())
+    return Progress(
+        change.job, change.fraction, change.text, name, change.attempt, outcome=change.outcome
     )
 
 
@@ -112,10 +91,10 @@ async def follow(requests: Requests, job: UUID) -> AsyncGenerator[Progress]:
                 return
             match message.event:
                 case "job":
-                    change = _CHANGE.validate_json(message.data)
+                    change = JobChange.model_validate_json(message.data)
                     if change.state in ENDED and change.outcome is None:
                         continue  # it may still turn out to be completed
-                    last = change.progress
+                    last = _progress(change)
                     shown = await _with_place(once, last)
                 case "end":
                     continue
@@ -164,7 +143,7 @@ async def follow_ends(
         async for message in messages:
             match message.event:
                 case "job":
-                    change = _CHANGE.validate_json(message.data)
+                    change = JobChange.model_validate_json(message.data)
                     if change.outcome is not None and change.job not in known:
                         known.add(change.job)
                         yield of_change(change)
@@ -182,42 +161,31 @@ async def follow_ends(
 
 def ended(job: JobRecord) -> JobEnded:
     """A job that has ended, as the inbox shows it."""
-    return _ended(
-        job=job.job,
-        task=job.task,
-        name=job.name,
-        results_directory=job.results_directory,
-        queue=job.queue,
-        tags=job.tags,
-        outcome=str(job.state),
-        attempt=job.attempt,
-        at=job.ended,
-        reason=job.reason,
-    )
+    return _ended(job, str(job.state), job.reason)
 
 
-def of_change(change: _Change) -> JobEnded:
+def of_change(change: JobChange) -> JobEnded:
     """The same, from the last change of a job."""
-    return _ended(
-        job=change.job,
-        task=change.task,
-        name=change.name,
-        results_directory=change.results_directory,
-        queue=change.queue,
-        tags=change.tags,
-        outcome=str(change.outcome),
-        attempt=change.attempt,
-        at=change.ended,
-        reason=change.text,
-    )
+    return _ended(change, str(change.outcome), change.text)
 
 
-def _ended(*, job: UUID, at: datetime | None, **more: Any) -> JobEnded:
+def _ended(job: JobRecord | JobChange, outcome: str, reason: str) -> JobEnded:
+    at = job.ended
     when = at.astimezone().strftime("%Y-%m-%d %H:%M:%S") if at else ""
-    completed = more["outcome"] == "completed"
-    what = f"`prefecture results {job}`" if completed else more["reason"]
-    words = (when, str(job), more["task"], more["results_directory"], more["outcome"], what)
-    plain = {"job": str(job), **more, "tags": [*more["tags"]], "ended": at and at.isoformat()}
+    what = f"`prefecture results {job.job}`" if outcome == "completed" else reason
+    words = (when, str(job.job), job.task, job.results_directory, outcome, what)
+    plain = {
+        "job": str(job.job),
+        "task": job.task,
+        "name": job.name,
+        "results_directory": job.results_directory,
+        "queue": job.queue,
+        "tags": [*job.tags],
+        "outcome": outcome,
+        "attempt": job.attempt,
+        "reason": reason,
+        "ended": at and at.isoformat(),
+    }
     return JobEnded(printable("  ".join(words)), plain)
 
 

@@ -1,4 +1,4 @@
-"""The changes of jobs that the gateway sends, and the flow runs that they are made from."""
+"""Makes the changes of jobs, which the gateway sends, from flow runs."""
 
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -6,11 +6,11 @@ from typing import Self
 from uuid import UUID
 
 from prefect.client.schemas.objects import FlowRun, StateType
-from pydantic import BaseModel
 
 from deployments.jobs.attempts import OUTCOMES
+from deployments.jobs.changes import JobChange
 from deployments.jobs.queries.filters import is_job, state_of
-from deployments.jobs.records import ENDED, SETTLED, JobState, Outcome
+from deployments.jobs.records import ENDED, SETTLED, JobState
 from tasks.contracts import Pool, attempt_number, job_id, plain
 
 _QUIET = (JobState.SCHEDULED, JobState.WAITING, JobState.STARTING)
@@ -20,29 +20,6 @@ _TOLD_BY_EVENT = {
     StateType.RUNNING: JobState.RUNNING,
     StateType.CANCELLING: JobState.CANCELLING,
 }
-
-
-class JobChange(BaseModel, frozen=True):
-    """A job after a change: its latest attempt."""
-
-    job: UUID
-    task: str
-    name: str
-    results_directory: str
-    queue: str
-    tags: tuple[str, ...]
-    state: JobState
-    attempt: int
-    fraction: float
-    """Share of the work that is done, 0 to 1."""
-    text: str
-    """What the job does; or why it, or this attempt, has ended."""
-    at: datetime
-    """When the change happened."""
-    ended: datetime | None
-    outcome: Outcome | None
-    """None until the state is final. `failed` and `cancelled` are so after some seconds: until
-    then the supervisor may find that the result is published."""
 
 
 @dataclass(frozen=True)

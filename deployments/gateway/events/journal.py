@@ -22,7 +22,7 @@ from uuid import UUID
 from fastapi.sse import format_sse_event
 from pydantic import ValidationError
 
-from deployments.gateway.events.changes import JobChange
+from deployments.jobs.changes import JobChange
 from tasks.settings import make_home, write_private_file
 
 MOST = 10_000

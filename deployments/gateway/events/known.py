@@ -8,9 +8,10 @@ from uuid import UUID
 
 from prefect.client.schemas.objects import StateType
 
-from deployments.gateway.events.changes import Attempt, JobChange, Moved
+from deployments.gateway.events.changes import Attempt, Moved
 from deployments.gateway.events.journal import Journal
 from deployments.gateway.events.streams import Streams
+from deployments.jobs.changes import JobChange
 from deployments.jobs.records import SETTLED, JobState
 from tasks.contracts import plain
 from tasks.runtime.events import JobProgress

@@ -21,9 +21,10 @@ from prefect.events.clients import get_events_subscriber
 from prefect.events.filters import EventFilter, EventNameFilter
 
 from deployments.connection import connect
-from deployments.gateway.events.changes import Attempt, JobChange, Moved
+from deployments.gateway.events.changes import Attempt, Moved
 from deployments.gateway.events.known import KnownJobs
 from deployments.gateway.events.streams import AWAY, BACK, Streams
+from deployments.jobs.changes import JobChange
 from deployments.jobs.queries.listing import read_task_names
 from tasks.contracts import Pool
 from tasks.errors import in_short

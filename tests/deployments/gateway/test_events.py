@@ -11,10 +11,11 @@ import pytest
 from fastapi import HTTPException
 from prefect.client.schemas.objects import StateType
 
-from deployments.gateway.events.changes import Attempt, JobChange, Moved
+from deployments.gateway.events.changes import Attempt, Moved
 from deployments.gateway.events.journal import Entry, Journal
 from deployments.gateway.events.known import KnownJobs
 from deployments.gateway.events.streams import MOST_BEHIND, Places, Stream, Streams
+from deployments.jobs.changes import JobChange
 from deployments.jobs.records import JobState
 from tasks.runtime.events import JobProgress
 
