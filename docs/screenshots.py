@@ -16,7 +16,7 @@ from playwright.sync_api import Page, sync_playwright
 
 from deployments import Job, login_link, submit, submit_many
 from deployments.connection import known_password, server_api
-from deployments.gateway.tokens import Tokens
+from deployments.gateway.users.tokens import Tokens
 from deployments.local import programs
 from tasks.settings import get_settings
 

@@ -9,8 +9,8 @@ from deployments.cli.output.console import AsJson, err, out, say, say_json
 from deployments.cli.output.views import tokens_table
 from deployments.cli.where import span
 from deployments.connection import become, server_api
-from deployments.gateway.sessions import Sessions
-from deployments.gateway.tokens import USUAL, Scope, Tokens
+from deployments.gateway.users.sessions import Sessions
+from deployments.gateway.users.tokens import USUAL, Scope, Tokens
 from deployments.local import programs
 from deployments.local.outside import check_host, refuse_busy, refuse_busy_port
 from tasks.errors import InvalidPayload

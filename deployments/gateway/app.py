@@ -8,8 +8,6 @@ from fastapi import FastAPI
 
 from deployments.connection import connect
 from deployments.gateway import inputs, jobs, logs, many, results
-from deployments.gateway.access import Access
-from deployments.gateway.audit import AuditLog
 from deployments.gateway.errors import add_handlers
 from deployments.gateway.events import routes
 from deployments.gateway.events.routes import Events
@@ -17,9 +15,11 @@ from deployments.gateway.events.streams import Places
 from deployments.gateway.logs import MOST_FOLLOWED
 from deployments.gateway.page import overview, pictures, sign_in, site, story
 from deployments.gateway.requests import Message
-from deployments.gateway.sessions import Sessions
-from deployments.gateway.tokens import Tokens
 from deployments.gateway.uploads import Uploads
+from deployments.gateway.users.access import Access
+from deployments.gateway.users.audit import AuditLog
+from deployments.gateway.users.sessions import Sessions
+from deployments.gateway.users.tokens import Tokens
 from tasks.settings import Settings
 
 VERSION = "/v1"

@@ -7,7 +7,6 @@ from fastapi import APIRouter, Depends, HTTPException, Request
 from prefect.client.orchestration import PrefectClient
 from prefect.client.schemas.objects import FlowRun
 
-from deployments.gateway.access import Caller, allowed
 from deployments.gateway.errors import PAUSE
 from deployments.gateway.requests import (
     JobRequest,
@@ -18,7 +17,8 @@ from deployments.gateway.requests import (
     SubmittedMany,
     WhereQuery,
 )
-from deployments.gateway.tokens import Scope
+from deployments.gateway.users.access import Caller, allowed
+from deployments.gateway.users.tokens import Scope
 from deployments.jobs import bulk, cancel, finished, submit
 from deployments.jobs.attempts import attempts
 from deployments.jobs.queries import catalog

@@ -6,10 +6,10 @@ from uuid import UUID
 from fastapi import APIRouter, HTTPException
 from prefect.client.orchestration import PrefectClient
 
-from deployments.gateway.access import Caller
 from deployments.gateway.jobs import CANCEL_TIME, Client, Submitter
 from deployments.gateway.requests import Many, ManyRequest, Where
-from deployments.gateway.tokens import Scope
+from deployments.gateway.users.access import Caller
+from deployments.gateway.users.tokens import Scope
 from deployments.jobs import finished
 from deployments.jobs.cancel import cancel
 from deployments.jobs.many import count_in_words, for_each, narrowed

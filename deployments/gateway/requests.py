@@ -7,7 +7,7 @@ from uuid import UUID
 from fastapi import Query
 from pydantic import BaseModel, ConfigDict, Field
 
-from deployments.gateway.tokens import USER_TAG, Scope, Token
+from deployments.gateway.users.tokens import USER_TAG, Scope, Token
 from deployments.jobs.queries.selection import Selection
 from deployments.jobs.records import JobState
 from deployments.jobs.request import Terms, cut

@@ -13,7 +13,7 @@ from deployments.jobs.records import ENDED, ComputeTask, Explanation, JobRecord,
 from deployments.tables import plain_table
 
 if TYPE_CHECKING:  # they import what most commands do not need
-    from deployments.gateway.tokens import Token
+    from deployments.gateway.users.tokens import Token
     from deployments.jobs.schedules import Scheduled
 
 _ROOM_FOR_REASONS = 110  # columns from which on a table of jobs has their tags and reasons

@@ -7,7 +7,6 @@ from fastapi import APIRouter, Depends, Header, Query, Request
 from fastapi.sse import format_sse_event
 from starlette.responses import Response
 
-from deployments.gateway.access import Access, Caller
 from deployments.gateway.events.journal import Entry, Journal, message
 from deployments.gateway.events.known import KnownJobs
 from deployments.gateway.events.streams import (
@@ -21,6 +20,7 @@ from deployments.gateway.events.streams import (
 )
 from deployments.gateway.events.watcher import Watcher
 from deployments.gateway.jobs import Client, Reader, find_visible
+from deployments.gateway.users.access import Access, Caller
 from deployments.jobs.attempts import decisive_attempt, known_attempts
 from tasks.settings import Settings
 

@@ -6,10 +6,10 @@ from fastapi import APIRouter, Depends, HTTPException, Request
 from pydantic import BaseModel, ConfigDict, Field
 from starlette.responses import Response
 
-from deployments.gateway.access import PAGE_HEADER, Access, cookie_name, is_secure
 from deployments.gateway.requests import Me
-from deployments.gateway.sessions import LASTS
-from deployments.gateway.tokens import Token
+from deployments.gateway.users.access import PAGE_HEADER, Access, cookie_name, is_secure
+from deployments.gateway.users.sessions import LASTS
+from deployments.gateway.users.tokens import Token
 
 _CREATED, _NO_CONTENT, _FORBIDDEN = 201, 204, 403
 

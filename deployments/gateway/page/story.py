@@ -8,7 +8,7 @@ from fastapi import APIRouter
 from pydantic import BaseModel
 
 from deployments.gateway.jobs import Client, Reader, find_visible
-from deployments.gateway.tokens import USER_TAG
+from deployments.gateway.users.tokens import USER_TAG
 from deployments.jobs.attempts import attempts
 from deployments.jobs.queries.listing import read_task_names
 from tasks.contracts import attempt_number

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from deployments.gateway.tokens import FILE, USUAL, Scope, Tokens
+from deployments.gateway.users.tokens import FILE, USUAL, Scope, Tokens
 from tasks.errors import InvalidPayload, OperatorError
 
 

@@ -10,7 +10,7 @@ from uuid import UUID
 
 import docker
 
-from deployments.gateway.tokens import Tokens
+from deployments.gateway.users.tokens import Tokens
 from tests.support.needs import need_docker
 from tests.support.platform import Platform, job_image
 from tests.support.web.gateway import gateway_up

@@ -6,8 +6,8 @@ import httpx
 import pytest
 
 from deployments.gateway.__main__ import LARGEST_BODY
-from deployments.gateway.access import REFUSED_A_MINUTE
-from deployments.gateway.tokens import Tokens
+from deployments.gateway.users.access import REFUSED_A_MINUTE
+from deployments.gateway.users.tokens import Tokens
 from tests.support.platform import Platform, free_port, platform_up, run_command
 from tests.support.web.gateway import gateway_up
 

@@ -6,7 +6,7 @@ from uuid import uuid4
 import httpx
 import pytest
 
-from deployments.gateway.tokens import Scope
+from deployments.gateway.users.tokens import Scope
 from tests.support.platform import Platform, wait_until
 from tests.support.web.events import Heard, listening
 from tests.support.web.gateway import Gateway, gateway_up

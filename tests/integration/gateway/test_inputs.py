@@ -12,7 +12,7 @@ import httpx
 import pytest
 
 from deployments.gateway.__main__ import LARGEST_BODY
-from deployments.gateway.tokens import Tokens
+from deployments.gateway.users.tokens import Tokens
 from tests.support.platform import Platform, wait_until
 from tests.support.web.gateway import Gateway, gateway_up
 

@@ -11,7 +11,7 @@ from uuid import UUID, uuid4
 import httpx
 import pytest
 
-from deployments.gateway.tokens import Scope
+from deployments.gateway.users.tokens import Scope
 from tests.support.platform import Platform, wait_until
 from tests.support.session.tiers import thorough
 from tests.support.web.gateway import Gateway, gateway_up

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import BrowserContext, Page
 
-from deployments.gateway.tokens import USUAL, Scope, Tokens
+from deployments.gateway.users.tokens import USUAL, Scope, Tokens
 from tests.support.platform import Platform
 from tests.support.web.chromium import SCREENSHOTS, SignIn, chromium
 from tests.support.web.gateway import Gateway, gateway_up

@@ -6,7 +6,7 @@ from uuid import UUID
 import httpx
 from playwright.sync_api import Page, expect
 
-from deployments.gateway.tokens import Tokens
+from deployments.gateway.users.tokens import Tokens
 from tests.support.platform import Platform, pause
 from tests.support.web.chromium import SignIn, chromium
 from tests.support.web.gateway import Gateway, gateway_up

@@ -7,9 +7,9 @@ from contextlib import contextmanager
 import httpx
 from playwright.sync_api import BrowserContext, expect
 
-from deployments.gateway.access import PAGE_HEADER
-from deployments.gateway.sessions import Sessions
-from deployments.gateway.tokens import Scope, Tokens
+from deployments.gateway.users.access import PAGE_HEADER
+from deployments.gateway.users.sessions import Sessions
+from deployments.gateway.users.tokens import Scope, Tokens
 from tests.support.platform import PATIENCE, Platform
 from tests.support.web.chromium import SignIn
 from tests.support.web.gateway import Gateway

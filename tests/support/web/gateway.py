@@ -9,7 +9,7 @@ from pathlib import Path
 
 import httpx
 
-from deployments.gateway.tokens import USUAL, Scope, Tokens
+from deployments.gateway.users.tokens import USUAL, Scope, Tokens
 from tests.support.platform import BIN, PATIENCE, answers, ends_with_us, free_port, wait_until
 
 

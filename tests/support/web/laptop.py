@@ -5,7 +5,7 @@ import subprocess
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from deployments.gateway.tokens import USUAL, Scope, Tokens
+from deployments.gateway.users.tokens import USUAL, Scope, Tokens
 from tests.support.platform import BIN, PATIENCE, ends_with_us
 from tests.support.web.gateway import Gateway
 

@@ -17,7 +17,7 @@ from pathlib import Path
 
 from pydantic import BaseModel, TypeAdapter
 
-from deployments.gateway.home_list import HomeList
+from deployments.gateway.users.home_list import HomeList
 from tasks.errors import InvalidPayload
 
 FILE = "tokens.json"

@@ -12,8 +12,8 @@ from pathlib import Path
 
 from pydantic import BaseModel, TypeAdapter
 
-from deployments.gateway.home_list import HomeList
-from deployments.gateway.tokens import Token, Tokens
+from deployments.gateway.users.home_list import HomeList
+from deployments.gateway.users.tokens import Token, Tokens
 from tasks.errors import InvalidPayload
 
 FILE = "sessions.json"

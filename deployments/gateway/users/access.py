@@ -13,9 +13,9 @@ from limits import RateLimitItemPerMinute
 from limits.storage import MemoryStorage
 from limits.strategies import MovingWindowRateLimiter
 
-from deployments.gateway.audit import AuditLog
-from deployments.gateway.sessions import Sessions
-from deployments.gateway.tokens import Scope, Token, Tokens
+from deployments.gateway.users.audit import AuditLog
+from deployments.gateway.users.sessions import Sessions
+from deployments.gateway.users.tokens import Scope, Token, Tokens
 
 REFUSED_A_MINUTE = 60
 """Requests a minute that an address may send with no token or a wrong one."""
