@@ -14,6 +14,7 @@ from deployments.gateway.events.routes import Events
 from deployments.gateway.events.streams import Places
 from deployments.gateway.logs import MOST_FOLLOWED
 from deployments.gateway.page import overview, pictures, sign_in, site, story
+from deployments.gateway.quotas import Quota
 from deployments.gateway.requests import Message
 from deployments.gateway.uploads import Uploads
 from deployments.gateway.users.access import Access
@@ -50,6 +51,7 @@ def create_app(settings: Settings) -> FastAPI:
     app.state.access = Access(tokens, sessions, audit, settings.gateway_rate)
     app.state.overview = overview.Overviews()
     app.state.settings = settings
+    app.state.quota = Quota(settings.gateway_jobs)
     app.state.uploads = Uploads(
         settings.inputs, int(settings.gateway_inputs), int(settings.min_free_disk)
     )

@@ -8,6 +8,7 @@ from prefect.client.orchestration import PrefectClient
 from prefect.client.schemas.objects import FlowRun
 
 from deployments.gateway.errors import PAUSE
+from deployments.gateway.quotas import JobQuota
 from deployments.gateway.requests import (
     JobRequest,
     JobsRequest,
@@ -59,21 +60,27 @@ async def tasks(_: Anyone, client: Client) -> list[ComputeTask]:
 
 
 @router.post("/jobs", status_code=_CREATED)
-async def submit_job(caller: Submitter, client: Client, request: JobRequest) -> Submitted:
+async def submit_job(
+    caller: Submitter, client: Client, quota: JobQuota, request: JobRequest
+) -> Submitted:
     """Submit a job."""
     terms = request.terms(caller.token)
+    await quota.check(client, caller, 1, key=request.key is not None)
     job = await submit.submit(client, terms, request.payload, request.key, _owner(caller))
     caller.record(_CREATED, job)
     return Submitted(job=job)
 
 
 @router.post("/jobs/bulk", status_code=_CREATED)
-async def submit_jobs(caller: Submitter, client: Client, request: JobsRequest) -> SubmittedMany:
+async def submit_jobs(
+    caller: Submitter, client: Client, quota: JobQuota, request: JobsRequest
+) -> SubmittedMany:
     """Submit a job for each payload. All are checked before the first is submitted.
 
     With a key, an interrupted call can be repeated: only missing jobs are submitted.
     """
     terms, key = request.terms(caller.token), request.key
+    await quota.check(client, caller, len(request.payloads), key=key is not None)
     try:
         jobs = await bulk.submit_many(client, terms, request.payloads, key, _owner(caller))
     except ServerUnavailable as error:
@@ -109,9 +116,10 @@ async def cancel_job(caller: Submitter, client: Client, job: UUID) -> Message:
 
 
 @router.post("/jobs/{job}/restart", status_code=_CREATED)
-async def restart_job(caller: Submitter, client: Client, job: UUID) -> Submitted:
+async def restart_job(caller: Submitter, client: Client, quota: JobQuota, job: UUID) -> Submitted:
     """Submit a job that has ended once more, as a new job."""
     await _changeable(client, caller, job)
+    await quota.check(client, caller, 1, key=False)
     new = await finished.restart(client, str(job))
     caller.record(_CREATED, job, new)
     return Submitted(job=new)

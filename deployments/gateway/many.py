@@ -7,6 +7,7 @@ from fastapi import APIRouter, HTTPException
 from prefect.client.orchestration import PrefectClient
 
 from deployments.gateway.jobs import CANCEL_TIME, Client, Submitter
+from deployments.gateway.quotas import JobQuota
 from deployments.gateway.requests import Many, ManyRequest, Where
 from deployments.gateway.users.access import Caller
 from deployments.gateway.users.tokens import Scope
@@ -34,13 +35,17 @@ async def cancel_jobs(caller: Submitter, client: Client, request: ManyRequest) -
 
 
 @router.post("/jobs/restart")
-async def restart_jobs(caller: Submitter, client: Client, request: ManyRequest) -> Many:
+async def restart_jobs(
+    caller: Submitter, client: Client, quota: JobQuota, request: ManyRequest
+) -> Many:
     """Count the jobs that have ended and meet all criteria; with `confirm`, the number, submit
     each once more, as a new job, the oldest first."""
 
     async def again(job: str) -> str:
         return str(await finished.restart(client, job))
 
+    if request.confirm:
+        await quota.check(client, caller, request.confirm, key=False)
     return await _act(caller, client, request, "restart", ENDED, again)
 
 

@@ -82,6 +82,11 @@ class Settings(BaseSettings):
         ge=1,
         description="Requests that each user of the gateway may send in a minute.",
     )
+    gateway_jobs: int = Field(
+        default=100_000,
+        ge=1,
+        description="Jobs of each user of the gateway that may wait and run at a time.",
+    )
     gateway_streams: int = Field(
         default=100,
         ge=1,

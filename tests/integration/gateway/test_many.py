@@ -13,11 +13,13 @@ from tests.support.web.events import listening
 from tests.support.web.gateway import Gateway, gateway_up
 
 SHORT = {"upper_bound": 100}
+QUOTA = 30
 
 
 @pytest.fixture(scope="module")
 def gateway(process_platform: Platform) -> Generator[Gateway]:
-    with gateway_up(process_platform.home, process_platform.api) as gateway:
+    settings = {"PREFECTURE_GATEWAY_JOBS": str(QUOTA)}
+    with gateway_up(process_platform.home, process_platform.api, **settings) as gateway:
         yield gateway
 
 
@@ -160,3 +162,28 @@ def test_a_log_of_two_thousand_lines(gateway: Gateway, process_platform: Platfor
         last = anna.get(f"/jobs/{job}/logs", params={"tail": before + 100}).json()
         assert [line["message"] for line in last[100:]] == messages[2000:]
         assert {line["message"] for line in last[:100]} <= {*messages[:2000]}
+
+
+def test_a_user_has_so_many_jobs_at_a_time(gateway: Gateway, process_platform: Platform) -> None:
+    tag = f"quota-{uuid4()}"
+    body = {"task": "find-primes", "results_directory": "many", "tags": [tag]}
+
+    def ask(user: httpx.Client, number: int, **more: Any) -> httpx.Response:
+        return user.post("/jobs/bulk", json=body | {"payloads": [SHORT] * number} | more)
+
+    with gateway.user("carol") as carol, gateway.user("dave") as dave, pause(process_platform):
+        assert ask(carol, QUOTA + 1).status_code == 429, "nothing of it is submitted"
+        assert ask(carol, QUOTA - 1, key=tag).status_code == 201
+        assert ask(carol, QUOTA - 1, key=tag).status_code == 201, "the same call again"
+        refused = ask(carol, 2)
+        assert refused.status_code == 429
+        assert int(refused.headers["retry-after"]) > 0
+        assert refused.json()["detail"] == (
+            f"{QUOTA - 1} jobs of user 'carol' wait or run, and {QUOTA} may: submit fewer, or wait "
+            "until some have ended"
+        )
+        assert ask(dave, 1).status_code == 201, "others have a quota of their own"
+        for user in (carol, dave):
+            act(user, "cancel", tag=[tag])
+        wait_until(lambda: ask(carol, 2).status_code == 201, what="the cancelled ones have ended")
+        act(carol, "cancel", tag=[tag])
