@@ -24,7 +24,11 @@ def test_each_task_has_a_time_limit_on_every_queue(platform: Platform, task: str
     container = {"container": "fresh"} if of_pictures else {}
     for queue in ("high", "normal", "low"):
         deployment = platform.rest("GET", f"/deployments/name/{task}/{queue}").json()
-        assert deployment["job_variables"] == {"max_duration": LIMITS[task]} | container
+        assert deployment["job_variables"] == {
+            "max_duration": LIMITS[task],
+            "network": "server",
+            **container,
+        }
         assert deployment["work_pool_name"] == platform.pool
 
 

@@ -287,22 +287,21 @@ def discard(folder: Path) -> None:
     then finds nothing to move, where else it could publish a folder that is being emptied.
     """
     try:
-        take_out(folder, folder)
+        take_out(folder, folder.name.rpartition(".")[0])
     except FileNotFoundError:
         return  # it was never made, or another process has removed it
     except OSError as error:
         _log.warning("staging folder %s is left behind: %s", folder, error)
 
 
-def take_out(folder: Path, stage: Path) -> None:
-    """Remove a folder of a stage, or the stage itself, even while others write into it.
+def take_out(folder: Path, name: str) -> None:
+    """Remove a stage, or a folder in one, even while others write into it.
 
-    It is renamed to a discarded stage of the same attempt. Where that cannot be deleted, because
-    another process writes into it, it is left for the supervisor, which tries again later.
-    Raises OSError where it cannot be renamed.
+    It is renamed to a discarded `name` beside it: a stage to one of the same attempt. Where it
+    cannot be deleted then, because another process writes into it, it is left for the supervisor,
+    which tries again later. Raises OSError where it cannot be renamed.
     """
-    name, _, _ = stage.name.rpartition(".")
-    away = stage.with_name(f"{name}.discarded-{secrets.token_hex(4)}")
+    away = folder.with_name(f"{name}.discarded-{secrets.token_hex(4)}")
     folder.rename(away)
     try:
         shutil.rmtree(away)

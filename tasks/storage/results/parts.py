@@ -83,7 +83,7 @@ class LocalParts:
     def clear(self) -> None:
         """Remove the folder, even while a late helper puts a part into it."""
         with local_files.writing(self.folder):
-            local_files.take_out(self.folder, self.folder.parent)
+            local_files.take_out(self.folder, self.folder.name)
 
 
 @dataclass(frozen=True)
