@@ -18,7 +18,7 @@ from tasks.contracts.containers import (
     RunContainer,
     size_in_bytes,
 )
-from tasks.contracts.generation import GenerateData
+from tasks.contracts.generation import TOPICS, GenerateData
 from tasks.contracts.jobs import (
     AGENT_VARIABLES,
     ATTEMPT_LABEL,
@@ -90,6 +90,7 @@ __all__ = [
     "S3_SCHEME",
     "SERVER_ALONE",
     "SIBLING_LABEL",
+    "TOPICS",
     "UNTIL_LABEL",
     "WORKER_LABEL",
     "WORKER_VARIABLES",

@@ -10,6 +10,8 @@ from tasks.contracts.names import must_match
 from tasks.contracts.payloads import nothing
 from tasks.contracts.schema import matches
 
+TOPICS = "topics"
+"""The folder, below the one that jobs write, of all topics that are folders."""
 _TOPIC = r"^(kafka://[A-Za-z0-9._:,\[\]-]+/)?[A-Za-z0-9_-][A-Za-z0-9._-]{0,199}(?![\s\S])"
 
 _TOPIC_EXPECTED = (

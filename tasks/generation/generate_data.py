@@ -16,7 +16,7 @@ from tasks.containers.network import networks
 from tasks.containers.output import clear
 from tasks.containers.prepared import prepare
 from tasks.containers.user_container import ContainerSpec, Owner
-from tasks.contracts import UNTIL_LABEL, WORKER_LABEL, GenerateData, size_in_bytes
+from tasks.contracts import TOPICS, UNTIL_LABEL, WORKER_LABEL, GenerateData, size_in_bytes
 from tasks.errors import ContainerFailed, InvalidPayload, TopicUnavailable
 from tasks.generation.containers import RESTARTS, ContainerGroup
 from tasks.generation.topics.topic import Topic, open_topic
@@ -24,7 +24,6 @@ from tasks.runtime.compute_task import Job
 from tasks.runtime.progress import Progress, show_progress
 from tasks.settings import run_settings
 
-_TOPICS = "topics"  # folder below the results root for all topics that are folders
 _CLOCKS = timedelta(seconds=5)  # by which the clock of the submitter may be late
 _LOOK = 1.0  # seconds between two updates of the rates
 
@@ -46,7 +45,7 @@ async def generate(payload: GenerateData, job: Job) -> Outcome:
     _check_start(payload, job)
     worker = job.labels.get(WORKER_LABEL)
     owner = Owner(job.id, job.flow_run, worker and str(worker))
-    folder = run_settings().written / _TOPICS
+    folder = run_settings().written / TOPICS
     topic = await asyncio.to_thread(open_topic, payload.topic, folder, f"{job.id}-{job.attempt}")
     try:
         with connect() as client:

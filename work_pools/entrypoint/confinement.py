@@ -16,11 +16,12 @@ import tempfile
 from collections.abc import Generator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlsplit
 
 from prefect.client.schemas.objects import FlowRun
 
-from tasks.contracts import SERVER_ALONE, job_id
+from tasks.contracts import SERVER_ALONE, TOPICS, job_id
 from tasks.settings import STAGE_VARIABLE, Settings, adopt, api_url, network
 from tasks.storage.results import local_files
 from work_pools.entrypoint import landlock
@@ -65,7 +66,8 @@ def confined(run: FlowRun) -> Generator[None]:
         elif is_job:
             parent = _first_that_exists(root, str(run.parameters[_DIRECTORY]))
             with _own_stage(root, run) as stage:
-                _restrict(settings, {**usual, parent: _NEW_FOLDERS, **_of_stage(root, stage)})
+                results = {parent: _NEW_FOLDERS, **_of_stage(root, stage), **_topics(root, run)}
+                _restrict(settings, {**usual, **results})
                 yield
         else:
             # A helper has a stage, and puts files into that of the job.
@@ -150,6 +152,16 @@ def _of_stage(root: Path, stage: Path | None) -> dict[Path, Access]:
     with contextlib.suppress(OSError):  # Prefect makes it, too, and says why it cannot
         records.mkdir(exist_ok=True)
     return {stage: ALL, stage.parent: _OWN_STAGES, records: ALL}
+
+
+def _topics(root: Path, run: FlowRun) -> dict[Path, Access]:
+    """Rights in the topics that are folders, where the job delivers to a topic."""
+    payload: Any = run.parameters.get("payload")
+    if not isinstance(payload, dict) or "topic" not in payload:
+        return {}
+    with contextlib.suppress(OSError):  # the job will find the same, and say so
+        (root / TOPICS).mkdir(exist_ok=True)
+    return {root / TOPICS: ALL}
 
 
 def _first_that_exists(root: Path, directory: str) -> Path:
