@@ -12,6 +12,7 @@ process of the pool `process` the rights of the worker's user, as before.
 
 import contextlib
 import secrets
+import sys
 import tempfile
 from collections.abc import Generator, Mapping
 from contextlib import contextmanager
@@ -34,8 +35,9 @@ _DIRECTORY = "results_directory"  # a parameter of every job
 _PART = "part"  # the parameter of helper flows
 # What any program may write to. Of the devices only these: a job may be root's.
 _DEVICES = ("/dev/null", "/dev/zero", "/dev/full", "/dev/shm", "/dev/mqueue")
+_TREE = Path(__file__).parents[2]
 # numba keeps machine code beside its source, in a tree that can be written.
-_MACHINE_CODE = Path(__file__).parents[2] / "tasks" / "averages" / "reading" / "__pycache__"
+_MACHINE_CODE = _TREE / "tasks" / "averages" / "reading" / "__pycache__"
 _NEW_FOLDERS = Access.MAKE_DIR | Access.REFER
 _OWN_STAGES = Access.MAKE_DIR | Access.REMOVE_DIR  # to make a stage, rename and remove it
 _PORTS = {"http": 80, "https": 443}
@@ -89,7 +91,7 @@ def _restrict(settings: Settings, rights: Mapping[Path, Access]) -> None:
 
 
 def _readable(settings: Settings) -> dict[Path, Access]:
-    """Rights to read all files but those of the home; empty where there is no home to be hidden.
+    """Rights to read all files but those of the home; empty where it is not here, or not hidden.
 
     Landlock has no rule that forbids: all that stands beside the home is allowed, and beside each
     folder above it.
@@ -99,10 +101,16 @@ def _readable(settings: Settings) -> dict[Path, Access]:
         return {}  # in a container
     shown = [settings.inputs, settings.scratch]
     shown += [settings.results] if isinstance(settings.results, Path) else []
+    code = (_TREE, Path(sys.prefix), Path(sys.base_prefix))
+    shown += [each for each in code if each.is_relative_to(home)]
     place = home
     for folder in home.parents:
+        try:
+            beside = [each for each in folder.iterdir() if each != place]
+        except PermissionError:
+            return {}  # it may be entered, not listed: what stands there cannot be allowed
         # What is behind a link stands elsewhere, and is allowed there, or leads into the home.
-        shown += [each for each in folder.iterdir() if each != place and not each.is_symlink()]
+        shown += [each for each in beside if not each.is_symlink()]
         place = folder
     return dict.fromkeys(shown, Access.READ_FILE)
 

@@ -54,7 +54,8 @@ class Rules:
     """What a process keeps."""
 
     rights: Mapping[Path, Access]
-    """Rights below each folder, or to one file. What does not exist is left out."""
+    """Rights below each folder, or to one file. What is not there, or may not be looked up, is left
+    out."""
     reads_all: bool = True
     """Whether it may read all files, whatever its rights say."""
     tcp_ports: Iterable[int] | None = None
@@ -99,7 +100,7 @@ def restrict(rules: Rules) -> None:
 
 
 def _add_path(ruleset: int, path: Path, access: Access) -> None:
-    with contextlib.suppress(FileNotFoundError):
+    with contextlib.suppress(FileNotFoundError, PermissionError):
         place = os.open(path, os.O_PATH | os.O_CLOEXEC)
         try:
             allowed = access if path.is_dir() else access & _OF_A_FILE
