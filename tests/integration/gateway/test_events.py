@@ -113,12 +113,12 @@ def test_a_stream_of_nothing(gateway: Gateway) -> None:
     with (
         gateway.user("anna") as anna,
         gateway.user("bob") as bob,
-        gateway.user("gus", Scope.SUBMIT) as gus,
+        gateway.user("glen", Scope.SUBMIT) as glen,
     ):
         job = submit(anna)
         for path in (f"/jobs/{job}/events", f"/jobs/{uuid4()}/events"):
             assert bob.get(path).status_code == 404
-        assert gus.get("/events").status_code == 403
+        assert glen.get("/events").status_code == 403
         assert anna.get("/jobs/x/events").status_code == 422
 
 

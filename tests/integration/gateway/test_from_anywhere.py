@@ -3,7 +3,7 @@
 import json
 from collections.abc import Generator
 from pathlib import Path
-from uuid import UUID
+from uuid import UUID, uuid4
 
 import pytest
 
@@ -12,6 +12,7 @@ from tests.support.web.gateway import Gateway, gateway_up
 from tests.support.web.laptop import Laptop, files_of, laptop_of
 
 SHORT = '{"upper_bound": 100}'
+FIRST = f"first-{uuid4()}"
 
 
 @pytest.fixture(scope="module")
@@ -84,7 +85,7 @@ def test_every_command_for_users(anna: Laptop, process_platform: Platform) -> No
     assert "there is no compute task 'sums'" in anna.refused("submit", "sums", "{}", "x")
     assert "upper_bound" in anna.refused("submit", "find-primes", '{"upper_bound": 1}', "x")
     with pause(process_platform):
-        job = anna.done("submit", "find-primes", SHORT, "every", "--tag", "first").strip()
+        job = anna.done("submit", "find-primes", SHORT, "every", "--tag", FIRST).strip()
         waiting = anna.done("explain", job)
         assert "queue normal, directory every" in waiting
         assert "is paused" in waiting
@@ -95,16 +96,16 @@ def test_every_command_for_users(anna: Laptop, process_platform: Platform) -> No
     assert new != job
     assert anna.run("watch", new).returncode == 0
     assert "INFO" in anna.done("logs", new, "--follow")
-    listed = json.loads(anna.done("jobs", "--tag", "first", "--json"))
+    listed = json.loads(anna.done("jobs", "--tag", FIRST, "--json"))
     assert {each["job"]: each["state"] for each in listed} == {new: "completed", job: "cancelled"}
-    assert "--limit 0 lists all" in anna.done("jobs", "--tag", "first", "--limit", "1")
+    assert "--limit 0 lists all" in anna.done("jobs", "--tag", FIRST, "--limit", "1")
     ends = [json.loads(line) for line in anna.done("inbox", "--json").splitlines()]
     assert {"job": new, "outcome": "completed"}.items() <= ends[-1].items()
     assert new in anna.done("inbox").splitlines()[-1]
     assert "there is nothing to cancel" in anna.refused("cancel", new)
-    deleted = anna.run("delete", "--tag", "first", "--directory", "every", "--yes")
+    deleted = anna.run("delete", "--tag", FIRST, "--directory", "every", "--yes")
     assert deleted.stdout.count("is deleted") == 2, deleted.stderr
-    assert anna.done("jobs", "--tag", "first") == "no job matches\n"
+    assert anna.done("jobs", "--tag", FIRST) == "no job matches\n"
     assert "no job" in anna.refused("explain", job)
 
 

@@ -25,22 +25,22 @@ def submit(user: httpx.Client, **more: str) -> UUID:
 def test_users_see_their_own_jobs_as_they_come_and_go(
     sign_in: SignIn, gateway: Gateway, process_platform: Platform
 ) -> None:
-    nora, otto = sign_in("nora"), sign_in("otto")
-    expect(nora.get_by_text("You have no jobs yet.")).to_be_visible()
-    with gateway.user("nora") as client:
+    nina, oskar = sign_in("nina"), sign_in("oskar")
+    expect(nina.get_by_text("You have no jobs yet.")).to_be_visible()
+    with gateway.user("nina") as client:
         with pause(process_platform):
-            job = submit(client, name="of-nora")
-            row = nora.get_by_role("row", name="of-nora")
+            job = submit(client, name="of-nina")
+            row = nina.get_by_role("row", name="of-nina")
             expect(row.locator(".badge")).to_have_text("Waiting")
         expect(row.locator(".badge")).to_have_text("Done")
-        expect(nora.get_by_role("status", name="Notices")).to_contain_text("of-nora")
+        expect(nina.get_by_role("status", name="Notices")).to_contain_text("of-nina")
         again = submit(client, name="the-next")
         process_platform.ended(again)
-        expect(nora.locator("tbody tr").first).to_contain_text("the-next")
-    expect(otto.get_by_text("You have no jobs yet.")).to_be_visible()
-    assert otto.get_by_role("status", name="Notices").inner_text() == ""
-    otto.goto(f"{gateway.url}/jobs/{job}")
-    expect(otto.get_by_text(f"there is no job {job}")).to_be_visible()
+        expect(nina.locator("tbody tr").first).to_contain_text("the-next")
+    expect(oskar.get_by_text("You have no jobs yet.")).to_be_visible()
+    assert oskar.get_by_role("status", name="Notices").inner_text() == ""
+    oskar.goto(f"{gateway.url}/jobs/{job}")
+    expect(oskar.get_by_text(f"there is no job {job}")).to_be_visible()
 
 
 def test_many_jobs_are_cancelled_restarted_and_deleted(
@@ -90,11 +90,11 @@ def test_the_page_says_that_the_server_is_away_and_recovers(
         relay(process_platform.port) as line,
         gateway_up(process_platform.home, f"http://127.0.0.1:{line.port}/api") as gateway,
         chromium(tmp_path / "profile", gateway.url) as browser,
-        gateway.user("rosa") as rosa,
+        gateway.user("rhea") as rhea,
     ):
         page = browser.new_page()
         page.goto(f"{gateway.url}/sign-in")
-        page.get_by_label("Your token").fill(tokens.add("rosa"))
+        page.get_by_label("Your token").fill(tokens.add("rhea"))
         page.get_by_role("button", name="Sign in").click()
         expect(page.get_by_text("You have no jobs yet.")).to_be_visible()
         line.cut()
@@ -104,7 +104,7 @@ def test_the_page_says_that_the_server_is_away_and_recovers(
         line.mend()
         expect(away).to_have_count(0)
         expect(page.get_by_role("heading", name="Pool process")).to_be_visible()
-        job = submit(rosa, name="after-it")
+        job = submit(rhea, name="after-it")
         process_platform.ended(job)
         page.get_by_role("link", name="Jobs", exact=True).click()
         expect(page.get_by_role("row", name="after-it").locator(".badge")).to_have_text("Done")

@@ -59,7 +59,7 @@ def test_photos_are_dropped_compressed_seen_and_fetched(
     sign_in: SignIn, process_platform: Platform, screenshots: Path
 ) -> None:
     photos = {name: jpeg(seed) for seed, name in enumerate(NAMES)}
-    page = sign_in("pia")
+    page = sign_in("petra")
     errors: list[str] = []
     page.on("pageerror", lambda error: errors.append(str(error)))
     page.evaluate("window.isStillThere = true")
