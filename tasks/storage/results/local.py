@@ -12,6 +12,7 @@ from uuid import UUID
 
 from tasks.contracts import Manifest, PublishedFile
 from tasks.errors import CorruptResult
+from tasks.settings import stage_token
 from tasks.storage.results import local_files
 from tasks.storage.results.parts import FOLDER, LocalParts
 
@@ -145,8 +146,12 @@ class LocalRoot:
         return gone
 
     def check(self) -> None:
-        """Write a temporary file to the staging folder."""
-        folder = self.root / local_files.STAGING
+        """Write a temporary file to the staging folder.
+
+        A job that has a stage may be confined to it, and writes to the folder of records instead.
+        """
+        has_stage = stage_token() is not None
+        folder = self.root / (local_files.RECORDS if has_stage else local_files.STAGING)
         try:
             with tempfile.TemporaryFile(dir=folder) as file:
                 file.write(b"x")
