@@ -11,6 +11,7 @@ process of the pool `process` the rights of the worker's user, as before.
 """
 
 import contextlib
+import os
 import secrets
 import sys
 import tempfile
@@ -175,7 +176,7 @@ def _topics(root: Path, run: FlowRun) -> dict[Path, Access]:
 def _first_that_exists(root: Path, directory: str) -> Path:
     """The results directory, or the folder that it will be made in."""
     place = root / directory
-    while place != root and not place.is_dir():
+    while place != root and not os.path.isdir(place):  # noqa: PTH112  # Path raises for a long name
         place = place.parent
     # A directory that leads outside, by a link or "..", is refused when the stage is opened.
     return place if place.resolve().is_relative_to(root.resolve()) else root

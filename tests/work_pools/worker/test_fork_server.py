@@ -99,7 +99,8 @@ def own_environment(process: psutil.Process) -> dict[str, str]:
     return {
         name: value
         for name, value in found.items()
-        if not name.startswith("PREFECT__") and name not in ("TMPDIR", "PREFECT_API_AUTH_STRING")
+        if not name.startswith(("PREFECT__", "PREFECTURE__NETWORK"))
+        and name not in ("TMPDIR", "PREFECT_API_AUTH_STRING")
     }
 
 

@@ -195,7 +195,7 @@ def test_it_is_made_as_any_other(platform: Platform) -> None:
     assert {k: v for k, v in configs[0].items() if k not in stdin} == {
         k: v for k, v in configs[1].items() if k not in stdin
     }
-    of_the_run = ("PREFECT__", "PREFECT_API_AUTH_STRING=")
+    of_the_run = ("PREFECT__", "PREFECT_API_AUTH_STRING=", "PREFECTURE__NETWORK=")
     variables = [{e for e in c["Env"] if not e.startswith(of_the_run)} for c in configs]
     assert variables[0] == variables[1]
     labels = [
