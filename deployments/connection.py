@@ -18,7 +18,7 @@ from prefect.settings import (
     temporary_settings,
 )
 
-from deployments.gateway_login import need_operator
+from deployments.gateway_login import LOOPBACK, need_operator
 from deployments.password import read_password
 from tasks.errors import OperatorError, ServerUnavailable
 from tasks.settings import (
@@ -33,7 +33,6 @@ from tasks.settings import (
 _DEFAULT_API = "http://127.0.0.1:4200/api"  # where `prefecture up` listens
 _NOT_ADMITTED = (401, 403)
 _ADDRESS_FILE = "api_url"  # in a home: the address of the server that its `up` has started
-_LOOPBACK = {"127.0.0.1", "localhost", "::1"}
 
 
 def server_api() -> str:
@@ -111,7 +110,7 @@ def _is_of_home(api: str) -> bool:
 def _place(api: str) -> tuple[str, int | None, str]:
     parts = urlsplit(api)
     host = parts.hostname or ""
-    return "loopback" if host in _LOOPBACK else host, parts.port, parts.path.rstrip("/")
+    return "loopback" if host in LOOPBACK else host, parts.port, parts.path.rstrip("/")
 
 
 @asynccontextmanager

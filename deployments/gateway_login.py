@@ -18,6 +18,8 @@ from tasks.settings import (
     write_private_file,
 )
 
+LOOPBACK = {"127.0.0.1", "localhost", "::1"}
+"""The names of this machine in addresses."""
 FILE = "gateway.json"
 """The file's name in the user's configuration folder."""
 

@@ -12,7 +12,7 @@ from deployments.connection import become, server_api
 from deployments.gateway.users.sessions import Sessions
 from deployments.gateway.users.tokens import USUAL, Scope, Tokens
 from deployments.local import programs
-from deployments.local.outside import check_host, refuse_busy, refuse_busy_port
+from deployments.local.outside import check_host, refuse_busy_port
 from tasks.errors import InvalidPayload
 from tasks.settings import get_settings
 
@@ -41,10 +41,7 @@ def gateway(*, host: str = programs.HOST, port: int = 4280, insecure: bool = Fal
     """
     settings = get_settings()
     check_host(settings, host, insecure=insecure)
-    if host == programs.HOST:
-        refuse_busy_port(settings, port)
-    else:
-        refuse_busy(host, port)
+    refuse_busy_port(settings, port, host)
     api = server_api()
     become(programs.gateway(port, settings, host), programs.gateway_env(settings, "gateway", api))
 
@@ -81,8 +78,8 @@ def add(
 def link(user: str, *, gateway: str | None = None) -> None:
     """Print a link that signs a browser in to the gateway's page, with a user's newest token.
 
-    A link works once, and for an hour; the browser stays signed in for 30 days. Whoever has the
-    link is the user: send it as you would send a token.
+    A link works once, and for an hour; the browser stays signed in for 30 days. With the
+    link, anyone is the user: send it as you would send a token.
 
     Example: `prefecture token link anna`
 

@@ -7,10 +7,8 @@ from urllib.parse import urlsplit
 
 from deployments.cli.output.console import err, say
 from deployments.client.gateway.requests import connected
-from deployments.gateway_login import Login, address_of, forget_login, store_login
+from deployments.gateway_login import LOOPBACK, Login, address_of, forget_login, store_login
 from tasks.errors import InvalidPayload, NotAdmitted
-
-_LOOPBACK = {"127.0.0.1", "localhost", "::1"}
 
 
 def login(url: str) -> None:
@@ -34,7 +32,7 @@ def login(url: str) -> None:
             f"'{url[:200]}' is no address of a gateway: give one such as "
             "https://prefecture.example.org:4280"
         )
-    if parts.scheme == "http" and parts.hostname not in _LOOPBACK:
+    if parts.scheme == "http" and parts.hostname not in LOOPBACK:
         err.print(
             f"{address} has no TLS: everyone on the way can read the token and your files",
             soft_wrap=True,

@@ -6,7 +6,7 @@ from typing import Never
 
 from deployments.local import programs
 from deployments.local.encryption import key_setting
-from deployments.local.outside import check_host, refuse_busy, refuse_busy_port
+from deployments.local.outside import check_host, refuse_busy_port
 from deployments.password import SERVER_VARIABLE, server_password
 from deployments.server.environment import environment, is_shared, prefect_home
 from tasks.errors import OperatorError
@@ -43,10 +43,7 @@ def server(
     settings = get_settings()
     check_host(settings, host, insecure=insecure)
     env = _environment(settings, apart=not services)
-    if host == programs.HOST:
-        refuse_busy_port(settings, port)
-    else:
-        refuse_busy(host, port)
+    refuse_busy_port(settings, port, host)
     _become(programs.server(port, settings, host, services=services), env)
 
 

@@ -63,9 +63,10 @@ def outside_url(settings: Settings, port: int) -> str:
     return f"{scheme}://{host}:{port}/api"
 
 
-def refuse_busy_port(settings: Settings, port: int) -> None:
-    """Raise OperatorError where a server cannot listen at a port of each of its addresses."""
-    for address in (HOST, *([str(settings.bind)] if settings.bind else [])):
+def refuse_busy_port(settings: Settings, port: int, host: str = HOST) -> None:
+    """Raise OperatorError where a server cannot listen at a port of `host`, and of PREFECTURE_BIND
+    where that is set."""
+    for address in (host, *([str(settings.bind)] if settings.bind else [])):
         refuse_busy(address, port)
 
 

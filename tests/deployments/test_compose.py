@@ -51,7 +51,7 @@ def test_it_holds_what_compose_knows(compose: dict[str, Any]) -> None:
         assert set(service.get("depends_on", {})) <= services.keys()
         for port in service.get("ports", []):
             outside = ("127.0.0.1:", "${PREFECTURE_ADDRESS:-127.0.0.1}:")
-            assert port.startswith(outside), "whoever wants more opens it"
+            assert port.startswith(outside), "other machines reach it where the operator says so"
 
 
 def test_compose_itself_takes_it(compose: dict[str, Any], tmp_path: Path) -> None:

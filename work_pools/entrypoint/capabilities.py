@@ -3,11 +3,13 @@
 The process of a job is root's only where the worker is, on the pool `process`.
 """
 
+import contextlib
 import ctypes
 import os
 import struct
 from pathlib import Path
-from typing import Any
+
+from work_pools.forking.c_library import call
 
 _DROP_FROM_BOUNDING_SET = 24  # prctl(2)
 _VERSION = 0x20080522  # of capset(2): 64 capabilities
@@ -26,17 +28,15 @@ def keep_those_for_files() -> None:
     """
     if os.geteuid() != 0:
         return
-    library: Any = ctypes.CDLL(None, use_errno=True)
     for number in range(int(_LAST.read_text()) + 1):
         if not _KEPT >> number & 1:
             # Refused where it is dropped already: what a process may add, it may also take away.
-            library.prctl(_DROP_FROM_BOUNDING_SET, number, 0, 0, 0)
+            with contextlib.suppress(PermissionError):
+                call("prctl", _DROP_FROM_BOUNDING_SET, number, 0, 0, 0)
     header = struct.pack("=Ii", _VERSION, 0)
     before = ctypes.create_string_buffer(24)
-    if library.capget(header, before) != 0:
-        raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()))
+    call("capget", header, before)
     sets = struct.unpack("=6I", before.raw)
     # Effective, permitted and inheritable of the lower 32, then of the upper.
     kept = [value & (_KEPT >> (32 * (place // 3)) & _HALF) for place, value in enumerate(sets)]
-    if library.capset(header, struct.pack("=6I", *kept)) != 0:
-        raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()))
+    call("capset", header, struct.pack("=6I", *kept))

@@ -5,14 +5,14 @@ needed. Kernels from 5.13 on have it, unless they were started without it.
 """
 
 import contextlib
-import ctypes
 import os
 import struct
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from enum import IntFlag
 from pathlib import Path
-from typing import Any
+
+from work_pools.forking.c_library import call
 
 # The same numbers on all architectures.
 _CREATE_RULESET, _ADD_RULE, _RESTRICT_SELF = 444, 445, 446
@@ -60,20 +60,21 @@ class Rules:
     """Whether it may read all files, whatever its rights say."""
     tcp_ports: Iterable[int] | None = None
     """TCP ports that it may connect to, and none that it may listen at; None: any."""
-    reach: bool = field(default=False)
-    """Whether it may send signals to processes outside, and use their abstract sockets."""
 
 
 def version() -> int:
     """The version of the kernel's interface; 0 where it has none."""
-    found = _system_call(_CREATE_RULESET, None, 0, _VERSION)
-    return max(found, 0)
+    try:
+        return call("syscall", _CREATE_RULESET, None, 0, _VERSION)
+    except OSError:
+        return 0
 
 
 def restrict(rules: Rules) -> None:
     """Take all rights to files from this process, but for those of the rules.
 
-    It applies to the calling thread, and to what that starts from now on. Parts that this kernel's
+    Nor can it send signals to processes that it did not start, or use their abstract sockets. It
+    applies to the calling thread, and to what that starts from now on. Parts that this kernel's
     version does not know are left out. Raises OSError where the kernel has no Landlock.
     """
     known = version()
@@ -82,19 +83,19 @@ def restrict(rules: Rules) -> None:
         files &= ~Access.READ_FILE
     bounded = rules.tcp_ports is not None and known >= _BOUNDS_TCP
     tcp = _TCP_BIND | _TCP_CONNECT if bounded else 0
-    scopes = _ABSTRACT_SOCKETS | _SIGNALS if known >= _SCOPES and not rules.reach else 0
+    scopes = _ABSTRACT_SOCKETS | _SIGNALS if known >= _SCOPES else 0
     # Older versions refuse a structure with parts that they do not know, unless these are zero.
     handled = struct.pack("=QQQ", files, tcp, scopes)
-    ruleset = _checked(_CREATE_RULESET, handled, len(handled), 0)
+    ruleset = call("syscall", _CREATE_RULESET, handled, len(handled), 0)
     try:
         for path, access in rules.rights.items():
             _add_path(ruleset, path, access & files)
         for port in rules.tcp_ports or () if bounded else ():
-            _checked(_ADD_RULE, ruleset, _NET_PORT, struct.pack("=QQ", _TCP_CONNECT, port), 0)
-        library: Any = ctypes.CDLL(None, use_errno=True)
-        if library.prctl(_NO_NEW_PRIVS, 1, 0, 0, 0) != 0:
-            raise _error()
-        _checked(_RESTRICT_SELF, ruleset, 0)
+            call(
+                "syscall", _ADD_RULE, ruleset, _NET_PORT, struct.pack("=QQ", _TCP_CONNECT, port), 0
+            )
+        call("prctl", _NO_NEW_PRIVS, 1, 0, 0, 0)
+        call("syscall", _RESTRICT_SELF, ruleset, 0)
     finally:
         os.close(ruleset)
 
@@ -105,25 +106,6 @@ def _add_path(ruleset: int, path: Path, access: Access) -> None:
         try:
             allowed = access if path.is_dir() else access & _OF_A_FILE
             rule = struct.pack("=Qi", allowed, place)
-            _checked(_ADD_RULE, ruleset, _PATH_BENEATH, rule, 0)
+            call("syscall", _ADD_RULE, ruleset, _PATH_BENEATH, rule, 0)
         finally:
             os.close(place)
-
-
-def _checked(*arguments: Any) -> int:
-    answer = _system_call(*arguments)
-    if answer < 0:
-        raise _error()
-    return answer
-
-
-def _system_call(*arguments: Any) -> int:
-    library: Any = ctypes.CDLL(None, use_errno=True)
-    library.syscall.restype = ctypes.c_long
-    plain = [ctypes.c_long(each) if isinstance(each, int) else each for each in arguments]
-    return int(library.syscall(*plain))
-
-
-def _error() -> OSError:
-    number = ctypes.get_errno()
-    return OSError(number, os.strerror(number))

@@ -1,8 +1,6 @@
 """Adoption of processes whose parent has ended."""
 
-import ctypes
-import os
-from typing import Any
+from work_pools.forking.c_library import call
 
 _PR_SET_CHILD_SUBREAPER = 36  # prctl(2)
 
@@ -12,6 +10,4 @@ def adopt_orphans() -> None:
 
     Forks do not inherit this. Raises OSError where the kernel refuses.
     """
-    library: Any = ctypes.CDLL(None, use_errno=True)
-    if library.prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0) != 0:
-        raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()))
+    call("prctl", _PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
