@@ -11,6 +11,9 @@ from deployments.jobs.records import ComputeTask, Explanation, Line, Listing, Pr
 from deployments.jobs.request import Terms
 from tasks.contracts import Manifest
 
+CANCEL_MARGIN = 60.0
+"""Seconds that a cancelled job may take to end, beside its grace."""
+
 
 @dataclass(frozen=True)
 class JobEnded:

@@ -8,7 +8,7 @@ from uuid import UUID
 
 from prefect.client.orchestration import PrefectClient
 
-from deployments.client.interface import FoundResult, JobEnded
+from deployments.client.interface import CANCEL_MARGIN, FoundResult, JobEnded
 from deployments.connection import connect
 from deployments.jobs import bulk, cancel, finished, following, logs, results
 from deployments.jobs import submit as single
@@ -20,8 +20,6 @@ from deployments.jobs.request import Terms
 from tasks.contracts import Manifest
 from tasks.settings import get_settings
 from tasks.storage.results.interface import Result
-
-_CANCEL_MARGIN = 60.0  # seconds a cancelled job may take to end, beside its grace
 
 
 class StoredResult(FoundResult):
@@ -103,7 +101,7 @@ class ServerJobs:
 
     async def cancel(self, job: str, *, wait: bool) -> str:
         """Cancel a job."""
-        limit = get_settings().cancel_grace + _CANCEL_MARGIN
+        limit = get_settings().cancel_grace + CANCEL_MARGIN
         return await cancel.cancel(self._client, job, limit, wait=wait)
 
     async def restart(self, job: str) -> UUID:

@@ -24,10 +24,9 @@ from deployments.jobs import bulk, cancel, finished, submit
 from deployments.jobs.attempts import attempts
 from deployments.jobs.queries import catalog
 from deployments.jobs.queries.explain import explain
-from deployments.jobs.queries.filters import is_job
+from deployments.jobs.queries.filters import is_in_pool_of_jobs, is_job
 from deployments.jobs.queries.listing import list_jobs
 from deployments.jobs.records import ComputeTask, Explanation, Listing
-from tasks.contracts import Pool
 from tasks.errors import ServerUnavailable
 
 _OK, _CREATED, _NOT_FOUND, _UNAVAILABLE = 200, 201, 404, 503
@@ -145,7 +144,7 @@ async def find_visible(client: PrefectClient, caller: Caller, job: UUID) -> Flow
     Whether a job of another user exists is no business of theirs.
     """
     for run in (await attempts(client, job))[:1]:
-        if is_job(run) and run.work_pool_name in set(Pool) and caller.may_see(run.tags):
+        if is_job(run) and is_in_pool_of_jobs(run) and caller.may_see(run.tags):
             return run
     caller.record(_NOT_FOUND, job)
     raise HTTPException(_NOT_FOUND, f"there is no job {job} that this token may see")

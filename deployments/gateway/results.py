@@ -30,11 +30,12 @@ async def _settings(request: Request) -> Settings:
     return request.app.state.settings
 
 
-_Settings = Annotated[Settings, Depends(_settings)]
+InForce = Annotated[Settings, Depends(_settings)]
+"""The settings of the gateway."""
 
 
 @router.get("/jobs/{job}/result")
-async def result(caller: Reader, client: Client, settings: _Settings, job: UUID) -> Manifest:
+async def result(caller: Reader, client: Client, settings: InForce, job: UUID) -> Manifest:
     """The manifest of a job's result: its files, with their bytes and SHA-256."""
     await find_visible(client, caller, job)
     return (await find_result(client, settings, str(job))).manifest
@@ -44,7 +45,7 @@ async def result(caller: Reader, client: Client, settings: _Settings, job: UUID)
 async def result_file(
     caller: Reader,
     client: Client,
-    settings: _Settings,
+    settings: InForce,
     job: UUID,
     path: str,
     if_none_match: Annotated[str | None, Header()] = None,
@@ -66,7 +67,7 @@ async def result_file(
 
 @router.get("/jobs/{job}/result.zip", response_class=StreamingResponse)
 async def result_zip(
-    caller: Reader, client: Client, settings: _Settings, job: UUID
+    caller: Reader, client: Client, settings: InForce, job: UUID
 ) -> StreamingResponse:
     """All files of a job's result and its manifest, as one zip archive that is made while it is
     sent. Results in S3 have a link for each file in its place."""

@@ -18,7 +18,9 @@ _DIRECTORY_EXPECTED = (
 )
 # A result published under a job's id would take the place of that job's own result.
 _JOB_ID = re.compile(r"(^|/)[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}(/|$)")
-SOURCE_PATTERN = r"^[^/\\\x00-\x1f\x7f-\x9f][^\\\x00-\x1f\x7f-\x9f]*(?![\s\S])"
+SOURCE_MARK = "x-source"
+"""Marks a source in a schema: clients of the gateway can upload files for it."""
+_SOURCE_PATTERN = r"^[^/\\\x00-\x1f\x7f-\x9f][^\\\x00-\x1f\x7f-\x9f]*(?![\s\S])"
 """Of a source, in the JSON schema of each payload that has one."""
 _SOURCE_EXPECTED = (
     "a path or glob under the inputs root, such as photos or photos/*.jpg, without a / in front, "
@@ -117,11 +119,10 @@ Source = Annotated[
         min_length=1,
         max_length=1024,
         examples=["photos/*.jpg", "s3://bucket/photos/"],
-        # The marker by which the gateway's page knows that files can be uploaded for it.
-        json_schema_extra=matches(SOURCE_PATTERN, _SOURCE_EXPECTED) | {"x-source": True},
+        json_schema_extra=matches(_SOURCE_PATTERN, _SOURCE_EXPECTED) | {SOURCE_MARK: True},
     ),
     must_match(
-        SOURCE_PATTERN,
+        _SOURCE_PATTERN,
         "is not a source: use a path or glob relative to the inputs root, such as 'photos/*.jpg', "
         "or an s3:// address",
     ),

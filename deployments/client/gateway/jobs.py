@@ -12,9 +12,9 @@ from deployments.client.gateway import following
 from deployments.client.gateway.downloads import GatewayResult
 from deployments.client.gateway.requests import Requests, connected
 from deployments.client.gateway.uploads import Say, Uploads
-from deployments.client.interface import JobEnded
+from deployments.client.interface import CANCEL_MARGIN, JobEnded
 from deployments.gateway_login import Login
-from deployments.jobs.queries.prefixes import prefix_of
+from deployments.jobs.queries.prefixes import prefix_of, the_only_one
 from deployments.jobs.queries.selection import Selection
 from deployments.jobs.records import (
     ENDED,
@@ -34,9 +34,7 @@ from tasks.settings import get_settings
 _PAGE = 1_000  # jobs in one answer, the most that a gateway gives
 _PAYLOADS = 10_000  # in one request, the most that a gateway takes
 _BULK_TIMEOUT = 600.0  # seconds: thousands of jobs take a minute and more
-_CANCEL_MARGIN = 60.0  # seconds a cancelled job may take to end, beside its grace
 _POLL = 0.5  # seconds between two looks at a job that is being cancelled
-_NAMED = 5  # candidates in a message
 _T = TypeVar("_T")
 
 
@@ -82,14 +80,7 @@ class GatewayJobs:
             prefix = prefix_of(job)
         every = Selection(states=tuple(JobState))
         found = [each.job for each in (await self.list(every, None)).jobs]
-        named = [each for each in found if str(each).startswith(prefix)]
-        if not named:
-            raise InvalidPayload(f"no job's id begins with '{job}': `prefecture jobs` lists them")
-        if len(named) > 1:
-            some = ", ".join(map(str, named[:_NAMED]))
-            more = f" and {len(named) - _NAMED} more" if len(named) > _NAMED else ""
-            raise InvalidPayload(f"'{job}' begins the ids of {some}{more}: give more digits")
-        return named[0]
+        return the_only_one(job, [each for each in found if str(each).startswith(prefix)])
 
     async def progress(self, job: UUID) -> Progress:
         """The current progress of a job."""
@@ -142,7 +133,7 @@ class GatewayJobs:
         if not wait:
             return str(answer.json()["message"])
         clock = asyncio.get_running_loop().time
-        limit = get_settings().cancel_grace + _CANCEL_MARGIN
+        limit = get_settings().cancel_grace + CANCEL_MARGIN
         until = clock() + limit
         while True:
             now = (await self.explain(wanted)).job

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any, cast
 
-from tasks.contracts.names import SOURCE_PATTERN
+from tasks.contracts.names import SOURCE_MARK
 from tasks.errors import FileUnreadable, InvalidPayload, SourceNotFound
 from tasks.storage.inputs.local import find_local, is_glob, split_glob
 from tasks.storage.results.local_files import sha256
@@ -135,13 +135,7 @@ def _fields(
     for part in schema.get("allOf", []):
         yield from _fields(part, definitions, path)
     for name, field in schema.get("properties", {}).items():
-        if _is_source(field):
+        if field.get(SOURCE_MARK):
             yield (*path, name)
         elif len(path) < 3:  # no payload is deeper; a definition may name itself
             yield from _fields(field, definitions, (*path, name))
-
-
-def _is_source(field: Mapping[str, Any]) -> bool:
-    """Whether a field was declared as tasks.contracts.Source."""
-    allowed = field.get("if", {}).get("not", {}).get("anyOf", [])
-    return any(each.get("pattern") == SOURCE_PATTERN for each in (field, *allowed))

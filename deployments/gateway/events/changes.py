@@ -9,9 +9,9 @@ from prefect.client.schemas.objects import FlowRun, StateType
 
 from deployments.jobs.attempts import OUTCOMES
 from deployments.jobs.changes import JobChange
-from deployments.jobs.queries.filters import is_job, state_of
+from deployments.jobs.queries.filters import is_in_pool_of_jobs, is_job, state_of
 from deployments.jobs.records import ENDED, SETTLED, JobState
-from tasks.contracts import Pool, attempt_number, job_id, plain
+from tasks.contracts import attempt_number, job_id, plain
 
 _QUIET = (JobState.SCHEDULED, JobState.WAITING, JobState.STARTING)
 _EXPLAINED = (JobState.FAILED, JobState.CANCELLED, JobState.CRASHED)
@@ -38,7 +38,7 @@ class Attempt:
     @classmethod
     def of(cls, run: FlowRun, task: str) -> Self | None:
         """The attempt that a flow run is. None where it is something else."""
-        if not is_job(run) or run.work_pool_name not in set(Pool):
+        if not is_job(run) or not is_in_pool_of_jobs(run):
             return None
         return cls(
             run.id,

@@ -6,17 +6,17 @@ be those of a raster format, of which the browser is told, and it may not guess 
 
 import asyncio
 from pathlib import Path
-from typing import Annotated, Any, Literal, cast
+from typing import Any, Literal, cast
 from uuid import UUID
 
-from fastapi import APIRouter, Depends, HTTPException, Request
+from fastapi import APIRouter, HTTPException
 from prefect.client.schemas.objects import FlowRun
 from pydantic import BaseModel
 from starlette.responses import FileResponse, Response
 
 from deployments.gateway.jobs import Client, Reader, find_visible
+from deployments.gateway.results import InForce
 from deployments.jobs.results import find_result
-from tasks.settings import Settings
 from tasks.storage.inputs.local import is_glob, split_glob
 from tasks.storage.results.interface import Result
 
@@ -35,13 +35,6 @@ _SAFE = {
 router = APIRouter()
 
 
-async def _settings(request: Request) -> Settings:
-    return request.app.state.settings
-
-
-_Settings = Annotated[Settings, Depends(_settings)]
-
-
 class Picture(BaseModel):
     """A picture that a job was given, has published, or both."""
 
@@ -56,7 +49,7 @@ class Picture(BaseModel):
 
 
 @router.get("/jobs/{job}/pictures")
-async def pictures(caller: Reader, client: Client, settings: _Settings, job: UUID) -> list[Picture]:
+async def pictures(caller: Reader, client: Client, settings: InForce, job: UUID) -> list[Picture]:
     """The pictures of a job's result, 500 at most, with those that they were made of."""
     run = await find_visible(client, caller, job)
     found = await find_result(client, settings, str(job))
@@ -69,7 +62,7 @@ async def pictures(caller: Reader, client: Client, settings: _Settings, job: UUI
 async def picture(
     caller: Reader,
     client: Client,
-    settings: _Settings,
+    settings: InForce,
     job: UUID,
     side: Literal["before", "after"],
     path: str,

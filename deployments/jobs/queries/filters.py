@@ -105,6 +105,11 @@ def is_job(run: FlowRun) -> bool:
     return isinstance(run.parameters.get("results_directory"), str)
 
 
+def is_in_pool_of_jobs(run: FlowRun) -> bool:
+    """Whether a run is in one of the pools of jobs."""
+    return run.work_pool_name in set(Pool)
+
+
 def state_of(run: FlowRun, now: datetime) -> JobState:
     """The state of a job, from its decisive attempt. `now`: by a clock like the server's."""
     if run.state_type is StateType.SCHEDULED:

@@ -1,7 +1,7 @@
 """Short job ids: the first characters of an id, as git abbreviates commits."""
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from uuid import UUID
 
 from deployments.jobs.request import cut
@@ -9,6 +9,7 @@ from tasks.errors import InvalidPayload
 
 SHORTEST = 4
 """The minimum number of digits of a prefix."""
+_NAMED = 5  # candidates in a message
 _USUAL = {4: 8, 7: 18}  # characters by UUID version: version 7 begins with the time
 
 
@@ -34,6 +35,20 @@ def prefix_of(text: str) -> str:
     whole = str(UUID(digits.ljust(32, "0")))
     hyphens = sum(len(digits) > place for place in (8, 12, 16, 20))
     return whole[: len(digits) + hyphens]
+
+
+def the_only_one(text: str, jobs: Sequence[UUID]) -> UUID:
+    """The job whose id begins with a text. `jobs`: all of which that is true.
+
+    Raises InvalidPayload where there is none, or are several.
+    """
+    if not jobs:
+        raise InvalidPayload(f"no job's id begins with '{text}': `prefecture jobs` lists them")
+    if len(jobs) > 1:
+        some = ", ".join(map(str, jobs[:_NAMED]))
+        more = f" and {len(jobs) - _NAMED} more" if len(jobs) > _NAMED else ""
+        raise InvalidPayload(f"'{text}' begins the ids of {some}{more}: give more digits")
+    return jobs[0]
 
 
 def _common(one: str, other: str) -> int:

@@ -6,13 +6,12 @@ from prefect.client.orchestration import PrefectClient
 from prefect.client.schemas.objects import FlowRun
 from prefect.client.schemas.sorting import FlowRunSort
 
-from deployments.jobs.queries.prefixes import prefix_of
-from tasks.contracts import Pool, job_id
-from tasks.errors import InvalidPayload
+from deployments.jobs.queries.filters import is_in_pool_of_jobs
+from deployments.jobs.queries.prefixes import prefix_of, the_only_one
+from tasks.contracts import job_id
 from tasks.prefect_api.pages import PAGE
 
 _SLACK = 20  # runs that may be deleted during the search
-_NAMED = 5  # candidates in a message
 
 
 async def resolve_job(client: PrefectClient, text: str) -> UUID:
@@ -28,15 +27,9 @@ async def resolve_job(client: PrefectClient, text: str) -> UUID:
     jobs = {
         job_id(run.labels, run.id): None
         for run in await _runs_with(client, prefix)
-        if run.work_pool_name in set(Pool)
+        if is_in_pool_of_jobs(run)
     }
-    if not jobs:
-        raise InvalidPayload(f"no job's id begins with '{text}': `prefecture jobs` lists them")
-    if len(jobs) > 1:
-        some = ", ".join(map(str, list(jobs)[:_NAMED]))
-        more = f" and {len(jobs) - _NAMED} more" if len(jobs) > _NAMED else ""
-        raise InvalidPayload(f"'{text}' begins the ids of {some}{more}: give more digits")
-    return next(iter(jobs))
+    return the_only_one(text, list(jobs))
 
 
 async def _runs_with(client: PrefectClient, prefix: str) -> list[FlowRun]:
