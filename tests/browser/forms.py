@@ -16,7 +16,16 @@ _PREFIX = {"V1": "", "V2": "/v2"}
 _AROUND = {"V1": "schema-form-property", "V2": "group"}
 _CODE = {"V1": "textarea", "V2": ".cm-content"}
 _LONGEST = 1000 * PATIENCE  # ms
-_OPENS = 20_000  # ms; a list that has heard the click
+_OPENS = 20_000  # ms; what has heard the click
+
+
+def _shows(wanted: Locator) -> bool:
+    """Whether a click has brought it: a busy page does not hear each one."""
+    try:
+        wanted.wait_for(timeout=_OPENS)
+    except TimeoutError:
+        return False
+    return True
 
 
 @dataclass
@@ -95,8 +104,14 @@ class Form:
 
     def _add_items(self, field: Locator, items: list[str]) -> None:
         for place, item in enumerate(items):
-            field.get_by_role("button", name="Add item").click()
-            field.locator("textarea, input").nth(place).fill(item)
+            added = field.locator("textarea, input").nth(place)
+
+            def is_there(added: Locator = added) -> bool:
+                field.get_by_role("button", name="Add item").click()
+                return _shows(added)
+
+            wait_until(is_there, what=f"a field for item {place + 1}")
+            added.fill(item)
 
     def _choose(self, field: Locator, option: str) -> None:
         wanted = self.page.get_by_role("option").get_by_text(option, exact=True)
@@ -107,9 +122,7 @@ class Form:
                 self.page.keyboard.press("ArrowDown")
             else:
                 field.locator("[role=combobox], button.w-full").first.click()
-            try:
-                wanted.wait_for(timeout=_OPENS)
-            except TimeoutError:  # a busy page has not heard it
+            if not _shows(wanted):
                 self.page.keyboard.press("Escape")
                 return False
             return True
