@@ -29,10 +29,9 @@ help:
 
 venv: .venv/installed
 
-# Hashes are checked for everything; setuptools comes first so that what has no wheel is built with
-# the locked one. Without --no-deps, pip before 24 looks for the newest version of a dependency with
-# extras, and refuses the lock on the day that one newer than the locked is released. Modules are
-# compiled when they are first imported: most of those installed never are.
+# Hashes are checked for everything. The pip of the lock comes first, since that of Python 3.11 takes
+# three times as long; and setuptools, so that what has no wheel is built with the locked one. Modules
+# are compiled when they are first imported: most of those installed never are.
 .venv/installed: requirements.lock pyproject.toml
 	@test -n "$(PYTHON)" && $(PYTHON) -c "$(FITS)" \
 		|| { echo "Prefecture needs Python 3.11 to 3.14; name one with PYTHON=..."; exit 1; }
