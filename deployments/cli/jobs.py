@@ -47,10 +47,14 @@ class _Options:
     """Seconds one attempt may run. Default: that of the task's deployment."""
     memory: str | None = None
     """Memory of a job's container, including swap: a number and k, m or g."""
+    after: Annotated[tuple[str, ...], Parameter(negative="", show_default=False)] = ()
+    """A job that must complete first, by its id or key; may be repeated."""
+    after_ended: Annotated[bool, Parameter(negative="", show_default=False)] = False
+    """It is enough that those jobs end, in whatever way."""
 
     def terms(self, task: str, directory: str) -> Terms:
         """The request for jobs with these options. Raises InvalidPayload where one is invalid."""
-        own = (self.max_duration, self.memory, self.name)
+        own = (self.max_duration, self.memory, self.name, self.after, self.after_ended)
         return Terms(task, directory, self.queue, self.tag, *own)
 
 

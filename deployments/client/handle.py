@@ -97,16 +97,22 @@ def submit(
     max_duration: int | None = None,
     memory: str | None = None,
     name: str | None = None,
+    after: "Iterable[Job | UUID | str]" = (),
+    after_ended: bool = False,
 ) -> Job:
     """Submit a job and return at once.
 
     Through a gateway, a source that is a file, folder or glob of this machine is uploaded first.
     With a `key`, the job is submitted once however often this is called: the same call returns the
     same job, and a different call with that key raises KeyTaken. `max_duration`: seconds one
-    attempt may run. `memory`: such as 512m. `name`: the job's name in the UI. Raises
-    InvalidPayload, in one line that names the field, and ServerUnavailable.
+    attempt may run. `memory`: such as 512m. `name`: the job's name in the UI. `after`: jobs, or ids
+    or keys of jobs, that must complete before this one starts; `after_ended`: it is enough that
+    they end. It waits also for the job of a source `job://<job id>/<path>`. Raises InvalidPayload,
+    in one line that names the field, and ServerUnavailable.
     """
-    terms = Terms(task, results_directory, queue, tags, max_duration, memory, name)
+    jobs = [str(job.id if isinstance(job, Job) else job) for job in after]
+    own = (tags, max_duration, memory, name, jobs, after_ended)
+    terms = Terms(task, results_directory, queue, *own)
 
     async def submit_job() -> UUID:
         async with open_jobs() as jobs:
@@ -126,6 +132,8 @@ def submit_many(
     max_duration: int | None = None,
     memory: str | None = None,
     name: str | None = None,
+    after: "Iterable[Job | UUID | str]" = (),
+    after_ended: bool = False,
 ) -> list[Job]:
     """Submit a job for each payload; they are served in this order.
 
@@ -133,7 +141,9 @@ def submit_many(
     repeated: only missing jobs are submitted. Raises as `submit` does; InvalidPayload names the
     payload by its number, from 1.
     """
-    terms = Terms(task, results_directory, queue, tags, max_duration, memory, name)
+    jobs = [str(job.id if isinstance(job, Job) else job) for job in after]
+    own = (tags, max_duration, memory, name, jobs, after_ended)
+    terms = Terms(task, results_directory, queue, *own)
     listed = list(payloads)  # here, in the caller's thread
 
     async def submit_job() -> list[UUID]:

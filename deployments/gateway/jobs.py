@@ -1,5 +1,6 @@
 """Routes for jobs and compute tasks."""
 
+from functools import partial
 from typing import Annotated
 from uuid import UUID
 
@@ -65,7 +66,8 @@ async def submit_job(
     """Submit a job."""
     terms = request.terms(caller.token)
     await quota.check(client, caller, 1, key=request.key is not None)
-    job = await submit.submit(client, terms, request.payload, request.key, _owner(caller))
+    see = partial(find_visible, client, caller)
+    job = await submit.submit(client, terms, request.payload, request.key, _owner(caller), see)
     caller.record(_CREATED, job)
     return Submitted(job=job)
 
@@ -81,7 +83,8 @@ async def submit_jobs(
     terms, key = request.terms(caller.token), request.key
     await quota.check(client, caller, len(request.payloads), key=key is not None)
     try:
-        jobs = await bulk.submit_many(client, terms, request.payloads, key, _owner(caller))
+        see = partial(find_visible, client, caller)
+        jobs = await bulk.submit_many(client, terms, request.payloads, key, _owner(caller), see)
     except ServerUnavailable as error:
         # It says how many were submitted, and the key with which to go on.
         caller.record(_UNAVAILABLE, reason=str(error))

@@ -42,6 +42,12 @@ class _Terms(BaseModel):
     memory: str | None = Field(
         None, description="Memory of a job's container: a number and k, m or g."
     )
+    after: list[str] = Field(
+        [], description="Jobs that must complete before it starts: their ids, or your keys."
+    )
+    after_ended: bool = Field(
+        False, description="Whether it is enough that they end, in whatever way."
+    )
 
     def terms(self, token: Token) -> Terms:
         """The request for jobs of a user. Raises InvalidPayload where a field is invalid."""
@@ -59,6 +65,8 @@ class _Terms(BaseModel):
             self.max_duration,
             self.memory,
             self.name,
+            self.after,
+            self.after_ended,
         )
 
 

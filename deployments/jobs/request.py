@@ -8,7 +8,15 @@ from typing import TYPE_CHECKING, Any, cast
 
 from pydantic import TypeAdapter, ValidationError
 
-from tasks.contracts import ENGINE_TASKS, NO_ENGINE, Pool, Queue, ResultsDirectory
+from tasks.contracts import (
+    AFTER_ENDED_LABEL,
+    AFTER_LABEL,
+    ENGINE_TASKS,
+    NO_ENGINE,
+    Pool,
+    Queue,
+    ResultsDirectory,
+)
 from tasks.errors import InvalidPayload, KeyTaken
 
 if TYPE_CHECKING:  # what works through the gateway needs no Prefect
@@ -20,6 +28,7 @@ _MAX_DURATION = 31_536_000  # seconds, a year: the maximum in both pools' templa
 _SHOWN = 80  # characters of a value in a message
 _MAX_REFUSAL = 400  # characters of a refusal, which may quote the refused value
 _MAX_KEY = 200  # characters
+_AFTER_LABELS = (AFTER_LABEL, AFTER_ENDED_LABEL)
 
 
 @dataclass(frozen=True)
@@ -40,6 +49,10 @@ class Terms:
     """Such as 512m."""
     name: str | None = None
     """The job's name in the UI. Default: Prefect makes one up."""
+    after: Iterable[str] = ()
+    """Jobs that must complete before it starts, by their ids or keys."""
+    after_ended: bool = False
+    """Whether it is enough that they end."""
 
     def __post_init__(self) -> None:
         """Check the fields that can be checked without the server."""
@@ -52,11 +65,16 @@ class Terms:
         if isinstance(self.tags, str):
             text = cut(self.tags)
             raise InvalidPayload(f"tags: {text!r} is one text: give a list, [{text!r}]")
+        if isinstance(self.after, str):
+            text = cut(self.after)
+            raise InvalidPayload(f"after: {text!r} is one text: give a list, [{text!r}]")
         object.__setattr__(self, "tags", tuple(self.tags))
+        object.__setattr__(self, "after", tuple(str(job) for job in self.after))
         for field, text in (
             ("task", self.task),
             ("name", self.name),
             *(("tags", t) for t in self.tags),
+            *(("after", job) for job in self.after),
         ):
             if text is not None and not text.isprintable():
                 raise InvalidPayload(
@@ -64,6 +82,8 @@ class Terms:
                 )
         if any(not tag.strip() for tag in self.tags):
             raise InvalidPayload("tags: one is empty: leave it out, or give it a text")
+        if any(not job.strip() for job in self.after):
+            raise InvalidPayload("after: one is empty: name a job by its id or key")
         job_limits(self.max_duration, self.memory)
         try:
             TypeAdapter[str](ResultsDirectory).validate_python(self.results_directory)
@@ -116,8 +136,12 @@ class Terms:
         run: "FlowRun",
         deployment: "DeploymentResponse",
         key: str,
+        labels: Mapping[str, Any] | None = None,
     ) -> None:
-        """Raise KeyTaken where `run`, which the server has for the key, is a different job."""
+        """Raise KeyTaken where `run`, which the server has for the key, is a different job.
+
+        `labels`: those of what the job waits for.
+        """
         own = set(deployment.tags)  # which Prefect adds to each run
         limits = run.job_variables or {}
         compared = {
@@ -130,6 +154,10 @@ class Terms:
             "tags": (sorted({*run.tags} - own), sorted({*self.tags} - own)),
             "max_duration": (limits.get("max_duration"), self.max_duration),
             "memory": (limits.get("mem_limit"), self.memory),
+            "after": tuple(
+                ", ".join(str(each[label]) for label in _AFTER_LABELS if label in each) or None
+                for each in (run.labels, labels or {})
+            ),
         }
         for name, (there, asked) in compared.items():
             if there != asked:

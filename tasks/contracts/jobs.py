@@ -35,6 +35,15 @@ JOB_ID_LABEL = f"{_LABEL}.job_id"
 ATTEMPT_LABEL = f"{_LABEL}.attempt"
 REQUEUE_OF_LABEL = f"{_LABEL}.requeue_of"
 REQUEUED_AS_LABEL = f"{_LABEL}.requeued_as"
+AFTER_LABEL = f"{_LABEL}.after"
+"""Label of a run whose job waits for others: their ids, with commas. All must complete."""
+AFTER_ENDED_LABEL = f"{_LABEL}.after_ended"
+"""The same for those that must end, in whatever way."""
+
+WAITS_FOR_JOBS = "Waiting"
+"""Name of the state, of Prefect's type Paused, of a run whose job waits for other jobs."""
+HELD = "Held"
+"""Name of the state, of Prefect's type Paused, of a run that starts when it is released."""
 
 
 CONTAINER_LABEL = f"{_LABEL}.container"
@@ -66,6 +75,14 @@ def attempt_number(labels: Mapping[str, Any]) -> int:
         return max(1, int(labels.get(ATTEMPT_LABEL, 1)))
     except (TypeError, ValueError):
         return 1
+
+
+def ids_in(label: Any) -> list[UUID]:
+    """Return the ids in the value of AFTER_LABEL or AFTER_ENDED_LABEL.
+
+    Raises ValueError: anyone can set a label.
+    """
+    return [UUID(text) for text in str(label or "").split(",") if text]
 
 
 _ATTEMPT_TAG = re.compile(r"attempt \d+ of \d+, after: ")

@@ -33,8 +33,10 @@ class RowReader:
         state = run.state_type or StateType.SCHEDULED
         created = plain(run.created or datetime.now(UTC))
         due = plain(run.expected_start_time or created)
-        # A run that ended before it started has its end time as `start_time`.
-        started = plain(run.start_time) if run.start_time and run.run_count else None
+        # A run that ended before it started has its end time as `start_time`. Prefect does not
+        # count the start of a run that was Paused before.
+        has_started = bool(run.run_count) or run.start_time != run.end_time
+        started = plain(run.start_time) if run.start_time and has_started else None
         ended = plain(run.end_time) if run.end_time and state in _FINAL else None
         message = (run.state and (run.state.message or run.state.name)) or ""
         return {
@@ -54,7 +56,7 @@ class RowReader:
             "due": due,
             "started": started,
             "ended": ended,
-            "starts": run.run_count,
+            "starts": run.run_count or int(started is not None),
             "waited": round(max(0.0, (started - due).total_seconds()), 6) if started else None,
             "ran": round(run.total_run_time.total_seconds(), 6) if started and ended else None,
             "published_bytes": await self._published(run),

@@ -204,6 +204,8 @@ def _body(terms: Terms, key: str) -> dict[str, Any]:
         "key": key,
         "max_duration": terms.max_duration,
         "memory": terms.memory,
+        "after": list(terms.after),
+        "after_ended": terms.after_ended,
     }
 
 

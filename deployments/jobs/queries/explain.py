@@ -27,6 +27,7 @@ from deployments.jobs.queries.estimate import (
     typical_times,
 )
 from deployments.jobs.queries.listing import read_task_names, record
+from deployments.jobs.queries.standings import undone, waits_for
 from deployments.jobs.records import Explanation, JobRecord, JobState
 from deployments.pools import read_queues, read_slots
 from deployments.status import RUNNING, SCHEDULED, AgentStatus, read_agents
@@ -71,6 +72,8 @@ async def explain(client: PrefectClient, job: UUID) -> Explanation:
     match known.state:
         case JobState.WAITING:
             return await _explain_waiting(client, run, known, tasks)
+        case JobState.BLOCKED:
+            return Explanation(known, await _blocked_by(client, run), None, None, None)
         case JobState.STARTING | JobState.RUNNING | JobState.CANCELLING:
             return await _explain_running(client, run, known, tasks)
         case _:
@@ -146,6 +149,8 @@ def _other_reasons(job: JobRecord) -> list[str]:
     match job.state:
         case JobState.SCHEDULED:
             return ["it is not due yet"]
+        case JobState.HELD:
+            return ["it is held: `prefecture release` lets it start"]
         case JobState.CRASHED:
             return [
                 f"attempt {job.attempt} has crashed ({job.reason}); its supervisor runs it again"
@@ -154,6 +159,12 @@ def _other_reasons(job: JobRecord) -> list[str]:
             return []
         case _:
             return [job.reason or "no reason was given"]
+
+
+async def _blocked_by(client: PrefectClient, run: FlowRun) -> list[str]:
+    """The jobs that a job waits for, and that have not ended yet."""
+    named = await undone(client, run)
+    return [waits_for(named) or "the jobs that it waits for have ended: it enters its queue"]
 
 
 async def _explain_waiting(

@@ -14,12 +14,14 @@ from prefect.client.schemas.objects import FlowRun, StateType
 
 from deployments.jobs.queries.selection import Selection
 from deployments.jobs.records import JobState
-from tasks.contracts import REQUEUED_AS_LABEL, Pool, attempt_number
+from tasks.contracts import HELD, REQUEUED_AS_LABEL, WAITS_FOR_JOBS, Pool, attempt_number
 
 _RETRIED = timedelta(hours=1)  # the longest time from a crash to the next attempt
 _TYPES: Mapping[JobState, StateType] = {
     JobState.SCHEDULED: StateType.SCHEDULED,
     JobState.WAITING: StateType.SCHEDULED,
+    JobState.BLOCKED: StateType.PAUSED,
+    JobState.HELD: StateType.PAUSED,
     JobState.STARTING: StateType.PENDING,
     JobState.RUNNING: StateType.RUNNING,
     JobState.CANCELLING: StateType.CANCELLING,
@@ -29,6 +31,7 @@ _TYPES: Mapping[JobState, StateType] = {
     JobState.CANCELLED: StateType.CANCELLED,
 }
 _BY_TYPE = {type: state for state, type in _TYPES.items()}
+_BY_NAME = {WAITS_FOR_JOBS: JobState.BLOCKED, HELD: JobState.HELD}
 
 
 class Filters(TypedDict):
@@ -84,6 +87,8 @@ def doubtful(selection: Selection) -> Iterator[Filters]:
             state={"type": {"any_": [StateType.SCHEDULED]}},
             next_scheduled_start_time={side: datetime.now(UTC)},
         )
+    if (JobState.BLOCKED in states) != (JobState.HELD in states):
+        yield filters_of(selection, state={"type": {"any_": [StateType.PAUSED]}})
 
 
 def takes(selection: Selection, run: FlowRun, now: datetime) -> bool:
@@ -116,5 +121,8 @@ def state_of(run: FlowRun, now: datetime) -> JobState:
         due = run.next_scheduled_start_time or run.expected_start_time
         later = due is not None and due > now and attempt_number(run.labels) == 1
         return JobState.SCHEDULED if later else JobState.WAITING
-    # A paused run holds its slot, like a running one.
+    if run.state_type in (StateType.PAUSED, StateType.PENDING) and run.state_name in _BY_NAME:
+        return _BY_NAME[run.state_name]
+    if run.state_type is StateType.PAUSED:
+        return JobState.RUNNING  # by its own code: it holds its slot
     return _BY_TYPE.get(run.state_type or StateType.RUNNING, JobState.RUNNING)
