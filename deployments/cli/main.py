@@ -26,7 +26,7 @@ _COMMANDS = {
         "login": ("login", "logout"),
         "jobs": ("submit", "submit_many", "watch", "logs", "results"),
         "queries": ("tasks", "jobs", "explain"),
-        "selected": ("cancel", "restart", "delete"),
+        "selected": ("cancel", "hold", "release", "move", "restart", "delete"),
         "schedules": ("schedule",),
         "notifications": ("inbox",),
         "analytics": ("stats",),

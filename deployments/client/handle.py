@@ -4,13 +4,14 @@ They work in scripts, in notebooks, whose event loop runs already, and in any nu
 """
 
 import asyncio
-from collections.abc import Iterable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from contextlib import aclosing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 from uuid import UUID
 
+from deployments.client.interface import Jobs
 from deployments.client.opening import open_jobs
 from deployments.client.synchronous import run
 from deployments.jobs.records import Progress
@@ -75,6 +76,25 @@ class Job:
             return Result(str(folder or found.location), found.manifest)
 
         return run(read())
+
+    def hold(self) -> None:
+        """Hold the job, which waits: it starts once it is released. Raises PrefectureError."""
+        self._change(lambda jobs: jobs.hold(str(self.id)))
+
+    def release(self) -> None:
+        """Let the job start, which is held. Raises PrefectureError."""
+        self._change(lambda jobs: jobs.release(str(self.id)))
+
+    def move(self, queue: str) -> None:
+        """Move the job, which waits, to another queue. Raises PrefectureError."""
+        self._change(lambda jobs: jobs.move(str(self.id), queue))
+
+    def _change(self, action: Callable[[Jobs], Awaitable[str]]) -> None:
+        async def change() -> None:
+            async with open_jobs() as jobs:
+                await action(jobs)
+
+        run(change())
 
     def cancel(self, *, wait: bool = True) -> None:
         """Cancel the job; `wait`: until it has ended. Raises PrefectureError if it had already."""

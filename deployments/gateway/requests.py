@@ -128,6 +128,20 @@ class ManyRequest(Where):
     )
 
 
+class MoveRequest(BaseModel):
+    """Where to move a job."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    queue: Queue = Field(description="The other queue: high, normal or low.")
+
+
+class MoveManyRequest(ManyRequest):
+    """Jobs to move, and where to."""
+
+    to: Queue = Field(description="The other queue: high, normal or low.")
+
+
 class Many(BaseModel):
     """Jobs on which to act, or on which was acted."""
 

@@ -44,6 +44,9 @@ class JobState(StrEnum):
 
 ENDED = (JobState.COMPLETED, JobState.FAILED, JobState.CANCELLED)
 ACTIVE = tuple(state for state in JobState if state not in ENDED)
+HOLDABLE = (JobState.WAITING, JobState.SCHEDULED, JobState.BLOCKED)
+RELEASABLE = (JobState.HELD,)
+MOVABLE = (*HOLDABLE, *RELEASABLE)
 
 
 @dataclass(frozen=True)

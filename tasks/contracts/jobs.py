@@ -39,11 +39,17 @@ AFTER_LABEL = f"{_LABEL}.after"
 """Label of a run whose job waits for others: their ids, with commas. All must complete."""
 AFTER_ENDED_LABEL = f"{_LABEL}.after_ended"
 """The same for those that must end, in whatever way."""
+MOVES_LABEL = f"{_LABEL}.moves"
+"""Label of a run: how many of the attempts before it did not crash, but were moved."""
 
 WAITS_FOR_JOBS = "Waiting"
 """Name of the state, of Prefect's type Paused, of a run whose job waits for other jobs."""
 HELD = "Held"
 """Name of the state, of Prefect's type Paused, of a run that starts when it is released."""
+HOLDS = "held on request"
+"""Message of that state, and of the state Pending, for a moment, of a run that is being held."""
+MOVED = "Moved"
+"""Name of the state, of Prefect's type Crashed, of a run whose job is in another queue now."""
 
 
 CONTAINER_LABEL = f"{_LABEL}.container"
@@ -75,6 +81,14 @@ def attempt_number(labels: Mapping[str, Any]) -> int:
         return max(1, int(labels.get(ATTEMPT_LABEL, 1)))
     except (TypeError, ValueError):
         return 1
+
+
+def moves(labels: Mapping[str, Any]) -> int:
+    """Return how many of the attempts before a flow run were moved to another queue."""
+    try:
+        return max(0, min(int(labels.get(MOVES_LABEL, 0)), attempt_number(labels) - 1))
+    except (TypeError, ValueError):
+        return 0
 
 
 def ids_in(label: Any) -> list[UUID]:

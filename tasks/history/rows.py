@@ -8,7 +8,7 @@ from prefect.client.orchestration import PrefectClient
 from prefect.client.schemas.objects import FlowRun, StateType
 from pydantic import TypeAdapter, ValidationError
 
-from tasks.contracts import ResultsDirectory, attempt_number, job_id, plain
+from tasks.contracts import MOVED, ResultsDirectory, attempt_number, job_id, plain
 from tasks.errors import CorruptResult
 from tasks.history.outcomes import Row
 from tasks.storage.results.interface import ResultsRoot
@@ -49,7 +49,8 @@ class RowReader:
             "pool": (run.work_pool_name or "")[:_NAME],
             "worker": _worker(run),
             "host": _host(run),
-            "state": state.value,
+            # A run that was moved to another queue has not crashed.
+            "state": MOVED.upper() if run.state_name == MOVED else state.value,
             "cause": None if state not in _CAUSED else " ".join(message.split())[:_CAUSE],
             # A schedule creates its runs days before; each counts as submitted when it is due.
             "submitted": due if run.auto_scheduled else created,

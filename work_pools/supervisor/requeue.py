@@ -17,6 +17,7 @@ from tasks.contracts import (
     REQUEUED_AS_LABEL,
     attempt_number,
     job_id,
+    moves,
     requeue_key,
 )
 from tasks.errors import EngineUnavailable
@@ -170,18 +171,19 @@ class Requeue:
         return fenced
 
     def _judge(self, run: FlowRun, history: list[State], found: Found) -> "Successor | str":
-        attempt = attempt_number(run.labels) + 1
+        attempt, moved = attempt_number(run.labels) + 1, moves(run.labels)
         job = job_id(run.labels, run.id)
         exits = [instance.exit for instance in found.get(run.id, ()) if instance.exit is not None]
         verdict = judge(Crash(message_of(history), exits[-1] if exits else Exit()))
         if not verdict.retry:
             return verdict.reason
-        if attempt > self._settings.max_attempts:
-            return f"given up after {attempt - 1} attempts, the last: {verdict.reason}"
+        most = self._settings.max_attempts + moved
+        if attempt > most:
+            return f"given up after {attempt - 1 - moved} attempts, the last: {verdict.reason}"
         if run.deployment_id is None:
             return f"{verdict.reason}; it cannot be tried again: its deployment was deleted"
-        delay = backoff(job, attempt, self._settings.requeue_backoff)
-        return Successor(run, attempt, verdict.reason, delay, self._settings.max_attempts)
+        delay = backoff(job, attempt - moved, self._settings.requeue_backoff)
+        return Successor(run, attempt, verdict.reason, delay, most)
 
     async def _make(self, successors: Sequence[Successor]) -> None:
         by_deployment: dict[UUID, list[Successor]] = defaultdict(list)
@@ -222,8 +224,7 @@ class Requeue:
         there = [(s, made[s.key].id) for s in group if s.key in made]
         await self._cancel_successors_of_cancelled({s.of.id: id for s, id in there})
         lines = {
-            s.of.id: f"{s.reason}: tried again as attempt {s.attempt} of "
-            f"{self._settings.max_attempts}, flow run {id}"
+            s.of.id: f"{s.reason}: tried again as attempt {s.attempt} of {s.most}, flow run {id}"
             + (f", in {s.delay:.0f} s" if s.delay else "")
             for s, id in there
         }

@@ -10,7 +10,7 @@ from prefect_docker.worker import (  # pyright: ignore[reportMissingTypeStubs]
 )
 
 from work_pools.worker.containers.standby_containers import StandbyContainers
-from work_pools.worker.prefect_internals import WithoutSubmitting
+from work_pools.worker.prefect_internals import SparingPaused, WithoutSubmitting
 from work_pools.worker.processes.fork_servers import ForkServers
 from work_pools.worker.prompt import Prompt
 from work_pools.worker.reading_once import ReadingOnce
@@ -23,7 +23,13 @@ with warnings.catch_warnings():
     warnings.filterwarnings("ignore", "Type .* has key .* that matches", UserWarning)
 
     class PromptProcessWorker(  # pyright: ignore[reportIncompatibleVariableOverride]
-        Prompt, ReadingOnce, WithoutSubmitting, RunTokens, StandbyWorker, ProcessWorker
+        Prompt,
+        ReadingOnce,
+        WithoutSubmitting,
+        SparingPaused,
+        RunTokens,
+        StandbyWorker,
+        ProcessWorker,
     ):
         """Prefect's process worker with a fork server, replaced after `reuse` jobs; `standby`: 0
         for none."""
@@ -35,7 +41,13 @@ with warnings.catch_warnings():
             super().__init__(*args, standbys=standbys, **kwargs)
 
     class PromptDockerWorker(
-        Prompt, ReadingOnce, WithoutSubmitting, RunTokens, StandbyWorker, DockerWorker
+        Prompt,
+        ReadingOnce,
+        WithoutSubmitting,
+        SparingPaused,
+        RunTokens,
+        StandbyWorker,
+        DockerWorker,
     ):
         """Prefect's Docker worker with `standby` idle containers, each for `reuse` jobs."""
 

@@ -26,7 +26,7 @@ from deployments.jobs.records import (
     Listing,
     Progress,
 )
-from deployments.jobs.request import Terms, check_key, cut
+from deployments.jobs.request import Terms, check_key, check_queue, cut
 from tasks.contracts import Manifest
 from tasks.errors import InvalidPayload, PrefectureError
 from tasks.settings import get_settings
@@ -150,6 +150,19 @@ class GatewayJobs:
                 )
             await asyncio.sleep(_POLL)
 
+    async def hold(self, job: str) -> str:
+        """Hold a job that waits."""
+        return await self._changed(job, "hold")
+
+    async def release(self, job: str) -> str:
+        """Let a held job start."""
+        return await self._changed(job, "release", once=True)
+
+    async def move(self, job: str, queue: str) -> str:
+        """Move a job that waits to another queue."""
+        check_queue(queue)
+        return await self._changed(job, "move", queue=queue)
+
     async def restart(self, job: str) -> UUID:
         """Submit a copy of a job that has ended."""
         wanted = await self.resolve(job)
@@ -184,6 +197,13 @@ class GatewayJobs:
             return []
         found = await self.list(Selection(states=ENDED), limit)
         return sorted(found.jobs, key=lambda job: job.ended.timestamp() if job.ended else 0.0)
+
+    async def _changed(self, job: str, action: str, *, once: bool = False, **body: str) -> str:
+        """Change a job. Returns its state as a sentence. `once`: twice is not the same."""
+        wanted = await self.resolve(job)
+        path = f"/jobs/{wanted}/{action}"
+        answer = await self._requests.send("POST", path, once=once, json=body or None)
+        return str(answer.json()["message"])
 
     async def _with_uploads(self, terms: Terms, payload: Mapping[str, Any]) -> Mapping[str, Any]:
         """The payload as the gateway understands it."""

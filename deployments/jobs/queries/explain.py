@@ -178,6 +178,7 @@ async def _explain_waiting(
     reasons = why_it_waits(state, job.queue, run.state_name or "", before)
     due = run.next_scheduled_start_time
     if due is not None and due > datetime.now(UTC):
+        # After a crash: a job that is scheduled for later does not wait yet.
         pause = in_words((due - datetime.now(UTC)).total_seconds())
         reasons.insert(0, f"attempt {job.attempt - 1} has crashed; the next one is due in {pause}")
     may_start = state.online and not state.pool.is_paused and state.slots

@@ -14,7 +14,15 @@ from prefect.client.schemas.objects import FlowRun, StateType
 
 from deployments.jobs.queries.selection import Selection
 from deployments.jobs.records import JobState
-from tasks.contracts import HELD, REQUEUED_AS_LABEL, WAITS_FOR_JOBS, Pool, attempt_number
+from tasks.contracts import (
+    HELD,
+    HOLDS,
+    REQUEUED_AS_LABEL,
+    WAITS_FOR_JOBS,
+    Pool,
+    attempt_number,
+    moves,
+)
 
 _RETRIED = timedelta(hours=1)  # the longest time from a crash to the next attempt
 _TYPES: Mapping[JobState, StateType] = {
@@ -119,10 +127,12 @@ def state_of(run: FlowRun, now: datetime) -> JobState:
     """The state of a job, from its decisive attempt. `now`: by a clock like the server's."""
     if run.state_type is StateType.SCHEDULED:
         due = run.next_scheduled_start_time or run.expected_start_time
-        later = due is not None and due > now and attempt_number(run.labels) == 1
+        is_first = attempt_number(run.labels) - moves(run.labels) == 1
+        later = due is not None and due > now and is_first
         return JobState.SCHEDULED if later else JobState.WAITING
-    if run.state_type in (StateType.PAUSED, StateType.PENDING) and run.state_name in _BY_NAME:
-        return _BY_NAME[run.state_name]
     if run.state_type is StateType.PAUSED:
-        return JobState.RUNNING  # by its own code: it holds its slot
+        # By its own code it keeps its slot, like a running one.
+        return _BY_NAME.get(run.state_name or "", JobState.RUNNING)
+    if run.state_type is StateType.PENDING and run.state and run.state.message == HOLDS:
+        return JobState.HELD
     return _BY_TYPE.get(run.state_type or StateType.RUNNING, JobState.RUNNING)
