@@ -70,7 +70,7 @@ class JobRecord:
     """Seconds until it started; so far, if it has not."""
     ran: float
     reason: str
-    """Why it has failed, crashed or been cancelled; empty otherwise."""
+    """Why it has failed, crashed or been cancelled, or what it waits for; empty otherwise."""
 
     def as_json(self) -> dict[str, Any]:
         """The job as JSON."""
