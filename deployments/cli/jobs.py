@@ -24,6 +24,7 @@ from deployments.cli.output.console import (
     say_json,
 )
 from deployments.cli.output.watching import watch_to_end
+from deployments.cli.where import needed_span
 from deployments.client.opening import open_jobs
 from deployments.jobs.request import Terms, parse_payload
 from tasks.contracts import Queue
@@ -47,10 +48,14 @@ class _Options:
     """Seconds one attempt may run. Default: that of the task's deployment."""
     memory: str | None = None
     """Memory of a job's container, including swap: a number and k, m or g."""
+    expires: str | None = None
+    """When the result may be removed: 90m, 24h, 7d or 4w after it is published."""
 
     def terms(self, task: str, directory: str) -> Terms:
         """The request for jobs with these options. Raises InvalidPayload where one is invalid."""
-        own = (self.max_duration, self.memory, self.name)
+        lasts = None if self.expires is None else needed_span(self.expires, "--expires")
+        kept = None if lasts is None else int(lasts.total_seconds())
+        own = (self.max_duration, self.memory, self.name, kept)
         return Terms(task, directory, self.queue, self.tag, *own)
 
 

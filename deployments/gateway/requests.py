@@ -7,11 +7,11 @@ from uuid import UUID
 from fastapi import Query
 from pydantic import BaseModel, ConfigDict, Field
 
-from deployments.gateway.users.tokens import USER_TAG, Scope, Token
+from deployments.gateway.users.tokens import Scope, Token
 from deployments.jobs.queries.selection import Selection
 from deployments.jobs.records import JobState
 from deployments.jobs.request import Terms, cut
-from tasks.contracts import Queue
+from tasks.contracts import USER_TAG, Queue
 from tasks.errors import InvalidPayload
 
 MOST_PAYLOADS = 10_000
@@ -42,6 +42,9 @@ class _Terms(BaseModel):
     memory: str | None = Field(
         None, description="Memory of a job's container: a number and k, m or g."
     )
+    expires: int | None = Field(
+        None, description="Seconds, a minute at least, after which the result may be removed."
+    )
 
     def terms(self, token: Token) -> Terms:
         """The request for jobs of a user. Raises InvalidPayload where a field is invalid."""
@@ -59,6 +62,7 @@ class _Terms(BaseModel):
             self.max_duration,
             self.memory,
             self.name,
+            self.expires,
         )
 
 

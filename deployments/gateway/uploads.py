@@ -202,6 +202,22 @@ class Uploads:
         except (FileNotFoundError, NotADirectoryError):
             raise SourceNotFound(f"there is no file or folder {path!r}") from None
 
+    def users(self) -> list[str]:
+        """The users who have a folder, sorted."""
+        with suppress(FileNotFoundError):
+            folder = self._inputs / USERS
+            return sorted(each.name for each in folder.iterdir() if each.is_dir())
+        return []
+
+    def remove_empty(self, user: str, before: float) -> None:
+        """Remove the folders of a user that have been empty since a time, in seconds since 1970."""
+        own = self._inputs / USERS / user
+        for folder, _, _ in os.walk(own, topdown=False):
+            place = Path(folder)
+            with suppress(OSError):  # it has files
+                if place != own and place.name != _PARTS and place.stat().st_mtime < before:
+                    place.rmdir()
+
     @contextmanager
     def _reserving(self, user: str, length: int) -> Generator[None]:
         """Keep space for a file while it is received. Raises QuotaExceeded."""

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from pydantic import TypeAdapter, ValidationError
 
-from tasks.contracts import ENGINE_TASKS, NO_ENGINE, Pool, Queue, ResultsDirectory
+from tasks.contracts import ENGINE_TASKS, KEPT_VARIABLE, NO_ENGINE, Pool, Queue, ResultsDirectory
 from tasks.errors import InvalidPayload, KeyTaken
 
 if TYPE_CHECKING:  # what works through the gateway needs no Prefect
@@ -17,6 +17,7 @@ if TYPE_CHECKING:  # what works through the gateway needs no Prefect
 
 _RENDERED = "__prefect_kind"  # Prefect's API renders a value that holds this key as a template
 _MAX_DURATION = 31_536_000  # seconds, a year: the maximum in both pools' templates
+_SHORTEST_KEPT, _LONGEST_KEPT = 60, 3_153_600_000  # seconds, a century: as in the templates
 _SHOWN = 80  # characters of a value in a message
 _MAX_REFUSAL = 400  # characters of a refusal, which may quote the refused value
 _MAX_KEY = 200  # characters
@@ -40,6 +41,8 @@ class Terms:
     """Such as 512m."""
     name: str | None = None
     """The job's name in the UI. Default: Prefect makes one up."""
+    expires: int | None = None
+    """Seconds after which the result may be removed."""
 
     def __post_init__(self) -> None:
         """Check the fields that can be checked without the server."""
@@ -64,7 +67,7 @@ class Terms:
                 )
         if any(not tag.strip() for tag in self.tags):
             raise InvalidPayload("tags: one is empty: leave it out, or give it a text")
-        job_limits(self.max_duration, self.memory)
+        job_limits(self.max_duration, self.memory, self.expires)
         try:
             TypeAdapter[str](ResultsDirectory).validate_python(self.results_directory)
         except ValidationError as error:
@@ -73,7 +76,7 @@ class Terms:
     @property
     def limits(self) -> dict[str, Any]:
         """The job variables."""
-        return job_limits(self.max_duration, self.memory)
+        return job_limits(self.max_duration, self.memory, self.expires)
 
     @property
     def common(self) -> dict[str, Any]:
@@ -130,6 +133,7 @@ class Terms:
             "tags": (sorted({*run.tags} - own), sorted({*self.tags} - own)),
             "max_duration": (limits.get("max_duration"), self.max_duration),
             "memory": (limits.get("mem_limit"), self.memory),
+            "expires": (limits.get(KEPT_VARIABLE), self.expires),
         }
         for name, (there, asked) in compared.items():
             if there != asked:
@@ -181,7 +185,9 @@ def check_queue(queue: str) -> None:
         raise InvalidPayload(f"there is no queue '{cut(queue)}': choose {', '.join(Queue)}")
 
 
-def job_limits(max_duration: int | None, memory: str | None) -> dict[str, Any]:
+def job_limits(
+    max_duration: int | None, memory: str | None, expires: int | None = None
+) -> dict[str, Any]:
     """The job variables for a job's limits, which override those of its deployment."""
     limits: dict[str, Any] = {}
     if max_duration is not None:
@@ -198,6 +204,12 @@ def job_limits(max_duration: int | None, memory: str | None) -> dict[str, Any]:
                 f"memory: '{cut(memory)}' is not a number and k, m or g, such as 512m"
             )
         limits["mem_limit"] = memory
+    if expires is not None:
+        if not _SHORTEST_KEPT <= expires <= _LONGEST_KEPT:
+            raise InvalidPayload(
+                f"expires: {expires} is not {_SHORTEST_KEPT} to {_LONGEST_KEPT} seconds"
+            )
+        limits[KEPT_VARIABLE] = expires
     return limits
 
 

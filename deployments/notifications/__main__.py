@@ -15,6 +15,7 @@ with importing():
     from deployments.notifications.notifier.announcer import Announcer
     from deployments.notifications.notifier.delivery import Deliverer
     from deployments.notifications.notifier.detector import Detector
+    from deployments.retention.results import Expiry
     from tasks.errors import in_short
     from tasks.settings import Settings, get_settings
 
@@ -54,8 +55,13 @@ async def _lead(settings: Settings) -> None:
             deliverer.wake()
 
         detector = Detector(client, ledger, settings, recorded)
+        # Here, since what leads is the one place that exists once.
+        expiry = Expiry(client, settings)
         async with asyncio.TaskGroup() as group:
-            for run in (detector.run, announcer.run, deliverer.run, watch_until_lost):
+            for run in (
+                *(detector.run, announcer.run, deliverer.run, expiry.run),
+                watch_until_lost,
+            ):
                 group.create_task(run())
 
 

@@ -26,10 +26,12 @@ from tasks.contracts.jobs import (
     FRESH_CONTAINER,
     INFRASTRUCTURE,
     JOB_ID_LABEL,
+    KEPT_VARIABLE,
     PLATFORM_POOL,
     REQUEUE_OF_LABEL,
     REQUEUED_AS_LABEL,
     SERVER_ALONE,
+    USER_TAG,
     WORKER_LABEL,
     WORKER_VARIABLES,
     AgentReport,
@@ -41,6 +43,7 @@ from tasks.contracts.jobs import (
     job_id,
     own_tags,
     requeue_key,
+    user_of,
 )
 from tasks.contracts.names import (
     DIRECTORY_PATTERN,
@@ -81,6 +84,7 @@ __all__ = [
     "INFRASTRUCTURE",
     "JOB_ID_LABEL",
     "KAFKA_SCHEME",
+    "KEPT_VARIABLE",
     "MAX_NAME_BYTES",
     "NO_ENGINE",
     "PLATFORM_POOL",
@@ -92,6 +96,7 @@ __all__ = [
     "SIBLING_LABEL",
     "TOPICS",
     "UNTIL_LABEL",
+    "USER_TAG",
     "WORKER_LABEL",
     "WORKER_VARIABLES",
     "AgentReport",
@@ -129,4 +134,5 @@ __all__ = [
     "requeue_key",
     "size_in_bytes",
     "stays_inside",
+    "user_of",
 ]

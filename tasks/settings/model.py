@@ -105,6 +105,18 @@ class Settings(BaseSettings):
         description="The folder, or the `s3://bucket/prefix`, that results are published under. "
         "Default: `results` in the home.",
     )
+    results_days: int | None = Field(
+        default=None,
+        ge=1,
+        le=36_500,
+        description="Days after which a result is removed. A job may ask for less. Default: never.",
+    )
+    results_size: ByteSize | None = Field(
+        default=None,
+        ge=2**20,
+        description="Bytes that all results together may have: where they have more, the oldest "
+        "are removed. Default: any number.",
+    )
     scratch_root: Root | None = Field(
         default=None,
         validation_alias="PREFECTURE_SCRATCH",

@@ -204,6 +204,7 @@ def _body(terms: Terms, key: str) -> dict[str, Any]:
         "key": key,
         "max_duration": terms.max_duration,
         "memory": terms.memory,
+        "expires": terms.expires,
     }
 
 

@@ -18,12 +18,11 @@ from pathlib import Path
 from pydantic import BaseModel, TypeAdapter
 
 from deployments.gateway.users.home_list import HomeList
+from tasks.contracts import USER_TAG
 from tasks.errors import InvalidPayload
 
 FILE = "tokens.json"
 """The file's name in a home."""
-USER_TAG = "user:"
-"""Begins the tag of a job that names its user: `user:anna`."""
 _PREFIX = "prefecture"  # scanners for secrets know tokens by what they begin with
 _ID, _SECRET = 4, 32  # bytes of randomness
 _USER = re.compile(r"[a-z0-9][a-z0-9._-]{0,62}")

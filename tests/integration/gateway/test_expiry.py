@@ -1,0 +1,79 @@
+"""Results that expire, and old uploads, as users and operators see it."""
+
+import asyncio
+import os
+from collections.abc import Generator
+from datetime import UTC, datetime, timedelta
+from uuid import UUID
+
+import pytest
+
+from deployments.connection import connect
+from deployments.retention.results import Chosen, Expiry
+from tasks.settings import get_settings
+from tests.support.platform import Platform
+from tests.support.web.gateway import Gateway, gateway_up
+
+PRIMES = {"task": "find-primes", "payload": {"upper_bound": 100}, "results_directory": "expiring"}
+
+
+@pytest.fixture(scope="module")
+def gateway(process_platform: Platform) -> Generator[Gateway]:
+    with gateway_up(process_platform.home, process_platform.api) as gateway:
+        yield gateway
+
+
+async def look(at: datetime, *, remove: bool) -> Chosen:
+    """What has expired at a time, removed where it is to be."""
+    async with connect() as client:
+        expiry = Expiry(client, get_settings())
+        chosen = await expiry.chosen(now=at)
+        if remove:
+            assert (await expiry.remove(chosen)).busy == 0
+        return chosen
+
+
+def test_a_result_expires_when_its_job_says_so(gateway: Gateway, here: Platform) -> None:
+    with gateway.user("vera") as vera:
+        assert vera.post("/jobs", json=PRIMES | {"expires": 59}).status_code == 422
+        job = UUID(vera.post("/jobs", json=PRIMES | {"expires": 86_400}).json()["job"])
+        here.completed(job, "expiring")
+        assert vera.get(f"/jobs/{job}/request").json()["expires"] == 86_400
+        manifest = vera.get(f"/jobs/{job}/result").json()
+        assert manifest["user"] == "vera"
+        expires = datetime.fromisoformat(manifest["expires"])
+        assert expires - datetime.fromisoformat(manifest["published"]) == timedelta(days=1)
+        assert asyncio.run(look(datetime.now(UTC), remove=False)) == []
+        ((result, _),) = asyncio.run(look(expires, remove=True))
+        assert result.job == job
+        for path in ("result", "result.zip", f"result/{manifest['files'][0]['path']}"):
+            gone = vera.get(f"/jobs/{job}/{path}")
+            assert gone.status_code == 410, gone.text
+            assert "its job had asked to keep it no longer: run" in gone.json()["detail"]
+    shown = here.command("prefecture", "results", str(job))
+    assert (shown.returncode, shown.stderr.count("\n")) == (1, 1)
+    assert "was removed at" in shown.stderr
+
+
+def test_old_uploads_are_removed_unless_a_job_names_them(gateway: Gateway, here: Platform) -> None:
+    with gateway.user("wim") as wim:
+        for path in ("kept/a.csv", "old/b.csv", "new.csv"):
+            assert wim.put(f"/inputs/{path}", content=b"1\n").is_success
+        later = datetime.now(UTC) + timedelta(hours=1)
+        waits = here.create(
+            "average-files/low",
+            parameters={"payload": {"source": "users/wim/kept"}, "results_directory": "expiring"},
+            state={"type": "SCHEDULED", "state_details": {"scheduled_time": later.isoformat()}},
+        ).json()
+        place = here.inputs / "users" / "wim"
+        month = (datetime.now(UTC) - timedelta(days=30)).timestamp()
+        for path in ("kept/a.csv", "old/b.csv"):
+            os.utime(place / path, (month, month))
+        words = ("prefecture", "clean", "inputs", "--older", "2w", "--user", "wim")
+        shown = here.command(*words, "--dry-run")
+        assert "users/wim/old/b.csv" in shown.stdout
+        assert "1 file, 2 bytes: nothing is removed" in shown.stdout
+        done = here.command(*words, "--yes")
+        assert "1 file removed" in done.stdout, done.stderr
+        assert [each["path"] for each in wim.get("/inputs").json()] == ["new.csv", "kept/a.csv"]
+        here.rest("DELETE", f"/flow_runs/{waits['id']}")
