@@ -112,6 +112,11 @@ class ServerJobs:
         """Delete a job that has ended."""
         return await finished.delete(self._client, job)
 
+    async def delete_result(self, job: str) -> str:
+        """Delete the result of a job that has ended."""
+        manifest = await finished.delete_result(self._client, get_settings(), job)
+        return f"the result of job {manifest.job} is deleted"
+
     async def result(self, job: str) -> StoredResult:
         """The result of a job."""
         return StoredResult(await results.find_result(self._client, get_settings(), job))

@@ -28,6 +28,7 @@ from deployments.jobs.queries.filters import is_in_pool_of_jobs, is_job
 from deployments.jobs.queries.listing import list_jobs
 from deployments.jobs.records import ComputeTask, Explanation, Listing
 from tasks.errors import ServerUnavailable
+from tasks.settings import Settings
 
 _OK, _CREATED, _NOT_FOUND, _UNAVAILABLE = 200, 201, 404, 503
 CANCEL_TIME = 30.0
@@ -40,7 +41,13 @@ async def _client(request: Request) -> PrefectClient:
     return request.app.state.client
 
 
+async def _settings(request: Request) -> Settings:
+    return request.app.state.settings
+
+
 Client = Annotated[PrefectClient, Depends(_client)]
+InForce = Annotated[Settings, Depends(_settings)]
+"""The settings of the gateway."""
 Anyone = Annotated[Caller, Depends(allowed())]
 Submitter = Annotated[Caller, Depends(allowed(Scope.SUBMIT))]
 Reader = Annotated[Caller, Depends(allowed(Scope.READ_OWN))]
@@ -131,6 +138,18 @@ async def delete_job(caller: Submitter, client: Client, job: UUID) -> Message:
     done = await finished.delete(client, str(job))
     caller.record(_OK, job)
     return Message(message=done)
+
+
+@router.delete("/jobs/{job}/result")
+async def delete_result(
+    caller: Submitter, client: Client, settings: InForce, quota: JobQuota, job: UUID
+) -> Message:
+    """Delete the result of a job that has ended. The job stays, and its result is gone: 410."""
+    await _changeable(client, caller, job)
+    manifest = await finished.delete_result(client, settings, str(job))
+    quota.use.forget(manifest.user or "", manifest.bytes)
+    caller.record(_OK, job)
+    return Message(message=f"the result of job {job} is deleted")
 
 
 def _owner(caller: Caller) -> str:

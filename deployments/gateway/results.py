@@ -10,16 +10,15 @@ from typing import Annotated
 from urllib.parse import quote
 from uuid import UUID
 
-from fastapi import APIRouter, Depends, Header, HTTPException, Request
+from fastapi import APIRouter, Header, HTTPException
 from starlette.responses import FileResponse, RedirectResponse, Response, StreamingResponse
 from starlette.types import Receive, Scope, Send
 from zipstream import ZipStream  # pyright: ignore[reportMissingTypeStubs]  # has none
 
-from deployments.gateway.jobs import Client, Reader, find_visible
+from deployments.gateway.jobs import Client, InForce, Reader, find_visible
 from deployments.jobs.results import find_result
 from deployments.retention.results import expires_at
 from tasks.contracts import Manifest, PublishedFile
-from tasks.settings import Settings
 from tasks.storage.results.interface import Result
 from tasks.storage.results.local_files import MANIFEST
 
@@ -27,14 +26,6 @@ _NOT_MODIFIED, _NOT_FOUND, _CONFLICT, _TEMPORARY_REDIRECT = 304, 404, 409, 307
 _SAFE = {"X-Content-Type-Options": "nosniff", "Content-Security-Policy": "sandbox"}
 
 router = APIRouter()
-
-
-async def _settings(request: Request) -> Settings:
-    return request.app.state.settings
-
-
-InForce = Annotated[Settings, Depends(_settings)]
-"""The settings of the gateway."""
 
 
 @router.get("/jobs/{job}/result")

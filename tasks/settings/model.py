@@ -96,6 +96,11 @@ class Settings(BaseSettings):
         default=ByteSize(100 * 2**30),
         description="Bytes of the files that each user of the gateway may upload, all together.",
     )
+    gateway_results: ByteSize | None = Field(
+        default=None,
+        description="Bytes that the results of each user of the gateway may have, all together, "
+        "when a job is submitted. Default: any number.",
+    )
     inputs_root: Root | None = Field(
         default=None,
         description="The folder that payloads may read. Default: `inputs` in the home.",

@@ -162,6 +162,12 @@ class GatewayJobs:
         answer = await self._requests.send("DELETE", f"/jobs/{wanted}", once=True)
         return str(answer.json()["message"])
 
+    async def delete_result(self, job: str) -> str:
+        """Delete the result of a job that has ended."""
+        wanted = await self.resolve(job)
+        answer = await self._requests.send("DELETE", f"/jobs/{wanted}/result")
+        return str(answer.json()["message"])
+
     async def result(self, job: str) -> GatewayResult:
         """The result of a job."""
         wanted = await self.resolve(job)

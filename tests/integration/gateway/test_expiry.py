@@ -4,23 +4,52 @@ import asyncio
 import os
 from collections.abc import Generator
 from datetime import UTC, datetime, timedelta
-from uuid import UUID
+from uuid import UUID, uuid4
 
 import pytest
 
 from deployments.connection import connect
 from deployments.retention.results import Chosen, Expiry
+from tasks.contracts import PublishedFile
 from tasks.settings import get_settings
 from tests.support.platform import Platform
 from tests.support.web.gateway import Gateway, gateway_up
+from tests.tasks.storage.results.attempts import claim
 
 PRIMES = {"task": "find-primes", "payload": {"upper_bound": 100}, "results_directory": "expiring"}
+BULK = {name: PRIMES[name] for name in ("task", "results_directory")} | {
+    "payloads": [{"upper_bound": 9}]
+}
 
 
 @pytest.fixture(scope="module")
 def gateway(process_platform: Platform) -> Generator[Gateway]:
-    with gateway_up(process_platform.home, process_platform.api) as gateway:
+    settings = {"PREFECTURE_GATEWAY_RESULTS": "10000000"}
+    with gateway_up(process_platform.home, process_platform.api, **settings) as gateway:
         yield gateway
+
+
+def test_results_count_when_a_job_is_submitted(gateway: Gateway, here: Platform) -> None:
+    # The first of this file: the gateway has not counted yet.
+    job = uuid4()
+    folder = here.results / "expiring" / str(job)
+    folder.mkdir(parents=True)
+    large = PublishedFile(path="large", bytes=10_000_000, sha256="0" * 64)
+    manifest = claim(job, 1, [large]).model_copy(update={"user": "xena"})
+    (folder / "manifest.json").write_text(manifest.model_dump_json())
+    with gateway.user("xena") as xena, gateway.user("yuri") as yuri:
+        full = xena.post("/jobs", json=PRIMES)
+        assert full.status_code == 507
+        assert full.json()["detail"].startswith("the results of user 'xena' have 10.0 MB, and")
+        assert xena.post("/jobs/bulk", json=BULK).status_code == 507
+        jobs = yuri.post("/jobs/bulk", json=BULK).json()["jobs"]
+        done = UUID(jobs[0])
+        here.completed(done, "expiring")
+        assert xena.delete(f"/jobs/{done}/result").status_code == 404
+        assert yuri.delete(f"/jobs/{done}/result").is_success
+        assert "it was deleted: run" in yuri.get(f"/jobs/{done}/result").json()["detail"]
+        assert yuri.delete(f"/jobs/{done}/result").status_code == 410
+        assert yuri.get(f"/jobs/{done}").json()["job"]["state"] == "completed"
 
 
 async def look(at: datetime, *, remove: bool) -> Chosen:
