@@ -139,3 +139,11 @@ def _fields(
             yield (*path, name)
         elif len(path) < 3:  # no payload is deeper; a definition may name itself
             yield from _fields(field, definitions, (*path, name))
+
+
+def changed(file: Upload) -> InvalidPayload:
+    """The error for a file that changes while it is uploaded."""
+    return InvalidPayload(
+        f"{file.place} has changed while it was uploaded: submit again when it does not change any "
+        "more"
+    )
