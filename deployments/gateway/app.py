@@ -43,7 +43,7 @@ def create_app(settings: Settings) -> FastAPI:
         title="Prefecture",
         version=version("prefecture"),
         lifespan=connected,
-        # Their pages load scripts of other origins.
+        # Their pages load scripts of other origins: page/site.py has one of our own.
         docs_url=None,
         redoc_url=None,
     )
