@@ -80,7 +80,7 @@ class Uploads:
         folder = "/".join(files[0].path.split("/")[:2])
         while left:
             try:
-                await self._once.try_send(
+                answer = await self._once.try_send(
                     "PUT",
                     f"/inputs/{quote(folder)}",
                     headers={
@@ -89,6 +89,7 @@ class Uploads:
                     },
                     content=archives.content(folder, left),
                 )
+                self._note(answer.json())
                 return
             except ServerUnavailable as error:
                 if not await patience.rest():
