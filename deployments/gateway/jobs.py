@@ -18,6 +18,7 @@ from deployments.gateway.requests import (
     SubmittedMany,
     WhereQuery,
 )
+from deployments.gateway.secret_names import check_secrets
 from deployments.gateway.users.access import Caller, allowed
 from deployments.gateway.users.tokens import Scope
 from deployments.jobs import bulk, cancel, finished, submit
@@ -71,6 +72,7 @@ async def submit_job(
 ) -> Submitted:
     """Submit a job."""
     terms = request.terms(caller.token)
+    await check_secrets(client, caller, [request.payload])
     await quota.check(client, caller, 1, key=request.key is not None)
     job = await submit.submit(client, terms, request.payload, request.key, _owner(caller))
     caller.record(_CREATED, job)
@@ -86,6 +88,7 @@ async def submit_jobs(
     With a key, an interrupted call can be repeated: only missing jobs are submitted.
     """
     terms, key = request.terms(caller.token), request.key
+    await check_secrets(client, caller, request.payloads)
     await quota.check(client, caller, len(request.payloads), key=key is not None)
     try:
         jobs = await bulk.submit_many(client, terms, request.payloads, key, _owner(caller))
@@ -124,7 +127,8 @@ async def cancel_job(caller: Submitter, client: Client, job: UUID) -> Message:
 @router.post("/jobs/{job}/restart", status_code=_CREATED)
 async def restart_job(caller: Submitter, client: Client, quota: JobQuota, job: UUID) -> Submitted:
     """Submit a job that has ended once more, as a new job."""
-    await _changeable(client, caller, job)
+    run = await _changeable(client, caller, job)
+    await check_secrets(client, caller, [run.parameters.get("payload") or {}])
     await quota.check(client, caller, 1, key=False)
     new = await finished.restart(client, str(job))
     caller.record(_CREATED, job, new)
@@ -169,8 +173,9 @@ async def find_visible(client: PrefectClient, caller: Caller, job: UUID) -> Flow
     raise HTTPException(_NOT_FOUND, f"there is no job {job} that this token may see")
 
 
-async def _changeable(client: PrefectClient, caller: Caller, job: UUID) -> None:
-    """Check that a user may change a job. Raises HTTPException: 404, 403."""
+async def _changeable(client: PrefectClient, caller: Caller, job: UUID) -> FlowRun:
+    """The first attempt at a job that a user may change. Raises HTTPException: 404, 403."""
     run = await find_visible(client, caller, job)
     if not caller.may_change(run.tags):
         raise caller.refuse(f"the token does not allow to change job {job}, which is another's")
+    return run

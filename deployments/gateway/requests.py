@@ -173,8 +173,15 @@ class Me(BaseModel):
     user: str
     scopes: list[Scope]
     expires: datetime | None
+    secrets: list[str]
+    """The Secret blocks that jobs may have."""
 
     @classmethod
     def of(cls, token: Token) -> Self:
         """Describe a token without its secret."""
-        return cls(user=token.user, scopes=list(token.scopes), expires=token.expires)
+        return cls(
+            user=token.user,
+            scopes=list(token.scopes),
+            expires=token.expires,
+            secrets=list(token.secrets),
+        )

@@ -25,6 +25,7 @@ FILE = "tokens.json"
 """The file's name in a home."""
 _PREFIX = "prefecture"  # scanners for secrets know tokens by what they begin with
 _ID, _SECRET = 4, 32  # bytes of randomness
+_BLOCK = re.compile(r"[a-z0-9-]{1,100}")
 _USER = re.compile(r"[a-z0-9][a-z0-9._-]{0,62}")
 
 
@@ -57,6 +58,8 @@ class Token(BaseModel, frozen=True):
     """None: never."""
     digest: str
     """SHA-256 of the secret, hexadecimal."""
+    secrets: tuple[str, ...] = ()
+    """The Secret blocks of Prefect that its user's jobs may have."""
 
     @property
     def is_expired(self) -> bool:
@@ -87,12 +90,22 @@ class Tokens:
         self._tokens: dict[str, Token] = {}
 
     def add(
-        self, user: str, scopes: Collection[Scope] = USUAL, lasts: timedelta | None = None
+        self,
+        user: str,
+        scopes: Collection[Scope] = USUAL,
+        lasts: timedelta | None = None,
+        allowed: Collection[str] = (),
     ) -> str:
-        """Make a token and return it: its only copy. `lasts`: None is for ever.
+        """Make a token and return it: its only copy. `lasts`: None is for ever. `allowed`: the
+        Secret blocks that its user's jobs may have.
 
-        Raises InvalidPayload for a name that is no user's.
+        Raises InvalidPayload for a name that is no user's, or no block's.
         """
+        for name in allowed:
+            if not _BLOCK.fullmatch(name):
+                raise InvalidPayload(
+                    f"secret: {name[:80]!r} is no name of a block: use small letters, digits and -"
+                )
         if not _USER.fullmatch(user):
             raise InvalidPayload(
                 f"{user[:80]!r} is no name for a user: use up to 63 lower-case letters, digits, "
@@ -107,6 +120,7 @@ class Tokens:
             created=now,
             expires=None if lasts is None else now + lasts,
             digest=_digest(secret),
+            secrets=tuple(allowed),
         )
         with self._kept.changing():
             self._kept.write([*self.all(), token])
