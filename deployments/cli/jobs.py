@@ -27,7 +27,6 @@ from deployments.cli.output.watching import watch_to_end
 from deployments.cli.where import needed_span
 from deployments.client.opening import open_jobs
 from deployments.jobs.request import Terms, parse_payload
-from tasks.contracts import Queue
 from tasks.errors import InvalidPayload
 
 _INTERRUPTED = 130
@@ -38,8 +37,8 @@ _INTERRUPTED = 130
 class _Options:
     """Options of the commands that submit."""
 
-    queue: str = Queue.NORMAL
-    """high, normal or low."""
+    queue: str | None = None
+    """high, normal or low. Default: normal; PREFECTURE_BULK_TO_LOW says when low."""
     tag: Annotated[tuple[str, ...], Parameter(negative="", show_default=False)] = ()
     """A tag, e.g. user:anna; may be repeated."""
     name: str | None = None

@@ -122,7 +122,7 @@ def submit_many(
     payloads: Iterable[Mapping[str, Any]],
     results_directory: str,
     *,
-    queue: str = Queue.NORMAL,
+    queue: str | None = None,
     tags: Iterable[str] = (),
     key: str | None = None,
     max_duration: int | None = None,
@@ -134,7 +134,8 @@ def submit_many(
 
     All payloads are checked before the first is submitted. With a `key`, an interrupted call can be
     repeated: only missing jobs are submitted. Raises as `submit` does; InvalidPayload names the
-    payload by its number, from 1.
+    payload by its number, from 1. `queue`: `normal`, or as PREFECTURE_BULK_TO_LOW says, where it is
+    left out.
     """
     terms = Terms(task, results_directory, queue, tags, max_duration, memory, name, expires)
     listed = list(payloads)  # here, in the caller's thread

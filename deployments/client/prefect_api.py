@@ -67,7 +67,8 @@ class ServerJobs:
         self, terms: Terms, payloads: Sequence[Mapping[str, Any]], key: str | None
     ) -> list[UUID]:
         """Submit a job for each payload."""
-        return await bulk.submit_many(self._client, terms, payloads, key)
+        many = terms.for_many(len(payloads), get_settings().bulk_to_low)
+        return await bulk.submit_many(self._client, many, payloads, key)
 
     async def resolve(self, job: str) -> UUID:
         """The id that a text names."""

@@ -81,15 +81,16 @@ async def submit_job(
 
 @router.post("/jobs/bulk", status_code=_CREATED)
 async def submit_jobs(
-    caller: Submitter, client: Client, quota: JobQuota, request: JobsRequest
+    caller: Submitter, client: Client, settings: InForce, quota: JobQuota, request: JobsRequest
 ) -> SubmittedMany:
     """Submit a job for each payload. All are checked before the first is submitted.
 
     With a key, an interrupted call can be repeated: only missing jobs are submitted.
     """
-    terms, key = request.terms(caller.token), request.key
+    many, key = len(request.payloads), request.key
+    terms = request.terms(caller.token).for_many(many, settings.bulk_to_low)
     await check_secrets(client, caller, request.payloads)
-    await quota.check(client, caller, len(request.payloads), key=key is not None)
+    await quota.check(client, caller, many, key=key is not None)
     try:
         jobs = await bulk.submit_many(client, terms, request.payloads, key, _owner(caller))
     except ServerUnavailable as error:

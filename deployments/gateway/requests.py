@@ -57,7 +57,7 @@ class _Terms(BaseModel):
         return Terms(
             self.task,
             self.results_directory,
-            self.queue,
+            self.queue if "queue" in self.model_fields_set else None,
             (*self.tags, token.tag),
             self.max_duration,
             self.memory,

@@ -3,7 +3,7 @@
 import json
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, cast
 
 from pydantic import TypeAdapter, ValidationError
@@ -33,7 +33,8 @@ class Terms:
     task: str
     """A compute task, such as compress-images."""
     results_directory: str
-    queue: str = Queue.NORMAL
+    queue: str | None = None
+    """Of `high`, `normal` and `low`. None: not named, and then `normal`."""
     tags: Iterable[str] = ()
     max_duration: int | None = None
     """Seconds one attempt may run."""
@@ -43,10 +44,14 @@ class Terms:
     """The job's name in the UI. Default: Prefect makes one up."""
     expires: int | None = None
     """Seconds after which the result may be removed."""
+    is_queue_named: bool = field(init=False)
 
     def __post_init__(self) -> None:
         """Check the fields that can be checked without the server."""
-        check_queue(self.queue)
+        object.__setattr__(self, "is_queue_named", self.queue is not None)
+        if self.queue is None:
+            object.__setattr__(self, "queue", Queue.NORMAL)
+        check_queue(self.in_queue)
         if "/" in self.task:
             raise InvalidPayload(
                 f"task: {cut(self.task)!r} has a '/': name the task alone, such as "
@@ -56,14 +61,14 @@ class Terms:
             text = cut(self.tags)
             raise InvalidPayload(f"tags: {text!r} is one text: give a list, [{text!r}]")
         object.__setattr__(self, "tags", tuple(self.tags))
-        for field, text in (
+        for name, text in (
             ("task", self.task),
             ("name", self.name),
             *(("tags", t) for t in self.tags),
         ):
             if text is not None and not text.isprintable():
                 raise InvalidPayload(
-                    f"{field}: {cut(text)!r} has unprintable characters: leave them out"
+                    f"{name}: {cut(text)!r} has unprintable characters: leave them out"
                 )
         if any(not tag.strip() for tag in self.tags):
             raise InvalidPayload("tags: one is empty: leave it out, or give it a text")
@@ -72,6 +77,18 @@ class Terms:
             TypeAdapter[str](ResultsDirectory).validate_python(self.results_directory)
         except ValidationError as error:
             raise InvalidPayload.of("results_directory", error) from error
+
+    @property
+    def in_queue(self) -> str:
+        """The queue, named or not."""
+        return self.queue or Queue.NORMAL
+
+    def for_many(self, jobs: int, most: int | None) -> "Terms":
+        """These terms for so many jobs at once: in `low` where no queue is named, and they are more
+        than `most`; None is any number."""
+        if self.is_queue_named or most is None or jobs <= most:
+            return self
+        return replace(self, queue=Queue.LOW)
 
     @property
     def limits(self) -> dict[str, Any]:
@@ -129,7 +146,7 @@ class Terms:
                 run.parameters.get("results_directory"),
                 self.results_directory,
             ),
-            "queue": (run.work_queue_name, str(self.queue)),
+            "queue": (run.work_queue_name, self.in_queue),
             "tags": (sorted({*run.tags} - own), sorted({*self.tags} - own)),
             "max_duration": (limits.get("max_duration"), self.max_duration),
             "memory": (limits.get("mem_limit"), self.memory),

@@ -87,6 +87,12 @@ class Settings(BaseSettings):
         ge=1,
         description="Jobs of each user of the gateway that may wait and run at a time.",
     )
+    bulk_to_low: int | None = Field(
+        default=None,
+        ge=1,
+        description="More jobs than this, submitted in one call that names no queue, go to the "
+        "queue `low`: by the gateway, and by `submit-many`. Default: to `normal`, however many.",
+    )
     gateway_streams: int = Field(
         default=100,
         ge=1,

@@ -204,7 +204,8 @@ def _body(terms: Terms, key: str) -> dict[str, Any]:
     return {
         "task": terms.task,
         "results_directory": terms.results_directory,
-        "queue": str(terms.queue),
+        # Where none is named, the gateway chooses.
+        **({"queue": terms.in_queue} if terms.is_queue_named else {}),
         "name": terms.name,
         "tags": list(terms.tags),
         "key": key,

@@ -1,4 +1,4 @@
-"""Results that expire, and old uploads, as users and operators see it."""
+"""Bounds that an operator sets: bytes and age of results, old uploads, large bulks."""
 
 import asyncio
 import os
@@ -24,7 +24,7 @@ BULK = {name: PRIMES[name] for name in ("task", "results_directory")} | {
 
 @pytest.fixture(scope="module")
 def gateway(process_platform: Platform) -> Generator[Gateway]:
-    settings = {"PREFECTURE_GATEWAY_RESULTS": "10000000"}
+    settings = {"PREFECTURE_GATEWAY_RESULTS": "10000000", "PREFECTURE_BULK_TO_LOW": "2"}
     with gateway_up(process_platform.home, process_platform.api, **settings) as gateway:
         yield gateway
 
@@ -106,3 +106,16 @@ def test_old_uploads_are_removed_unless_a_job_names_them(gateway: Gateway, here:
         assert "1 file removed" in done.stdout, done.stderr
         assert [each["path"] for each in wim.get("/inputs").json()] == ["new.csv", "kept/a.csv"]
         here.rest("DELETE", f"/flow_runs/{waits['id']}")
+
+
+def test_a_large_bulk_goes_to_low_unless_a_queue_is_named(gateway: Gateway) -> None:
+    with gateway.user("zoe") as zoe:
+
+        def queues(many: int, **more: str) -> set[str]:
+            body = BULK | {"payloads": [{"upper_bound": 9}] * many} | more
+            jobs = zoe.post("/jobs/bulk", json=body).json()["jobs"]
+            return {zoe.get(f"/jobs/{job}").json()["job"]["queue"] for job in jobs}
+
+        assert queues(2) == {"normal"}
+        assert queues(3) == {"low"}
+        assert queues(3, queue="normal") == {"normal"}
