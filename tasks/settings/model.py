@@ -1,10 +1,6 @@
 """The settings: environment variables with the prefix `PREFECTURE_`, read at first use."""
 
 import os
-from collections.abc import Generator
-from contextlib import contextmanager
-from contextvars import ContextVar
-from functools import cache
 from pathlib import Path
 
 from pydantic import AliasChoices, ByteSize, Field, IPvAnyAddress, SecretStr
@@ -375,27 +371,3 @@ class Settings(BaseSettings):
             **({"PREFECTURE_S3_CREDENTIALS": self.s3_credentials} if self.s3_credentials else {}),
             **({} if self.written == self.results else {"PREFECTURE_SCRATCH": str(self.scratch)}),
         }
-
-
-@cache
-def get_settings() -> Settings:
-    """The settings of this process, read once. Raises pydantic.ValidationError on a bad value."""
-    return Settings()
-
-
-_run_settings = ContextVar[Settings | None]("settings", default=None)
-
-
-def run_settings() -> Settings:
-    """The settings of the calling run: those of the process, unless `settings_in_force` is."""
-    return _run_settings.get() or get_settings()
-
-
-@contextmanager
-def settings_in_force(settings: Settings) -> Generator[None]:
-    """Let `run_settings` return these settings while the block runs."""
-    token = _run_settings.set(settings)
-    try:
-        yield
-    finally:
-        _run_settings.reset(token)
