@@ -48,12 +48,16 @@ class Expiry:
     async def run(self) -> None:
         """Remove what has expired, until cancelled."""
         clock = asyncio.get_running_loop().time
+        said = ""
         while True:
-            began = clock()
+            began, reason = clock(), ""
             try:
                 await self._look()
             except Exception as error:  # noqa: BLE001  # logged and retried: the loop must not end
-                _log.warning("expired results are not removed: %s", in_short(error))
+                reason = in_short(error)
+            if reason not in ("", said):
+                _log.warning("expired results are not removed: %s", reason)
+            said = reason
             await asyncio.sleep(min(_LONGEST, max(_SHORTEST, _SHARE * (clock() - began))))
 
     async def chosen(self, rules: Rules | None = None, now: datetime | None = None) -> Chosen:

@@ -20,6 +20,7 @@ from tasks.contracts import SECRETS_VOLUME
 from tasks.errors import InvalidPayload
 from tests.support.needs import need_docker
 from tests.tasks.containers.engine import Bench, built
+from work_pools.supervisor.infrastructure.containers import Containers
 
 pytestmark = pytest.mark.filterwarnings("ignore:unclosed <socket:ResourceWarning")
 VALUE = "swordfish-7f3a91"
@@ -88,3 +89,12 @@ def test_secrets_have_a_size(bench: Bench) -> None:
         held(bench.client, bench.owner, {"a": bytes(2**20 + 1)}, bench.image.id),
     ):
         pass
+
+
+async def test_the_supervisor_removes_what_a_killed_job_leaves(bench: Bench) -> None:
+    client, supervised = api(bench.client), Containers()
+    with held(bench.client, bench.owner, {"a": b"1"}, bench.image.id) as volume:
+        for instance in (await supervised.find())[bench.owner.run]:
+            assert instance.sibling
+            await supervised.remove(instance)
+        assert not client.volumes(filters={"name": volume})["Volumes"]
