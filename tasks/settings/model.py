@@ -223,6 +223,12 @@ class Settings(BaseSettings):
         description="Jobs that one standby container serves, one after the other, or for which a "
         "standby process forks. 1: each job has its own.",
     )
+    low_waits: int | None = Field(
+        default=None,
+        ge=1,
+        description="Seconds after which a job that waits in `low` comes before those in `normal`, "
+        "though not before `high`; of four jobs that a worker starts, one at most. Default: never.",
+    )
     max_attempts: int = Field(
         default=5,
         ge=1,

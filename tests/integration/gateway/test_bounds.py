@@ -6,13 +6,14 @@ from collections.abc import Generator
 from datetime import UTC, datetime, timedelta
 from uuid import UUID, uuid4
 
+import httpx
 import pytest
 
 from deployments.connection import connect
 from deployments.retention.results import Chosen, Expiry
 from tasks.contracts import PublishedFile
 from tasks.settings import get_settings
-from tests.support.platform import Platform
+from tests.support.platform import Platform, wait_until
 from tests.support.web.gateway import Gateway, gateway_up
 from tests.tasks.storage.results.attempts import claim
 
@@ -30,7 +31,6 @@ def gateway(process_platform: Platform) -> Generator[Gateway]:
 
 
 def test_results_count_when_a_job_is_submitted(gateway: Gateway, here: Platform) -> None:
-    # The first of this file: the gateway has not counted yet.
     job = uuid4()
     folder = here.results / "expiring" / str(job)
     folder.mkdir(parents=True)
@@ -38,7 +38,13 @@ def test_results_count_when_a_job_is_submitted(gateway: Gateway, here: Platform)
     manifest = claim(job, 1, [large]).model_copy(update={"user": "xena"})
     (folder / "manifest.json").write_text(manifest.model_dump_json())
     with gateway.user("xena") as xena, gateway.user("yuri") as yuri:
-        full = xena.post("/jobs", json=PRIMES)
+        wrong = PRIMES | {"payload": {"upper_bound": -1}}  # so that none is submitted before
+
+        def refused() -> httpx.Response | None:
+            answer = xena.post("/jobs", json=wrong)
+            return None if answer.status_code == 422 else answer
+
+        full = wait_until(refused, what="results are counted again after some seconds", every=1)
         assert full.status_code == 507
         assert full.json()["detail"].startswith("the results of user 'xena' have 10.0 MB, and")
         assert xena.post("/jobs/bulk", json=BULK).status_code == 507
