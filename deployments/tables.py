@@ -42,7 +42,8 @@ def results_table(place: object, manifest: Manifest, note: str) -> Table:
     for file in manifest.files:
         table.add_row(file.path, f"{file.bytes:,}", file.sha256[:16])
     files = f"{len(manifest.files):,} file{'' if len(manifest.files) == 1 else 's'}"
-    table.caption = f"{files}, {decimal(manifest.bytes)}, {note}"
+    until = f", kept until {manifest.expires.astimezone(UTC):%F %T} UTC" if manifest.expires else ""
+    table.caption = f"{files}, {decimal(manifest.bytes)}, {note}{until}"
     return table
 
 

@@ -13,7 +13,8 @@ _HEAD = """\
 # Gateway API
 
 The gateway is for users with a token: see [users](../guides/users.md). All but files is JSON, below
-`http://127.0.0.1:4280`. The gateway has the schema of every route at `/openapi.json`.
+`http://127.0.0.1:4280`. The gateway has a page of every route at `/docs`, and their schema at
+`/openapi.json`.
 
 | route | purpose |
 |---|---|

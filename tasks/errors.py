@@ -24,6 +24,7 @@ PrefectureError
 │   ├── JobCancelledError the job was cancelled
 │   └── JobNotEnded       the job has not ended within the timeout
 ├── StageDiscarded        the attempt was declared lost, and another one replaces it
+├── ResultExpired         the result was removed after its time
 ├── CorruptResult         a published file differs from its manifest
 └── OperatorError         the operator of Prefecture must change something
 """
@@ -151,6 +152,10 @@ class JobNotEnded(JobNotCompleted, TimeoutError):
 
 class StageDiscarded(PrefectureError):
     """This attempt was declared lost and its stage removed. Another attempt does the job."""
+
+
+class ResultExpired(PrefectureError):
+    """The result was removed after its time, or for want of space. Run the job again."""
 
 
 class CorruptResult(PrefectureError):

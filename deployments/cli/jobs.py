@@ -24,9 +24,9 @@ from deployments.cli.output.console import (
     say_json,
 )
 from deployments.cli.output.watching import watch_to_end
+from deployments.cli.where import needed_span
 from deployments.client.opening import open_jobs
 from deployments.jobs.request import Terms, parse_payload
-from tasks.contracts import Queue
 from tasks.errors import InvalidPayload
 
 _INTERRUPTED = 130
@@ -37,8 +37,8 @@ _INTERRUPTED = 130
 class _Options:
     """Options of the commands that submit."""
 
-    queue: str = Queue.NORMAL
-    """high, normal or low."""
+    queue: str | None = None
+    """high, normal or low. Default: normal; PREFECTURE_BULK_TO_LOW says when low."""
     tag: Annotated[tuple[str, ...], Parameter(negative="", show_default=False)] = ()
     """A tag, e.g. user:anna; may be repeated."""
     name: str | None = None
@@ -51,10 +51,14 @@ class _Options:
     """A job that must complete first, by its id or key; may be repeated."""
     after_ended: Annotated[bool, Parameter(negative="", show_default=False)] = False
     """It is enough that those jobs end, in whatever way."""
+    expires: str | None = None
+    """When the result may be removed: 90m, 24h, 7d or 4w after it is published."""
 
     def terms(self, task: str, directory: str) -> Terms:
         """The request for jobs with these options. Raises InvalidPayload where one is invalid."""
-        own = (self.max_duration, self.memory, self.name, self.after, self.after_ended)
+        lasts = None if self.expires is None else needed_span(self.expires, "--expires")
+        kept = None if lasts is None else int(lasts.total_seconds())
+        own = (self.max_duration, self.memory, self.name, self.after, self.after_ended, kept)
         return Terms(task, directory, self.queue, self.tag, *own)
 
 

@@ -40,6 +40,7 @@ _COMMANDS = {
         "operators.operate": ("status", "ui", "password", "scale", "work", "supervise"),
         "operators.servers": ("server", "services", "migrate"),
         "operators.gateway": ("gateway", "token"),
+        "operators.clean": ("clean",),
         "notifications": ("notify",),
         "analytics": ("platform",),
     },

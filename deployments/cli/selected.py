@@ -7,7 +7,7 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
-from deployments.cli.output.console import confirm, err, out, say
+from deployments.cli.output.console import Flag, confirm, err, out, say
 from deployments.cli.where import EVERY_JOB, Where
 from deployments.client.interface import Jobs
 from deployments.client.opening import open_jobs
@@ -120,18 +120,27 @@ def restart(*jobs: _Jobs, where: Where = EVERY_JOB, yes: _Yes = False) -> None:
     _do("restart", jobs, where, ENDED, submit_again, yes=yes, oldest_first=True)
 
 
-def delete(*jobs: _Jobs, where: Where = EVERY_JOB, yes: _Yes = False) -> None:
+def delete(
+    *jobs: _Jobs, where: Where = EVERY_JOB, results: Flag = False, yes: _Yes = False
+) -> None:
     """Delete jobs that have ended from the server, with all attempts. Their results stay.
 
     Name them, or select them by options: then their number is shown, and you are asked.
 
     Example: `prefecture delete --until 2026-11-01 --state completed`
+
+    Parameters
+    ----------
+    results
+        Delete the results, for good, and not the jobs.
     """
 
     async def remove(all_: Jobs, job: str) -> str:
-        return await all_.delete(job)
+        return await (all_.delete_result(job) if results else all_.delete(job))
 
-    _do("delete", jobs, where, ENDED, remove, yes=yes)
+    states = (JobState.COMPLETED,) if results else ENDED
+    verb = "delete the results of" if results else "delete"
+    _do(verb, jobs, where, states, remove, yes=yes)
 
 
 def _do(

@@ -66,6 +66,13 @@ def moment(text: str, option: str) -> datetime:
     return at.replace(tzinfo=at.tzinfo or UTC).astimezone(UTC)
 
 
+def needed_span(text: str, option: str) -> timedelta:
+    """Parse a span of time. Raises InvalidPayload, naming the option."""
+    if (found := span(text)) is None:
+        raise InvalidPayload(f"{option} {text[:80]!r}: use a span such as 90m, 24h, 7d or 4w")
+    return found
+
+
 def span(text: str) -> timedelta | None:
     """Parse a span of time, such as 90m, 24h, 7d or 4w; None where it is none."""
     found = re.fullmatch(r"([1-9][0-9]{0,5})([mhdw])", text)

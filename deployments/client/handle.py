@@ -119,6 +119,7 @@ def submit(
     name: str | None = None,
     after: "Iterable[Job | UUID | str]" = (),
     after_ended: bool = False,
+    expires: int | None = None,
 ) -> Job:
     """Submit a job and return at once.
 
@@ -127,11 +128,12 @@ def submit(
     same job, and a different call with that key raises KeyTaken. `max_duration`: seconds one
     attempt may run. `memory`: such as 512m. `name`: the job's name in the UI. `after`: jobs, or ids
     or keys of jobs, that must complete before this one starts; `after_ended`: it is enough that
-    they end. It waits also for the job of a source `job://<job id>/<path>`. Raises InvalidPayload,
-    in one line that names the field, and ServerUnavailable.
+    they end. It waits also for the job of a source `job://<job id>/<path>`. `expires`: seconds
+    after which the result may be removed. Raises InvalidPayload, in one line that names the field,
+    and ServerUnavailable.
     """
     jobs = [str(job.id if isinstance(job, Job) else job) for job in after]
-    own = (tags, max_duration, memory, name, jobs, after_ended)
+    own = (tags, max_duration, memory, name, jobs, after_ended, expires)
     terms = Terms(task, results_directory, queue, *own)
 
     async def submit_job() -> UUID:
@@ -146,7 +148,7 @@ def submit_many(
     payloads: Iterable[Mapping[str, Any]],
     results_directory: str,
     *,
-    queue: str = Queue.NORMAL,
+    queue: str | None = None,
     tags: Iterable[str] = (),
     key: str | None = None,
     max_duration: int | None = None,
@@ -154,15 +156,17 @@ def submit_many(
     name: str | None = None,
     after: "Iterable[Job | UUID | str]" = (),
     after_ended: bool = False,
+    expires: int | None = None,
 ) -> list[Job]:
     """Submit a job for each payload; they are served in this order.
 
     All payloads are checked before the first is submitted. With a `key`, an interrupted call can be
     repeated: only missing jobs are submitted. Raises as `submit` does; InvalidPayload names the
-    payload by its number, from 1.
+    payload by its number, from 1. `queue`: `normal`, or as PREFECTURE_BULK_TO_LOW says, where it is
+    left out.
     """
     jobs = [str(job.id if isinstance(job, Job) else job) for job in after]
-    own = (tags, max_duration, memory, name, jobs, after_ended)
+    own = (tags, max_duration, memory, name, jobs, after_ended, expires)
     terms = Terms(task, results_directory, queue, *own)
     listed = list(payloads)  # here, in the caller's thread
 

@@ -130,6 +130,10 @@ class Jobs(Protocol):
         """Delete a job that has ended. Its result stays. Returns a message."""
         ...
 
+    async def delete_result(self, job: str) -> str:
+        """Delete the result of a job that has ended. The job stays. Returns a message."""
+        ...
+
     async def result(self, job: str) -> FoundResult:
         """The result of a job. Raises PrefectureError, with the job's state, where it has none."""
         ...

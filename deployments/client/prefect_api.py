@@ -67,7 +67,8 @@ class ServerJobs:
         self, terms: Terms, payloads: Sequence[Mapping[str, Any]], key: str | None
     ) -> list[UUID]:
         """Submit a job for each payload."""
-        return await bulk.submit_many(self._client, terms, payloads, key)
+        many = terms.for_many(len(payloads), get_settings().bulk_to_low)
+        return await bulk.submit_many(self._client, many, payloads, key)
 
     async def resolve(self, job: str) -> UUID:
         """The id that a text names."""
@@ -123,6 +124,11 @@ class ServerJobs:
     async def delete(self, job: str) -> str:
         """Delete a job that has ended."""
         return await finished.delete(self._client, job)
+
+    async def delete_result(self, job: str) -> str:
+        """Delete the result of a job that has ended."""
+        manifest = await finished.delete_result(self._client, get_settings(), job)
+        return f"the result of job {manifest.job} is deleted"
 
     async def result(self, job: str) -> StoredResult:
         """The result of a job."""

@@ -21,7 +21,9 @@ from deployments.gateway.users.access import Access
 from deployments.gateway.users.audit import AuditLog
 from deployments.gateway.users.sessions import Sessions
 from deployments.gateway.users.tokens import Tokens
+from deployments.retention.use import ResultsUse
 from tasks.settings import Settings
+from tasks.storage.retention.opening import open_retention
 
 VERSION = "/v1"
 """Begins the paths of this version."""
@@ -41,7 +43,7 @@ def create_app(settings: Settings) -> FastAPI:
         title="Prefecture",
         version=version("prefecture"),
         lifespan=connected,
-        # Their pages load scripts of other origins.
+        # Their pages load scripts of other origins: page/site.py has one of our own.
         docs_url=None,
         redoc_url=None,
     )
@@ -51,7 +53,12 @@ def create_app(settings: Settings) -> FastAPI:
     app.state.access = Access(tokens, sessions, audit, settings.gateway_rate)
     app.state.overview = overview.Overviews()
     app.state.settings = settings
-    app.state.quota = Quota(settings.gateway_jobs)
+    most = settings.gateway_results
+    app.state.quota = Quota(
+        settings.gateway_jobs,
+        ResultsUse(open_retention(settings)),
+        None if most is None else int(most),
+    )
     app.state.uploads = Uploads(
         settings.inputs, int(settings.gateway_inputs), int(settings.min_free_disk)
     )

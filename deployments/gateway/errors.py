@@ -15,13 +15,14 @@ from tasks.errors import (
     KeyTaken,
     OperatorError,
     PrefectureError,
+    ResultExpired,
     ServerUnavailable,
     SourceNotFound,
 )
 
 _log = logging.getLogger(__name__)
 _TYPE = "application/problem+json"
-_NOT_FOUND, _CONFLICT, _UNPROCESSABLE, _UNAVAILABLE, _NO_SPACE = 404, 409, 422, 503, 507
+_NOT_FOUND, _CONFLICT, _GONE, _UNPROCESSABLE, _UNAVAILABLE, _NO_SPACE = 404, 409, 410, 422, 503, 507
 PAUSE = "5"
 """Seconds after which a client may try again, where the server is away."""
 _AWAY = "the gateway cannot do its work now: try again, or ask its operator, whose log says why"
@@ -67,6 +68,8 @@ def _failed(request: Request, error: Exception) -> Response:
             return problem(_CONFLICT, str(error), **{"Upload-Offset": str(error.offset)})
         case QuotaExceeded():
             return problem(_NO_SPACE, str(error))
+        case ResultExpired():
+            return problem(_GONE, str(error))
         case SourceNotFound():
             return problem(_NOT_FOUND, str(error))
         case InvalidPayload():

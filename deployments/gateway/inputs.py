@@ -3,6 +3,7 @@
 import asyncio
 import base64
 import binascii
+from collections.abc import AsyncGenerator
 from datetime import UTC, datetime
 from itertools import islice
 from typing import Annotated
@@ -13,9 +14,10 @@ from starlette.requests import ClientDisconnect
 from starlette.responses import Response
 from starlette.types import Scope as ASGIScope
 
+from deployments.gateway.archives.receive import AT_ONCE, BrokenOff, Bytes, receive
 from deployments.gateway.jobs import Reader, Submitter
 from deployments.gateway.requests import Message
-from deployments.gateway.uploads import Part, Uploaded, Uploads
+from deployments.gateway.uploads import USERS, Part, Uploaded, Uploads
 from tasks.storage.in_threads import in_threads
 
 PATH = "/inputs/"
@@ -23,9 +25,9 @@ PATH = "/inputs/"
 SILENCE = 60.0
 """Seconds that a client may send nothing."""
 MOST_LISTED = 10_000
-_AT_ONCE = 2**20  # bytes that are written at once
+_TAR = "application/x-tar"
 _OK, _CREATED, _NOT_FOUND = 200, 201, 404
-_TIMEOUT, _NO_LENGTH, _TOO_LARGE, _UNPROCESSABLE = 408, 411, 413, 422
+_TIMEOUT, _NO_LENGTH, _TOO_LARGE, _UNSUPPORTED, _UNPROCESSABLE = 408, 411, 413, 415, 422
 
 router = APIRouter()
 
@@ -48,6 +50,18 @@ class Input(BaseModel):
     modified: datetime
     sha256: str | None = None
     """Of a file that has just been uploaded."""
+
+
+class Folder(BaseModel):
+    """A folder of a user that has just been unpacked."""
+
+    path: str
+    source: str
+    """What a payload names."""
+    files: int
+    """How many were in the archive."""
+    bytes: int
+    """Of all of them together."""
 
 
 def is_upload(scope: ASGIScope) -> bool:
@@ -84,13 +98,33 @@ async def put_input(
     content_length: Annotated[int | None, Header(ge=0)] = None,
     upload_offset: Annotated[int, Header(ge=0, description="Bytes that are there already.")] = 0,
     repr_digest: Annotated[str | None, Header(description="RFC 9530, of the whole file.")] = None,
+    content_type: Annotated[str, Header(description="`application/x-tar`: a folder.")] = "",
+    content_encoding: Annotated[str, Header(description="`gzip`, of an archive.")] = "",
     overwrite: bool = False,
-) -> Input:
-    """Upload a file. A payload names it by the `source` of the answer.
+) -> Input | Folder:
+    """Upload a file, or a folder as a tar archive. A payload names it by the answer's `source`.
 
     It exists once it is whole, and its digest right. What has arrived of an upload that breaks off
     is kept for a week: continue with the header `Upload-Offset`.
+
+    With `Content-Type: application/x-tar` the body is an archive, and `path` the folder that it is
+    unpacked to, all of it or nothing; with `Content-Encoding: gzip` it is compressed. Of one that
+    breaks off, those files stay that have arrived.
     """
+    if content_type.partition(";")[0].strip().lower() == _TAR:
+        archive = Bytes(_arriving(request), is_gzip=_is_gzip(content_encoding))
+        expected, user = _sha256(repr_digest), caller.token.user
+        try:
+            done = await receive(uploads, user, path, archive, expected, overwrite=overwrite)
+        except BrokenOff:
+            raise HTTPException(_UNPROCESSABLE, "the archive has not arrived whole") from None
+        found = Folder(
+            path=path, source=f"{USERS}/{user}/{path}", files=done.files, bytes=done.bytes
+        )
+        caller.record(
+            _CREATED, reason=f"{found.source}, {done.files:,} files, {done.bytes:,} bytes"
+        )
+        return found
     if content_length is None:
         raise HTTPException(_NO_LENGTH, "the header Content-Length is needed")
     expected = _sha256(repr_digest)
@@ -118,6 +152,25 @@ async def delete_input(caller: Submitter, uploads: _Uploads, path: str) -> Messa
 async def _write(request: Request, part: Part, length: int) -> None:
     """Write a body of `length` bytes. Raises HTTPException where it does not arrive."""
     left, waiting = length, bytearray()
+    try:
+        async for some in _arriving(request):
+            left -= len(some)
+            if left < 0:
+                raise HTTPException(_TOO_LARGE, f"the body is longer than {length:,} bytes")
+            waiting += some
+            if len(waiting) >= AT_ONCE:
+                await asyncio.to_thread(part.write, bytes(waiting))
+                waiting.clear()
+    except BrokenOff:
+        pass
+    if waiting:
+        await asyncio.to_thread(part.write, bytes(waiting))
+    if left:
+        raise HTTPException(_UNPROCESSABLE, f"{left:,} bytes of the body have not arrived")
+
+
+async def _arriving(request: Request) -> AsyncGenerator[bytes]:
+    """The parts of a body. Raises BrokenOff, and HTTPException after a silence."""
     body = aiter(request.stream())
     while True:
         try:
@@ -126,19 +179,18 @@ async def _write(request: Request, part: Part, length: int) -> None:
         except TimeoutError:
             raise HTTPException(_TIMEOUT, f"nothing has arrived for {SILENCE:.0f} s") from None
         except ClientDisconnect:
-            some = None
-        if some is not None:
-            left -= len(some)
-            waiting += some
-        if left < 0:
-            raise HTTPException(_TOO_LARGE, f"the body is longer than {length:,} bytes")
-        if waiting and (some is None or len(waiting) >= _AT_ONCE):
-            await asyncio.to_thread(part.write, bytes(waiting))
-            waiting.clear()
+            raise BrokenOff from None
         if some is None:
-            break
-    if left:
-        raise HTTPException(_UNPROCESSABLE, f"{left:,} bytes of the body have not arrived")
+            return
+        yield some
+
+
+def _is_gzip(encoding: str) -> bool:
+    """Whether an archive is compressed. Raises HTTPException where it is in another way."""
+    name = encoding.strip().lower()
+    if name not in ("", "identity", "gzip"):
+        raise HTTPException(_UNSUPPORTED, "Content-Encoding: use gzip, or none")
+    return name == "gzip"
 
 
 def _sha256(digest: str | None) -> str | None:

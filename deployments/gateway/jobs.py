@@ -20,6 +20,7 @@ from deployments.gateway.requests import (
     SubmittedMany,
     WhereQuery,
 )
+from deployments.gateway.secret_names import check_secrets
 from deployments.gateway.users.access import Caller, allowed
 from deployments.gateway.users.tokens import Scope
 from deployments.jobs import bulk, cancel, finished, hold, move, submit
@@ -30,6 +31,7 @@ from deployments.jobs.queries.filters import is_in_pool_of_jobs, is_job
 from deployments.jobs.queries.listing import list_jobs
 from deployments.jobs.records import ComputeTask, Explanation, Listing
 from tasks.errors import ServerUnavailable
+from tasks.settings import Settings
 
 _OK, _CREATED, _NOT_FOUND, _UNAVAILABLE = 200, 201, 404, 503
 CANCEL_TIME = 30.0
@@ -42,7 +44,13 @@ async def _client(request: Request) -> PrefectClient:
     return request.app.state.client
 
 
+async def _settings(request: Request) -> Settings:
+    return request.app.state.settings
+
+
 Client = Annotated[PrefectClient, Depends(_client)]
+InForce = Annotated[Settings, Depends(_settings)]
+"""The settings of the gateway."""
 Anyone = Annotated[Caller, Depends(allowed())]
 Submitter = Annotated[Caller, Depends(allowed(Scope.SUBMIT))]
 Reader = Annotated[Caller, Depends(allowed(Scope.READ_OWN))]
@@ -66,6 +74,7 @@ async def submit_job(
 ) -> Submitted:
     """Submit a job."""
     terms = request.terms(caller.token)
+    await check_secrets(client, caller, [request.payload])
     await quota.check(client, caller, 1, key=request.key is not None)
     see = partial(find_visible, client, caller)
     job = await submit.submit(client, terms, request.payload, request.key, _owner(caller), see)
@@ -75,14 +84,16 @@ async def submit_job(
 
 @router.post("/jobs/bulk", status_code=_CREATED)
 async def submit_jobs(
-    caller: Submitter, client: Client, quota: JobQuota, request: JobsRequest
+    caller: Submitter, client: Client, settings: InForce, quota: JobQuota, request: JobsRequest
 ) -> SubmittedMany:
     """Submit a job for each payload. All are checked before the first is submitted.
 
     With a key, an interrupted call can be repeated: only missing jobs are submitted.
     """
-    terms, key = request.terms(caller.token), request.key
-    await quota.check(client, caller, len(request.payloads), key=key is not None)
+    many, key = len(request.payloads), request.key
+    terms = request.terms(caller.token).for_many(many, settings.bulk_to_low)
+    await check_secrets(client, caller, request.payloads)
+    await quota.check(client, caller, many, key=key is not None)
     try:
         see = partial(find_visible, client, caller)
         jobs = await bulk.submit_many(client, terms, request.payloads, key, _owner(caller), see)
@@ -148,7 +159,8 @@ async def move_job(caller: Submitter, client: Client, job: UUID, request: MoveRe
 @router.post("/jobs/{job}/restart", status_code=_CREATED)
 async def restart_job(caller: Submitter, client: Client, quota: JobQuota, job: UUID) -> Submitted:
     """Submit a job that has ended once more, as a new job."""
-    await _changeable(client, caller, job)
+    run = await _changeable(client, caller, job)
+    await check_secrets(client, caller, [run.parameters.get("payload") or {}])
     await quota.check(client, caller, 1, key=False)
     new = await finished.restart(client, str(job))
     caller.record(_CREATED, job, new)
@@ -162,6 +174,18 @@ async def delete_job(caller: Submitter, client: Client, job: UUID) -> Message:
     done = await finished.delete(client, str(job))
     caller.record(_OK, job)
     return Message(message=done)
+
+
+@router.delete("/jobs/{job}/result")
+async def delete_result(
+    caller: Submitter, client: Client, settings: InForce, quota: JobQuota, job: UUID
+) -> Message:
+    """Delete the result of a job that has ended. The job stays, and its result is gone: 410."""
+    await _changeable(client, caller, job)
+    manifest = await finished.delete_result(client, settings, str(job))
+    quota.use.forget(manifest.user or "", manifest.bytes)
+    caller.record(_OK, job)
+    return Message(message=f"the result of job {job} is deleted")
 
 
 def _owner(caller: Caller) -> str:
@@ -181,8 +205,9 @@ async def find_visible(client: PrefectClient, caller: Caller, job: UUID) -> Flow
     raise HTTPException(_NOT_FOUND, f"there is no job {job} that this token may see")
 
 
-async def _changeable(client: PrefectClient, caller: Caller, job: UUID) -> None:
-    """Check that a user may change a job. Raises HTTPException: 404, 403."""
+async def _changeable(client: PrefectClient, caller: Caller, job: UUID) -> FlowRun:
+    """The first attempt at a job that a user may change. Raises HTTPException: 404, 403."""
     run = await find_visible(client, caller, job)
     if not caller.may_change(run.tags):
         raise caller.refuse(f"the token does not allow to change job {job}, which is another's")
+    return run

@@ -6,9 +6,10 @@ from uuid import UUID
 from fastapi import APIRouter, HTTPException
 from prefect.client.orchestration import PrefectClient
 
-from deployments.gateway.jobs import CANCEL_TIME, Client, Submitter
+from deployments.gateway.jobs import CANCEL_TIME, Client, Submitter, find_visible
 from deployments.gateway.quotas import JobQuota
 from deployments.gateway.requests import Many, ManyRequest, MoveManyRequest, Where
+from deployments.gateway.secret_names import check_secrets
 from deployments.gateway.users.access import Caller
 from deployments.gateway.users.tokens import Scope
 from deployments.jobs import finished
@@ -18,7 +19,7 @@ from deployments.jobs.many import count_in_words, for_each, narrowed
 from deployments.jobs.move import move
 from deployments.jobs.queries.listing import list_jobs
 from deployments.jobs.records import ACTIVE, ENDED, HOLDABLE, MOVABLE, RELEASABLE, JobState
-from tasks.errors import InvalidPayload
+from tasks.errors import InvalidPayload, PrefectureError
 
 _OK, _CONFLICT = 200, 409
 _ENTERING = ("restart", "release")
@@ -78,6 +79,11 @@ async def restart_jobs(
     each once more, as a new job, the oldest first."""
 
     async def again(job: str) -> str:
+        run = await find_visible(client, caller, UUID(job))
+        try:
+            await check_secrets(client, caller, [run.parameters.get("payload") or {}])
+        except HTTPException as refused:  # of this job alone
+            raise PrefectureError(f"job {job}: {refused.detail}") from refused
         return str(await finished.restart(client, job))
 
     if request.confirm:

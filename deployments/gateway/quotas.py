@@ -1,4 +1,4 @@
-"""How many jobs of a user may wait and run at a time."""
+"""How many jobs of a user may wait and run at a time, and how many bytes their results may have."""
 
 from typing import Annotated
 
@@ -11,10 +11,12 @@ from prefect.client.schemas.filters import (
     FlowRunFilterTags,
 )
 from prefect.client.schemas.objects import StateType
+from rich.filesize import decimal
 
 from deployments.gateway.users.access import Caller
+from deployments.retention.use import ResultsUse
 
-_TOO_MANY = 429
+_TOO_MANY, _NO_SPACE = 429, 507
 _ACTIVE = [
     StateType.SCHEDULED,
     StateType.PAUSED,  # held, or waiting for other jobs
@@ -26,17 +28,23 @@ _PAUSE = 60  # seconds after which a client may try again: some job may have end
 
 
 class Quota:
-    """The bound on the jobs of each user of the gateway."""
+    """The bounds on the jobs and results of each user of the gateway.
 
-    def __init__(self, most: int) -> None:
+    `most`: jobs. `most_bytes`: of all results of a user; None for any number.
+    """
+
+    def __init__(self, most: int, use: ResultsUse, most_bytes: int | None) -> None:
+        self.use = use
         self._most = most
+        self._most_bytes = most_bytes
 
     async def check(self, client: PrefectClient, caller: Caller, new: int, *, key: bool) -> None:
-        """Check that a user may submit `new` jobs more. Raises HTTPException: 429.
+        """Check that a user may submit `new` jobs more. Raises HTTPException: 429, 507.
 
         `key`: whether the call can be repeated. Then only what is there already counts: a call that
         was interrupted is repeated whole, and submits what is missing.
         """
+        await self._check_results(caller)
         active = await client.count_flow_runs(
             flow_run_filter=FlowRunFilter(
                 tags=FlowRunFilterTags(all_=[caller.token.tag]),
@@ -51,6 +59,20 @@ class Quota:
         )
         caller.record(_TOO_MANY, reason=reason)
         raise HTTPException(_TOO_MANY, reason, {"Retry-After": str(_PAUSE)})
+
+    async def _check_results(self, caller: Caller) -> None:
+        if self._most_bytes is None:
+            return
+        user = caller.token.user
+        used = await self.use.of(user)
+        if used < self._most_bytes:
+            return
+        reason = (
+            f"the results of user '{user}' have {decimal(used)}, and {decimal(self._most_bytes)} "
+            "may be: delete results (`prefecture delete --results`), or ask the operator for more"
+        )
+        caller.record(_NO_SPACE, reason=reason)
+        raise HTTPException(_NO_SPACE, reason)
 
 
 async def _quota(request: Request) -> Quota:

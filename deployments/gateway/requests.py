@@ -7,11 +7,11 @@ from uuid import UUID
 from fastapi import Query
 from pydantic import BaseModel, ConfigDict, Field
 
-from deployments.gateway.users.tokens import USER_TAG, Scope, Token
+from deployments.gateway.users.tokens import Scope, Token
 from deployments.jobs.queries.selection import Selection
 from deployments.jobs.records import JobState
 from deployments.jobs.request import Terms, cut
-from tasks.contracts import Queue
+from tasks.contracts import USER_TAG, Queue
 from tasks.errors import InvalidPayload
 
 MOST_PAYLOADS = 10_000
@@ -48,6 +48,9 @@ class _Terms(BaseModel):
     after_ended: bool = Field(
         False, description="Whether it is enough that they end, in whatever way."
     )
+    expires: int | None = Field(
+        None, description="Seconds, a minute at least, after which the result may be removed."
+    )
 
     def terms(self, token: Token) -> Terms:
         """The request for jobs of a user. Raises InvalidPayload where a field is invalid."""
@@ -60,13 +63,14 @@ class _Terms(BaseModel):
         return Terms(
             self.task,
             self.results_directory,
-            self.queue,
+            self.queue if "queue" in self.model_fields_set else None,
             (*self.tags, token.tag),
             self.max_duration,
             self.memory,
             self.name,
             self.after,
             self.after_ended,
+            self.expires,
         )
 
 
@@ -191,8 +195,15 @@ class Me(BaseModel):
     user: str
     scopes: list[Scope]
     expires: datetime | None
+    secrets: list[str]
+    """The Secret blocks that jobs may have."""
 
     @classmethod
     def of(cls, token: Token) -> Self:
         """Describe a token without its secret."""
-        return cls(user=token.user, scopes=list(token.scopes), expires=token.expires)
+        return cls(
+            user=token.user,
+            scopes=list(token.scopes),
+            expires=token.expires,
+            secrets=list(token.secrets),
+        )

@@ -4,19 +4,21 @@ Files are of users and their containers: a browser is told to save them, and to 
 """
 
 import asyncio
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Annotated
 from urllib.parse import quote
 from uuid import UUID
 
-from fastapi import APIRouter, Depends, Header, HTTPException, Request
+from fastapi import APIRouter, Header, HTTPException
 from starlette.responses import FileResponse, RedirectResponse, Response, StreamingResponse
+from starlette.types import Receive, Scope, Send
 from zipstream import ZipStream  # pyright: ignore[reportMissingTypeStubs]  # has none
 
-from deployments.gateway.jobs import Client, Reader, find_visible
+from deployments.gateway.jobs import Client, InForce, Reader, find_visible
 from deployments.jobs.results import find_result
+from deployments.retention.results import expires_at
 from tasks.contracts import Manifest, PublishedFile
-from tasks.settings import Settings
 from tasks.storage.results.interface import Result
 from tasks.storage.results.local_files import MANIFEST
 
@@ -26,19 +28,14 @@ _SAFE = {"X-Content-Type-Options": "nosniff", "Content-Security-Policy": "sandbo
 router = APIRouter()
 
 
-async def _settings(request: Request) -> Settings:
-    return request.app.state.settings
-
-
-InForce = Annotated[Settings, Depends(_settings)]
-"""The settings of the gateway."""
-
-
 @router.get("/jobs/{job}/result")
 async def result(caller: Reader, client: Client, settings: InForce, job: UUID) -> Manifest:
-    """The manifest of a job's result: its files, with their bytes and SHA-256."""
+    """The manifest of a job's result: its files, with their bytes and SHA-256. 410 where it was
+    removed after its time, `expires`."""
     await find_visible(client, caller, job)
-    return (await find_result(client, settings, str(job))).manifest
+    manifest = (await find_result(client, settings, str(job))).manifest
+    expires = expires_at(settings, manifest.published, manifest.expires)
+    return manifest.model_copy(update={"expires": expires})
 
 
 @router.get("/jobs/{job}/result/{path:path}", response_class=FileResponse)
@@ -66,9 +63,7 @@ async def result_file(
 
 
 @router.get("/jobs/{job}/result.zip", response_class=StreamingResponse)
-async def result_zip(
-    caller: Reader, client: Client, settings: InForce, job: UUID
-) -> StreamingResponse:
+async def result_zip(caller: Reader, client: Client, settings: InForce, job: UUID) -> Response:
     """All files of a job's result and its manifest, as one zip archive that is made while it is
     sent. Results in S3 have a link for each file in its place."""
     await find_visible(client, caller, job)
@@ -76,15 +71,30 @@ async def result_zip(
     return await asyncio.to_thread(_archive, found)
 
 
+class _Reading(Response):
+    """A response with files of a result, which is not removed while they are sent."""
+
+    def __init__(self, found: Result, response: Response) -> None:
+        super().__init__()
+        self._response = response
+        self._held = ExitStack()
+        self._held.enter_context(found.reading())
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        with self._held:
+            await self._response(scope, receive, send)
+
+
 def _respond(found: Result, number: int, file: PublishedFile, tag: str) -> Response:
     if links := found.links():
         return RedirectResponse(links[number], _TEMPORARY_REDIRECT, {"Cache-Control": "no-store"})
     place = _place(found, file.path)
     headers = _saved_as(place.name) | {"ETag": tag, "Cache-Control": "private, no-cache"}
-    return FileResponse(place, headers=headers, media_type="application/octet-stream")
+    response = FileResponse(place, headers=headers, media_type="application/octet-stream")
+    return _Reading(found, response)
 
 
-def _archive(found: Result) -> StreamingResponse:
+def _archive(found: Result) -> Response:
     if found.links():
         raise HTTPException(
             _CONFLICT, "the result is in S3: get each of its files, which is a link there"
@@ -95,7 +105,9 @@ def _archive(found: Result) -> StreamingResponse:
         archive.add_path(str(_place(found, path)), path)  # pyright: ignore[reportUnknownMemberType]
     name = f"{found.manifest.job}.zip"
     headers = _saved_as(name) | {"Content-Length": str(len(archive))}
-    return StreamingResponse(archive, headers=headers, media_type="application/zip")
+    return _Reading(
+        found, StreamingResponse(archive, headers=headers, media_type="application/zip")
+    )
 
 
 def _place(found: Result, path: str) -> Path:

@@ -14,16 +14,18 @@ import shutil
 import stat
 import time
 from collections import defaultdict
-from collections.abc import Generator, Iterator
+from collections.abc import Callable, Generator, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from tasks.errors import InvalidPayload, PrefectureError, SourceNotFound
 
 USERS = "users"
 """The folder of all users under the inputs root."""
-_PARTS = ".uploads"
+PARTS = ".uploads"
+"""The folder of what is being uploaded, in that of its user."""
 _KEPT = 7 * 86_400.0  # seconds for which an upload can be continued
 _LONGEST_NAME = 255  # bytes, of most file systems
 _LONGEST_PATH = 1024
@@ -90,6 +92,20 @@ class Part:
         os.fsync(self._descriptor)
 
 
+class Space:
+    """The space for what one request receives. `reserve`: keeps more, beside what it has."""
+
+    def __init__(self, reserve: Callable[[int, int], None]) -> None:
+        self._reserve = reserve
+        self.taken = 0
+        """Bytes."""
+
+    def take(self, length: int) -> None:
+        """Take bytes. Raises QuotaExceeded."""
+        self._reserve(self.taken, length)
+        self.taken += length
+
+
 class Uploads:
     """The files of all users. Its methods block. `most`: bytes of a user's files together."""
 
@@ -102,7 +118,7 @@ class Uploads:
     def offset(self, user: str, path: str) -> int | None:
         """How many bytes of an upload have arrived; None where none was begun."""
         parts = split(path)
-        with suppress(FileNotFoundError), self._folder(user, (_PARTS,)) as folder:
+        with suppress(FileNotFoundError), self.folder(user, (PARTS,)) as folder:
             return os.stat(_part_name(parts), dir_fd=folder, follow_symlinks=False).st_size
         return None
 
@@ -111,7 +127,7 @@ class Uploads:
         *folders, name = split(path)
         with (
             suppress(FileNotFoundError, NotADirectoryError),
-            self._folder(user, folders) as folder,
+            self.folder(user, folders) as folder,
         ):
             return _uploaded(user, "/".join(split(path)), folder, name)
         return None
@@ -128,7 +144,7 @@ class Uploads:
         parts = split(path)
         if not overwrite and self.find(user, path) is not None:
             raise UploadExists(f"there is a file {path!r}: delete it, or add overwrite=true")
-        with self._folder(user, (_PARTS,), make=True) as folder, self._reserving(user, length):
+        with self.folder(user, (PARTS,), make=True) as folder, self.reserving(user, length):
             _remove_old(folder)
             flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
             descriptor = os.open(_part_name(parts), flags, 0o600, dir_fd=folder)
@@ -149,8 +165,8 @@ class Uploads:
         *folders, name = parts
         try:
             with (
-                self._folder(user, (_PARTS,)) as source,
-                self._folder(user, folders, make=True) as target,
+                self.folder(user, (PARTS,)) as source,
+                self.folder(user, folders, make=True) as target,
             ):
                 # The lock of the part keeps other uploads of this path away.
                 if not overwrite and _exists(name, target):
@@ -167,7 +183,7 @@ class Uploads:
 
     def discard(self, user: str, path: str) -> None:
         """Remove what has arrived of an upload."""
-        with suppress(FileNotFoundError), self._folder(user, (_PARTS,)) as folder:
+        with suppress(FileNotFoundError), self.folder(user, (PARTS,)) as folder:
             os.unlink(_part_name(split(path)), dir_fd=folder)
 
     def listed(self, user: str, under: str = "") -> Iterator[Uploaded]:
@@ -180,7 +196,7 @@ class Uploads:
             yield file
             return
         for folder, folders, names in os.walk(own.joinpath(*split(under)) if under else own):
-            folders[:] = sorted(name for name in folders if name != _PARTS)
+            folders[:] = sorted(name for name in folders if name != PARTS)
             for name in sorted(names):
                 place = Path(folder) / name
                 with suppress(FileNotFoundError):  # it has just been deleted
@@ -193,7 +209,7 @@ class Uploads:
         """Delete a file, or a folder with all that is in it. Raises SourceNotFound."""
         *folders, name = split(path)
         try:
-            with self._folder(user, folders) as folder:
+            with self.folder(user, folders) as folder:
                 mode = os.stat(name, dir_fd=folder, follow_symlinks=False).st_mode
                 if stat.S_ISDIR(mode):
                     shutil.rmtree(name, dir_fd=folder)
@@ -202,23 +218,45 @@ class Uploads:
         except (FileNotFoundError, NotADirectoryError):
             raise SourceNotFound(f"there is no file or folder {path!r}") from None
 
+    def users(self) -> list[str]:
+        """The users who have a folder, sorted."""
+        with suppress(FileNotFoundError):
+            folder = self._inputs / USERS
+            return sorted(each.name for each in folder.iterdir() if each.is_dir())
+        return []
+
+    def remove_empty(self, user: str, before: float) -> None:
+        """Remove the folders of a user that have been empty since a time, in seconds since 1970."""
+        own = self._inputs / USERS / user
+        for folder, _, _ in os.walk(own, topdown=False):
+            place = Path(folder)
+            with suppress(OSError):  # it has files
+                if place != own and place.name != PARTS and place.stat().st_mtime < before:
+                    place.rmdir()
+
     @contextmanager
-    def _reserving(self, user: str, length: int) -> Generator[None]:
-        """Keep space for a file while it is received. Raises QuotaExceeded."""
-        used = self._used(user) + self._reserved[user]
+    def reserving(self, user: str, length: int = 0) -> Generator["Space"]:
+        """Keep space for what is received; more can be taken. Raises QuotaExceeded."""
+        space = Space(partial(self._take, user, self._used(user)))
+        try:
+            space.take(length)
+            yield space
+        finally:
+            self._reserved[user] -= space.taken
+
+    def _take(self, user: str, used: int, mine: int, length: int) -> None:
+        """Reserve bytes for a request that has reserved `mine` before, perhaps written by now."""
+        used += self._reserved[user]
         if used + length > self._most:
             raise QuotaExceeded(
                 f"{length:,} bytes more than {used:,} are over the limit of a user, "
                 f"{self._most:,}: delete some files"
             )
-        free = shutil.disk_usage(self._inputs).free - sum(self._reserved.values())
+        others = sum(self._reserved.values()) - mine
+        free = shutil.disk_usage(self._inputs).free - others
         if free - length < self._least_free:
             raise QuotaExceeded("the disk of the inputs is nearly full: ask the operator")
         self._reserved[user] += length
-        try:
-            yield
-        finally:
-            self._reserved[user] -= length
 
     def _used(self, user: str) -> int:
         used = 0
@@ -229,10 +267,13 @@ class Uploads:
         return used
 
     @contextmanager
-    def _folder(
+    def folder(
         self, user: str, parts: list[str] | tuple[str, ...], *, make: bool = False
     ) -> Generator[int]:
-        """Open a folder of a user. Raises FileNotFoundError, NotADirectoryError (for a link)."""
+        """Open a folder of a user, and close it with the block.
+
+        Raises FileNotFoundError, and NotADirectoryError for a link too.
+        """
         if make:
             self._inputs.mkdir(parents=True, exist_ok=True)
         descriptor = os.open(self._inputs, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
@@ -301,8 +342,12 @@ def _remove_old(folder: int) -> None:
     """Remove uploads that nobody has continued for a week."""
     for name in os.listdir(folder):
         with suppress(FileNotFoundError):
-            if os.stat(name, dir_fd=folder).st_mtime < time.time() - _KEPT:
-                os.unlink(name, dir_fd=folder)
+            status = os.stat(name, dir_fd=folder, follow_symlinks=False)
+            if status.st_mtime < time.time() - _KEPT:
+                if stat.S_ISDIR(status.st_mode):  # of an archive, whose gateway was killed
+                    shutil.rmtree(name, dir_fd=folder)
+                else:
+                    os.unlink(name, dir_fd=folder)
 
 
 def _uploaded(user: str, path: str, folder: int, name: str) -> Uploaded | None:

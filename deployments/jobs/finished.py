@@ -1,16 +1,21 @@
 """Restarts and deletes jobs that have ended."""
 
+import asyncio
 from uuid import UUID, uuid4
 
 from prefect.client.orchestration import PrefectClient
 from prefect.client.schemas.objects import FlowRun
 from prefect.exceptions import ObjectNotFound
 
-from deployments.jobs.attempts import OUTCOMES, known_attempts
+from deployments.jobs.attempts import OUTCOMES, attempts, known_attempts
 from deployments.jobs.queries.short_ids import resolve_job
+from deployments.jobs.results import find_result
 from deployments.jobs.submit import submit_job
-from tasks.contracts import job_id
+from tasks.contracts import Manifest, job_id
 from tasks.errors import InvalidPayload, PrefectureError
+from tasks.settings import Settings
+from tasks.storage.retention.opening import open_retention
+from tasks.storage.retention.records import KeptResult
 
 
 async def restart(client: PrefectClient, job: str) -> UUID:
@@ -51,6 +56,23 @@ async def delete(client: PrefectClient, job: str) -> str:
         await client.delete_flow_run(run.id)
     name = job_id(runs[-1].labels, runs[-1].id)
     return f"job {name} is deleted; what it has published stays"
+
+
+async def delete_result(client: PrefectClient, settings: Settings, job: str) -> Manifest:
+    """Delete the result of a job from the storage; the job stays. Returns its manifest.
+
+    Raises PrefectureError where the job has not ended, has no result, or somebody reads it.
+    """
+    wanted = await resolve_job(client, job)
+    if await attempts(client, wanted):
+        await _ended(client, str(wanted), "cancel it first")
+    found = await find_result(client, settings, str(wanted))
+    place = found.location.removeprefix(str(settings.results)).strip("/")
+    kept = KeptResult.of(place, found.manifest)
+    retention = open_retention(settings)
+    if not await asyncio.to_thread(retention.remove, kept, "it was deleted"):
+        raise PrefectureError(f"the result of job {wanted} is being fetched: delete it later")
+    return found.manifest
 
 
 async def _ended(client: PrefectClient, job: str, cure: str) -> list[FlowRun]:

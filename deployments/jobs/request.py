@@ -3,7 +3,7 @@
 import json
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, cast
 
 from pydantic import TypeAdapter, ValidationError
@@ -12,6 +12,7 @@ from tasks.contracts import (
     AFTER_ENDED_LABEL,
     AFTER_LABEL,
     ENGINE_TASKS,
+    KEPT_VARIABLE,
     NO_ENGINE,
     Pool,
     Queue,
@@ -25,6 +26,7 @@ if TYPE_CHECKING:  # what works through the gateway needs no Prefect
 
 _RENDERED = "__prefect_kind"  # Prefect's API renders a value that holds this key as a template
 _MAX_DURATION = 31_536_000  # seconds, a year: the maximum in both pools' templates
+_SHORTEST_KEPT, _LONGEST_KEPT = 60, 3_153_600_000  # seconds, a century: as in the templates
 _SHOWN = 80  # characters of a value in a message
 _MAX_REFUSAL = 400  # characters of a refusal, which may quote the refused value
 _MAX_KEY = 200  # characters
@@ -41,7 +43,8 @@ class Terms:
     task: str
     """A compute task, such as compress-images."""
     results_directory: str
-    queue: str = Queue.NORMAL
+    queue: str | None = None
+    """Of `high`, `normal` and `low`. None: not named, and then `normal`."""
     tags: Iterable[str] = ()
     max_duration: int | None = None
     """Seconds one attempt may run."""
@@ -53,10 +56,16 @@ class Terms:
     """Jobs that must complete before it starts, by their ids or keys."""
     after_ended: bool = False
     """Whether it is enough that they end."""
+    expires: int | None = None
+    """Seconds after which the result may be removed."""
+    is_queue_named: bool = field(init=False)
 
     def __post_init__(self) -> None:
         """Check the fields that can be checked without the server."""
-        check_queue(self.queue)
+        object.__setattr__(self, "is_queue_named", self.queue is not None)
+        if self.queue is None:
+            object.__setattr__(self, "queue", Queue.NORMAL)
+        check_queue(self.in_queue)
         if "/" in self.task:
             raise InvalidPayload(
                 f"task: {cut(self.task)!r} has a '/': name the task alone, such as "
@@ -70,7 +79,7 @@ class Terms:
             raise InvalidPayload(f"after: {text!r} is one text: give a list, [{text!r}]")
         object.__setattr__(self, "tags", tuple(self.tags))
         object.__setattr__(self, "after", tuple(str(job) for job in self.after))
-        for field, text in (
+        for name, text in (
             ("task", self.task),
             ("name", self.name),
             *(("tags", t) for t in self.tags),
@@ -78,22 +87,34 @@ class Terms:
         ):
             if text is not None and not text.isprintable():
                 raise InvalidPayload(
-                    f"{field}: {cut(text)!r} has unprintable characters: leave them out"
+                    f"{name}: {cut(text)!r} has unprintable characters: leave them out"
                 )
         if any(not tag.strip() for tag in self.tags):
             raise InvalidPayload("tags: one is empty: leave it out, or give it a text")
         if any(not job.strip() for job in self.after):
             raise InvalidPayload("after: one is empty: name a job by its id or key")
-        job_limits(self.max_duration, self.memory)
+        job_limits(self.max_duration, self.memory, self.expires)
         try:
             TypeAdapter[str](ResultsDirectory).validate_python(self.results_directory)
         except ValidationError as error:
             raise InvalidPayload.of("results_directory", error) from error
 
     @property
+    def in_queue(self) -> str:
+        """The queue, named or not."""
+        return self.queue or Queue.NORMAL
+
+    def for_many(self, jobs: int, most: int | None) -> "Terms":
+        """These terms for so many jobs at once: in `low` where no queue is named, and they are more
+        than `most`; None is any number."""
+        if self.is_queue_named or most is None or jobs <= most:
+            return self
+        return replace(self, queue=Queue.LOW)
+
+    @property
     def limits(self) -> dict[str, Any]:
         """The job variables."""
-        return job_limits(self.max_duration, self.memory)
+        return job_limits(self.max_duration, self.memory, self.expires)
 
     @property
     def common(self) -> dict[str, Any]:
@@ -150,7 +171,7 @@ class Terms:
                 run.parameters.get("results_directory"),
                 self.results_directory,
             ),
-            "queue": (run.work_queue_name, str(self.queue)),
+            "queue": (run.work_queue_name, self.in_queue),
             "tags": (sorted({*run.tags} - own), sorted({*self.tags} - own)),
             "max_duration": (limits.get("max_duration"), self.max_duration),
             "memory": (limits.get("mem_limit"), self.memory),
@@ -158,6 +179,7 @@ class Terms:
                 ", ".join(str(each[label]) for label in _AFTER_LABELS if label in each) or None
                 for each in (run.labels, labels or {})
             ),
+            "expires": (limits.get(KEPT_VARIABLE), self.expires),
         }
         for name, (there, asked) in compared.items():
             if there != asked:
@@ -209,7 +231,9 @@ def check_queue(queue: str) -> None:
         raise InvalidPayload(f"there is no queue '{cut(queue)}': choose {', '.join(Queue)}")
 
 
-def job_limits(max_duration: int | None, memory: str | None) -> dict[str, Any]:
+def job_limits(
+    max_duration: int | None, memory: str | None, expires: int | None = None
+) -> dict[str, Any]:
     """The job variables for a job's limits, which override those of its deployment."""
     limits: dict[str, Any] = {}
     if max_duration is not None:
@@ -226,6 +250,12 @@ def job_limits(max_duration: int | None, memory: str | None) -> dict[str, Any]:
                 f"memory: '{cut(memory)}' is not a number and k, m or g, such as 512m"
             )
         limits["mem_limit"] = memory
+    if expires is not None:
+        if not _SHORTEST_KEPT <= expires <= _LONGEST_KEPT:
+            raise InvalidPayload(
+                f"expires: {expires} is not {_SHORTEST_KEPT} to {_LONGEST_KEPT} seconds"
+            )
+        limits[KEPT_VARIABLE] = expires
     return limits
 
 

@@ -1,6 +1,7 @@
 """Finds a job's result by the job's id, and checks it."""
 
 import asyncio
+from functools import partial
 from pathlib import Path
 from uuid import UUID
 
@@ -17,14 +18,15 @@ from tasks.runtime.events import JOB_RESOURCE, JobCompleted
 from tasks.settings import Settings
 from tasks.storage.results.interface import Result, ResultsRoot
 from tasks.storage.results.opening import open_results
+from tasks.storage.retention.opening import open_retention
 
 
 async def find_result(client: PrefectClient, settings: Settings, job: str) -> Result:
     """Find the result of a job. `str(result)` is its location.
 
-    `job` is its id, that of any attempt at it, or an unambiguous prefix. Raises PrefectureError
-    where there is no result: with the job's state, or, if that is Completed, with the location at
-    which it was published.
+    `job` is its id, that of any attempt at it, or an unambiguous prefix. Raises ResultExpired
+    where it was removed, and PrefectureError where there is none: with the job's state, or, if that
+    is Completed, with the location at which it was published.
     """
     wanted = await resolve_job(client, job)
     root = open_results(settings)
@@ -34,6 +36,9 @@ async def find_result(client: PrefectClient, settings: Settings, job: str) -> Re
         result = await standing_result(root, tried[-1])
         if result is not None:
             return result
+    retention = open_retention(settings)
+    if (removed := await asyncio.to_thread(retention.removed, wanted)) is not None:
+        raise removed.error()
     # The job may be deleted, or the server replaced, while the result is still in the storage.
     result = await asyncio.to_thread(root.search, wanted)
     if result is not None:
@@ -89,8 +94,11 @@ async def standing_result(root: ResultsRoot, run: FlowRun) -> Result | None:
 
 async def read_result(result: Result, to: Path | None) -> Manifest:
     """Check every file of a result, or copy it to a new folder `to`. Returns its manifest."""
-    if to is None:
-        await asyncio.to_thread(result.verify)
-    else:
-        await asyncio.to_thread(result.copy, to)
+    work = result.verify if to is None else partial(result.copy, to)
+
+    def read() -> None:
+        with result.reading():
+            work()
+
+    await asyncio.to_thread(read)
     return result.manifest

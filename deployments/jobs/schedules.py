@@ -77,6 +77,7 @@ async def create_schedule(
         "max_duration": terms.max_duration,
         "memory": terms.memory,
         "name": terms.name,
+        "expires": terms.expires,
     }
     for field, value in unsupported.items():
         if value:

@@ -76,7 +76,7 @@ async def _existing(
 async def find_deployment(client: PrefectClient, terms: Terms) -> DeploymentResponse:
     """Find the deployment for these terms. Raises InvalidPayload where there is none."""
     try:
-        deployment = await client.read_deployment_by_name(f"{terms.task}/{terms.queue}")
+        deployment = await client.read_deployment_by_name(f"{terms.task}/{terms.in_queue}")
     except ObjectNotFound:
         raise InvalidPayload(
             f"there is no compute task '{cut(terms.task)}': `prefecture tasks` lists them, "

@@ -125,6 +125,7 @@ def worker(pool: Pool, name: str, slots: int, settings: Settings) -> list[str]:
         *(sys.executable, "-m", "work_pools.worker", "--pool", pool, "--name", name),
         *("--limit", str(slots), "--standby", str(settings.standby)),
         *("--reuse", str(settings.reuse)),
+        *(("--low-waits", str(settings.low_waits)) if settings.low_waits else ()),
     ]
 
 

@@ -16,6 +16,7 @@ with importing():
     from deployments.notifications.notifier.delivery import Deliverer
     from deployments.notifications.notifier.detector import Detector
     from deployments.notifications.notifier.releaser import Releaser
+    from deployments.retention.results import Expiry
     from tasks.errors import in_short
     from tasks.settings import Settings, get_settings
 
@@ -55,10 +56,12 @@ async def _lead(settings: Settings) -> None:
             deliverer.wake()
 
         detector = Detector(client, ledger, settings, recorded)
+        # Here, since what leads is the one place that exists once.
+        expiry = Expiry(client, settings)
         async with asyncio.TaskGroup() as group:
             releaser = Releaser(client, ledger)
             for run in (
-                *(detector.run, announcer.run, deliverer.run, releaser.run),
+                *(detector.run, announcer.run, deliverer.run, releaser.run, expiry.run),
                 watch_until_lost,
             ):
                 group.create_task(run())

@@ -26,6 +26,7 @@ _RESOURCE = "prefect.resource.id"
 _FLOW_RUN = "prefect.flow-run."  # before a run's id
 _TASK_RUN = "prefect.task-run."  # before a task run's id, and before the name of its state
 _REGISTRY = "docker-registry-credentials"
+_SECRET = "secret"
 _ID = "[0-9a-f-]{36}"
 
 
@@ -134,6 +135,7 @@ class _FindArtifacts(BaseModel):
 
 class _Payload(BaseModel):
     registry_credentials: str | None = None
+    secrets: list[str] = []
 
 
 _object = TypeAdapter(dict[str, Any])
@@ -251,6 +253,8 @@ async def _named_block(asked: _Asked) -> bool:
     if f"{type}/{name}" == asked.run.credentials or name == RESULT_BLOCK:
         return True
     payload = _Payload.model_validate(asked.run.parameters.get("payload"))
+    if type == _SECRET:
+        return name in payload.secrets
     return type == _REGISTRY and payload.registry_credentials == f"{type}/{name}"
 
 

@@ -84,7 +84,7 @@ def _hold(
             log_config=LogConfig(type=LogConfig.types.NONE),
         )
         made = api(client).create_container(
-            _own_image(client, owner),
+            own_image(client, owner),
             command=[
                 *("python", "-m", "tasks.containers.routes"),
                 *(gateway, ",".join(barred), ",".join(allowed)),
@@ -131,7 +131,7 @@ def _ensure_network(client: docker.DockerClient) -> tuple[ipaddress.IPv4Network,
     return ipaddress.IPv4Network(config["Subnet"]), config["Gateway"]
 
 
-def _own_image(client: docker.DockerClient, owner: Owner) -> str:
+def own_image(client: docker.DockerClient, owner: Owner) -> str:
     """The image id of the flow's own container, which has the program that sets routes."""
     labels = ["prefecture=job", f"io.prefect.flow-run-id={owner.run}"]
     found: list[dict[str, Any]] = api(client).containers(all=True, filters={"label": labels})

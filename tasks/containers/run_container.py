@@ -19,8 +19,9 @@ from tasks.containers.output import Collected, clear, collect
 from tasks.containers.prepared import Prepared, prepare
 from tasks.containers.rules import Limits, stopped_by
 from tasks.containers.running import Bounds, ContainerOutcome, run
+from tasks.containers.secret_files import secret_files
 from tasks.containers.user_container import ContainerSpec, Owner
-from tasks.contracts import WORKER_LABEL, JobSource, RunContainer, size_in_bytes
+from tasks.contracts import SECRETS_FOLDER, WORKER_LABEL, JobSource, RunContainer, size_in_bytes
 from tasks.errors import ContainerFailed, InvalidPayload, JobError
 from tasks.runtime.compute_task import Job
 from tasks.runtime.inputs import find_inputs
@@ -56,12 +57,14 @@ async def run_once(payload: RunContainer, job: Job) -> Outcome:
                 networks(client, owner, payload.network) as (mode,),
                 provide(client, payload, job, mode) as image,
                 _folders(job, payload) as folders,
+                # Last, so that the values are in memory no longer than the container.
+                secret_files(client, owner, payload.secrets) as secrets,
             ):
                 prepared = await asyncio.to_thread(
-                    prepare, client, owner.labels, image, folders.prepared, folders.inputs,
-                    folders.output,
+                    prepare, client, owner.labels, image, folders.prepared,
+                    [*folders.inputs, *([SECRETS_FOLDER] if secrets else [])], folders.output,
                 )  # fmt: skip
-                spec = _spec(payload, image, folders, prepared, mode)
+                spec = _spec(payload, image, folders, prepared, mode, secrets)
                 bounds = Bounds(payload.max_duration, size_in_bytes(payload.output), _LOG)
                 show = get_run_logger().info
                 outcome = await run(
@@ -123,7 +126,12 @@ async def _place_inputs(payload: RunContainer, copies: Path) -> dict[str, Path]:
 
 
 def _spec(
-    payload: RunContainer, image: Image, folders: _Folders, prepared: Prepared, mode: str
+    payload: RunContainer,
+    image: Image,
+    folders: _Folders,
+    prepared: Prepared,
+    mode: str,
+    secrets: str,
 ) -> ContainerSpec:
     output = size_in_bytes(payload.output)
     return ContainerSpec(
@@ -139,6 +147,7 @@ def _spec(
         entrypoint=payload.entrypoint,
         shm=payload.shared_memory(),
         prepared=prepared,
+        secrets=secrets,
     )
 
 

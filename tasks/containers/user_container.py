@@ -15,7 +15,7 @@ from docker.types import LogConfig, Mount, Ulimit
 from tasks.containers.engine import api, engine_call, engine_outages, explained
 from tasks.containers.images.pinned import Image
 from tasks.containers.prepared import Prepared
-from tasks.contracts import JOB_ID_LABEL, SIBLING_LABEL
+from tasks.contracts import JOB_ID_LABEL, SECRETS_FOLDER, SIBLING_LABEL
 from tasks.errors import ContainerLost, EngineUnavailable, InvalidPayload
 from tasks.settings import run_settings
 
@@ -67,6 +67,8 @@ class ContainerSpec:
     shm: int = 0
     """Bytes of /dev/shm; 0 for as many as `memory`."""
     prepared: Prepared = field(default_factory=Prepared)
+    secrets: str = ""
+    """The volume of its secrets; empty for none."""
 
 
 def create(
@@ -86,6 +88,10 @@ def create(
         *(Mount(at, str(path), type="bind") for at, path in written.items()),
         *(Mount(at, str(path), type="bind", read_only=True) for at, path in read.items()),
     ]
+    if spec.secrets:
+        mounts.append(
+            Mount(SECRETS_FOLDER, spec.secrets, type="volume", read_only=True, no_copy=True)
+        )
     # What is written to a tmpfs counts as the container's memory, which thus limits it too.
     room = max(_TMP, spec.memory)
     tmpfs = f"rw,exec,nosuid,nodev,size={room},mode=1777"

@@ -21,6 +21,12 @@ UNTIL_LABEL = "prefecture.until"
 """Label of a flow run: the time at which a job of generate-data ends, for all its attempts."""
 IMAGE_LABEL = "prefecture.image"
 """Label of a flow run: the image, by digest, of this attempt and all later ones."""
+SECRETS_VOLUME = "prefecture-secrets-"
+"""Begins the name of a volume with secrets; the id of the flow run follows."""
+SECRETS_FOLDER = "/run/secrets"
+"""The folder of the secrets in a container of a user."""
+MOST_SECRETS = 20
+"""Secrets of one job."""
 ENGINE_SOCKET = "/run/prefecture/docker.sock"
 """Path of the engine's socket in the containers of ENGINE_TASKS, and of no other tasks."""
 
@@ -40,6 +46,8 @@ _MEMORY = (
 )
 _MEMORY_EXPECTED = "a number and k, m or g, such as 512m, and 6m at least"
 _BLOCK = r"^docker-registry-credentials/[a-z0-9-]+(?![\s\S])"
+_SECRET = r"^[a-z0-9]([a-z0-9-]{0,98}[a-z0-9])?(?![\s\S])"
+_SECRET_EXPECTED = "the name of a Secret block, such as api-key, of small letters, digits and -"
 _BLOCK_EXPECTED = "the name of a block, such as docker-registry-credentials/team"
 
 
@@ -57,6 +65,12 @@ def _check_memory(value: str) -> str:
 def _check_words(value: list[str]) -> list[str]:
     if any("\0" in word for word in value):
         raise ValueError("a command cannot hold a NUL character: leave it out")
+    return value
+
+
+def _check_once(value: list[str]) -> list[str]:
+    if len({*value}) < len(value):
+        raise ValueError("a secret is named twice: leave one out")
     return value
 
 
@@ -131,13 +145,30 @@ class Container(Payload):
             default_factory=dict,
             title="Environment",
             description="Variables, each as NAME=value such as COLOR=red, or all of them as JSON "
-            'such as {"COLOR": "red"}. No secrets: everyone who sees the job sees them.',
+            'such as {"COLOR": "red"}. No secrets: everyone who sees the job sees them. They go to '
+            "`secrets`.",
             max_length=MOST_VARIABLES,
             json_schema_extra=list_or_object,
             examples=[["COLOR=red"], {"COLOR": "red"}],
         ),
         BeforeValidator(by_name),
         AfterValidator(check_environment),
+    ]
+    secrets: Annotated[
+        list[Annotated[str, must_match(_SECRET, f"is not {_SECRET_EXPECTED}")]],
+        Field(
+            default_factory=list,
+            title="Secrets",
+            description="Names of Secret blocks of the Prefect server: the value of each is in the "
+            "file /run/secrets/NAME, which is in memory, and nowhere else.",
+            max_length=MOST_SECRETS,
+            json_schema_extra={
+                "items": {"type": "string", **matches(_SECRET, _SECRET_EXPECTED)},
+                **expect('a list of names, such as ["api-key"]', type="array"),
+            },
+            examples=[["api-key"]],
+        ),
+        AfterValidator(_check_once),
     ]
     cpus: Annotated[
         float,
@@ -199,8 +230,8 @@ class RunContainer(Container):
     """The payload of run-container: an image to run once, with its inputs and limits."""
 
     form_order: ClassVar = (
-        *("image", "build", "command", "inputs", "environment", "network", "cpus", "memory"),
-        *("output", "max_duration"),
+        *("image", "build", "command", "inputs", "environment", "secrets", "network"),
+        *("cpus", "memory", "output", "max_duration"),
     )
 
     inputs: Annotated[

@@ -29,8 +29,8 @@ class GenerateData(Container):
     """Containers that generate data for some time, and the topic that receives it."""
 
     form_order: ClassVar = (
-        *("topic", "duration", "image", "build", "command", "environment", "containers"),
-        *("start", "description", "user", "network", "cpus", "memory"),
+        *("topic", "duration", "image", "build", "command", "environment", "secrets"),
+        *("containers", "start", "description", "user", "network", "cpus", "memory"),
     )
 
     topic: Annotated[

@@ -60,6 +60,9 @@ FRESH_CONTAINER = "fresh"
 SERVER_ALONE = "server"
 """Value of the job variable `network` where a job connects to its Prefect server alone."""
 
+KEPT_VARIABLE = "expires"
+"""The job variable that says for how many seconds the result of a job is kept."""
+
 WORKER_LABEL = "prefect.worker.name"
 """Prefect's workers set this label on each run that they claim."""
 
@@ -97,6 +100,15 @@ def ids_in(label: Any) -> list[UUID]:
     Raises ValueError: anyone can set a label.
     """
     return [UUID(text) for text in str(label or "").split(",") if text]
+
+
+USER_TAG = "user:"
+"""Begins the tag of a job that names its user: `user:anna`."""
+
+
+def user_of(tags: Iterable[str]) -> str | None:
+    """The user whose job has these tags; None where it is nobody's."""
+    return next((tag.removeprefix(USER_TAG) for tag in tags if tag.startswith(USER_TAG)), None)
 
 
 _ATTEMPT_TAG = re.compile(r"attempt \d+ of \d+, after: ")

@@ -48,6 +48,12 @@ class Manifest(BaseModel):
     submitted: datetime
     started: datetime
     published: datetime
+    user: str | None = Field(
+        default=None, description="the user of the gateway whose job it was; null: nobody's"
+    )
+    expires: datetime | None = Field(
+        default=None, description="when it may be removed, where its job said so"
+    )
     summary: dict[str, Any] = Field(description="the task's own numbers on its work")
     files: list[PublishedFile]
     folder: Annotated[str, AfterValidator(_check_folder)] = Field(

@@ -15,8 +15,16 @@ from tasks.containers.images.provide import provide
 from tasks.containers.network import networks
 from tasks.containers.output import clear
 from tasks.containers.prepared import prepare
+from tasks.containers.secret_files import secret_files
 from tasks.containers.user_container import ContainerSpec, Owner
-from tasks.contracts import TOPICS, UNTIL_LABEL, WORKER_LABEL, GenerateData, size_in_bytes
+from tasks.contracts import (
+    SECRETS_FOLDER,
+    TOPICS,
+    UNTIL_LABEL,
+    WORKER_LABEL,
+    GenerateData,
+    size_in_bytes,
+)
 from tasks.errors import ContainerFailed, InvalidPayload, TopicUnavailable
 from tasks.generation.containers import RESTARTS, ContainerGroup
 from tasks.generation.topics.topic import Topic, open_topic
@@ -53,12 +61,18 @@ async def generate(payload: GenerateData, job: Job) -> Outcome:
             async with (
                 networks(client, owner, payload.network, payload.containers) as modes,
                 provide(client, payload, job, modes[0]) as image,
+                secret_files(client, owner, payload.secrets) as secrets,
                 AsyncExitStack() as stack,
             ):
                 scratch = job.stage.scratch / "volumes"
                 stack.push_async_callback(asyncio.to_thread, clear, scratch)
                 prepared = await asyncio.to_thread(
-                    prepare, client, owner.labels, image, scratch / "image"
+                    prepare,
+                    client,
+                    owner.labels,
+                    image,
+                    scratch / "image",
+                    [SECRETS_FOLDER] if secrets else (),
                 )
                 # Only now: to pull or build the image may have taken long.
                 start, until = await _times(payload, job)
@@ -72,6 +86,7 @@ async def generate(payload: GenerateData, job: Job) -> Outcome:
                     entrypoint=payload.entrypoint,
                     shm=payload.shared_memory(),
                     prepared=prepared,
+                    secrets=secrets,
                 )
                 show = get_run_logger().warning
                 group = ContainerGroup(

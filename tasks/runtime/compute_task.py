@@ -6,7 +6,7 @@ import inspect
 from collections.abc import AsyncGenerator, Callable, Coroutine, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, ParamSpec, TypeVar, cast, get_type_hints
 from uuid import UUID
@@ -22,12 +22,14 @@ from pydantic import TypeAdapter, ValidationError
 
 from tasks.contracts import (
     INFRASTRUCTURE,
+    KEPT_VARIABLE,
     Manifest,
     Receipt,
     TaskOptions,
     attempt_number,
     declare,
     job_id,
+    user_of,
 )
 from tasks.errors import EngineUnavailable, InvalidPayload, PrefectureError, StageDiscarded
 from tasks.prefect_api.artifacts import create_artifact
@@ -144,6 +146,10 @@ class Job:
     submitted: datetime
     results: ResultsRoot
     stage: Stage
+    user: str | None = None
+    """The user of the gateway whose job it is."""
+    kept: timedelta | None = None
+    """How long its result is kept, where the job says so."""
     labels: Mapping[str, Any] = field(default_factory=dict[str, Any])
     """Labels of the flow run. Later attempts inherit them, except Prefect's own."""
     started: datetime = field(default_factory=lambda: datetime.now(UTC))
@@ -158,6 +164,7 @@ class Job:
         receipt.
         """
         files = await off_the_loop(self.results, "store the files", self.stage.store)
+        now = datetime.now(UTC)
         manifest = Manifest(
             job=self.id,
             task=self.task,
@@ -166,7 +173,9 @@ class Job:
             parameters=self.parameters,
             submitted=self.submitted,
             started=self.started,
-            published=datetime.now(UTC),
+            published=now,
+            user=self.user,
+            expires=None if self.kept is None else now + self.kept,
             summary=summary,
             files=files,
         )
@@ -216,6 +225,8 @@ async def open_job(results_directory: str) -> AsyncGenerator[Job]:
             submitted=run.created or datetime.now(UTC),
             results=root,
             stage=stage,
+            user=user_of(run.tags),
+            kept=_kept(run),
             labels=run.labels,
         )
 
@@ -225,6 +236,12 @@ async def off_the_loop(root: ResultsRoot, doing: str, work: Callable[[], T]) -> 
     if root.fails_transiently:
         return await as_task(with_retries)(doing, work)
     return await asyncio.to_thread(work)
+
+
+def _kept(run: FlowRun) -> timedelta | None:
+    """How long the result of a run's job is kept; None where the job does not say."""
+    seconds = (run.job_variables or {}).get(KEPT_VARIABLE)
+    return timedelta(seconds=seconds) if isinstance(seconds, int) and seconds > 0 else None
 
 
 def this_run() -> tuple[FlowRun, str]:

@@ -27,7 +27,8 @@ from tasks.settings.environment import (
     spare_the_client,
     stage_token,
 )
-from tasks.settings.model import Settings, get_settings, run_settings, settings_in_force
+from tasks.settings.in_force import get_settings, run_settings, settings_in_force
+from tasks.settings.model import Settings
 from tasks.settings.private import (
     make_home,
     make_private_database,

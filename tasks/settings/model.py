@@ -1,10 +1,6 @@
 """The settings: environment variables with the prefix `PREFECTURE_`, read at first use."""
 
 import os
-from collections.abc import Generator
-from contextlib import contextmanager
-from contextvars import ContextVar
-from functools import cache
 from pathlib import Path
 
 from pydantic import AliasChoices, ByteSize, Field, IPvAnyAddress, SecretStr
@@ -87,6 +83,12 @@ class Settings(BaseSettings):
         ge=1,
         description="Jobs of each user of the gateway that may wait and run at a time.",
     )
+    bulk_to_low: int | None = Field(
+        default=None,
+        ge=1,
+        description="More jobs than this, submitted in one call that names no queue, go to the "
+        "queue `low`: by the gateway, and by `submit-many`. Default: to `normal`, however many.",
+    )
     gateway_streams: int = Field(
         default=100,
         ge=1,
@@ -96,6 +98,11 @@ class Settings(BaseSettings):
         default=ByteSize(100 * 2**30),
         description="Bytes of the files that each user of the gateway may upload, all together.",
     )
+    gateway_results: ByteSize | None = Field(
+        default=None,
+        description="Bytes that the results of each user of the gateway may have, all together, "
+        "when a job is submitted. Default: any number.",
+    )
     inputs_root: Root | None = Field(
         default=None,
         description="The folder that payloads may read. Default: `inputs` in the home.",
@@ -104,6 +111,18 @@ class Settings(BaseSettings):
         default=None,
         description="The folder, or the `s3://bucket/prefix`, that results are published under. "
         "Default: `results` in the home.",
+    )
+    results_days: int | None = Field(
+        default=None,
+        ge=1,
+        le=36_500,
+        description="Days after which a result is removed. A job may ask for less. Default: never.",
+    )
+    results_size: ByteSize | None = Field(
+        default=None,
+        ge=2**20,
+        description="Bytes that all results together may have: where they have more, the oldest "
+        "are removed. Default: any number.",
     )
     scratch_root: Root | None = Field(
         default=None,
@@ -203,6 +222,12 @@ class Settings(BaseSettings):
         le=10_000,
         description="Jobs that one standby container serves, one after the other, or for which a "
         "standby process forks. 1: each job has its own.",
+    )
+    low_waits: int | None = Field(
+        default=None,
+        ge=1,
+        description="Seconds after which a job that waits in `low` comes before those in `normal`, "
+        "though not before `high`; of four jobs that a worker starts, one at most. Default: never.",
     )
     max_attempts: int = Field(
         default=5,
@@ -352,27 +377,3 @@ class Settings(BaseSettings):
             **({"PREFECTURE_S3_CREDENTIALS": self.s3_credentials} if self.s3_credentials else {}),
             **({} if self.written == self.results else {"PREFECTURE_SCRATCH": str(self.scratch)}),
         }
-
-
-@cache
-def get_settings() -> Settings:
-    """The settings of this process, read once. Raises pydantic.ValidationError on a bad value."""
-    return Settings()
-
-
-_run_settings = ContextVar[Settings | None]("settings", default=None)
-
-
-def run_settings() -> Settings:
-    """The settings of the calling run: those of the process, unless `settings_in_force` is."""
-    return _run_settings.get() or get_settings()
-
-
-@contextmanager
-def settings_in_force(settings: Settings) -> Generator[None]:
-    """Let `run_settings` return these settings while the block runs."""
-    token = _run_settings.set(settings)
-    try:
-        yield
-    finally:
-        _run_settings.reset(token)

@@ -1,4 +1,5 @@
-"""python -m work_pools.worker --pool POOL --name NAME --limit N [--standby N] [--reuse N]"""
+"""python -m work_pools.worker --pool POOL --name NAME --limit N [--standby N] [--reuse N]
+[--low-waits SECONDS]"""
 
 from tasks.runtime.importing import importing
 
@@ -20,12 +21,15 @@ with importing():
 _say = partial(print, flush=True)
 
 
-async def work(pool: Pool, name: str, limit: int, standby: int, reuse: int) -> None:
+async def work(
+    pool: Pool, name: str, limit: int, standby: int, reuse: int, low_waits: int | None
+) -> None:
     """Serve a pool until SIGTERM or SIGINT, as `prefect worker start` does."""
     make = PromptDockerWorker if pool is Pool.DOCKER else PromptProcessWorker
     worker = make(
         standby=standby,
         reuse=reuse,
+        low_waits=low_waits,
         work_pool_name=pool,
         name=name,
         limit=limit,
@@ -46,10 +50,13 @@ def main() -> None:
     parser.add_argument(
         "--reuse", type=int, default=1, help="jobs that each standby instance serves"
     )
+    parser.add_argument(
+        "--low-waits", type=int, help="seconds after which a run of low comes before normal"
+    )
     given = parser.parse_args()
     setup_logging()
     try:
-        asyncio.run(work(given.pool, given.name, given.limit, given.standby, given.reuse))
+        asyncio.run(work(**vars(given)))
     except asyncio.CancelledError:
         _say(f"Worker {given.name!r} stopped!")
 

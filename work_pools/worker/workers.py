@@ -10,6 +10,7 @@ from prefect_docker.worker import (  # pyright: ignore[reportMissingTypeStubs]
 )
 
 from work_pools.worker.containers.standby_containers import StandbyContainers
+from work_pools.worker.low_waits import LowWaits
 from work_pools.worker.prefect_internals import SparingPaused, WithoutSubmitting
 from work_pools.worker.processes.fork_servers import ForkServers
 from work_pools.worker.prompt import Prompt
@@ -24,6 +25,7 @@ with warnings.catch_warnings():
 
     class PromptProcessWorker(  # pyright: ignore[reportIncompatibleVariableOverride]
         Prompt,
+        LowWaits,
         ReadingOnce,
         WithoutSubmitting,
         SparingPaused,
@@ -42,6 +44,7 @@ with warnings.catch_warnings():
 
     class PromptDockerWorker(
         Prompt,
+        LowWaits,
         ReadingOnce,
         WithoutSubmitting,
         SparingPaused,

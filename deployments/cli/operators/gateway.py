@@ -52,6 +52,7 @@ def add(
     *,
     scope: Annotated[tuple[Scope, ...], Parameter(negative="", show_default=False)] = USUAL,
     expires: str = "365d",
+    secret: Annotated[tuple[str, ...], Parameter(negative="", show_default=False)] = (),
 ) -> None:
     """Make a token for a user of the gateway, and print it: its only copy.
 
@@ -69,8 +70,12 @@ def add(
         this for the jobs of all users. Default: submit and read-own.
     expires
         After which time it is of no use: 90m, 24h, 7d or 4w, or never.
+    secret
+        The name of a Secret block that the user's containers may read; may be repeated. Default:
+        none, but any for a token with the scope operate.
     """
-    out.print(Tokens(get_settings().home).add(user, scope, _lasts(expires)), soft_wrap=True)
+    made = Tokens(get_settings().home).add(user, scope, _lasts(expires), secret)
+    out.print(made, soft_wrap=True)
     err.print("Keep it: it is shown this once. It is sent as `Authorization: Bearer …`")
 
 

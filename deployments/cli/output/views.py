@@ -123,12 +123,12 @@ def schedules_table(schedules: "Iterable[Scheduled]") -> Table:
 
 def tokens_table(tokens: "Iterable[Token]") -> Table:
     """A table of the gateway's tokens."""
-    table = plain_table("", "id", "user", "scopes", "created", "expires")
+    table = plain_table("", "id", "user", "scopes", "secrets", "created", "expires")
     table.title = None
     for each in tokens:
         until = f"{each.expires.astimezone():%Y-%m-%d %H:%M %Z}" if each.expires else "never"
         table.add_row(
-            *(each.id, each.user, " ".join(each.scopes)),
+            *(each.id, each.user, " ".join(each.scopes), " ".join(each.secrets)),
             f"{each.created.astimezone():%Y-%m-%d %H:%M %Z}",
             f"{until}, it is over" if each.is_expired else until,
         )

@@ -180,6 +180,12 @@ class GatewayJobs:
         answer = await self._requests.send("DELETE", f"/jobs/{wanted}", once=True)
         return str(answer.json()["message"])
 
+    async def delete_result(self, job: str) -> str:
+        """Delete the result of a job that has ended."""
+        wanted = await self.resolve(job)
+        answer = await self._requests.send("DELETE", f"/jobs/{wanted}/result")
+        return str(answer.json()["message"])
+
     async def result(self, job: str) -> GatewayResult:
         """The result of a job."""
         wanted = await self.resolve(job)
@@ -233,7 +239,8 @@ def _body(terms: Terms, key: str) -> dict[str, Any]:
     return {
         "task": terms.task,
         "results_directory": terms.results_directory,
-        "queue": str(terms.queue),
+        # Where none is named, the gateway chooses.
+        **({"queue": terms.in_queue} if terms.is_queue_named else {}),
         "name": terms.name,
         "tags": list(terms.tags),
         "key": key,
@@ -241,6 +248,7 @@ def _body(terms: Terms, key: str) -> dict[str, Any]:
         "memory": terms.memory,
         "after": list(terms.after),
         "after_ended": terms.after_ended,
+        "expires": terms.expires,
     }
 
 

@@ -95,3 +95,11 @@ def local_source(text: str, folder: Path) -> LocalSource | None:
             "one under the inputs root of the server, without a / or . in front"
         )
     return None
+
+
+def changed(file: Upload) -> InvalidPayload:
+    """The error for a file that changes while it is uploaded."""
+    return InvalidPayload(
+        f"{file.place} has changed while it was uploaded: submit again when it does not change any "
+        "more"
+    )

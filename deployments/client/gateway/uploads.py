@@ -9,15 +9,17 @@ from urllib.parse import quote
 
 from rich.filesize import decimal
 
+from deployments.client.gateway import archives
 from deployments.client.gateway.requests import Refused, Requests
 from deployments.client.gateway.sources import (
     LocalSource,
     Upload,
+    changed,
     local_source,
 )
 from deployments.client.gateway.transfers import CHUNK, Patience, broken_off, each
 from deployments.jobs.dependencies.sources import texts_at, with_text
-from tasks.errors import InvalidPayload, ServerUnavailable
+from tasks.errors import ServerUnavailable
 from tasks.storage.results import local_files
 
 Say = Callable[[str], None]
@@ -62,10 +64,50 @@ class Uploads:
         missing = [file for file in files if there.get(file.path) != file.bytes]
         if sum(file.bytes for file in missing) >= _ANNOUNCED:
             self._say(f"{text}: uploading {_amount(missing)}")
-        await each(missing, self._put)
+        await each([*archives.batches(missing)], self._put_all)
         done = "is uploaded" if missing else "was uploaded before"
         self._say(f"{text} {done}, {_amount(files)}: {self._prefix}{source}")
         return f"{self._prefix}{source}"
+
+    async def _put_all(self, files: Sequence[Upload]) -> None:
+        """Upload files: one alone, several small ones as an archive, in one request."""
+        if len(files) == 1:
+            await self._put(files[0])
+            return
+        left: list[Upload] = [*files]
+        patience = Patience()
+        folder = "/".join(files[0].path.split("/")[:2])
+        while left:
+            try:
+                answer = await self._once.try_send(
+                    "PUT",
+                    f"/inputs/{quote(folder)}",
+                    headers={
+                        "Content-Type": archives.TYPE,
+                        "Content-Length": str(archives.size_of(folder, left)),
+                    },
+                    content=archives.content(folder, left),
+                )
+                self._note(answer.json())
+                return
+            except ServerUnavailable as error:
+                if not await patience.rest():
+                    what = f"the upload of {len(left):,} files"
+                    raise broken_off(what, self._requests.url, error) from error
+            except Refused as refused:
+                if refused.status == _UNPROCESSABLE:
+                    for file in left:
+                        if await _has_changed(file):
+                            raise changed(file) from None
+                if refused.status != _CONFLICT and not refused.is_passing:
+                    raise refused.error() from None
+                if await refused.is_over(patience):
+                    raise refused.error() from None
+            # Of an archive that broke off, those files are there that have arrived.
+            there = {each["path"] for each in await self._listed(folder)}
+            before, left = len(left), [file for file in left if file.path not in there]
+            if len(left) < before:
+                patience.renew()
 
     async def _put(self, file: Upload) -> None:
         """Upload a file, and go on where the connection breaks."""
@@ -96,7 +138,7 @@ class Uploads:
                     is_anew, offset = True, 0
                     continue
                 if refused.status == _UNPROCESSABLE and await _has_changed(file):
-                    raise _changed(file) from None
+                    raise changed(file) from None
                 if refused.status != _CONFLICT and not refused.is_passing:
                     raise refused.error() from None
                 if refused.status == _CONFLICT and await self._listed(file.path):
@@ -138,18 +180,11 @@ async def _content(file: Upload, offset: int) -> AsyncGenerator[bytes]:
             left -= len(some)
             yield some
     if left:
-        raise _changed(file)
+        raise changed(file)
 
 
 async def _has_changed(file: Upload) -> bool:
     return await asyncio.to_thread(local_files.sha256, file.place) != file.sha256
-
-
-def _changed(file: Upload) -> InvalidPayload:
-    return InvalidPayload(
-        f"{file.place} has changed while it was uploaded: submit again when it does not change any "
-        "more"
-    )
 
 
 def _amount(files: Sequence[Upload]) -> str:

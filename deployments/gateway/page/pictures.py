@@ -14,8 +14,7 @@ from prefect.client.schemas.objects import FlowRun
 from pydantic import BaseModel
 from starlette.responses import FileResponse, Response
 
-from deployments.gateway.jobs import Client, Reader, find_visible
-from deployments.gateway.results import InForce
+from deployments.gateway.jobs import Client, InForce, Reader, find_visible
 from deployments.jobs.results import find_result
 from tasks.storage.inputs.local import is_glob, split_glob
 from tasks.storage.results.interface import Result

@@ -1,4 +1,4 @@
-"""Serves the page: one document, and the scripts and styles it is made of.
+"""Serves the page and that of the API: a document each, and the scripts and styles of both.
 
 Their address has a hash of all of them, so that a browser keeps them, and never mixes those of two
 versions. The policy lets the page run our scripts alone, and make no markup from text.
@@ -18,7 +18,10 @@ ASSETS = "/assets/"
 """Begins the paths of scripts and styles."""
 VIEWS = ("/", "/sign-in", "/new", "/new/{task}", "/jobs/{job}", "/files", "/overview")
 """The paths of the document, whose script shows the view of its path."""
+DOCS = "/docs"
+"""The path of the page of the API, which anybody may read: it has no data of users."""
 _STATIC = Path(__file__).parent / "static"
+_PAGE, _API = "index.html", "docs.html"
 _NOT_FOUND = 404
 _TYPES = {
     "css": "text/css; charset=utf-8",
@@ -47,7 +50,8 @@ router = APIRouter(include_in_schema=False)
 class _Site:
     """What is sent to browsers, read once."""
 
-    document: bytes
+    documents: Mapping[str, bytes]
+    """By name."""
     version: str
     """A hash of all files."""
     assets: Mapping[str, tuple[bytes, bytes]]
@@ -57,25 +61,35 @@ class _Site:
 @cache
 def _site() -> _Site:
     found = {each.name: each.read_bytes() for each in _STATIC.iterdir()}
-    document = found.pop("index.html").decode()
-    whole = hashlib.sha256(document.encode())
+    whole = hashlib.sha256()
     for name in sorted(found):
         whole.update(name.encode() + found[name])
     version = whole.hexdigest()[:16]
+    documents = {name: found.pop(name) for name in (_PAGE, _API)}
+    place = f"{ASSETS}{version}".encode()
     return _Site(
-        document.replace("{{assets}}", f"{ASSETS}{version}").encode(),
+        {name: text.replace(b"{{assets}}", place) for name, text in documents.items()},
         version,
         {name: (content, gzip.compress(content, mtime=0)) for name, content in found.items()},
     )
 
 
-async def _document() -> Response:
+async def _page() -> Response:
+    return _document(_PAGE)
+
+
+async def _api() -> Response:
+    return _document(_API)
+
+
+def _document(name: str) -> Response:
     headers = _SAFE | {"Cache-Control": "no-cache"}
-    return Response(_site().document, headers=headers, media_type="text/html; charset=utf-8")
+    return Response(_site().documents[name], headers=headers, media_type="text/html; charset=utf-8")
 
 
 for _path in VIEWS:
-    router.add_api_route(_path, _document, methods=["GET"])
+    router.add_api_route(_path, _page, methods=["GET"])
+router.add_api_route(DOCS, _api, methods=["GET"])
 
 
 @router.get(f"{ASSETS}{{version}}/{{name}}")

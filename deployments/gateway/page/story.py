@@ -8,10 +8,9 @@ from fastapi import APIRouter
 from pydantic import BaseModel
 
 from deployments.gateway.jobs import Client, Reader, find_visible
-from deployments.gateway.users.tokens import USER_TAG
 from deployments.jobs.attempts import attempts
 from deployments.jobs.queries.listing import read_task_names
-from tasks.contracts import attempt_number
+from tasks.contracts import KEPT_VARIABLE, USER_TAG, attempt_number
 
 _MOST_STATES = 100  # of an attempt
 
@@ -29,6 +28,7 @@ class Asked(BaseModel):
     tags: list[str]
     max_duration: int | None
     memory: str | None
+    expires: int | None
 
 
 class Change(BaseModel):
@@ -70,6 +70,7 @@ async def request(caller: Reader, client: Client, job: UUID) -> Asked:
         tags=sorted(tag for tag in given if not tag.startswith(USER_TAG)),
         max_duration=limits.get("max_duration"),
         memory=limits.get("mem_limit"),
+        expires=limits.get(KEPT_VARIABLE),
     )
 
 

@@ -18,14 +18,14 @@ from pathlib import Path
 from pydantic import BaseModel, TypeAdapter
 
 from deployments.gateway.users.home_list import HomeList
+from tasks.contracts import USER_TAG
 from tasks.errors import InvalidPayload
 
 FILE = "tokens.json"
 """The file's name in a home."""
-USER_TAG = "user:"
-"""Begins the tag of a job that names its user: `user:anna`."""
 _PREFIX = "prefecture"  # scanners for secrets know tokens by what they begin with
 _ID, _SECRET = 4, 32  # bytes of randomness
+_BLOCK = re.compile(r"[a-z0-9-]{1,100}")
 _USER = re.compile(r"[a-z0-9][a-z0-9._-]{0,62}")
 
 
@@ -58,6 +58,8 @@ class Token(BaseModel, frozen=True):
     """None: never."""
     digest: str
     """SHA-256 of the secret, hexadecimal."""
+    secrets: tuple[str, ...] = ()
+    """The Secret blocks of Prefect that its user's jobs may have."""
 
     @property
     def is_expired(self) -> bool:
@@ -88,12 +90,22 @@ class Tokens:
         self._tokens: dict[str, Token] = {}
 
     def add(
-        self, user: str, scopes: Collection[Scope] = USUAL, lasts: timedelta | None = None
+        self,
+        user: str,
+        scopes: Collection[Scope] = USUAL,
+        lasts: timedelta | None = None,
+        allowed: Collection[str] = (),
     ) -> str:
-        """Make a token and return it: its only copy. `lasts`: None is for ever.
+        """Make a token and return it: its only copy. `lasts`: None is for ever. `allowed`: the
+        Secret blocks that its user's jobs may have.
 
-        Raises InvalidPayload for a name that is no user's.
+        Raises InvalidPayload for a name that is no user's, or no block's.
         """
+        for name in allowed:
+            if not _BLOCK.fullmatch(name):
+                raise InvalidPayload(
+                    f"secret: {name[:80]!r} is no name of a block: use small letters, digits and -"
+                )
         if not _USER.fullmatch(user):
             raise InvalidPayload(
                 f"{user[:80]!r} is no name for a user: use up to 63 lower-case letters, digits, "
@@ -108,6 +120,7 @@ class Tokens:
             created=now,
             expires=None if lasts is None else now + lasts,
             digest=_digest(secret),
+            secrets=tuple(allowed),
         )
         with self._kept.changing():
             self._kept.write([*self.all(), token])

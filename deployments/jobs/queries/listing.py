@@ -66,7 +66,7 @@ async def count_jobs(client: PrefectClient, selection: Selection) -> int | None:
     for some in doubtful(selection):
         if await client.count_flow_runs(**some) > _MOST_DOUBTFUL:
             return None
-        found = [run async for run in _pages(client, some, PAGE)]
+        found = [run async for run in read_runs(client, some, PAGE)]
         now = datetime.now(UTC)
         runs -= sum(is_job(run) and not takes(selection, run, now) for run in found)
     return runs
@@ -110,13 +110,13 @@ async def _runs(
     client: PrefectClient, selection: Selection, size: int, after: Place
 ) -> AsyncGenerator[FlowRun]:
     """The decisive runs of the jobs of a selection, newest first."""
-    async with aclosing(_pages(client, filters_of(selection), size, after)) as runs:
+    async with aclosing(read_runs(client, filters_of(selection), size, after)) as runs:
         async for run in runs:
             if takes(selection, run, datetime.now(UTC)):
                 yield run
 
 
-async def _pages(
+async def read_runs(
     client: PrefectClient, filters: Filters, size: int, after: Place = TOP
 ) -> AsyncGenerator[FlowRun]:
     """All runs that pass the filters, newest first, `size` in each request."""

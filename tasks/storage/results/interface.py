@@ -37,6 +37,11 @@ class Result(Protocol):
         """A link for each file that anyone can read it with for an hour; empty on a disk."""
         ...
 
+    def reading(self) -> AbstractContextManager[None]:
+        """Context in which a result on a disk is not removed. Raises ResultExpired where it is
+        gone, or about to be. Where it is in S3, links to it are good for an hour anyway."""
+        ...
+
     def verify(self) -> None:
         """Compare every file with the manifest. Raises CorruptResult naming a file that differs."""
         ...

@@ -1,5 +1,6 @@
 """A results root that is a folder: the interface over tasks.storage.results.local_files."""
 
+import fcntl
 import os
 import secrets
 import tempfile
@@ -11,7 +12,7 @@ from pathlib import Path
 from uuid import UUID
 
 from tasks.contracts import Manifest, PublishedFile
-from tasks.errors import CorruptResult
+from tasks.errors import CorruptResult, ResultExpired
 from tasks.settings import stage_token
 from tasks.storage.results import local_files
 from tasks.storage.results.parts import FOLDER, LocalParts
@@ -38,6 +39,25 @@ class LocalResult:
     def links(self) -> list[str]:
         """Empty: a file in a folder has no link."""
         return []
+
+    @contextmanager
+    def reading(self) -> Generator[None]:
+        """Hold a shared lock of the manifest, which is removed under an exclusive one."""
+        gone = ResultExpired(f"the result of job {self.manifest.job} has just been removed")
+        place = self.folder / local_files.MANIFEST
+        try:
+            descriptor = os.open(place, os.O_RDONLY | os.O_CLOEXEC)
+        except FileNotFoundError:
+            raise gone from None
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+            if not place.exists():
+                raise gone
+            yield
+        except BlockingIOError:
+            raise gone from None
+        finally:
+            os.close(descriptor)
 
     def verify(self) -> None:
         """Read every file and compare its size and sha256 with the manifest."""

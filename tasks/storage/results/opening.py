@@ -1,6 +1,7 @@
 """Opens the results root that the settings name."""
 
 import asyncio
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -19,8 +20,12 @@ def open_results(settings: Settings) -> ResultsRoot:
     """Return the results root. It calls Prefect and S3 only when one of its methods is used."""
     if isinstance(settings.results, Path):
         return LocalRoot(settings.results)
-    connect = partial(_connect, settings.s3_credentials)
-    return S3Root(settings.results, settings.scratch, connect)
+    return S3Root(settings.results, settings.scratch, s3_connection(settings))
+
+
+def s3_connection(settings: Settings) -> "Callable[[], S3Client]":
+    """What connects to S3, with the credentials of the settings, when it is called."""
+    return partial(_connect, settings.s3_credentials)
 
 
 def _connect(credentials: str | None) -> "S3Client":

@@ -3,7 +3,7 @@
 import hashlib
 from collections.abc import Callable, Generator, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
@@ -21,11 +21,12 @@ if TYPE_CHECKING:
     from boto3.s3.transfer import TransferConfig
     from mypy_boto3_s3.client import S3Client
 
+LINK = 3600
+"""Seconds that a link to a file is good for."""
 AT_ONCE = 4  # files transferred at a time
 _CHUNK = 2**20  # bytes
 _PART = 16 * 2**20  # bytes
 _PARTS_AT_ONCE = 2  # of each file: all together within the client's ten connections
-_LINK = 3600  # seconds that a link is good for
 _NOT_FOUND = 404
 _MEND = (
     "correct PREFECTURE_RESULTS_ROOT, or the block and the rights of the key that "
@@ -57,6 +58,10 @@ class S3Result:
     def links(self) -> list[str]:
         """A presigned link to each file, made without a request."""
         return [self._link(file) for file in self.manifest.files]
+
+    def reading(self) -> AbstractContextManager[None]:
+        """Nothing is to be done: files stay for as long as a link is good."""
+        return nullcontext()
 
     def verify(self) -> None:
         """Read every file, 1 MiB at a time, and compare its size and sha256 with the manifest."""
@@ -114,7 +119,7 @@ class S3Result:
         return self.client.generate_presigned_url(
             "get_object",
             Params={"Bucket": self.place.bucket, "Key": self._key(file)},
-            ExpiresIn=_LINK,
+            ExpiresIn=LINK,
         )
 
 

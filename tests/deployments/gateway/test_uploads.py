@@ -2,6 +2,7 @@
 
 import hashlib
 import os
+import time
 from pathlib import Path
 
 import pytest
@@ -157,3 +158,14 @@ def test_what_nobody_continues_is_removed(uploads: Uploads, tmp_path: Path) -> N
     os.utime(old, (0, 0))
     upload(uploads, "b", b"1")
     assert uploads.offset("anna", "a") is None
+
+
+def test_folders_that_have_long_been_empty_are_removed(uploads: Uploads, tmp_path: Path) -> None:
+    for path in ("a/b/c", "d/e"):
+        upload(uploads, path, b"1")
+    uploads.delete("anna", "a/b/c")
+    assert uploads.users() == ["anna"]
+    uploads.remove_empty("anna", 0.0)
+    assert (tmp_path / "users/anna/a/b").is_dir()
+    uploads.remove_empty("anna", time.time() + 1)
+    assert [path.name for path in (tmp_path / "users/anna").iterdir()] == [".uploads", "d"]

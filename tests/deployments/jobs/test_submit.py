@@ -116,6 +116,13 @@ def test_a_line_that_is_wrong_is_named_before_the_server_is_asked(tmp_path: Path
         submit_many("find-primes", file, "bulk")
 
 
+def test_many_jobs_go_to_low_where_no_queue_is_named() -> None:
+    usual, named = Terms("find-primes", "x"), Terms("find-primes", "x", "normal")
+    assert usual.for_many(10_000, None).in_queue == usual.for_many(9, 9).in_queue == "normal"
+    assert usual.for_many(10, 9).in_queue == "low"
+    assert named.for_many(10, 9).in_queue == "normal"
+
+
 def test_limits_that_are_given_become_job_variables() -> None:
     assert job_limits(None, None) == {}
     assert job_limits(1, None) == {"max_duration": 1}

@@ -23,7 +23,12 @@ RUN = Run(
     queue_id=QUEUE,
     pool="docker",
     labels={JOB_ID_LABEL: str(JOB)},
-    parameters={"payload": {"registry_credentials": "docker-registry-credentials/team"}},
+    parameters={
+        "payload": {
+            "registry_credentials": "docker-registry-credentials/team",
+            "secrets": ["api-key"],
+        }
+    },
     job_variables={"mem_limit": "1g"},
     credentials="aws-credentials/photos",
 )
@@ -87,6 +92,7 @@ ALLOWED: list[tuple[str, str, Any]] = [
     ("GET", f"{SLUG}/s3-bucket/block_documents/name/prefecture-results", None),
     ("GET", f"{SLUG}/aws-credentials/block_documents/name/photos", None),
     ("GET", f"{SLUG}/docker-registry-credentials/block_documents/name/team", None),
+    ("GET", f"{SLUG}/secret/block_documents/name/api-key", None),
     ("GET", "/deployments/name/sum-files/parts", None),
     ("POST", f"/deployments/{HELPERS}/create_flow_run", helper()),
     ("GET", f"/flow_runs/{HELPER}", None),
@@ -95,6 +101,9 @@ ALLOWED: list[tuple[str, str, Any]] = [
     ("POST", "/artifacts/filter", artifacts(HELPER, type={"any_": ["progress"]})),
 ]
 REFUSED: list[tuple[str, str, Any]] = [
+    ("GET", f"{SLUG}/secret/block_documents/name/other-key", None),
+    ("GET", f"{SLUG}/secret/block_documents/name/team", None),
+    ("GET", f"{SLUG}/aws-credentials/block_documents/name/api-key", None),
     ("GET", f"/flow_runs/{OTHER}", None),
     ("GET", f"/flow_runs/{uuid4()}", None),
     ("DELETE", f"/flow_runs/{OWN}", None),

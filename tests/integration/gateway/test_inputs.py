@@ -1,9 +1,12 @@
 """Files that users upload to the gateway, and the jobs that read them."""
 
 import base64
+import gzip
 import hashlib
+import io
 import socket
-from collections.abc import Generator
+import tarfile
+from collections.abc import Generator, Mapping
 from contextlib import contextmanager
 from urllib.parse import urlsplit
 from uuid import UUID
@@ -46,6 +49,17 @@ def begun(gateway: Gateway, token: str, length: int, some: bytes) -> Generator[s
     with socket.create_connection((str(address.hostname), int(address.port or 0)), 60) as client:
         client.sendall(head.encode() + some)
         yield client
+
+
+def packed(files: Mapping[str, bytes]) -> bytes:
+    """An archive of files."""
+    whole = io.BytesIO()
+    with tarfile.open(fileobj=whole, mode="w") as archive:
+        for name, content in files.items():
+            info = tarfile.TarInfo(name)
+            info.size = len(content)
+            archive.addfile(info, io.BytesIO(content))
+    return whole.getvalue()
 
 
 def test_a_job_reads_what_its_user_has_uploaded(
@@ -134,3 +148,31 @@ def test_what_is_refused(gateway: Gateway) -> None:
         assert quin.delete("/inputs/a").is_success
     with gateway.client(None) as stranger:
         assert put(stranger, "a", b"abc").status_code == 401
+
+
+def test_a_folder_is_one_request(gateway: Gateway) -> None:
+    files = {f"{number:04}.csv": f"{number}\n".encode() for number in range(300)}
+    with gateway.user("sven") as sven:
+
+        def send(archive: bytes, **headers: str) -> httpx.Response:
+            kind = {"Content-Type": "application/x-tar"}
+            return put(sven, "many", archive, **(kind | headers))
+
+        done = send(gzip.compress(packed(files)), **{"Content-Encoding": "gzip"})
+        assert done.status_code == 201, done.text
+        size = sum(map(len, files.values()))
+        source = "users/sven/many"
+        assert done.json() == {"path": "many", "source": source, "files": 300, "bytes": size}
+        assert [each["path"] for each in sven.get("/inputs").json()] == [
+            f"many/{name}" for name in files
+        ]
+        slip = send(packed({"fine.csv": b"1", "../../rosa/a.csv": b"2"}))
+        assert slip.status_code == 422
+        assert "'..' is no name" in slip.json()["detail"]
+        assert send(packed({"x.csv": b"1", "0000.csv": b"2"})).status_code == 409
+        assert send(packed({"large": bytes(QUOTA)})).status_code == 507
+        assert send(b"", **{"Content-Encoding": "br"}).status_code == 415
+        assert len(sven.get("/inputs").json()) == 300
+        assert sven.delete("/inputs/many").is_success
+    assert f'"reason": "{source}, 300 files, {size:,} bytes"' in gateway.audit
+    assert list((gateway.home / "inputs" / "users" / "sven" / ".uploads").iterdir()) == []

@@ -1,5 +1,6 @@
 """What users of the gateway can do, each with a token, and what they cannot."""
 
+import asyncio
 import hashlib
 import io
 import json
@@ -10,8 +11,12 @@ from uuid import UUID, uuid4
 
 import httpx
 import pytest
+from prefect.blocks.system import Secret
+from prefect.settings import PREFECT_API_URL, temporary_settings
+from pydantic import SecretStr
 
-from deployments.gateway.users.tokens import Scope
+from deployments.gateway.users.tokens import Scope, Tokens
+from tasks.errors import InvalidPayload
 from tests.support.platform import Platform, pause, wait_until
 from tests.support.session.tiers import thorough
 from tests.support.web.gateway import Gateway, gateway_up
@@ -245,3 +250,34 @@ def test_a_helper_or_a_flow_of_the_platform_is_no_job(
         problem(dave.get(f"/jobs/{flow['id']}"), 404)
         problem(dave.delete(f"/jobs/{flow['id']}"), 404)
     process_platform.rest("DELETE", f"/flow_runs/{flow['id']}")
+
+
+def test_a_secret_is_for_those_whose_token_names_it(
+    gateway: Gateway, process_platform: Platform
+) -> None:
+    with temporary_settings({PREFECT_API_URL: process_platform.api}):
+        asyncio.run(Secret(value=SecretStr("swordfish")).asave("gateway-key", overwrite=True))
+    body = {
+        "task": "run-container",
+        "payload": {"image": "debian:12", "secrets": ["gateway-key"]},
+        "results_directory": "gateway",
+    }
+    other = body | {"payload": {"image": "debian:12", "secrets": ["no-such-key"]}}
+    bulk = {
+        "task": "run-container",
+        "payloads": [{"image": "debian:12"}, body["payload"]],
+        "results_directory": "gateway",
+    }
+    allowed = Tokens(gateway.home).add("ines", allowed=("gateway-key", "no-such-key"))
+    with gateway.user("hans") as hans, gateway.client(allowed) as ines:
+        for path, request in (("/jobs", body), ("/jobs", other), ("/jobs/bulk", bulk)):
+            said = problem(hans.post(path, json=request), 403)
+            assert "the token does not allow the secret" in said
+        assert ines.get("/me").json()["secrets"] == ["gateway-key", "no-such-key"]
+        assert "no Secret block 'no-such-key'" in problem(ines.post("/jobs", json=other), 422)
+        # Here jobs are plain processes: this is what is refused, and no secret.
+        assert "needs a Docker engine" in problem(ines.post("/jobs", json=body), 422)
+    with gateway.user("olaf", Scope.OPERATE) as olaf:
+        assert "needs a Docker engine" in problem(olaf.post("/jobs", json=body), 422)
+    with pytest.raises(InvalidPayload, match="no name of a block"):
+        Tokens(gateway.home).add("ines", allowed=("../x",))

@@ -13,7 +13,7 @@ import docker
 import requests
 from docker.errors import APIError, DockerException, NotFound
 
-from tasks.contracts import BUILT_REPOSITORY, SIBLING_LABEL
+from tasks.contracts import BUILT_REPOSITORY, SECRETS_VOLUME, SIBLING_LABEL
 from tasks.errors import EngineUnavailable
 from work_pools.standby import run_of
 from work_pools.supervisor.infrastructure.instance import Exit, Found, Instance
@@ -60,6 +60,9 @@ class Containers:
         def remove(client: docker.DockerClient) -> None:
             if _is_still(client, instance):
                 _api(client).remove_container(instance.id, force=True, v=True)
+            if instance.sibling:
+                with contextlib.suppress(APIError):  # it has none, or another container uses it
+                    _api(client).remove_volume(f"{SECRETS_VOLUME}{instance.run}")
 
         await in_thread(self._call, remove)
 

@@ -179,7 +179,7 @@ export async function jobView(view, id, go, signal) {
       if (pairs.length) gallery(pictures, address, pairs);
       filesPart(files, address, manifest);
     } catch (error) {
-      hasResult = !(error instanceof Problem) || error.status === 409;
+      hasResult = !(error instanceof Problem) || [409, 410].includes(error.status);
       fill(files, el("h2", {}, "Files"), el("p", { class: "error" }, error.message));
     }
     files.hidden = false;
@@ -262,6 +262,7 @@ function requestPart(asked) {
       asked.tags.filter((tag) => tag).length > 0 && fact("tags", asked.tags.join(", ")),
       asked.max_duration && fact("at most", duration(asked.max_duration)),
       asked.memory && fact("memory", asked.memory),
+      asked.expires && fact("result kept for", duration(asked.expires)),
     ),
   );
 }

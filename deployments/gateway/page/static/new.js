@@ -176,7 +176,7 @@ function termsFields(task, like) {
       results_directory: directory.read(),
       queue: queue.read(),
       name: name.read() || null,
-      ...(like ? { tags: like.tags, max_duration: like.max_duration, memory: like.memory } : {}),
+      ...(like ? { tags: like.tags, max_duration: like.max_duration, memory: like.memory, expires: like.expires } : {}),
     }),
     /** Name the results after a folder that is uploaded, unless the user has named them. */
     suggest(folder) {

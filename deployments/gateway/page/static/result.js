@@ -1,7 +1,7 @@
 // The files of a result: a preview of texts as text, each to fetch, all as one zip.
 
 import { button, el, fill } from "./dom.js";
-import { bytes, encoded, some } from "./words.js";
+import { bytes, clock, encoded, some } from "./words.js";
 
 const PREVIEW = 64 * 1024; // bytes
 const TEXTS =
@@ -36,7 +36,7 @@ export function filesPart(part, address, manifest) {
         `Download all, ${bytes(total)}`,
       ),
     ),
-    el("p", { class: "help" }, some(files.length, "file"), summaryOf(manifest)),
+    el("p", { class: "help" }, some(files.length, "file"), summaryOf(manifest), expiry(manifest)),
     rows,
     more,
   );
@@ -49,6 +49,11 @@ function summaryOf({ summary }) {
     .slice(0, 6)
     .map(([name, value]) => `${name.replaceAll("_", " ")} ${value.toLocaleString("en-US")}`);
   return shown.length ? ` · ${shown.join(" · ")}` : "";
+}
+
+/** When the result is removed, where it will be. */
+function expiry({ expires }) {
+  return expires ? ` · kept until ${clock(expires, true)}` : "";
 }
 
 function row(address, file) {

@@ -92,6 +92,8 @@ export class Upload extends EventTarget {
       this.requests.add(sending);
       sending.open("PUT", address);
       for (const [name, value] of Object.entries(OURS)) sending.setRequestHeader(name, value);
+      // Else the browser says what it takes the file for, and an archive would be unpacked.
+      sending.setRequestHeader("Content-Type", "application/octet-stream");
       if (offset) sending.setRequestHeader("Upload-Offset", String(offset));
       sending.upload.onprogress = ({ loaded }) => {
         item.sent = Math.min(item.file.size, offset + loaded);

@@ -1,0 +1,1 @@
+"""Folders that are uploaded as a tar archive: read as it arrives, whole or not there."""

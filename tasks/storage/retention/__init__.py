@@ -1,0 +1,1 @@
+"""Lists published results, and removes those that have expired."""

@@ -1,0 +1,42 @@
+"""Secrets of users' containers: read by the container, and told by nothing else."""
+
+import json
+
+import pytest
+from prefect.blocks.system import Secret
+from prefect.settings import PREFECT_API_URL, temporary_settings
+from pydantic import SecretStr
+
+from tests.integration.run_container.jobs import failed, shell, submit_job
+from tests.support.platform import Platform
+
+VALUE = "correct horse battery"
+SCRIPT = """
+test "$(cat /run/secrets/api-key)" = "$(echo correct horse) battery" || exit 7
+wc -c < /run/secrets/api-key > /output/length; cat /run/secrets/* | sha256sum > /output/digest
+"""
+
+
+@pytest.mark.thorough
+async def test_a_container_reads_a_secret_that_nothing_else_tells(
+    docker_platform: Platform,
+) -> None:
+    with temporary_settings({PREFECT_API_URL: docker_platform.api}):
+        await Secret(value=SecretStr(VALUE)).asave("api-key", overwrite=True)
+    job = submit_job(docker_platform, shell(SCRIPT, secrets=["api-key"]))
+    folder = docker_platform.completed(job, "containers")
+    assert (folder / "output" / "length").read_text().strip() == str(len(VALUE))
+    since = {"occurred": {"since": docker_platform.run(job)["created"]}}
+    told = [
+        docker_platform.run(job),
+        docker_platform.rest("GET", f"/flow_run_states/?flow_run_id={job}").json(),
+        docker_platform.rest("POST", "/artifacts/filter", {}).json(),
+        docker_platform.rest("POST", "/logs/filter", {}).json(),
+        docker_platform.rest("POST", "/events/filter", {"filter": since}).json(),
+        [path.read_text() for path in folder.rglob("*") if path.is_file()],
+        [path.read_text() for path in (docker_platform.home / "logs").rglob("*.log")],
+    ]
+    assert all(told)
+    assert "horse battery" not in json.dumps(told).replace("horse) battery", "")
+    missing = submit_job(docker_platform, shell("true", secrets=["api-key", "no-such-key"]))
+    assert "there is no Secret block 'no-such-key'" in failed(docker_platform, missing)
