@@ -1,7 +1,7 @@
 """What jobs that have not ended need: their own results, results of others, and inputs."""
 
 from collections.abc import AsyncGenerator, Iterator, Mapping
-from contextlib import aclosing
+from contextlib import aclosing, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any, cast
@@ -102,7 +102,9 @@ def _texts(value: Any) -> Iterator[str]:
 
 
 def _named(text: str) -> set[UUID]:
-    try:
-        return {UUID(text.removeprefix(_OF_A_JOB).partition("/")[0])}
-    except ValueError:
-        return set()
+    """The ids that a source names, behind a results directory or not."""
+    found: set[UUID] = set()
+    for part in text.removeprefix(_OF_A_JOB).split("/"):
+        with suppress(ValueError):
+            found.add(UUID(part))
+    return found

@@ -69,8 +69,9 @@ def test_what_the_reasons_say() -> None:
     ],
 )
 def test_inputs_that_a_job_names_are_kept(source: str, kept: set[str]) -> None:
-    in_use, job, other = InUse(), uuid4(), uuid4()
-    in_use.add(job, {"payload": {"build": {"context": source}, "more": [f"job://{other}/x.csv"]}})
+    in_use, job, other, third = InUse(), uuid4(), uuid4(), uuid4()
+    read = [f"job://{other}/x.csv", f"job://trips/2026/{third}/*"]
+    in_use.add(job, {"payload": {"build": {"context": source}, "more": read}})
     files = {"users/anna/a/b.csv", "users/anna/a/c.csv", "users/bob/a"}
     assert {path for path in files if in_use.has_input(path)} == kept
-    assert in_use.jobs == {job, other}
+    assert in_use.jobs == {job, other, third}
