@@ -25,19 +25,21 @@ _Yes = Annotated[
     bool, Parameter(name=["--yes", "-y"], help="Do not ask.", negative="", show_default=False)
 ]
 _T = TypeVar("_T")
-clean = App(name="clean", help="Remove results that have expired, or old uploads.")
+clean = App(name="clean")
 
 
-@clean.command
+@clean.default
 def results(
     *, older: str | None = None, size: str | None = None, dry_run: Flag = False, yes: _Yes = False
 ) -> None:
     """Remove the results that have expired, oldest first, after asking.
 
+    `prefecture clean inputs` removes old uploads.
+
     The notifier does the same by itself, by PREFECTURE_RESULTS_DAYS and PREFECTURE_RESULTS_SIZE.
     Results of jobs that have not ended, and those that somebody fetches, stay.
 
-    Example: `prefecture clean results --older 30d --dry-run`
+    Example: `prefecture clean --older 30d --dry-run`
 
     Parameters
     ----------
