@@ -125,6 +125,8 @@ def worker(pool: Pool, name: str, slots: int, settings: Settings) -> list[str]:
         *(sys.executable, "-m", "work_pools.worker", "--pool", pool, "--name", name),
         *("--limit", str(slots), "--standby", str(settings.standby)),
         *("--reuse", str(settings.reuse)),
+        *(["--internal-network"] if settings.job_network == "internal" else []),
+        *(word for host in settings.hosts_of_jobs for word in ("--reach", host)),
     ]
 
 

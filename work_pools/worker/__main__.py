@@ -1,4 +1,6 @@
-"""python -m work_pools.worker --pool POOL --name NAME --limit N [--standby N] [--reuse N]"""
+"""python -m work_pools.worker --pool POOL --name NAME --limit N [--standby N] [--reuse N]
+[--internal-network [--reach HOST:PORT ...]]
+"""
 
 from tasks.runtime.importing import importing
 
@@ -20,9 +22,16 @@ with importing():
 _say = partial(print, flush=True)
 
 
-async def work(pool: Pool, name: str, limit: int, standby: int, reuse: int) -> None:
-    """Serve a pool until SIGTERM or SIGINT, as `prefect worker start` does."""
-    make = PromptDockerWorker if pool is Pool.DOCKER else PromptProcessWorker
+async def work(
+    pool: Pool, name: str, limit: int, standby: int, reuse: int, reachable: list[str] | None
+) -> None:
+    """Serve a pool until SIGTERM or SIGINT, as `prefect worker start` does.
+
+    `reachable`: see InternalNetwork; for containers only.
+    """
+    make = PromptProcessWorker
+    if pool is Pool.DOCKER:
+        make = partial(PromptDockerWorker, reachable=reachable)
     worker = make(
         standby=standby,
         reuse=reuse,
@@ -46,10 +55,19 @@ def main() -> None:
     parser.add_argument(
         "--reuse", type=int, default=1, help="jobs that each standby instance serves"
     )
+    parser.add_argument(
+        "--internal-network", action="store_true", help="a closed network for containers of jobs"
+    )
+    parser.add_argument(
+        "--reach", action="append", default=[], help="a HOST:PORT that is reached from it"
+    )
     given = parser.parse_args()
+    reachable = given.reach if given.internal_network else None
     setup_logging()
     try:
-        asyncio.run(work(given.pool, given.name, given.limit, given.standby, given.reuse))
+        asyncio.run(
+            work(given.pool, given.name, given.limit, given.standby, given.reuse, reachable)
+        )
     except asyncio.CancelledError:
         _say(f"Worker {given.name!r} stopped!")
 

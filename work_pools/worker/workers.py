@@ -10,6 +10,7 @@ from prefect_docker.worker import (  # pyright: ignore[reportMissingTypeStubs]
 )
 
 from work_pools.worker.containers.standby_containers import StandbyContainers
+from work_pools.worker.network.internal_network import InternalNetwork
 from work_pools.worker.prefect_internals import WithoutSubmitting
 from work_pools.worker.processes.fork_servers import ForkServers
 from work_pools.worker.prompt import Prompt
@@ -35,9 +36,18 @@ with warnings.catch_warnings():
             super().__init__(*args, standbys=standbys, **kwargs)
 
     class PromptDockerWorker(
-        Prompt, ReadingOnce, WithoutSubmitting, RunTokens, StandbyWorker, DockerWorker
+        Prompt,
+        ReadingOnce,
+        WithoutSubmitting,
+        RunTokens,
+        InternalNetwork,
+        StandbyWorker,
+        DockerWorker,
     ):
-        """Prefect's Docker worker with `standby` idle containers, each for `reuse` jobs."""
+        """Prefect's Docker worker with `standby` idle containers, each for `reuse` jobs.
+
+        `reachable`: see InternalNetwork.
+        """
 
         result_type = DockerWorkerResult
 
