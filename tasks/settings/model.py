@@ -199,7 +199,7 @@ class Settings(BaseSettings):
     )
     job_hosts: str = Field(
         default="",
-        pattern=r"^[ ]*([A-Za-z0-9._-]+:[0-9]{1,5}[ ,]*)*$",
+        pattern=r"^[ ,]*([A-Za-z0-9._-]+:[0-9]{1,5}([ ,]+|$))*$",
         description="Hosts that jobs reach from the network `internal`, as `name:port`, separated "
         "by commas: `photos.s3.eu-west-1.amazonaws.com:443`. Default: none.",
     )
