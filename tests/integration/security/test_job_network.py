@@ -106,3 +106,5 @@ def test_job_goes_on_without_its_worker(closed: Platform) -> None:
     wait_until(lambda: up.run(job)["state_type"] == "RUNNING", what="it runs")
     worker(up).kill()
     assert up.manifest(job, "b")["attempt"] == 1
+    # The relay is still there. That of the next worker has the same ports.
+    assert up.completed(up.submit_job("find-primes/normal", {"upper_bound": 100}, "c"), "c")

@@ -7,8 +7,8 @@ is free; it prints the port that it has. WORKER is a process: once that has ende
 on while jobs that it has started use it, and ends after six hours without a connection. API is a
 host and a port too.
 
-For each further host it listens at that host's own port. Hosts with the same port are told apart by
-the name that a client of TLS sends first (RFC 6066, 3).
+For each further host it listens at that host's own port, as the relays of other workers do. Hosts
+with the same port are told apart by the name that a client of TLS sends first (RFC 6066, 3).
 """
 
 import asyncio
@@ -40,9 +40,12 @@ class Relay:
         """Seconds for which no connection has been open."""
         return 0 if self._open else time.monotonic() - self._used
 
-    async def serve(self, address: str, port: int, to: Sequence[tuple[str, int]]) -> int:
+    async def serve(
+        self, address: str, port: int, to: Sequence[tuple[str, int]], *, shared: bool = False
+    ) -> int:
         """Listen at a port (0: any), for the hosts `to`. Returns the port.
 
+        `shared`: other relays of this user may listen there too, and get some of the connections.
         Raises OSError where it cannot listen there.
         """
 
@@ -56,7 +59,9 @@ class Relay:
                 self._open -= 1
                 self._used = time.monotonic()
 
-        server = await asyncio.start_server(handle, address, port, limit=_PIECE, backlog=512)
+        server = await asyncio.start_server(
+            handle, address, port, limit=_PIECE, backlog=512, reuse_port=shared
+        )
         self._servers.append(server)
         return int(server.sockets[0].getsockname()[1])
 
@@ -132,7 +137,8 @@ async def relay(address: str, port: int, worker: int, api: str, hosts: Sequence[
         by_port[its_port].append((host, its_port))
     one = Relay()
     for its_port, to in by_port.items():
-        await one.serve(address, its_port, to)
+        # By those of other workers of this host, and by that of a worker before.
+        await one.serve(address, its_port, to, shared=True)
     try:
         own = await one.serve(address, port, [_split(api)])
     except OSError:
