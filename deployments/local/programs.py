@@ -126,6 +126,8 @@ def worker(pool: Pool, name: str, slots: int, settings: Settings) -> list[str]:
         *("--limit", str(slots), "--standby", str(settings.standby)),
         *("--reuse", str(settings.reuse)),
         *(("--low-waits", str(settings.low_waits)) if settings.low_waits else ()),
+        *(["--internal-network"] if settings.job_network == "internal" else []),
+        *(word for host in settings.hosts_of_jobs for word in ("--reach", host)),
     ]
 
 

@@ -1,8 +1,11 @@
 """Networks for users' containers: none, or the internet without private addresses."""
 
 import asyncio
+import ctypes
+import fcntl
 import ipaddress
 import socket
+import struct
 from collections.abc import AsyncGenerator, Iterable
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -23,10 +26,12 @@ NONE = "none"
 _NETWORK = "prefecture-containers"
 _MEMORY = 64 * 2**20  # bytes
 _PIDS = 16
-_LINK_LOCAL = ipaddress.IPv4Network("169.254.0.0/16")
+_SIOCGIFCONF = 0x8912  # netdevice(7): the names and IPv4 addresses of all interfaces
+_INTERFACE = "16sHH4s16x"  # struct ifreq on 64 bits: name, family, port, address
+_MOST_ADDRESSES = 4096
 # Addresses of this host, its private networks and its cloud provider: RFC 6890.
 _INSIDE = (
-    *("0.0.0.0/8", "10.0.0.0/8", "100.64.0.0/10", str(_LINK_LOCAL), "172.16.0.0/12"),
+    *("0.0.0.0/8", "10.0.0.0/8", "100.64.0.0/10", "169.254.0.0/16", "172.16.0.0/12"),
     *("192.0.0.0/24", "192.168.0.0/16", "198.18.0.0/15"),
 )
 
@@ -38,9 +43,9 @@ async def networks(
     """The network modes, in the engine's terms, of a job's containers; the first is also a build's.
 
     For `bridge` each is the network of a helper container, removed at the end, whose routes bar
-    private and link-local addresses, the host, other containers and the API. A container has the
-    host name, address and ports of its own helper. Raises InvalidPayload where the engine refuses,
-    EngineUnavailable.
+    private and link-local addresses, the host, other containers and the API; of name servers all
+    ports but 53. A container has the host name, address and ports of its own helper. Raises
+    InvalidPayload where the engine refuses, EngineUnavailable.
     """
     if wanted == NONE:
         yield [NONE] * count
@@ -69,8 +74,9 @@ def _hold(
     gateway: str,
     number: int,
 ) -> str:
-    barred = [*_INSIDE, *map(str, subnet.subnets()), *_addresses_of_the_api()]
-    allowed = [f"{server}/32" for server in _name_servers(Path("/etc/resolv.conf"))]
+    servers = [f"{server}/32" for server in _name_servers(Path("/etc/resolv.conf"))]
+    barred = [*_INSIDE, *map(str, subnet.subnets()), *servers]
+    barred += [f"{a}/32" for a in sorted({*_addresses_of_the_api(), *_addresses_of_this_host()})]
     with engine_call("the network cannot be created"):
         host = api(client).create_host_config(
             network_mode=_NETWORK,
@@ -87,7 +93,7 @@ def _hold(
             own_image(client, owner),
             command=[
                 *("python", "-m", "tasks.containers.routes"),
-                *(gateway, ",".join(barred), ",".join(allowed)),
+                *(gateway, ",".join(barred), ",".join(servers)),
             ],
             user="0:0",
             labels=owner.labels,
@@ -146,16 +152,27 @@ def _addresses_of_the_api() -> Iterable[str]:
         return []
     found = {str(entry[4][0]) for entry in socket.getaddrinfo(name, None, socket.AF_INET)}
     # Not a loopback address: each container has its own.
-    return [f"{a}/32" for a in sorted(found) if not ipaddress.ip_address(a).is_loopback]
+    return [a for a in found if not ipaddress.ip_address(a).is_loopback]
+
+
+def _addresses_of_this_host() -> list[str]:
+    """The IPv4 addresses of the network that the flow's container has: that of its host."""
+    size = struct.calcsize(_INTERFACE)
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as any_socket:
+        buffer = ctypes.create_string_buffer(size * _MOST_ADDRESSES)
+        wanted = struct.pack("iP", len(buffer), ctypes.addressof(buffer))
+        (used, _) = struct.unpack("iP", fcntl.ioctl(any_socket, _SIOCGIFCONF, wanted))
+    found = [ipaddress.ip_address(a) for *_, a in struct.iter_unpack(_INTERFACE, buffer.raw[:used])]
+    return [str(address) for address in found if not address.is_loopback]
 
 
 def _name_servers(path: Path) -> list[str]:
-    """The IPv4 name servers of a resolv.conf, without loopback and link-local addresses."""
+    """The IPv4 name servers of a resolv.conf, without loopback addresses."""
     servers: list[str] = []
     for line in path.read_text().splitlines():
         words = line.split()
         if len(words) > 1 and words[0] == "nameserver" and ":" not in words[1]:
             address = ipaddress.IPv4Address(words[1])
-            if not address.is_loopback and address not in _LINK_LOCAL:
+            if not address.is_loopback:
                 servers.append(words[1])
     return servers

@@ -13,6 +13,11 @@ _NO_NAME = (
     r"nodename nor servname|No address associated with hostname|failed to lookup address"
 )
 _OFFLINE = re.compile(_NO_NAME, re.IGNORECASE)
+_NO_PROCESSES = re.compile(
+    r"Resource temporarily unavailable|can't start new thread|unable to create "
+    r"(new )?native thread|pthread_create|can(no|')t fork|failed to create new OS thread",
+    re.IGNORECASE,
+)
 
 
 @dataclass(frozen=True)
@@ -27,6 +32,11 @@ class Limits:
 def is_offline(lines: Iterable[str]) -> bool:
     """Whether a printed line says that the network is missing."""
     return any(_OFFLINE.search(line) for line in lines)
+
+
+def lacks_processes(lines: Iterable[str]) -> bool:
+    """Whether a printed line says that no more processes can be started."""
+    return any(_NO_PROCESSES.search(line) for line in lines)
 
 
 def stopped_by(code: int, lines: Iterable[str], limits: Limits) -> str:
@@ -92,11 +102,7 @@ def _rules() -> Iterable[tuple[re.Pattern[str], str]]:
             "/tmp and volumes: raise `memory` (or `shm`), or write to /output",
         ),
         (
-            re.compile(
-                r"Resource temporarily unavailable|can't start new thread|unable to create "
-                r"(new )?native thread|pthread_create|cannot fork|failed to create new OS thread",
-                re.IGNORECASE,
-            ),
+            _NO_PROCESSES,
             "it may have 256 processes and threads: start fewer",
         ),
         (

@@ -2,6 +2,7 @@
 
 import os
 from pathlib import Path
+from typing import Literal
 
 from pydantic import AliasChoices, ByteSize, Field, IPvAnyAddress, SecretStr
 from pydantic_settings import BaseSettings, SettingsConfigDict
@@ -209,6 +210,18 @@ class Settings(BaseSettings):
         "`10001:10001`.",
     )
 
+    job_network: Literal["host", "internal"] = Field(
+        default="host",
+        description="The network of job containers. `host`: that of their host, where the server "
+        "is on it. `internal`: a closed one, from which a job reaches the server's API and "
+        "`PREFECTURE_JOB_HOSTS` alone; see [security](security.md#network-of-jobs).",
+    )
+    job_hosts: str = Field(
+        default="",
+        pattern=r"^[ ,]*([A-Za-z0-9._-]+:[0-9]{1,5}([ ,]+|$))*$",
+        description="Hosts that jobs reach from the network `internal`, as `name:port`, separated "
+        "by commas: `photos.s3.eu-west-1.amazonaws.com:443`. Default: none.",
+    )
     standby: int = Field(
         default=1,
         ge=0,
@@ -338,6 +351,11 @@ class Settings(BaseSettings):
     def scratch(self) -> Path:
         """Where jobs keep what they will publish in S3."""
         return self.scratch_root or self.home / "scratch"
+
+    @property
+    def hosts_of_jobs(self) -> list[str]:
+        """The hosts that jobs reach from a closed network, as `name:port`."""
+        return self.job_hosts.replace(",", " ").split()
 
     @property
     def written(self) -> Path:

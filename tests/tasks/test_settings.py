@@ -164,6 +164,9 @@ BAD = [
     *(("CONTAINER_USER", value) for value in ("0:0", "root", "0:10", "1000", "1000:", "01:1")),
     *(("S3_CREDENTIALS", value) for value in ("photos", "secret/x", "aws-credentials/", "a/b/c")),
     ("S3_CREDENTIALS", "aws-credentials/X"),
+    ("JOB_NETWORK", "none"),
+    ("JOB_HOSTS", "store.example.org"),
+    ("JOB_HOSTS", "store:443b:443"),
 ]
 
 

@@ -1,12 +1,15 @@
 """python -m work_pools.worker --pool POOL --name NAME --limit N [--standby N] [--reuse N]
-[--low-waits SECONDS]"""
+[--low-waits SECONDS] [--internal-network [--reach HOST:PORT ...]]
+"""
 
 from tasks.runtime.importing import importing
 
 with importing():
     import argparse
     import asyncio
+    from collections.abc import Sequence
     from functools import partial
+    from typing import Any
 
     from prefect.logging.configuration import setup_logging
     from prefect.settings import (
@@ -21,18 +24,17 @@ with importing():
 _say = partial(print, flush=True)
 
 
-async def work(
-    pool: Pool, name: str, limit: int, standby: int, reuse: int, low_waits: int | None
-) -> None:
-    """Serve a pool until SIGTERM or SIGINT, as `prefect worker start` does."""
-    make = PromptDockerWorker if pool is Pool.DOCKER else PromptProcessWorker
+async def work(pool: Pool, *, reachable: Sequence[str] | None = None, **options: Any) -> None:
+    """Serve a pool until SIGTERM or SIGINT, as `prefect worker start` does.
+
+    `reachable`: see InternalNetwork; for containers only. `options`: those of the worker.
+    """
+    make = PromptProcessWorker
+    if pool is Pool.DOCKER:
+        make = partial(PromptDockerWorker, reachable=reachable)
     worker = make(
-        standby=standby,
-        reuse=reuse,
-        low_waits=low_waits,
+        **options,
         work_pool_name=pool,
-        name=name,
-        limit=limit,
         prefetch_seconds=PREFECT_WORKER_PREFETCH_SECONDS.value(),
         heartbeat_interval_seconds=int(PREFECT_WORKER_HEARTBEAT_SECONDS.value()),
         create_pool_if_not_found=False,
@@ -53,10 +55,26 @@ def main() -> None:
     parser.add_argument(
         "--low-waits", type=int, help="seconds after which a run of low comes before normal"
     )
+    parser.add_argument(
+        "--internal-network", action="store_true", help="a closed network for containers of jobs"
+    )
+    parser.add_argument(
+        "--reach", action="append", default=[], help="a HOST:PORT that is reached from it"
+    )
     given = parser.parse_args()
     setup_logging()
     try:
-        asyncio.run(work(**vars(given)))
+        asyncio.run(
+            work(
+                given.pool,
+                reachable=given.reach if given.internal_network else None,
+                standby=given.standby,
+                reuse=given.reuse,
+                low_waits=given.low_waits,
+                name=given.name,
+                limit=given.limit,
+            )
+        )
     except asyncio.CancelledError:
         _say(f"Worker {given.name!r} stopped!")
 

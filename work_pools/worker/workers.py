@@ -11,6 +11,7 @@ from prefect_docker.worker import (  # pyright: ignore[reportMissingTypeStubs]
 
 from work_pools.worker.containers.standby_containers import StandbyContainers
 from work_pools.worker.low_waits import LowWaits
+from work_pools.worker.network.internal_network import InternalNetwork
 from work_pools.worker.prefect_internals import SparingPaused, WithoutSubmitting
 from work_pools.worker.processes.fork_servers import ForkServers
 from work_pools.worker.prompt import Prompt
@@ -49,10 +50,14 @@ with warnings.catch_warnings():
         WithoutSubmitting,
         SparingPaused,
         RunTokens,
+        InternalNetwork,
         StandbyWorker,
         DockerWorker,
     ):
-        """Prefect's Docker worker with `standby` idle containers, each for `reuse` jobs."""
+        """Prefect's Docker worker with `standby` idle containers, each for `reuse` jobs.
+
+        `reachable`: see InternalNetwork.
+        """
 
         result_type = DockerWorkerResult
 

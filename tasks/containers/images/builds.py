@@ -15,10 +15,10 @@ from tasks.containers.images.bases import check_bases
 from tasks.containers.images.buildkit import platform_args
 from tasks.containers.images.dockerfile import bases, instructions
 from tasks.containers.images.pinned import Login, is_transient, log_in
-from tasks.containers.rules import is_offline
+from tasks.containers.images.step_limits import CPU_SHARES, MOST_PROCESSES, StepLimits
+from tasks.containers.rules import is_offline, lacks_processes
 from tasks.errors import EngineUnavailable, InvalidPayload, RegistryUnavailable
 
-_CPU_SHARES = 512  # half of a container's default
 _LAST = 3  # lines of a failed step in the error message
 _PULLS = re.compile(r"^Step \S+ : (FROM|COPY --from)\b", re.IGNORECASE)
 _OWN = ("--->", "Removing intermediate container")  # the engine's own lines between the steps'
@@ -59,6 +59,7 @@ def build(
     end = time.monotonic() + seconds
     step = "before the first step"
     lines: list[str] = []
+    limits = StepLimits(client, memory, network)
     late = InvalidPayload(
         f"the image does not build within {seconds:.0f} s: raise max_duration, or do less in it"
     )
@@ -72,8 +73,9 @@ def build(
                 if "error" in event:
                     raise _unbuilt(step, lines, str(event["error"]), network)
                 text = str(event.get("stream", ""))
+                limits.see(text)
                 if text.startswith("Step "):
-                    step, lines = text.strip(), []
+                    step, lines = " ".join(text.split()), []
                 elif (line := _plain(text)) and not line.startswith(_OWN):
                     lines.append(line)
                 if text:
@@ -112,7 +114,7 @@ def _events(
         container_limits={
             "memory": memory,
             "memswap": memory,
-            "cpushares": _CPU_SHARES,
+            "cpushares": CPU_SHARES,
         },
         **options,
     )
@@ -136,4 +138,6 @@ def _unbuilt(
             ' (a build has no network: "network": "bridge" in the payload gives it the internet; '
             "or put what it installs beside the Dockerfile)"
         )
+    if lacks_processes([*lines, reason]):
+        line += f" (a step may have {MOST_PROCESSES:,} processes and threads: start fewer)"
     return InvalidPayload(line)

@@ -6,6 +6,8 @@
 Both are on one file system, so the rename is atomic, and it fails where the target exists: of two
 attempts at one job the second discards its own files. A result folder always holds a manifest, so
 the target is never an empty folder, the only case in which a rename would replace it.
+
+Nobody may write to the files of a result. Only the owner may change its folders, and so delete it.
 """
 
 import hashlib
@@ -13,6 +15,7 @@ import logging
 import os
 import secrets
 import shutil
+import stat
 from collections.abc import Generator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -36,6 +39,7 @@ STAGING = ".staging"
 FAILED = ".failed"
 """Suffix behind a job's id: the folder of files that a failed job leaves."""
 RECORDS = ".prefect"  # under the root too: Prefect's records of the flows' return values
+_ALL_WRITE = stat.S_IWUSR | stat.S_IWGRP | stat.S_IWOTH
 _log = logging.getLogger(__name__)
 
 
@@ -136,9 +140,9 @@ def publish(stage: Stage, manifest: Manifest) -> Manifest:
         raise name_taken()
     with writing(stage.results):
         path.write_text(manifest.model_dump_json(indent=2) + "\n")
-        flush(path)
+        _flush_read_only(path)
         for folder in [*(p for p in stage.files.rglob("*") if p.is_dir()), stage.files]:
-            flush(folder)
+            _flush_read_only(folder)
         check_place(stage.results, stage.target)
         stage.target.parent.mkdir(parents=True, exist_ok=True)
         try:
@@ -261,7 +265,7 @@ def check_place(root: Path, target: Path) -> None:
 
 
 def _seal(path: Path, name: str) -> PublishedFile:
-    flush(path)
+    _flush_read_only(path)
     return PublishedFile(path=name, bytes=path.stat().st_size, sha256=sha256(path))
 
 
@@ -275,6 +279,20 @@ def flush(path: Path) -> None:
     """Flush a file or folder to the disk."""
     handle = os.open(path, os.O_RDONLY)
     try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def _flush_read_only(path: Path) -> None:
+    """Flush a file that nobody may write to from now on, or a folder that only its owner may."""
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        mode = os.fstat(handle).st_mode
+        kept = stat.S_IWUSR if stat.S_ISDIR(mode) else 0
+        # Refused where it is another user's, or where the file system has no modes.
+        with suppress(OSError):
+            os.fchmod(handle, stat.S_IMODE(mode) & ~(_ALL_WRITE & ~kept))
         os.fsync(handle)
     finally:
         os.close(handle)

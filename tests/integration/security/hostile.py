@@ -66,6 +66,8 @@ async def hostile(payload: Hostile, results_directory: ResultsDirectory) -> Rece
         own = job.stage.files
         (own / "mine").write_text("mine")
         found: dict[str, object] = {
+            # The owner may always do that, which is the jobs' user. It does not help.
+            "mode": outcome(lambda: file.chmod(0o666)),
             "append": outcome(lambda: file.open("ab")),
             "replace": outcome(lambda: (own / "mine").replace(file)),
             "unlink": outcome(file.unlink),

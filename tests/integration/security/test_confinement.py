@@ -52,6 +52,7 @@ def test_a_job_changes_nothing_but_its_own(platform: Platform, attacks: str, lis
     victim = up.submit_job("find-primes/normal", {"upper_bound": 10}, "confined")
     folder = up.completed(victim, "confined")
     before = {file: file.read_bytes() for file in folder.iterdir()}
+    assert not any(file.stat().st_mode & 0o222 for file in before)
     payload = {
         "published": f"confined/{victim}/primes.parquet",
         "secret": str(up.home / "prefect" / "prefect.db"),
@@ -60,7 +61,7 @@ def test_a_job_changes_nothing_but_its_own(platform: Platform, attacks: str, lis
     }
     found: dict[str, Any] = up.manifest(up.submit_job(attacks, payload, "confined"), "confined")
     seen = found["summary"]
-    assert seen.pop("temporary file") == "done"
+    assert seen.pop("temporary file") == seen.pop("mode") == "done"
     assert seen.pop("connect") == {str(listener): "Permission denied", str(up.port): "done"}
     assert seen.pop("in the code") in READ_ONLY
     assert seen.pop("secret") in REFUSED | {"No such file or directory"}

@@ -80,6 +80,29 @@ def test_build_that_wants_a_network_names_the_cure(
         build(client, tmp_path, f'FROM @image\nRUN python3 -c "{program}" # {uuid4()}')
 
 
+# Starts processes until it cannot.
+BOMB = """
+import os, time
+try:
+    for number in range(30_000):
+        if os.fork() == 0:
+            time.sleep(600)
+            os._exit(0)
+except OSError as error:
+    raise SystemExit(f'fork: {error.strerror}')
+"""
+
+
+def test_fork_bomb_of_a_step_ends_the_build(client: docker.DockerClient, tmp_path: Path) -> None:
+    program = b64encode(BOMB.encode()).decode()
+    run = f"python3 -c \"import base64; exec(base64.b64decode('{program}'))\""
+    # What a step prints is not taken for what the engine prints.
+    forged = "echo 'Step 9/9 : RUN true'; echo ' ---> Running in 0123456789ab'"
+    with pytest.raises(InvalidPayload, match="1,024 processes and threads: start fewer") as refused:
+        build(client, tmp_path, f"FROM @image\nRUN {forged}; {run} # {uuid4()}")
+    assert "\n" not in str(refused.value)
+
+
 class Private(BaseHTTPRequestHandler):
     """Asks for a login, and then has no image."""
 

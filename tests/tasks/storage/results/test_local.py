@@ -1,6 +1,7 @@
 """Results on a disk: staged, published by one rename, read back and checked."""
 
 import logging
+import shutil
 from pathlib import Path
 from uuid import UUID, uuid4
 
@@ -50,6 +51,15 @@ def test_published_result_holds_its_files_and_a_manifest(root: Path, job: UUID) 
     ]
     local_files.verify(folder, manifest)
     assert left_in_staging(root) == []
+
+
+def test_published_result_is_read_only_and_can_be_deleted(root: Path, result: Path) -> None:
+    modes = {path: path.stat().st_mode for path in [result, *result.rglob("*")]}
+    assert len(modes) > len(CONTENT)
+    for path, mode in modes.items():
+        assert not mode & (0o022 if path.is_dir() else 0o222), path
+    shutil.rmtree(result)
+    assert publish(root, "holiday", UUID(result.name)).files
 
 
 def test_result_without_files_is_a_result(root: Path, job: UUID) -> None:
@@ -221,13 +231,18 @@ def test_find_looks_everywhere_but_in_hidden_folders(root: Path, result: Path, j
         assert local_files.find(root, UUID(int=1)) is None
 
 
+def _replace(file: Path, content: bytes) -> None:
+    file.unlink()  # it is read-only
+    file.write_bytes(content)
+
+
 def spoil(result: Path, how: str) -> None:
     file = result / "a.bin"
     match how:
         case "changed":
-            file.write_bytes(b"A" + file.read_bytes()[1:])
+            _replace(file, b"A" + file.read_bytes()[1:])
         case "shorter":
-            file.write_bytes(file.read_bytes()[:-1])
+            _replace(file, file.read_bytes()[:-1])
         case "missing":
             file.unlink()
         case _:
@@ -251,7 +266,7 @@ def test_damaged_manifest_is_reported_in_one_line(result: Path, text: bytes | No
     if text is None:
         (result / "manifest.json").unlink()
     else:
-        (result / "manifest.json").write_bytes(text)
+        _replace(result / "manifest.json", text)
     with pytest.raises(CorruptResult, match=r"manifest\.json cannot be read") as refused:
         local_files.read_manifest(result)
     assert "\n" not in str(refused.value)

@@ -1,0 +1,1 @@
+"""The network of jobs' containers: closed, but for the server's API and the hosts of a setting."""

@@ -1,0 +1,113 @@
+"""A Docker worker whose jobs' containers are in a network of their own."""
+
+import asyncio
+import logging
+from typing import Any
+
+import docker
+from prefect.settings import PREFECT_API_URL
+from prefect_docker.worker import (  # pyright: ignore[reportMissingTypeStubs]
+    DockerWorkerJobConfiguration,
+)
+
+from tasks.contracts import ENGINE_SOCKET
+from tasks.errors import in_short
+from work_pools.worker.containers.standby_container import ENGINE_TIMEOUT
+from work_pools.worker.mixin import WorkerMixin
+from work_pools.worker.network.job_network import NAME, JobNetwork
+
+_LOOK = 5.0  # seconds between two looks at the relay
+_WORKER = "io.prefect.worker-name"
+_log = logging.getLogger(__name__)
+
+
+class InternalNetwork(WorkerMixin):
+    """Puts the containers of jobs into a closed network, where `reachable` says so.
+
+    `reachable`: hosts that jobs may connect to besides the API, as HOST:PORT; None to leave jobs in
+    the network of Prefect's Docker worker. A job that has the engine's socket is left there too: it
+    makes containers and networks itself.
+    """
+
+    def __init__(self, *args: Any, reachable: list[str] | None, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._reachable = reachable
+        self._network: JobNetwork | None = None
+        self._keeping: asyncio.Task[None] | None = None
+
+    async def setup(self) -> None:
+        """See BaseWorker. Raises OperatorError, OSError, docker.errors.APIError."""
+        if self._reachable is not None:
+            network = JobNetwork(self.name, PREFECT_API_URL.value() or "", self._reachable)
+            await asyncio.to_thread(_open, network)
+            self._network = network
+            self.job_configuration = configuration_inside(network)
+            self._keeping = asyncio.create_task(_keep(network))
+        await super().setup()
+
+    async def teardown(self, *exc_info: Any) -> None:
+        """See BaseWorker."""
+        try:
+            await super().teardown(*exc_info)
+        finally:
+            if self._keeping is not None:
+                self._keeping.cancel()
+            if self._network is not None and not await asyncio.to_thread(_has_jobs, self.name):
+                await asyncio.to_thread(self._network.close)
+
+
+def configuration_inside(network: JobNetwork) -> type[DockerWorkerJobConfiguration]:
+    """The class of configurations of jobs whose containers are in a network."""
+
+    class Inside(DockerWorkerJobConfiguration):
+        def prepare_for_flow_run(self, *args: Any, **kwargs: Any) -> None:
+            super().prepare_for_flow_run(*args, **kwargs)
+            if self._is_inside():
+                self.networks = [NAME]
+                self.env["PREFECT_API_URL"] = network.url
+                # What people read in logs is to lead where it did.
+                self.env.setdefault("PREFECT_UI_URL", network.ui)
+                # The engine's own answers, for names that it does not know, come from outside.
+                self.container_create_kwargs = {
+                    **(self.container_create_kwargs or {}),
+                    "dns": [network.gateway],
+                }
+
+        def get_extra_hosts(self, docker_client: docker.DockerClient) -> dict[str, str] | None:
+            if self._is_inside():
+                return network.hosts
+            return super().get_extra_hosts(docker_client)
+
+        def _is_inside(self) -> bool:
+            return not any(volume.endswith(f":{ENGINE_SOCKET}") for volume in self.volumes)
+
+    return Inside
+
+
+def _open(network: JobNetwork) -> None:
+    client = docker.from_env(timeout=ENGINE_TIMEOUT)
+    try:
+        network.open(client)
+    finally:
+        client.close()
+
+
+def _has_jobs(worker: str) -> bool:
+    """Whether containers of a worker run; True where the engine does not say."""
+    client = docker.from_env(timeout=ENGINE_TIMEOUT)
+    try:
+        return bool(client.containers.list(filters={"label": f"{_WORKER}={worker}"}))
+    except Exception as error:  # noqa: BLE001  # then the relay ends by itself
+        _log.info("the relay of the network of jobs is left to end by itself: %s", in_short(error))
+        return True
+    finally:
+        client.close()
+
+
+async def _keep(network: JobNetwork) -> None:
+    while True:
+        await asyncio.sleep(_LOOK)
+        try:
+            await asyncio.to_thread(network.keep_relay)
+        except OSError as error:
+            _log.warning("%s", in_short(error))
