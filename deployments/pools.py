@@ -24,6 +24,7 @@ from tasks.contracts import (
     WorkerReport,
 )
 from tasks.errors import OperatorError
+from tasks.prefect_api.drains import drain_of, read_drains
 from tasks.prefect_api.pages import PAGE
 from tasks.settings import NETWORK_VARIABLE, RESULT_BLOCK_VARIABLE, Settings
 
@@ -141,24 +142,42 @@ async def scale(client: PrefectClient, pool: Pool, jobs: int | None) -> None:
 async def read_slots(client: PrefectClient, pool: str) -> int | None:
     """How many jobs the online workers of a pool take at once; None if one does not report it.
 
-    Prefect's own workers do not report it.
+    Prefect's own workers do not report it. A worker whose host is drained takes none.
     """
     workers = await client.read_workers_for_work_pool(pool)
     online = {worker.name for worker in workers if worker.status == "ONLINE"}
+    taking = online - await drained_workers(client, pool)
+    reports = await read_worker_reports(client)
+    slots = {each.worker: each.slots for each in reports if each.pool == pool}
+    if not taking <= slots.keys():
+        return None
+    return sum(slots[name] for name in taking)
+
+
+async def drained_workers(client: PrefectClient, pool: str) -> set[str]:
+    """The workers of a pool that take no new job: their host is drained."""
+    drains = await read_drains(client)
+    if not drains:
+        return set()
+    reports = await read_worker_reports(client)
+    hosts = {each.worker: each.host for each in reports if each.pool == pool}
+    workers = await client.read_workers_for_work_pool(pool)
+    names = [worker.name for worker in workers]
+    return {name for name in names if drain_of(drains, hosts.get(name, ""), name) is not None}
+
+
+async def read_worker_reports(client: PrefectClient) -> list[WorkerReport]:
+    """What our workers have reported of themselves, those that have ended included."""
     response = await client.request(
         "POST",
         "/variables/filter",
         json={"variables": {"name": {"like_": WORKER_VARIABLES}}, "limit": _MOST_WORKERS},
     )
-    slots: dict[str, int] = {}
+    reports: list[WorkerReport] = []
     for variable in Variable.model_validate_list(response.json()):
         with suppress(ValidationError):  # not ours, in spite of its name
-            report = WorkerReport.model_validate(variable.value)
-            if report.pool == pool:
-                slots[report.worker] = report.slots
-    if not online <= slots.keys():
-        return None
-    return sum(slots[name] for name in online)
+            reports.append(WorkerReport.model_validate(variable.value))
+    return reports
 
 
 async def _put_pool(client: PrefectClient, name: str, kind: Pool, template: dict[str, Any]) -> None:

@@ -36,8 +36,8 @@ _COMMANDS = {
     },
     _OPERATORS: {
         "operate": (
-            *("up", "ui", "password", "apply", "status", "scale", "work", "supervise", "image"),
-            "demo",
+            *("up", "ui", "password", "apply", "status", "scale", "drain", "work"),
+            *("supervise", "image", "demo"),
         ),
         "servers": ("server", "services", "migrate"),
         "gateway": ("gateway", "token"),

@@ -8,11 +8,13 @@ from prefect.client.orchestration import PrefectClient
 from prefect.client.schemas.objects import FlowRun, StateType
 from pydantic import TypeAdapter, ValidationError
 
-from tasks.contracts import ResultsDirectory, attempt_number, job_id, plain
+from tasks.contracts import DRAINED_LABEL, ResultsDirectory, attempt_number, job_id, plain
 from tasks.errors import CorruptResult
 from tasks.history.outcomes import Row
 from tasks.storage.results.interface import ResultsRoot
 
+DRAINED = "DRAINED"
+"""State of an attempt that ended because its host is drained, which counts as no crash."""
 _WORKER = "prefect.worker.name"  # set by Prefect's workers on each run they take
 _OWN_WORKER = "prefecture-"  # prefix of the names of `prefecture up`'s workers
 _NAME = 128  # characters, as in the tables
@@ -31,6 +33,7 @@ class RowReader:
     async def row(self, run: FlowRun) -> Row:
         """Make the row of a run. Raises StorageUnavailable where S3 does not answer."""
         state = run.state_type or StateType.SCHEDULED
+        crashed = state == StateType.CRASHED
         created = plain(run.created or datetime.now(UTC))
         due = plain(run.expected_start_time or created)
         # A run that ended before it started has its end time as `start_time`.
@@ -47,7 +50,7 @@ class RowReader:
             "pool": (run.work_pool_name or "")[:_NAME],
             "worker": _worker(run),
             "host": _host(run),
-            "state": state.value,
+            "state": DRAINED if DRAINED_LABEL in run.labels and crashed else state.value,
             "cause": None if state not in _CAUSED else " ".join(message.split())[:_CAUSE],
             # A schedule creates its runs days before; each counts as submitted when it is due.
             "submitted": due if run.auto_scheduled else created,

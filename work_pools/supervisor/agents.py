@@ -68,14 +68,18 @@ class Agents:
         """How many hosts work for the pool, this one included, by the reports read so far."""
         return 1 + sum(1 for worker in self._others if self.is_online(worker))
 
-    async def report(self, failed: dict[str, str], running: int) -> None:
+    async def report(self, failed: dict[str, str], running: int, *, drained: bool = False) -> None:
         """Report this host's health, read the others', and pause or resume the pool's intake."""
         # N hosts that each read N reports every time are more than a server can answer.
         urgent = bool(failed) or self._own.holds_intake
         reports = 1.0 if urgent else max(1.0, self.hosts / _FEW)
         await self.refresh(self.interval * (reports - _EARLY))
+        empty = self._own.drained and not self._own.running
+        self._own = self._own.model_copy(
+            update={"failed": failed, "running": running, "drained": drained}
+        )
         changed = failed.keys() != self._event_checks
-        self._own = self._own.model_copy(update={"failed": failed, "running": running})
+        emptied = drained and not running and not empty
         # Reported before the intake is paused, so that others know whose pause it is.
         if failed:
             await self._hold()
@@ -83,6 +87,8 @@ class Agents:
             await self._release()
         await self._publish()
         now = asyncio.get_running_loop().time()
+        if emptied:
+            events.host_emptied(self._own)
         if changed or now - self._event_at >= _EVENT_INTERVAL:
             self._event_at, self._event_checks = now, set(failed)
             events.agent_reported(self._own)

@@ -18,6 +18,7 @@ from work_pools.supervisor.transient import isolated
 _READ = timedelta(seconds=5)  # in which the worker reads a container's exit code and log
 _TIDYING = timedelta(seconds=60)  # in which an attempt in a final state exits by itself
 _OUT = timedelta(seconds=2)  # the same for a crashed or cancelled attempt
+_MOVES = 10  # attempts at a job that a drain of their host has ended, which do not count
 _log = logging.getLogger(__name__)
 
 
@@ -81,7 +82,8 @@ class Reaper:
         """Remove images built for jobs that are over, where the flow did not remove them."""
         built = await self.instances.built()
         first = await self.runs.by_id(built)
-        keys = {requeue_key(job, n): job for job in first for n in range(2, self.attempts + 1)}
+        most = self.attempts + _MOVES
+        keys = {requeue_key(job, n): job for job in first for n in range(2, most + 1)}
         later = await self.runs.by_key(keys)
         for job, run in first.items():
             attempts = [run, *(other for key, other in later.items() if keys[key] == job)]

@@ -14,9 +14,11 @@ from prefect.exceptions import ObjectNotFound, PrefectHTTPStatusError
 from prefect.states import Cancelled, Completed, Failed
 
 from tasks.contracts import (
+    DRAINED_LABEL,
     REQUEUED_AS_LABEL,
     attempt_number,
     job_id,
+    moves,
     requeue_key,
 )
 from tasks.errors import EngineUnavailable
@@ -172,16 +174,22 @@ class Requeue:
     def _judge(self, run: FlowRun, history: list[State], found: Found) -> "Successor | str":
         attempt = attempt_number(run.labels) + 1
         job = job_id(run.labels, run.id)
+        moved = moves(run.labels)
+        drained = run.labels.get(DRAINED_LABEL)
+        if drained and run.deployment_id is not None:
+            most = self._settings.max_attempts + moved + 1
+            return Successor(run, attempt, f"{drained} is drained", 0.0, most, moved + 1)
         exits = [instance.exit for instance in found.get(run.id, ()) if instance.exit is not None]
         verdict = judge(Crash(message_of(history), exits[-1] if exits else Exit()))
         if not verdict.retry:
             return verdict.reason
-        if attempt > self._settings.max_attempts:
+        most = self._settings.max_attempts + moved
+        if attempt > most:
             return f"given up after {attempt - 1} attempts, the last: {verdict.reason}"
         if run.deployment_id is None:
             return f"{verdict.reason}; it cannot be tried again: its deployment was deleted"
-        delay = backoff(job, attempt, self._settings.requeue_backoff)
-        return Successor(run, attempt, verdict.reason, delay, self._settings.max_attempts)
+        delay = backoff(job, attempt - moved, self._settings.requeue_backoff)
+        return Successor(run, attempt, verdict.reason, delay, most, moved)
 
     async def _make(self, successors: Sequence[Successor]) -> None:
         by_deployment: dict[UUID, list[Successor]] = defaultdict(list)
@@ -223,8 +231,7 @@ class Requeue:
         await self._cancel_successors_of_cancelled({s.of.id: id for s, id in there})
         lines = {
             s.of.id: f"{s.reason}: tried again as attempt {s.attempt} of "
-            f"{self._settings.max_attempts}, flow run {id}"
-            + (f", in {s.delay:.0f} s" if s.delay else "")
+            f"{s.most}, flow run {id}" + (f", in {s.delay:.0f} s" if s.delay else "")
             for s, id in there
         }
         self._add_known({s.of.id: id for s, id in there})

@@ -28,7 +28,9 @@ from pydantic import TypeAdapter, ValidationError
 
 from tasks.contracts import (
     ATTEMPT_LABEL,
+    DRAINED_LABEL,
     JOB_ID_LABEL,
+    MOVES_LABEL,
     REQUEUE_OF_LABEL,
     REQUEUED_AS_LABEL,
     WORKER_LABEL,
@@ -61,7 +63,9 @@ class Successor:
     delay: float
     """Seconds until it is due."""
     most: int
-    """Maximum of attempts at a job."""
+    """Maximum of attempts at a job, moves included."""
+    moves: int = 0
+    """Attempts so far that ended because their host was drained: they count as no crash."""
 
     @property
     def key(self) -> str:
@@ -71,7 +75,11 @@ class Successor:
     def body(self) -> dict[str, Any]:
         """The body of the API request."""
         run = self.of
-        labels = {k: v for k, v in run.labels.items() if not k.startswith("prefect.")}
+        labels = {
+            name: value
+            for name, value in run.labels.items()
+            if not name.startswith("prefect.") and name != DRAINED_LABEL
+        }
         body: dict[str, Any] = {
             "name": run.name,
             "parameters": run.parameters,
@@ -86,6 +94,7 @@ class Successor:
                 JOB_ID_LABEL: str(job_id(run.labels, run.id)),
                 ATTEMPT_LABEL: self.attempt,
                 REQUEUE_OF_LABEL: str(run.id),
+                **({MOVES_LABEL: self.moves} if self.moves else {}),
             },
         }
         if self.delay:
@@ -201,8 +210,15 @@ class Runs:
 
     async def label_successor(self, id: UUID, successor: UUID) -> None:
         """Label a crashed run with its successor's id, so that it is known if that is deleted."""
+        await self._label(id, REQUEUED_AS_LABEL, str(successor))
+
+    async def label_drained(self, id: UUID, host: str) -> None:
+        """Label a run that is ended because its host is drained."""
+        await self._label(id, DRAINED_LABEL, host)
+
+    async def _label(self, id: UUID, name: str, value: str) -> None:
         try:
-            await self._client.update_flow_run_labels(id, {REQUEUED_AS_LABEL: str(successor)})
+            await self._client.update_flow_run_labels(id, {name: value})
         except PrefectHTTPStatusError as error:
             if error.response.status_code != _NOT_FOUND:  # deleted meanwhile
                 raise

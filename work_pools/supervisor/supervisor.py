@@ -13,13 +13,15 @@ from prefect.client.orchestration import PrefectClient
 from prefect.client.schemas.objects import FlowRun, StateType
 from prefect.states import Crashed
 
-from tasks.contracts import Pool
+from tasks.contracts import INFRASTRUCTURE, Pool
 from tasks.errors import EngineUnavailable, in_short
+from tasks.prefect_api.drains import DRAIN_CHANGED
 from tasks.settings import Settings
 from tasks.storage.results.opening import open_results
 from work_pools.listening import listen
 from work_pools.supervisor.agents import Agents
 from work_pools.supervisor.crashes import decision, is_of_infrastructure
+from work_pools.supervisor.draining import Draining
 from work_pools.supervisor.health import Checkup, checks_of
 from work_pools.supervisor.infrastructure.instance import Found, Instance, Instances
 from work_pools.supervisor.infrastructure.processes import find_worker, started
@@ -45,7 +47,7 @@ _HANGING = 3  # a worker hangs once it has been silent for so many times its tim
 _RETRY = 1.0  # seconds before a failed step or a broken subscription is retried
 _OWNER_FIRST = timedelta(seconds=10)  # in which the host of a crash, which knows more, settles it
 # Events that start a sweep at once.
-_WAKING = ["prefect.flow-run.Crashed", "prefect.flow-run.Cancelling"]
+_WAKING = ["prefect.flow-run.Crashed", "prefect.flow-run.Cancelling", DRAIN_CHANGED]
 _log = logging.getLogger(__name__)
 
 
@@ -64,6 +66,7 @@ class Supervisor:
         self._checkup = Checkup(checks_of(pool, instances, results, settings), settings)
         self._runs = Runs(client, pool)
         self._agents = Agents(client, pool, host, worker, settings)
+        self._draining = Draining(client, host, worker)
         self._requeue = Requeue(self._runs, instances, results, settings)
         self._watch = Watch(self._runs, self._requeue, self._agents, worker, _SWEEP)
         self._stopper = Stopper(client, self._runs, instances, results, settings)
@@ -134,6 +137,7 @@ class Supervisor:
         if since != self._worker_since:
             self._worker_since = since
             self._watch.read_all_next()  # the last worker may have taken runs and not started them
+        await self._draining.refresh()
         seen = await self._watch.read(self._here)
         # Listed after the runs were read: instances that exited meanwhile are still in this list.
         found, here = await self._find()
@@ -193,6 +197,8 @@ class Supervisor:
             self._missed.pop(run.id, None)
             if run.state.type == StateType.CANCELLING:
                 self._stopper.cancel(run, alive)
+            elif self._draining.is_over(ahead):
+                await self._move(run)
             else:
                 await self._stopper.end_if_over_time(run, alive, ahead)
             return
@@ -218,6 +224,17 @@ class Supervisor:
             return
         await self._declare_lost(run, reason, alive)
 
+    async def _move(self, run: FlowRun) -> None:
+        """End an attempt that still runs on this drained host: the next one runs elsewhere."""
+        assert self._draining.current is not None
+        host = self._draining.current.host
+        # First the label, by which the end of this attempt does not count as a crash.
+        await self._runs.label_drained(run.id, host)
+        state = Crashed(name="Drained", message=f"{INFRASTRUCTURE}{host} is drained")
+        await self._runs.set_state(run.id, state)
+        _log.info("%s: ended, for %s is drained", run.id, host)
+        self._wake.set()
+
     async def _declare_lost(self, run: FlowRun, reason: str, left: list[Instance]) -> None:
         assert run.state is not None
         (history,) = await self._runs.histories([run])
@@ -240,7 +257,8 @@ class Supervisor:
     async def _report(self) -> None:
         await self._kill_hanging_worker()
         failed = await self._checkup.failed()
-        await self._agents.report(failed, self._alive)
+        drained = self._draining.current is not None
+        await self._agents.report(failed, self._alive, drained=drained)
 
     async def _kill_hanging_worker(self) -> None:
         """Kill this host's worker once it hangs, so that it can be restarted.
@@ -256,7 +274,9 @@ class Supervisor:
             with contextlib.suppress(psutil.NoSuchProcess):
                 worker.kill()
 
-    def _on_event(self, _: str | None) -> None:
+    def _on_event(self, event: str | None) -> None:
+        if event in (None, DRAIN_CHANGED):
+            self._draining.read_next()
         self._watch.note_event()
         self._wake.set()
 

@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import random
+import socket
 import time
 from datetime import UTC, datetime, timedelta
 from http import HTTPStatus
@@ -16,6 +17,7 @@ from prefect.exceptions import ObjectNotFound
 from prefect.settings import PREFECT_WORKER_PREFETCH_SECONDS, PREFECT_WORKER_QUERY_SECONDS
 
 from tasks.contracts import WorkerReport
+from tasks.prefect_api.drains import DRAIN_CHANGED
 from tasks.prefect_api.pages import PAGE
 from work_pools.listening import listen
 from work_pools.turns import Turns
@@ -63,7 +65,7 @@ class Prompt(WorkerMixin):
     async def setup(self) -> None:
         """See BaseWorker."""
         await super().setup()
-        names = [_SCHEDULED, _TAKEN, *_ENDED]
+        names = [_SCHEDULED, _TAKEN, *_ENDED, DRAIN_CHANGED]
         listening = listen(self._pool, names, self._on_event, _RECONNECT)
         self._background = [
             asyncio.create_task(each) for each in (self._poll_on_request(), listening)
@@ -137,7 +139,9 @@ class Prompt(WorkerMixin):
     async def _report_slots(self) -> None:
         """Report the number of this worker's slots, which Prefect does not report to the server."""
         assert self._slots is not None
-        report = WorkerReport(pool=self._pool, worker=self.name, slots=self._slots)
+        report = WorkerReport(
+            pool=self._pool, worker=self.name, host=socket.gethostname(), slots=self._slots
+        )
         value = report.model_dump(mode="json")
         try:
             await self.client.update_variable(VariableUpdate(name=report.variable, value=value))
@@ -156,7 +160,7 @@ class Prompt(WorkerMixin):
         elif event == _SCHEDULED:
             self._not_taken += 1
             self._request_poll(within, for_a_run=True)
-        elif event is None or self._limited or self._workers == 1:
+        elif event in (None, DRAIN_CHANGED) or self._limited or self._workers == 1:
             self._request_poll(within)
 
     def _request_poll(self, within: float, *, for_a_run: bool = False) -> None:

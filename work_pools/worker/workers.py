@@ -9,6 +9,7 @@ from prefect_docker.worker import (  # pyright: ignore[reportMissingTypeStubs]
     DockerWorkerResult,
 )
 
+from work_pools.worker.admission import Admission
 from work_pools.worker.containers.standby_containers import StandbyContainers
 from work_pools.worker.prefect_internals import WithoutSubmitting
 from work_pools.worker.processes.fork_servers import ForkServers
@@ -23,7 +24,7 @@ with warnings.catch_warnings():
     warnings.filterwarnings("ignore", "Type .* has key .* that matches", UserWarning)
 
     class PromptProcessWorker(  # pyright: ignore[reportIncompatibleVariableOverride]
-        Prompt, ReadingOnce, WithoutSubmitting, RunTokens, StandbyWorker, ProcessWorker
+        Prompt, Admission, ReadingOnce, WithoutSubmitting, RunTokens, StandbyWorker, ProcessWorker
     ):
         """Prefect's process worker with a fork server, replaced after `reuse` jobs; `standby`: 0
         for none."""
@@ -35,7 +36,7 @@ with warnings.catch_warnings():
             super().__init__(*args, standbys=standbys, **kwargs)
 
     class PromptDockerWorker(
-        Prompt, ReadingOnce, WithoutSubmitting, RunTokens, StandbyWorker, DockerWorker
+        Prompt, Admission, ReadingOnce, WithoutSubmitting, RunTokens, StandbyWorker, DockerWorker
     ):
         """Prefect's Docker worker with `standby` idle containers, each for `reuse` jobs."""
 

@@ -28,7 +28,7 @@ from deployments.jobs.queries.estimate import (
 )
 from deployments.jobs.queries.listing import read_task_names, record
 from deployments.jobs.records import Explanation, JobRecord, JobState
-from deployments.pools import read_queues, read_slots
+from deployments.pools import drained_workers, read_queues, read_slots
 from deployments.status import RUNNING, SCHEDULED, AgentStatus, read_agents
 from tasks.contracts import Queue
 
@@ -49,7 +49,9 @@ class PoolState:
     taken: int | None
     """How many jobs the online workers take at once; None unless all report it."""
     agents: list[AgentStatus]
-    running: Sequence[tuple[str, float]]
+    drained: int = 0
+    """Number of those online that take no new job: their host is drained."""
+    running: Sequence[tuple[str, float]] = ()
     """Task and seconds so far of each job that holds a slot."""
 
     @property
@@ -109,6 +111,11 @@ def why_it_waits(state: PoolState, name: str, state_name: str, before: int | Non
         gone = f"; {state.offline} have been" if state.offline else ""
         reasons.append(
             f"no worker serves the pool {pool.name} now{gone}: start one with `prefecture work`"
+        )
+    elif state.drained >= state.online:
+        reasons.append(
+            f"every host of the pool {pool.name} is drained: let one take jobs again with "
+            "`prefecture drain HOST --undo`"
         )
     if pool.concurrency_limit == 0:
         reasons.append("no job may run at once: `prefecture scale` was called with 0")
@@ -208,7 +215,8 @@ async def _pool_state(
     except ObjectNotFound:
         return None
     workers = await client.read_workers_for_work_pool(pool.name)
-    online = sum(worker.status == "ONLINE" for worker in workers)
+    online = [worker.name for worker in workers if worker.status == "ONLINE"]
+    drained = await drained_workers(client, pool.name)
     running = await client.read_flow_runs(
         work_pool_filter=_pool(run),
         flow_run_filter=FlowRunFilter.model_validate({"state": {"type": {"any_": RUNNING}}}),
@@ -217,8 +225,9 @@ async def _pool_state(
     return PoolState(
         pool=pool,
         queue=queues.get(run.work_queue_name or ""),
-        online=online,
-        offline=len(workers) - online,
+        online=len(online),
+        offline=len(workers) - len(online),
+        drained=len(drained & {*online}),
         taken=await read_slots(client, pool.name),
         agents=await read_agents(client) if pool.is_paused else [],
         running=[
