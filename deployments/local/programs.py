@@ -63,6 +63,11 @@ def services() -> list[str]:
     return _prefect("server", "services", "start")
 
 
+def bounded(argv: list[str]) -> list[str]:
+    """Command line that runs one of Prefect's own programs, and ends it in time at a signal."""
+    return [sys.executable, "-m", "deployments.local.bounded", *argv]
+
+
 def migrate() -> list[str]:
     """Command line of the program that brings the server's database up to date."""
     return [sys.executable, "-m", "deployments.server.migrate"]

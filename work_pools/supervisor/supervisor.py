@@ -44,6 +44,7 @@ _SWEEP = 2.0  # seconds between two sweeps without an event
 _SOON = 0.5  # the same while an attempt has been without a living instance for a short time
 _REAP = 5.0  # seconds between two cleanups
 _HANGING = 3  # a worker hangs once it has been silent for so many times its timeout
+_FAREWELL = 5.0  # seconds at the end for the server to answer: then this agent falls silent
 _RETRY = 1.0  # seconds before a failed step or a broken subscription is retried
 _OWNER_FIRST = timedelta(seconds=10)  # in which the host of a crash, which knows more, settles it
 # Events that start a sweep at once.
@@ -97,7 +98,7 @@ class Supervisor:
         finally:
             await self._stopper.close()
             try:
-                await self._agents.deregister()
+                await asyncio.wait_for(self._agents.deregister(), _FAREWELL)
             except Exception as error:  # noqa: BLE001  # the supervisor stops all the same
                 _log.warning("could not deregister this agent: %s", in_short(error))
 
