@@ -3,6 +3,7 @@
 import json
 import shlex
 import sys
+from collections.abc import Collection, Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,7 @@ from tasks.contracts import (
     WORKER_VARIABLES,
     Pool,
     Queue,
+    Resources,
     WorkerReport,
 )
 from tasks.errors import OperatorError
@@ -32,6 +34,7 @@ TREE = Path(__file__).resolve().parent.parent
 """The folder that holds this code: flows, tasks, work_pools and prefect.yaml."""
 
 _MOST_WORKERS = 200  # read by one request
+_SHOWN = 5  # hosts in a message
 _BILLION = 1_000_000_000
 
 
@@ -164,6 +167,24 @@ async def drained_workers(client: PrefectClient, pool: str) -> set[str]:
     workers = await client.read_workers_for_work_pool(pool)
     names = [worker.name for worker in workers]
     return {name for name in names if drain_of(drains, hosts.get(name, ""), name) is not None}
+
+
+async def read_offers(
+    client: PrefectClient, pool: str, workers: Collection[str]
+) -> dict[str, Resources | None]:
+    """What these workers of a pool offer, by name; None for one that does not report it."""
+    reports = await read_worker_reports(client)
+    known = {each.worker: each.offer for each in reports if each.pool == pool}
+    return {name: known.get(name) for name in workers}
+
+
+def lacking(asked: Resources, offers: Mapping[str, Resources | None]) -> str:
+    """What no host has of what a job asks for, in one line; empty where one has all, or may."""
+    lacks = {name: offer and offer.lacks(asked) for name, offer in offers.items()}
+    if not all(lacks.values()):
+        return ""
+    found = "; ".join(f"{name} has not {what}" for name, what in sorted(lacks.items())[:_SHOWN])
+    return f"no host offers what it asks for: {found}"
 
 
 async def read_worker_reports(client: PrefectClient) -> list[WorkerReport]:

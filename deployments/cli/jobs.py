@@ -47,10 +47,14 @@ class _Options:
     """Seconds one attempt may run. Default: that of the task's deployment."""
     memory: str | None = None
     """Memory of a job's container, including swap: a number and k, m or g."""
+    gpus: int | None = None
+    """GPUs that a job has for itself: it goes to a host that offers as many."""
+    on: Annotated[tuple[str, ...], Parameter(negative="", show_default=False)] = ()
+    """A label that the host must have; may be repeated."""
 
     def terms(self, task: str, directory: str) -> Terms:
         """The request for jobs with these options. Raises InvalidPayload where one is invalid."""
-        own = (self.max_duration, self.memory, self.name)
+        own = (self.max_duration, self.memory, self.name, self.gpus, self.on)
         return Terms(task, directory, self.queue, self.tag, *own)
 
 

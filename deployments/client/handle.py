@@ -97,16 +97,21 @@ def submit(
     max_duration: int | None = None,
     memory: str | None = None,
     name: str | None = None,
+    gpus: int | None = None,
+    host_labels: Iterable[str] = (),
 ) -> Job:
     """Submit a job and return at once.
 
     Through a gateway, a source that is a file, folder or glob of this machine is uploaded first.
     With a `key`, the job is submitted once however often this is called: the same call returns the
     same job, and a different call with that key raises KeyTaken. `max_duration`: seconds one
-    attempt may run. `memory`: such as 512m. `name`: the job's name in the UI. Raises
-    InvalidPayload, in one line that names the field, and ServerUnavailable.
+    attempt may run. `memory`: such as 512m. `name`: the job's name in the UI. `gpus`: how many it
+    has for itself. `host_labels`: those that its host must have. Raises InvalidPayload, in one
+    line that names the field, and ServerUnavailable.
     """
-    terms = Terms(task, results_directory, queue, tags, max_duration, memory, name)
+    terms = Terms(
+        task, results_directory, queue, tags, max_duration, memory, name, gpus, host_labels
+    )
 
     async def submit_job() -> UUID:
         async with open_jobs() as jobs:
@@ -126,6 +131,8 @@ def submit_many(
     max_duration: int | None = None,
     memory: str | None = None,
     name: str | None = None,
+    gpus: int | None = None,
+    host_labels: Iterable[str] = (),
 ) -> list[Job]:
     """Submit a job for each payload; they are served in this order.
 
@@ -133,7 +140,9 @@ def submit_many(
     repeated: only missing jobs are submitted. Raises as `submit` does; InvalidPayload names the
     payload by its number, from 1.
     """
-    terms = Terms(task, results_directory, queue, tags, max_duration, memory, name)
+    terms = Terms(
+        task, results_directory, queue, tags, max_duration, memory, name, gpus, host_labels
+    )
     listed = list(payloads)  # here, in the caller's thread
 
     async def submit_job() -> list[UUID]:

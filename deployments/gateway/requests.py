@@ -43,6 +43,9 @@ class _Terms(BaseModel):
         None, description="Memory of a job's container: a number and k, m or g."
     )
 
+    gpus: int | None = Field(None, description="GPUs that a job has for itself.")
+    host_labels: list[str] = Field([], description="Labels that the host of a job must have.")
+
     def terms(self, token: Token) -> Terms:
         """The request for jobs of a user. Raises InvalidPayload where a field is invalid."""
         for tag in self.tags:
@@ -59,6 +62,8 @@ class _Terms(BaseModel):
             self.max_duration,
             self.memory,
             self.name,
+            self.gpus,
+            self.host_labels,
         )
 
 

@@ -8,7 +8,15 @@ from typing import TYPE_CHECKING, Any, cast
 
 from pydantic import TypeAdapter, ValidationError
 
-from tasks.contracts import ENGINE_TASKS, NO_ENGINE, Pool, Queue, ResultsDirectory
+from tasks.contracts import (
+    ENGINE_TASKS,
+    GPUS_VARIABLE,
+    HOST_LABELS_VARIABLE,
+    NO_ENGINE,
+    Pool,
+    Queue,
+    ResultsDirectory,
+)
 from tasks.errors import InvalidPayload, KeyTaken
 
 if TYPE_CHECKING:  # what works through the gateway needs no Prefect
@@ -19,6 +27,7 @@ _RENDERED = "__prefect_kind"  # Prefect's API renders a value that holds this ke
 _MAX_DURATION = 31_536_000  # seconds, a year: the maximum in both pools' templates
 _SHOWN = 80  # characters of a value in a message
 _MAX_REFUSAL = 400  # characters of a refusal, which may quote the refused value
+_MOST_GPUS = 64  # in both pools' templates
 _MAX_KEY = 200  # characters
 
 
@@ -40,6 +49,10 @@ class Terms:
     """Such as 512m."""
     name: str | None = None
     """The job's name in the UI. Default: Prefect makes one up."""
+    gpus: int | None = None
+    """GPUs that it has for itself."""
+    host_labels: Iterable[str] = ()
+    """Labels that its host must have."""
 
     def __post_init__(self) -> None:
         """Check the fields that can be checked without the server."""
@@ -64,7 +77,8 @@ class Terms:
                 )
         if any(not tag.strip() for tag in self.tags):
             raise InvalidPayload("tags: one is empty: leave it out, or give it a text")
-        job_limits(self.max_duration, self.memory)
+        object.__setattr__(self, "host_labels", tuple(self.host_labels))
+        job_limits(self.max_duration, self.memory, self.gpus, self.host_labels)
         try:
             TypeAdapter[str](ResultsDirectory).validate_python(self.results_directory)
         except ValidationError as error:
@@ -73,7 +87,7 @@ class Terms:
     @property
     def limits(self) -> dict[str, Any]:
         """The job variables."""
-        return job_limits(self.max_duration, self.memory)
+        return job_limits(self.max_duration, self.memory, self.gpus, self.host_labels)
 
     @property
     def common(self) -> dict[str, Any]:
@@ -130,6 +144,8 @@ class Terms:
             "tags": (sorted({*run.tags} - own), sorted({*self.tags} - own)),
             "max_duration": (limits.get("max_duration"), self.max_duration),
             "memory": (limits.get("mem_limit"), self.memory),
+            "gpus": (limits.get(GPUS_VARIABLE), self.gpus),
+            "host_labels": (limits.get(HOST_LABELS_VARIABLE, []), list(self.host_labels)),
         }
         for name, (there, asked) in compared.items():
             if there != asked:
@@ -181,7 +197,12 @@ def check_queue(queue: str) -> None:
         raise InvalidPayload(f"there is no queue '{cut(queue)}': choose {', '.join(Queue)}")
 
 
-def job_limits(max_duration: int | None, memory: str | None) -> dict[str, Any]:
+def job_limits(
+    max_duration: int | None,
+    memory: str | None,
+    gpus: int | None = None,
+    host_labels: Iterable[str] = (),
+) -> dict[str, Any]:
     """The job variables for a job's limits, which override those of its deployment."""
     limits: dict[str, Any] = {}
     if max_duration is not None:
@@ -198,6 +219,12 @@ def job_limits(max_duration: int | None, memory: str | None) -> dict[str, Any]:
                 f"memory: '{cut(memory)}' is not a number and k, m or g, such as 512m"
             )
         limits["mem_limit"] = memory
+    if gpus is not None:
+        if not 1 <= gpus <= _MOST_GPUS:
+            raise InvalidPayload(f"gpus: {gpus} is not 1 to {_MOST_GPUS}")
+        limits[GPUS_VARIABLE] = gpus
+    if labels := list(host_labels):
+        limits[HOST_LABELS_VARIABLE] = labels
     return limits
 
 

@@ -97,7 +97,7 @@ def gateway(port: int, settings: Settings, host: str = HOST) -> list[str]:
 
 def _listeners(port: int, settings: Settings, host: str) -> list[str]:
     """The arguments of a server: see deployments/serving/listeners.py."""
-    names = [name.strip() for name in settings.server_hosts.split(",") if name.strip()]
+    names = _listed(settings.server_hosts)
     outside = list[str]()
     if settings.bind:
         names.append(str(settings.bind))
@@ -130,6 +130,10 @@ def worker(pool: Pool, name: str, slots: int, settings: Settings) -> list[str]:
         *(sys.executable, "-m", "work_pools.worker", "--pool", pool, "--name", name),
         *("--limit", str(slots), "--standby", str(settings.standby)),
         *("--reuse", str(settings.reuse)),
+        *(("--memory", str(int(settings.host_memory))) if settings.host_memory else ()),
+        *(("--cpus", str(settings.host_cpus)) if settings.host_cpus else ()),
+        *(("--gpus", settings.host_gpus) if settings.host_gpus else ()),
+        *(word for name in _listed(settings.host_labels) for word in ("--label", name)),
     ]
 
 
@@ -210,6 +214,10 @@ def _own_env(settings: Settings, owner: str, api_url: str) -> dict[str, str]:
 def log(settings: Settings, name: str) -> Path:
     """The file for the output of a program."""
     return settings.home / "logs" / f"{name}.log"
+
+
+def _listed(text: str) -> list[str]:
+    return [name.strip() for name in text.split(",") if name.strip()]
 
 
 def _prefect(*words: str) -> list[str]:

@@ -72,6 +72,12 @@ from tasks.contracts.payloads import (
     SumFiles,
 )
 from tasks.contracts.published import RESULT_BLOCK, Manifest, PublishedFile, Receipt
+from tasks.contracts.resources import (
+    GPUS_VARIABLE,
+    HOST_LABELS_VARIABLE,
+    Resources,
+    resources_asked,
+)
 from tasks.contracts.task_options import TaskOptions, declare, declared
 from tasks.contracts.times import plain
 
@@ -86,6 +92,8 @@ __all__ = [
     "ENGINE_SOCKET",
     "ENGINE_TASKS",
     "FRESH_CONTAINER",
+    "GPUS_VARIABLE",
+    "HOST_LABELS_VARIABLE",
     "IMAGE_LABEL",
     "INFRASTRUCTURE",
     "JOB_ID_LABEL",
@@ -123,6 +131,7 @@ __all__ = [
     "PublishedFile",
     "Queue",
     "Receipt",
+    "Resources",
     "ResultsDirectory",
     "RunContainer",
     "S3Address",
@@ -139,6 +148,7 @@ __all__ = [
     "own_tags",
     "plain",
     "requeue_key",
+    "resources_asked",
     "size_in_bytes",
     "stays_inside",
 ]

@@ -6,6 +6,8 @@ from datetime import datetime
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from tasks.contracts.resources import Resources
+
 AGENT_VARIABLES = "prefecture_agent_"
 """Prefix of the Prefect variables in which agents report."""
 WORKER_VARIABLES = "prefecture_worker_"
@@ -43,6 +45,7 @@ class WorkerReport(BaseModel):
     worker: str
     host: str = ""
     slots: int = Field(ge=0, description="jobs that it runs at once")
+    offer: Resources | None = Field(default=None, description="None before it reported any")
 
     @property
     def variable(self) -> str:

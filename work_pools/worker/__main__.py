@@ -1,29 +1,36 @@
-"""python -m work_pools.worker --pool POOL --name NAME --limit N [--standby N] [--reuse N]"""
+"""python -m work_pools.worker --pool POOL --name NAME --limit N [--standby N] [--reuse N]
+[--memory BYTES] [--cpus N] [--gpus IDS] [--label TEXT ...]
+"""
 
 from tasks.runtime.importing import importing
 
 with importing():
     import argparse
     import asyncio
+    import os
     from functools import partial
 
+    import psutil
     from prefect.logging.configuration import setup_logging
     from prefect.settings import (
         PREFECT_WORKER_HEARTBEAT_SECONDS,
         PREFECT_WORKER_PREFETCH_SECONDS,
     )
 
-    from tasks.contracts import Pool
+    from tasks.contracts import Pool, Resources
     from work_pools.worker.signals import until_stopped
     from work_pools.worker.workers import PromptDockerWorker, PromptProcessWorker
 
 _say = partial(print, flush=True)
 
 
-async def work(pool: Pool, name: str, limit: int, standby: int, reuse: int) -> None:
+async def work(
+    pool: Pool, name: str, limit: int, standby: int, reuse: int, offer: Resources
+) -> None:
     """Serve a pool until SIGTERM or SIGINT, as `prefect worker start` does."""
     make = PromptDockerWorker if pool is Pool.DOCKER else PromptProcessWorker
     worker = make(
+        offer=offer,
         standby=standby,
         reuse=reuse,
         work_pool_name=pool,
@@ -46,10 +53,20 @@ def main() -> None:
     parser.add_argument(
         "--reuse", type=int, default=1, help="jobs that each standby instance serves"
     )
+    parser.add_argument("--memory", type=int, help="bytes; default: this machine's")
+    parser.add_argument("--cpus", type=float, help="default: this machine's")
+    parser.add_argument("--gpus", default="", help="their ids, separated by commas")
+    parser.add_argument("--label", action="append", default=[], help="a label of this host")
     given = parser.parse_args()
+    offer = Resources(
+        memory=given.memory or psutil.virtual_memory().total,
+        cpus=given.cpus or os.cpu_count() or 1,
+        gpus=len([id for id in given.gpus.split(",") if id]),
+        labels=frozenset(given.label),
+    )
     setup_logging()
     try:
-        asyncio.run(work(given.pool, given.name, given.limit, given.standby, given.reuse))
+        asyncio.run(work(given.pool, given.name, given.limit, given.standby, given.reuse, offer))
     except asyncio.CancelledError:
         _say(f"Worker {given.name!r} stopped!")
 

@@ -1,30 +1,42 @@
-"""A worker that takes no run while its host is drained."""
+"""A worker that leaves in the queue what its host is not to take, or has no room for."""
 
 import socket
-from collections.abc import Awaitable, Callable
+import time
+from collections.abc import Awaitable, Callable, Mapping
 from datetime import datetime
 from typing import Any, cast
+from uuid import UUID
 
 from prefect.client.orchestration import PrefectClient
+from prefect.client.schemas.objects import FlowRun
 from prefect.client.schemas.responses import WorkerFlowRunResponse
+from prefect.exceptions import ObjectNotFound
 
+from tasks.contracts import Resources, resources_asked
 from tasks.prefect_api.drains import drain_of, read_drains
+from work_pools.worker.fitting import fitting
 from work_pools.worker.mixin import WorkerMixin
+
+_CACHED_FOR = 60.0  # seconds between two reads of a deployment's job variables
 
 Scheduled = list[WorkerFlowRunResponse]
 Admit = Callable[[PrefectClient, Scheduled], Awaitable[Scheduled]]
 
 
 class Admission(WorkerMixin):
-    """Makes any of Prefect's workers leave in the queue what this host is not to take.
+    """Makes any of Prefect's workers leave runs to others: all while its host is drained, and those
+    that ask for more than `offer`.
 
     Whether it is drained is read from the server each time that there is a run to take. So it is
     true at once, and after the host, its worker or the server was away.
     """
 
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
+    def __init__(self, *args: Any, offer: Resources, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self._drained = False
+        self._offer = offer
+        self._asked: dict[UUID, Resources] = {}  # by the runs that were admitted
+        self._variables: dict[UUID, tuple[float, Mapping[str, Any]]] = {}  # by deployment
 
     @property
     def client(self) -> PrefectClient:
@@ -38,7 +50,29 @@ class Admission(WorkerMixin):
         if drained != self._drained:
             self._drained = drained
             self._logger.info("drained: taking no run" if drained else "drained no longer")
-        return [] if drained else found
+        if drained:
+            return []
+        asked = [await self._asked_by(client, entry.flow_run) for entry in found]
+        # The slots that are taken: Prefect's worker gives each in the name of its run.
+        held = {run for run in self.limiter.statistics().borrowers if isinstance(run, UUID)}
+        self._asked = {run: each for run, each in self._asked.items() if run in held}
+        may = fitting(asked, self._offer, list(self._asked.values()))
+        for entry, each, is_admitted in zip(found, asked, may, strict=True):
+            if is_admitted:
+                self._asked.setdefault(entry.flow_run.id, each)
+        return [entry for entry, is_admitted in zip(found, may, strict=True) if is_admitted]
+
+    async def _asked_by(self, client: PrefectClient, run: FlowRun) -> Resources:
+        usual: Mapping[str, Any] = {}
+        if run.deployment_id is not None:
+            read, usual = self._variables.get(run.deployment_id, (-_CACHED_FOR, usual))
+            if time.monotonic() - read > _CACHED_FOR:
+                try:
+                    usual = (await client.read_deployment(run.deployment_id)).job_variables or {}
+                except ObjectNotFound:
+                    usual = {}  # deleted: the worker cancels the run
+                self._variables[run.deployment_id] = (time.monotonic(), usual)
+        return resources_asked([usual, run.job_variables or {}], run.parameters.get("payload"))
 
 
 class AdmittingClient:

@@ -16,7 +16,7 @@ from prefect.client.schemas.objects import FlowRun
 from prefect.exceptions import ObjectNotFound
 from prefect.settings import PREFECT_WORKER_PREFETCH_SECONDS, PREFECT_WORKER_QUERY_SECONDS
 
-from tasks.contracts import WorkerReport
+from tasks.contracts import Resources, WorkerReport
 from tasks.prefect_api.drains import DRAIN_CHANGED
 from tasks.prefect_api.pages import PAGE
 from work_pools.listening import listen
@@ -46,6 +46,7 @@ class Prompt(WorkerMixin):
 
     def __init__(self, *args: Any, work_pool_name: str, **kwargs: Any) -> None:
         super().__init__(*args, work_pool_name=work_pool_name, **kwargs)
+        self._offered: Resources | None = kwargs.get("offer")
         self._pool = work_pool_name
         self._slots: int | None = kwargs.get("limit")
         self._queues: list[str] = sorted(kwargs.get("work_queues") or ())
@@ -140,7 +141,11 @@ class Prompt(WorkerMixin):
         """Report the number of this worker's slots, which Prefect does not report to the server."""
         assert self._slots is not None
         report = WorkerReport(
-            pool=self._pool, worker=self.name, host=socket.gethostname(), slots=self._slots
+            pool=self._pool,
+            worker=self.name,
+            host=socket.gethostname(),
+            slots=self._slots,
+            offer=self._offered,
         )
         value = report.model_dump(mode="json")
         try:
