@@ -24,7 +24,7 @@ from tasks.contracts import WORKER_LABEL, RunContainer, size_in_bytes
 from tasks.errors import ContainerFailed, InvalidPayload, JobError
 from tasks.runtime.compute_task import Job
 from tasks.runtime.inputs import find_inputs
-from tasks.settings import get_settings, run_settings
+from tasks.settings import get_settings, gpus, run_settings
 from tasks.storage.inputs import local, s3
 
 _LOG = 64 * 2**20  # bytes of each log that are kept
@@ -138,6 +138,7 @@ def _spec(
         entrypoint=payload.entrypoint,
         shm=payload.shared_memory(),
         prepared=prepared,
+        gpus=gpus(),
     )
 
 

@@ -62,7 +62,7 @@ def resources_asked(variables: Iterable[Mapping[str, Any]], payload: Any) -> Res
             count = max(1.0, _number(own.get("containers")))
             memory += int(_size(own.get("memory")) * count)
             cpus = max(cpus, _number(own.get("cpus")))
-            gpus = max(gpus, _number(own.get(GPUS_VARIABLE)) * count)
+            gpus = max(gpus, _number(own.get(GPUS_VARIABLE)))
     return Resources(
         memory=memory, cpus=cpus, gpus=int(gpus), labels=frozenset(str(one) for one in labels)
     )

@@ -8,6 +8,7 @@ with importing():
     import argparse
     import asyncio
     import os
+    from collections.abc import Sequence
     from functools import partial
 
     import psutil
@@ -25,12 +26,19 @@ _say = partial(print, flush=True)
 
 
 async def work(
-    pool: Pool, name: str, limit: int, standby: int, reuse: int, offer: Resources
+    pool: Pool,
+    name: str,
+    limit: int,
+    standby: int,
+    reuse: int,
+    offer: Resources,
+    gpus: Sequence[str],
 ) -> None:
     """Serve a pool until SIGTERM or SIGINT, as `prefect worker start` does."""
     make = PromptDockerWorker if pool is Pool.DOCKER else PromptProcessWorker
     worker = make(
         offer=offer,
+        gpus=gpus,
         standby=standby,
         reuse=reuse,
         work_pool_name=pool,
@@ -58,15 +66,18 @@ def main() -> None:
     parser.add_argument("--gpus", default="", help="their ids, separated by commas")
     parser.add_argument("--label", action="append", default=[], help="a label of this host")
     given = parser.parse_args()
+    gpus = [id for id in given.gpus.split(",") if id]
     offer = Resources(
         memory=given.memory or psutil.virtual_memory().total,
         cpus=given.cpus or os.cpu_count() or 1,
-        gpus=len([id for id in given.gpus.split(",") if id]),
+        gpus=len(gpus),
         labels=frozenset(given.label),
     )
     setup_logging()
     try:
-        asyncio.run(work(given.pool, given.name, given.limit, given.standby, given.reuse, offer))
+        asyncio.run(
+            work(given.pool, given.name, given.limit, given.standby, given.reuse, offer, gpus)
+        )
     except asyncio.CancelledError:
         _say(f"Worker {given.name!r} stopped!")
 

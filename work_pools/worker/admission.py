@@ -38,6 +38,10 @@ class Admission(WorkerMixin):
         self._asked: dict[UUID, Resources] = {}  # by the runs that were admitted
         self._variables: dict[UUID, tuple[float, Mapping[str, Any]]] = {}  # by deployment
 
+    def asked_by(self, run: UUID) -> Resources:
+        """What a run that this worker has taken asks for."""
+        return self._asked.get(run, Resources())
+
     @property
     def client(self) -> PrefectClient:
         """See BaseWorker."""
@@ -52,7 +56,7 @@ class Admission(WorkerMixin):
             self._logger.info("drained: taking no run" if drained else "drained no longer")
         if drained:
             return []
-        asked = [await self._asked_by(client, entry.flow_run) for entry in found]
+        asked = [await self._read_asked(client, entry.flow_run) for entry in found]
         # The slots that are taken: Prefect's worker gives each in the name of its run.
         held = {run for run in self.limiter.statistics().borrowers if isinstance(run, UUID)}
         self._asked = {run: each for run, each in self._asked.items() if run in held}
@@ -62,7 +66,7 @@ class Admission(WorkerMixin):
                 self._asked.setdefault(entry.flow_run.id, each)
         return [entry for entry, is_admitted in zip(found, may, strict=True) if is_admitted]
 
-    async def _asked_by(self, client: PrefectClient, run: FlowRun) -> Resources:
+    async def _read_asked(self, client: PrefectClient, run: FlowRun) -> Resources:
         usual: Mapping[str, Any] = {}
         if run.deployment_id is not None:
             read, usual = self._variables.get(run.deployment_id, (-_CACHED_FOR, usual))

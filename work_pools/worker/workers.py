@@ -9,8 +9,8 @@ from prefect_docker.worker import (  # pyright: ignore[reportMissingTypeStubs]
     DockerWorkerResult,
 )
 
-from work_pools.worker.admission import Admission
 from work_pools.worker.containers.standby_containers import StandbyContainers
+from work_pools.worker.gpus import Gpus, with_devices, with_variable
 from work_pools.worker.prefect_internals import WithoutSubmitting
 from work_pools.worker.processes.fork_servers import ForkServers
 from work_pools.worker.prompt import Prompt
@@ -24,23 +24,25 @@ with warnings.catch_warnings():
     warnings.filterwarnings("ignore", "Type .* has key .* that matches", UserWarning)
 
     class PromptProcessWorker(  # pyright: ignore[reportIncompatibleVariableOverride]
-        Prompt, Admission, ReadingOnce, WithoutSubmitting, RunTokens, StandbyWorker, ProcessWorker
+        Prompt, Gpus, ReadingOnce, WithoutSubmitting, RunTokens, StandbyWorker, ProcessWorker
     ):
         """Prefect's process worker with a fork server, replaced after `reuse` jobs; `standby`: 0
         for none."""
 
         result_type = ProcessWorkerResult
+        assign_gpus = staticmethod(with_variable)
 
         def __init__(self, *args: Any, standby: int, reuse: int, **kwargs: Any) -> None:
             standbys = ForkServers(reuse) if standby else None
             super().__init__(*args, standbys=standbys, **kwargs)
 
     class PromptDockerWorker(
-        Prompt, Admission, ReadingOnce, WithoutSubmitting, RunTokens, StandbyWorker, DockerWorker
+        Prompt, Gpus, ReadingOnce, WithoutSubmitting, RunTokens, StandbyWorker, DockerWorker
     ):
         """Prefect's Docker worker with `standby` idle containers, each for `reuse` jobs."""
 
         result_type = DockerWorkerResult
+        assign_gpus = staticmethod(with_devices)
 
         def __init__(self, *args: Any, standby: int, reuse: int, limit: int, **kwargs: Any) -> None:
             standbys = StandbyContainers(standby, limit, reuse) if standby else None

@@ -25,7 +25,7 @@ def asks(gib: float = 0, **more: Any) -> Resources:
         ({}, {"nano_cpus": 500_000_000}, None, asks(cpus=0.5)),
         ({}, {"host_labels": ["ssd"]}, None, asks(labels=frozenset({"ssd"}))),
         ({}, {}, {"image": "x", "memory": "2g", "cpus": 3, "gpus": 1}, asks(2, cpus=3, gpus=1)),
-        ({}, {}, {"image": "x", "memory": "1g", "containers": 3}, asks(3)),
+        ({}, {}, {"image": "x", "memory": "1g", "gpus": 1, "containers": 3}, asks(3, gpus=1)),
         # Not a container's: a task of somebody else may name its own field so.
         ({}, {}, {"memory": "4g"}, asks()),
         # Wrong: the job itself says so.
