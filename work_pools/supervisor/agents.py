@@ -5,7 +5,6 @@ import contextlib
 import logging
 import sys
 from datetime import UTC, datetime
-from email.utils import parsedate_to_datetime
 
 import httpx
 from prefect.client.orchestration import PrefectClient
@@ -15,6 +14,7 @@ from prefect.exceptions import ObjectNotFound
 from pydantic import ValidationError
 
 from tasks.contracts import AGENT_VARIABLES, AgentReport
+from tasks.prefect_api.clock import ServerClock
 from tasks.prefect_api.pages import PAGE
 from tasks.runtime import events
 from tasks.settings import Settings
@@ -54,8 +54,7 @@ class Agents:
         self._refreshing = asyncio.Lock()
         self._event_at = -_EVENT_INTERVAL
         self._event_checks: set[str] = set()
-        self.clock_ahead = 0.0
-        """Seconds that this host's clock is ahead of the server's."""
+        self.clock = ServerClock()
 
     @property
     def interval(self) -> float:
@@ -165,9 +164,7 @@ class Agents:
                 break
             listed += more
         if date := response.headers.get("date"):
-            # The server cuts off fractions of a second: the result is up to a second too large.
-            ahead = datetime.now(UTC) - parsedate_to_datetime(date)
-            self.clock_ahead = ahead.total_seconds()
+            self.clock.measure(date)
         others: dict[str, AgentReport] = {}
         for variable in listed:
             try:

@@ -41,6 +41,7 @@ from tasks.contracts import (
     own_tags,
     requeue_key,
 )
+from tasks.prefect_api.clock import ServerClock
 from tasks.prefect_api.pages import PAGE
 from tasks.storage.results.interface import ResultsRoot
 
@@ -72,8 +73,8 @@ class Successor:
         """Idempotency key, the same for every supervisor."""
         return requeue_key(job_id(self.of.labels, self.of.id), self.attempt)
 
-    def body(self) -> dict[str, Any]:
-        """The body of the API request."""
+    def body(self, now: datetime) -> dict[str, Any]:
+        """The body of the API request. `now`: by the server's clock."""
         run = self.of
         labels = {
             name: value
@@ -98,7 +99,7 @@ class Successor:
             },
         }
         if self.delay:
-            due = datetime.now(UTC) + timedelta(seconds=self.delay)
+            due = now + timedelta(seconds=self.delay)
             body["state"] = {
                 "type": "SCHEDULED",
                 "state_details": {"scheduled_time": due.isoformat()},
@@ -109,8 +110,9 @@ class Successor:
 class Runs:
     """The flow runs of one pool."""
 
-    def __init__(self, client: PrefectClient, pool: str) -> None:
+    def __init__(self, client: PrefectClient, pool: str, clock: ServerClock) -> None:
         self._client = client
+        self._clock = clock
         self._pool = WorkPoolFilter(name=WorkPoolFilterName(any_=[pool]))
         self._gate = asyncio.Semaphore(_AT_ONCE)
 
@@ -195,7 +197,7 @@ class Runs:
                 "POST",
                 "/deployments/{id}/create_flow_run/bulk",  # pyright: ignore[reportArgumentType]  # in the REST API, but not in the client's list
                 path_params={"id": deployment},
-                json=[one.body() for one in successors[start : start + _IN_ONE]],
+                json=[one.body(self._clock.now()) for one in successors[start : start + _IN_ONE]],
             )
             await asyncio.sleep(_PAUSE)
 
@@ -205,7 +207,7 @@ class Runs:
             "POST",
             "/deployments/{id}/create_flow_run",
             path_params={"id": successor.of.deployment_id},
-            json=successor.body(),
+            json=successor.body(self._clock.now()),
         )
 
     async def label_successor(self, id: UUID, successor: UUID) -> None:

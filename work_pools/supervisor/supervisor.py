@@ -65,20 +65,26 @@ class Supervisor:
         self._pool = pool
         results = open_results(settings)
         self._checkup = Checkup(checks_of(pool, instances, results, settings), settings)
-        self._runs = Runs(client, pool)
         self._agents = Agents(client, pool, host, worker, settings)
+        self._runs = Runs(client, pool, self._agents.clock)
         self._draining = Draining(client, host, worker)
         self._requeue = Requeue(self._runs, instances, results, settings)
         self._watch = Watch(self._runs, self._requeue, self._agents, worker, _SWEEP)
         self._stopper = Stopper(client, self._runs, instances, results, settings)
         self._reaper = Reaper(
-            self._runs, self._requeue, instances, worker, results, settings.max_attempts
+            self._runs,
+            self._requeue,
+            instances,
+            worker,
+            results,
+            settings.max_attempts,
+            self._agents.clock,
         )
         self._wake = asyncio.Event()
         self._examine = asyncio.Event()
         self._reaping = Turns(_REAP, lambda: self._agents.hosts)
         self._here: set[UUID] = set()  # runs with an instance on this host
-        self._worker_since: datetime | None = None
+        self._worker_process: psutil.Process | None = None
         self._missed: dict[UUID, float] = {}  # when a run was first seen without a living instance
         self._alive = 0
 
@@ -135,8 +141,8 @@ class Supervisor:
     async def _sweep(self) -> None:
         worker = await asyncio.to_thread(find_worker, self._worker, self._pool)
         since = None if worker is None else started(worker)
-        if since != self._worker_since:
-            self._worker_since = since
+        if worker != self._worker_process:
+            self._worker_process = worker
             self._watch.read_all_next()  # the last worker may have taken runs and not started them
         await self._draining.refresh()
         seen = await self._watch.read(self._here)
@@ -180,14 +186,14 @@ class Supervisor:
             return here
         if not self._agents.is_online(worker) or run.state is None:
             return True
-        return datetime.now(UTC) - run.state.timestamp > _OWNER_FIRST
+        return self._agents.clock.now() - run.state.timestamp > _OWNER_FIRST
 
     async def _supervise(
         self, run: FlowRun, instances: list[Instance], here: bool, worker_since: datetime | None
     ) -> None:
         """Cancel, time out or declare lost one active run, where that is due."""
         assert run.state is not None
-        ahead = timedelta(seconds=self._agents.clock_ahead)
+        ahead = self._agents.clock.ahead
         # The flow's own instance first: on SIGTERM it stops the siblings that it has started.
         alive = sorted(
             (instance for instance in instances if instance.alive),

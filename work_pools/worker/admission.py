@@ -3,21 +3,24 @@
 import socket
 import time
 from collections.abc import Awaitable, Callable, Mapping
+from contextlib import suppress
 from datetime import datetime
 from typing import Any, cast
 from uuid import UUID
 
+import httpx
 from prefect.client.orchestration import PrefectClient
 from prefect.client.schemas.objects import FlowRun
 from prefect.client.schemas.responses import WorkerFlowRunResponse
 from prefect.exceptions import ObjectNotFound
 
 from tasks.contracts import Resources, resources_asked
+from tasks.prefect_api.clock import ServerClock
 from tasks.prefect_api.drains import drain_of, read_drains
 from work_pools.worker.fitting import fitting
 from work_pools.worker.mixin import WorkerMixin
 
-_CACHED_FOR = 60.0  # seconds between two reads of a deployment's job variables
+_CACHED_FOR = 60.0  # seconds between two reads of a deployment's job variables, or of the clock
 
 Scheduled = list[WorkerFlowRunResponse]
 Admit = Callable[[PrefectClient, Scheduled], Awaitable[Scheduled]]
@@ -34,9 +37,21 @@ class Admission(WorkerMixin):
     def __init__(self, *args: Any, offer: Resources, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self._drained = False
+        self._clock = ServerClock()
+        self._measured = -_CACHED_FOR
         self._offer = offer
         self._asked: dict[UUID, Resources] = {}  # by the runs that were admitted
         self._variables: dict[UUID, tuple[float, Mapping[str, Any]]] = {}  # by deployment
+
+    async def sync_with_backend(self) -> None:
+        """See BaseWorker, which calls this at intervals."""
+        await super().sync_with_backend()
+        now = time.monotonic()
+        if now - self._measured >= _CACHED_FOR:
+            with suppress(httpx.HTTPError):  # the last measurement holds
+                answer = await self.client.request("GET", "/health")
+                self._clock.measure(answer.headers.get("date"))
+                self._measured = now
 
     def asked_by(self, run: UUID) -> Resources:
         """What a run that this worker has taken asks for."""
@@ -45,7 +60,7 @@ class Admission(WorkerMixin):
     @property
     def client(self) -> PrefectClient:
         """See BaseWorker."""
-        return cast(PrefectClient, AdmittingClient(super().client, self._admit))
+        return cast(PrefectClient, AdmittingClient(super().client, self._clock, self._admit))
 
     async def _admit(self, client: PrefectClient, found: Scheduled) -> Scheduled:
         if not found:
@@ -80,10 +95,15 @@ class Admission(WorkerMixin):
 
 
 class AdmittingClient:
-    """A client that finds only those scheduled runs that `admit` leaves."""
+    """A client that finds only those scheduled runs that `admit` leaves.
 
-    def __init__(self, client: PrefectClient, admit: Admit) -> None:
+    Times are those of this host's clock; the server is asked by its own. Otherwise a host whose
+    clock is behind would take a run late, and one whose clock is ahead before it is due.
+    """
+
+    def __init__(self, client: PrefectClient, clock: ServerClock, admit: Admit) -> None:
         self._client = client
+        self._clock = clock
         self._admit = admit
 
     def __getattr__(self, name: str) -> Any:
@@ -97,6 +117,8 @@ class AdmittingClient:
         scheduled_before: datetime | None = None,
     ) -> Scheduled:
         """See PrefectClient."""
+        if scheduled_before is not None:
+            scheduled_before -= self._clock.ahead
         found = await self._client.get_scheduled_flow_runs_for_work_pool(
             work_pool_name, work_queue_names, scheduled_before
         )

@@ -16,12 +16,12 @@ from prefect.client.schemas.objects import FlowRun
 from prefect.exceptions import ObjectNotFound
 from prefect.settings import PREFECT_WORKER_PREFETCH_SECONDS, PREFECT_WORKER_QUERY_SECONDS
 
-from tasks.contracts import Resources, WorkerReport
+from tasks.contracts import WorkerReport
 from tasks.prefect_api.drains import DRAIN_CHANGED
 from tasks.prefect_api.pages import PAGE
 from work_pools.listening import listen
 from work_pools.turns import Turns
-from work_pools.worker.mixin import WorkerMixin
+from work_pools.worker.admission import Admission
 
 _SCHEDULED = "prefect.flow-run.Scheduled"
 _TAKEN = "prefect.flow-run.Pending"  # by any worker
@@ -36,7 +36,7 @@ _COUNT_INTERVAL = 60.0  # seconds between two counts of the pool's workers
 _AHEAD = 1.5  # intervals that a regular poll looks ahead: Prefect's may be a third longer
 
 
-class Prompt(WorkerMixin):
+class Prompt(Admission):
     """Makes any of Prefect's workers poll at once when a run is submitted or due, or a slot free.
 
     Regular polls find runs whose events were missed, and those that will be due before the next
@@ -46,7 +46,6 @@ class Prompt(WorkerMixin):
 
     def __init__(self, *args: Any, work_pool_name: str, **kwargs: Any) -> None:
         super().__init__(*args, work_pool_name=work_pool_name, **kwargs)
-        self._offered: Resources | None = kwargs.get("offer")
         self._pool = work_pool_name
         self._slots: int | None = kwargs.get("limit")
         self._queues: list[str] = sorted(kwargs.get("work_queues") or ())
@@ -109,8 +108,9 @@ class Prompt(WorkerMixin):
         """Whether a run is due now. For each that is due before the next regular poll, another poll
         is requested, for then."""
         # The moment until which Prefect's own poll takes runs.
-        now = datetime.now(UTC) + timedelta(seconds=PREFECT_WORKER_PREFETCH_SECONDS.value())
-        until = now + timedelta(seconds=_AHEAD * self._interval)
+        prefetch = timedelta(seconds=PREFECT_WORKER_PREFETCH_SECONDS.value())
+        now = self._clock.now() + prefetch
+        until = datetime.now(UTC) + prefetch + timedelta(seconds=_AHEAD * self._interval)
         try:
             found = await self.client.get_scheduled_flow_runs_for_work_pool(
                 self._pool, self._queues, scheduled_before=until
@@ -145,7 +145,7 @@ class Prompt(WorkerMixin):
             worker=self.name,
             host=socket.gethostname(),
             slots=self._slots,
-            offer=self._offered,
+            offer=self._offer,
         )
         value = report.model_dump(mode="json")
         try:
