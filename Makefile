@@ -7,28 +7,31 @@ POOL ?=
 INPUTS ?=
 JOBS ?= 10
 PROCESSES ?= 4
+TESTS ?= usual
+usual = -m "not thorough"
+rest = -m thorough
+all =
 BIN = .venv/bin
 # What Python has compiled is kept: else each process of the tests compiles all of them again.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help venv image demo test test-rest test-all chaos bench lint clean
+.PHONY: help venv image demo test test-rest test-all pytest chaos bench lint clean
 .DELETE_ON_ERROR:
 
 help:
 	@echo "make demo [POOL=docker|process] [INPUTS=folder]   run real jobs of every compute task"
 	@echo "make test                                         the tests for every change: about ten minutes"
 	@echo "make test-rest                                    the tests that it leaves out"
-	@echo "make test-all                                     both, as CI does"
+	@echo "make test-all                                     both in one run, as CI does"
 	@echo "make chaos [JOBS=10]                              every fault, the long loops too, and a table"
 	@echo "make lint                                         ruff, pyright and import-linter"
 	@echo "make image                                        build the image of jobs"
 
 venv: .venv/installed
 
-# Hashes are checked for everything; setuptools comes first so that what has no wheel is built with
-# the locked one. Without --no-deps, pip before 24 looks for the newest version of a dependency with
-# extras, and refuses the lock on the day that one newer than the locked is released. Modules are
-# compiled when they are first imported: most of those installed never are.
+# Hashes are checked for everything. The pip of the lock comes first, since that of Python 3.11 takes
+# three times as long; and setuptools, so that what has no wheel is built with the locked one. Modules
+# are compiled when they are first imported: most of those installed never are.
 .venv/installed: requirements.lock pyproject.toml
 	@test -n "$(PYTHON)" && $(PYTHON) -c "$(FITS)" \
 		|| { echo "Prefecture needs Python 3.11 to 3.14; name one with PYTHON=..."; exit 1; }
@@ -53,14 +56,17 @@ lint: venv
 	$(BIN)/pyright
 	$(BIN)/lint-imports --no-logo --no-cache
 
+test: lint pytest
+
 # More processes than cores: the tests wait more than they compute.
-test: lint
-	$(BIN)/pytest --numprocesses $(PROCESSES) -m "not thorough"
+pytest: venv
+	$(BIN)/pytest --numprocesses $(PROCESSES) $($(TESTS))
 
-test-rest: venv
-	$(BIN)/pytest --numprocesses $(PROCESSES) -m thorough
+test-rest: TESTS = rest
+test-rest: pytest
 
-test-all: test test-rest
+test-all: TESTS = all
+test-all: test
 
 chaos: venv
 	$(BIN)/pytest tests/chaos --chaos --jobs $(JOBS)

@@ -5,7 +5,7 @@ python3, before anything is installed: it imports the standard library only.
 
     python3 image_requirements.py core PYPROJECT LOCK     packages of the image of jobs
     python3 image_requirements.py host PYPROJECT LOCK     packages of the image of the server
-    python3 image_requirements.py build PYPROJECT LOCK    packages that build its source packages
+    python3 image_requirements.py build PYPROJECT LOCK    pip, and what builds source packages
 """
 
 from __future__ import annotations
@@ -42,15 +42,15 @@ def normalized(requirement: str) -> str:
 
 
 def root_names(part: str, pyproject: str) -> list[str]:
-    """Names in `[project] dependencies` (core), these and the extra `host` (host), or in
-    `[build-system] requires` (build).
+    """Names in `[project] dependencies` (core), these and the extra `host` (host), or pip and
+    those in `[build-system] requires` (build).
 
     The lock does not tell core dependencies from those of extras.
     """
     tables = tomllib.loads(pyproject)
     core, build = tables["project"]["dependencies"], tables["build-system"]["requires"]
     extra = tables["project"].get("optional-dependencies", {}).get("host", [])
-    lines = {"core": core, "host": [*core, *extra], "build": build}[part]
+    lines = {"core": core, "host": [*core, *extra], "build": ["pip", *build]}[part]
     return [normalized(line) for line in lines]
 
 

@@ -35,6 +35,7 @@ from tasks.prefect_api.pages import PAGE
 
 SCHEDULED = [StateType.SCHEDULED]
 RUNNING = [StateType.PENDING, StateType.RUNNING, StateType.CANCELLING]
+_HELD = [StateType.PAUSED]
 _SHOWN = 10
 _LAST_ATTEMPTS = 50  # enough for ten jobs of five attempts each
 _LATER = timedelta(microseconds=1)  # the server's filters include the time that they name
@@ -42,13 +43,17 @@ _LATER = timedelta(microseconds=1)  # the server's filters include the time that
 
 @dataclass(frozen=True)
 class QueueStatus:
-    """One queue: how many of its jobs wait (are due), run, or are scheduled for later."""
+    """One queue: how many of its jobs wait (are due), run, or are scheduled for later.
+
+    `held`: how many do not wait in it yet: they are held, or wait for other jobs.
+    """
 
     pool: str
     name: str
     waiting: int
     running: int
     scheduled: int
+    held: int
 
 
 @dataclass(frozen=True)
@@ -147,11 +152,9 @@ async def read_status(client: PrefectClient) -> Status:
             paused.append(pool)
         names = {queue.name for queue in present}
         for queue in (queue for queue in Queue if queue in names):
-            waiting, running, scheduled = [
-                await _count(client, pool, queue, states, due)
-                for states, due in ((SCHEDULED, waits), (RUNNING, None), (SCHEDULED, later))
-            ]
-            queues.append(QueueStatus(pool, queue, waiting, running, scheduled))
+            counted = [(SCHEDULED, waits), (RUNNING, None), (SCHEDULED, later), (_HELD, None)]
+            counts = [await _count(client, pool, queue, *each) for each in counted]
+            queues.append(QueueStatus(pool, queue, *counts))
         # Prefect gives every pool a queue named `default`, which Prefecture does not use.
         for name in sorted(names - set(Queue)):
             runs = await _runs_in(client, pool, name)

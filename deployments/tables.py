@@ -57,9 +57,9 @@ def plain_table(title: str, *columns: str) -> Table:
 
 
 def _queues(queues: "list[QueueStatus]") -> Table:
-    table = _table("Queues", "pool", "queue", ">waiting", ">running", ">scheduled")
+    table = _table("Queues", "pool", "queue", ">waiting", ">running", ">scheduled", ">held")
     for queue in queues:
-        counts = (queue.waiting, queue.running, queue.scheduled)
+        counts = (queue.waiting, queue.running, queue.scheduled, queue.held)
         table.add_row(queue.pool, queue.name, *map(str, counts))
     return table
 

@@ -92,8 +92,31 @@ ROUTES = (
         "Read the state of a job",
         "GET",
         "/flow_runs/{job}",
-        note="`state.type` is SCHEDULED, PENDING, RUNNING, COMPLETED, FAILED, CANCELLING, "
-        "CANCELLED or CRASHED; `state.message` has the reason.",
+        note="`state.type` is SCHEDULED, PAUSED (held, or waiting for other jobs), PENDING, "
+        "RUNNING, COMPLETED, FAILED, CANCELLING, CANCELLED or CRASHED; `state.message` has the "
+        "reason.",
+    ),
+    Route(
+        "Submit a job that waits for another one",
+        "POST",
+        "/deployments/{deployment}/create_flow_run",
+        {
+            "parameters": {"payload": {"upper_bound": 1000}, "results_directory": "numbers"},
+            "labels": {"prefecture.after": "{job}"},
+            "state": {
+                "type": "PAUSED",
+                "name": "Waiting",
+                "state_details": {"pause_reschedule": True},
+            },
+        },
+        "The label has ids of jobs, with commas. The notifier puts the job into its queue once "
+        "they have completed; with the label `prefecture.after_ended`, once they have ended.",
+    ),
+    Route(
+        "Let a held job start",
+        "POST",
+        "/flow_runs/{job}/resume",
+        note="It enters its queue at the end. `prefecture hold` holds one, by several requests.",
     ),
     Route(
         "List jobs",

@@ -51,10 +51,15 @@ class _Options:
     """GPUs that a job has for itself: it goes to a host that offers as many."""
     on: Annotated[tuple[str, ...], Parameter(negative="", show_default=False)] = ()
     """A label that the host must have; may be repeated."""
+    after: Annotated[tuple[str, ...], Parameter(negative="", show_default=False)] = ()
+    """A job that must complete first, by its id or key; may be repeated."""
+    after_ended: Annotated[bool, Parameter(negative="", show_default=False)] = False
+    """It is enough that those jobs end, in whatever way."""
 
     def terms(self, task: str, directory: str) -> Terms:
         """The request for jobs with these options. Raises InvalidPayload where one is invalid."""
-        own = (self.max_duration, self.memory, self.name, self.gpus, self.on)
+        own = (self.max_duration, self.memory, self.name, self.after, self.after_ended)
+        own += (self.gpus, self.on)
         return Terms(task, directory, self.queue, self.tag, *own)
 
 

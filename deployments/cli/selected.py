@@ -12,7 +12,15 @@ from deployments.cli.where import EVERY_JOB, Where
 from deployments.client.interface import Jobs
 from deployments.client.opening import open_jobs
 from deployments.jobs.many import count_in_words, for_each, narrowed
-from deployments.jobs.records import ACTIVE, ENDED, JobState
+from deployments.jobs.records import (
+    ACTIVE,
+    ENDED,
+    HOLDABLE,
+    MOVABLE,
+    RELEASABLE,
+    JobState,
+)
+from deployments.jobs.request import check_queue
 from tasks.errors import InvalidPayload
 
 _COUNTED = 10  # kinds of jobs that are listed before the user is asked
@@ -48,6 +56,54 @@ def cancel(
         return await all_.cancel(job, wait=wait)
 
     _do("cancel", jobs, where, ACTIVE, end, yes=yes)
+
+
+def hold(*jobs: _Jobs, where: Where = EVERY_JOB, yes: _Yes = False) -> None:
+    """Hold jobs that wait: they start in no slot until they are released.
+
+    Name them, or select them by options: then their number is shown, and you are asked.
+
+    Example: `prefecture hold --task find-primes --tag user:anna`
+    """
+
+    async def keep(all_: Jobs, job: str) -> str:
+        return await all_.hold(job)
+
+    _do("hold", jobs, where, HOLDABLE, keep, yes=yes)
+
+
+def release(*jobs: _Jobs, where: Where = EVERY_JOB, yes: _Yes = False) -> None:
+    """Let held jobs start: they enter their queue at its end.
+
+    Name them, or select them by options: then their number is shown, and you are asked.
+
+    Example: `prefecture release --tag user:anna`
+    """
+
+    async def let(all_: Jobs, job: str) -> str:
+        return await all_.release(job)
+
+    _do("release", jobs, where, RELEASABLE, let, yes=yes, oldest_first=True, in_order=True)
+
+
+def move(
+    to: Annotated[str, Parameter(help="The other queue: high, normal or low.")],
+    *jobs: _Jobs,
+    where: Where = EVERY_JOB,
+    yes: _Yes = False,
+) -> None:
+    """Move jobs that wait to another queue. They keep their ids, and their order.
+
+    Name them, or select them by options: then their number is shown, and you are asked.
+
+    Example: `prefecture move low --task find-primes --queue normal`
+    """
+    check_queue(to)
+
+    async def put(all_: Jobs, job: str) -> str:
+        return await all_.move(job, to)
+
+    _do("move", jobs, where, MOVABLE, put, yes=yes)
 
 
 def restart(*jobs: _Jobs, where: Where = EVERY_JOB, yes: _Yes = False) -> None:
@@ -87,9 +143,11 @@ def _do(
     *,
     yes: bool,
     oldest_first: bool = False,
+    in_order: bool = False,
 ) -> None:
     """Apply an action to the named jobs, or to the selected jobs after asking the user.
 
+    `in_order`: to one after the other, which is slower.
     Exits with code 1 where the action was refused for a job.
     """
     selection = where.selection()
@@ -124,7 +182,7 @@ def _do(
             if len(named) == 1:
                 say(await action(jobs, named[0]))
                 return []
-            done = await for_each(named, lambda job: action(jobs, job))
+            done = await for_each(named, lambda job: action(jobs, job), in_order=in_order)
         for line in done.messages:
             out.print(line, soft_wrap=True)
         return done.refused

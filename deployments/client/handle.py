@@ -4,13 +4,14 @@ They work in scripts, in notebooks, whose event loop runs already, and in any nu
 """
 
 import asyncio
-from collections.abc import Iterable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from contextlib import aclosing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 from uuid import UUID
 
+from deployments.client.interface import Jobs
 from deployments.client.opening import open_jobs
 from deployments.client.synchronous import run
 from deployments.jobs.records import Progress
@@ -76,6 +77,25 @@ class Job:
 
         return run(read())
 
+    def hold(self) -> None:
+        """Hold the job, which waits: it starts once it is released. Raises PrefectureError."""
+        self._change(lambda jobs: jobs.hold(str(self.id)))
+
+    def release(self) -> None:
+        """Let the job start, which is held. Raises PrefectureError."""
+        self._change(lambda jobs: jobs.release(str(self.id)))
+
+    def move(self, queue: str) -> None:
+        """Move the job, which waits, to another queue. Raises PrefectureError."""
+        self._change(lambda jobs: jobs.move(str(self.id), queue))
+
+    def _change(self, action: Callable[[Jobs], Awaitable[str]]) -> None:
+        async def change() -> None:
+            async with open_jobs() as jobs:
+                await action(jobs)
+
+        run(change())
+
     def cancel(self, *, wait: bool = True) -> None:
         """Cancel the job; `wait`: until it has ended. Raises PrefectureError if it had already."""
 
@@ -99,6 +119,8 @@ def submit(
     name: str | None = None,
     gpus: int | None = None,
     host_labels: Iterable[str] = (),
+    after: "Iterable[Job | UUID | str]" = (),
+    after_ended: bool = False,
 ) -> Job:
     """Submit a job and return at once.
 
@@ -106,12 +128,14 @@ def submit(
     With a `key`, the job is submitted once however often this is called: the same call returns the
     same job, and a different call with that key raises KeyTaken. `max_duration`: seconds one
     attempt may run. `memory`: such as 512m. `name`: the job's name in the UI. `gpus`: how many it
-    has for itself. `host_labels`: those that its host must have. Raises InvalidPayload, in one
-    line that names the field, and ServerUnavailable.
+    has for itself. `host_labels`: those that its host must have. `after`: jobs, or ids or keys of
+    jobs, that must complete before this one starts; `after_ended`: it is enough that they end. It
+    waits also for the job of a source `job://<job id>/<path>`. Raises InvalidPayload, in one line
+    that names the field, and ServerUnavailable.
     """
-    terms = Terms(
-        task, results_directory, queue, tags, max_duration, memory, name, gpus, host_labels
-    )
+    jobs = [str(job.id if isinstance(job, Job) else job) for job in after]
+    own = (tags, max_duration, memory, name, jobs, after_ended, gpus, host_labels)
+    terms = Terms(task, results_directory, queue, *own)
 
     async def submit_job() -> UUID:
         async with open_jobs() as jobs:
@@ -133,6 +157,8 @@ def submit_many(
     name: str | None = None,
     gpus: int | None = None,
     host_labels: Iterable[str] = (),
+    after: "Iterable[Job | UUID | str]" = (),
+    after_ended: bool = False,
 ) -> list[Job]:
     """Submit a job for each payload; they are served in this order.
 
@@ -140,9 +166,9 @@ def submit_many(
     repeated: only missing jobs are submitted. Raises as `submit` does; InvalidPayload names the
     payload by its number, from 1.
     """
-    terms = Terms(
-        task, results_directory, queue, tags, max_duration, memory, name, gpus, host_labels
-    )
+    jobs = [str(job.id if isinstance(job, Job) else job) for job in after]
+    own = (tags, max_duration, memory, name, jobs, after_ended, gpus, host_labels)
+    terms = Terms(task, results_directory, queue, *own)
     listed = list(payloads)  # here, in the caller's thread
 
     async def submit_job() -> list[UUID]:

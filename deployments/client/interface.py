@@ -110,6 +110,18 @@ class Jobs(Protocol):
         """Cancel a job; `wait`: until nothing of it runs. Returns its new state as a sentence."""
         ...
 
+    async def hold(self, job: str) -> str:
+        """Hold a job that waits: it starts when it is released. Returns its state as a sentence."""
+        ...
+
+    async def release(self, job: str) -> str:
+        """Let a held job start, at the end of its queue. Returns its state as a sentence."""
+        ...
+
+    async def move(self, job: str, queue: str) -> str:
+        """Move a job that waits to another queue. Returns its state as a sentence."""
+        ...
+
     async def restart(self, job: str) -> UUID:
         """Submit a copy of a job that has ended, as a new job."""
         ...

@@ -10,7 +10,7 @@ from prefect.client.orchestration import PrefectClient
 
 from deployments.client.interface import CANCEL_MARGIN, FoundResult, JobEnded
 from deployments.connection import connect
-from deployments.jobs import bulk, cancel, finished, following, logs, results
+from deployments.jobs import bulk, cancel, finished, following, hold, logs, move, results
 from deployments.jobs import submit as single
 from deployments.jobs.queries import catalog, explain, listing
 from deployments.jobs.queries.selection import Selection
@@ -103,6 +103,18 @@ class ServerJobs:
         """Cancel a job."""
         limit = get_settings().cancel_grace + CANCEL_MARGIN
         return await cancel.cancel(self._client, job, limit, wait=wait)
+
+    async def hold(self, job: str) -> str:
+        """Hold a job that waits."""
+        return await hold.hold(self._client, job)
+
+    async def release(self, job: str) -> str:
+        """Let a held job start."""
+        return await hold.release(self._client, job)
+
+    async def move(self, job: str, queue: str) -> str:
+        """Move a job that waits to another queue."""
+        return await move.move(self._client, job, queue)
 
     async def restart(self, job: str) -> UUID:
         """Submit a copy of a job that has ended."""

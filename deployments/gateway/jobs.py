@@ -1,5 +1,6 @@
 """Routes for jobs and compute tasks."""
 
+from functools import partial
 from typing import Annotated
 from uuid import UUID
 
@@ -14,13 +15,14 @@ from deployments.gateway.requests import (
     JobsRequest,
     Me,
     Message,
+    MoveRequest,
     Submitted,
     SubmittedMany,
     WhereQuery,
 )
 from deployments.gateway.users.access import Caller, allowed
 from deployments.gateway.users.tokens import Scope
-from deployments.jobs import bulk, cancel, finished, submit
+from deployments.jobs import bulk, cancel, finished, hold, move, submit
 from deployments.jobs.attempts import attempts
 from deployments.jobs.queries import catalog
 from deployments.jobs.queries.explain import explain
@@ -65,7 +67,8 @@ async def submit_job(
     """Submit a job."""
     terms = request.terms(caller.token)
     await quota.check(client, caller, 1, key=request.key is not None)
-    job = await submit.submit(client, terms, request.payload, request.key, _owner(caller))
+    see = partial(find_visible, client, caller)
+    job = await submit.submit(client, terms, request.payload, request.key, _owner(caller), see)
     caller.record(_CREATED, job)
     return Submitted(job=job)
 
@@ -81,7 +84,8 @@ async def submit_jobs(
     terms, key = request.terms(caller.token), request.key
     await quota.check(client, caller, len(request.payloads), key=key is not None)
     try:
-        jobs = await bulk.submit_many(client, terms, request.payloads, key, _owner(caller))
+        see = partial(find_visible, client, caller)
+        jobs = await bulk.submit_many(client, terms, request.payloads, key, _owner(caller), see)
     except ServerUnavailable as error:
         # It says how many were submitted, and the key with which to go on.
         caller.record(_UNAVAILABLE, reason=str(error))
@@ -110,6 +114,33 @@ async def cancel_job(caller: Submitter, client: Client, job: UUID) -> Message:
     """Cancel a job. It may take some seconds to end."""
     await _changeable(client, caller, job)
     done = await cancel.cancel(client, str(job), limit=CANCEL_TIME, wait=False)
+    caller.record(_OK, job)
+    return Message(message=done)
+
+
+@router.post("/jobs/{job}/hold")
+async def hold_job(caller: Submitter, client: Client, job: UUID) -> Message:
+    """Hold a job that waits: it starts in no slot until it is released."""
+    await _changeable(client, caller, job)
+    done = await hold.hold(client, str(job))
+    caller.record(_OK, job)
+    return Message(message=done)
+
+
+@router.post("/jobs/{job}/release")
+async def release_job(caller: Submitter, client: Client, job: UUID) -> Message:
+    """Let a held job start: it enters its queue at the end."""
+    await _changeable(client, caller, job)
+    done = await hold.release(client, str(job))
+    caller.record(_OK, job)
+    return Message(message=done)
+
+
+@router.post("/jobs/{job}/move")
+async def move_job(caller: Submitter, client: Client, job: UUID, request: MoveRequest) -> Message:
+    """Move a job that waits to another queue. It keeps its id."""
+    await _changeable(client, caller, job)
+    done = await move.move(client, str(job), request.queue)
     caller.record(_OK, job)
     return Message(message=done)
 

@@ -8,17 +8,20 @@ from prefect.client.orchestration import PrefectClient
 
 from deployments.gateway.jobs import CANCEL_TIME, Client, Submitter
 from deployments.gateway.quotas import JobQuota
-from deployments.gateway.requests import Many, ManyRequest, Where
+from deployments.gateway.requests import Many, ManyRequest, MoveManyRequest, Where
 from deployments.gateway.users.access import Caller
 from deployments.gateway.users.tokens import Scope
 from deployments.jobs import finished
 from deployments.jobs.cancel import cancel
+from deployments.jobs.hold import hold, release
 from deployments.jobs.many import count_in_words, for_each, narrowed
+from deployments.jobs.move import move
 from deployments.jobs.queries.listing import list_jobs
-from deployments.jobs.records import ACTIVE, ENDED, JobState
+from deployments.jobs.records import ACTIVE, ENDED, HOLDABLE, MOVABLE, RELEASABLE, JobState
 from tasks.errors import InvalidPayload
 
 _OK, _CONFLICT = 200, 409
+_ENTERING = ("restart", "release")
 
 router = APIRouter()
 
@@ -32,6 +35,39 @@ async def cancel_jobs(caller: Submitter, client: Client, request: ManyRequest) -
         return await cancel(client, job, CANCEL_TIME, wait=False)
 
     return await _act(caller, client, request, "cancel", ACTIVE, end)
+
+
+@router.post("/jobs/hold")
+async def hold_jobs(caller: Submitter, client: Client, request: ManyRequest) -> Many:
+    """Count the jobs that wait and meet all criteria; with `confirm`, the number, hold them: they
+    start in no slot until they are released."""
+
+    async def keep(job: str) -> str:
+        return await hold(client, job)
+
+    return await _act(caller, client, request, "hold", HOLDABLE, keep)
+
+
+@router.post("/jobs/release")
+async def release_jobs(caller: Submitter, client: Client, request: ManyRequest) -> Many:
+    """Count the held jobs that meet all criteria; with `confirm`, the number, let them start: they
+    enter their queues at the end, the oldest first."""
+
+    async def let(job: str) -> str:
+        return await release(client, job)
+
+    return await _act(caller, client, request, "release", RELEASABLE, let)
+
+
+@router.post("/jobs/move")
+async def move_jobs(caller: Submitter, client: Client, request: MoveManyRequest) -> Many:
+    """Count the jobs that wait and meet all criteria; with `confirm`, the number, move them to
+    another queue. They keep their ids, and their order."""
+
+    async def put(job: str) -> str:
+        return await move(client, job, request.to)
+
+    return await _act(caller, client, request, "move", MOVABLE, put)
 
 
 @router.post("/jobs/restart")
@@ -85,9 +121,10 @@ async def _act(
             f"{len(chosen):,} jobs meet the criteria now, not {request.confirm:,}: nothing was "
             f"done; look again, and confirm {len(chosen)}",
         )
-    # Restarted in the order in which they were submitted; cancelled from the end of the queue.
-    ordered = chosen[::-1] if verb == "restart" else chosen
-    outcome = await for_each([str(job.job) for job in ordered], action)
+    # What enters a queue does so in the order of submission; others leave it from its end.
+    ordered = chosen[::-1] if verb in _ENTERING else chosen
+    jobs = [str(job.job) for job in ordered]
+    outcome = await for_each(jobs, action, in_order=verb == "release")
     caller.record(_OK, *(job.job for job in chosen))
-    jobs = [UUID(line) for line in outcome.messages] if verb == "restart" else []
-    return Many(count=len(chosen), kinds=kinds, done=True, jobs=jobs, refused=outcome.refused)
+    new = [UUID(line) for line in outcome.messages] if verb == "restart" else []
+    return Many(count=len(chosen), kinds=kinds, done=True, jobs=new, refused=outcome.refused)

@@ -15,7 +15,13 @@ from prefect.client.schemas.objects import StateType
 from deployments.gateway.users.access import Caller
 
 _TOO_MANY = 429
-_ACTIVE = [StateType.SCHEDULED, StateType.PENDING, StateType.RUNNING, StateType.CANCELLING]
+_ACTIVE = [
+    StateType.SCHEDULED,
+    StateType.PAUSED,  # held, or waiting for other jobs
+    StateType.PENDING,
+    StateType.RUNNING,
+    StateType.CANCELLING,
+]
 _PAUSE = 60  # seconds after which a client may try again: some job may have ended by then
 
 

@@ -42,6 +42,12 @@ class _Terms(BaseModel):
     memory: str | None = Field(
         None, description="Memory of a job's container: a number and k, m or g."
     )
+    after: list[str] = Field(
+        [], description="Jobs that must complete before it starts: their ids, or your keys."
+    )
+    after_ended: bool = Field(
+        False, description="Whether it is enough that they end, in whatever way."
+    )
 
     gpus: int | None = Field(None, description="GPUs that a job has for itself.")
     host_labels: list[str] = Field([], description="Labels that the host of a job must have.")
@@ -62,6 +68,8 @@ class _Terms(BaseModel):
             self.max_duration,
             self.memory,
             self.name,
+            self.after,
+            self.after_ended,
             self.gpus,
             self.host_labels,
         )
@@ -123,6 +131,20 @@ class ManyRequest(Where):
     confirm: int | None = Field(
         None, ge=0, description="The `count` of an answer without it: then it is done."
     )
+
+
+class MoveRequest(BaseModel):
+    """Where to move a job."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    queue: Queue = Field(description="The other queue: high, normal or low.")
+
+
+class MoveManyRequest(ManyRequest):
+    """Jobs to move, and where to."""
+
+    to: Queue = Field(description="The other queue: high, normal or low.")
 
 
 class Many(BaseModel):

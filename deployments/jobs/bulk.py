@@ -22,6 +22,7 @@ from prefect.client.schemas.objects import FlowRun
 from prefect.client.schemas.responses import DeploymentResponse
 from prefect.exceptions import PrefectHTTPStatusError
 
+from deployments.jobs.dependencies.after import Dependencies, See, prepare
 from deployments.jobs.request import Terms, check_against_schema, check_key
 from deployments.jobs.submit import REFUSED, find_deployment, submit_job
 from tasks.errors import InvalidPayload, KeyTaken, ServerUnavailable
@@ -45,21 +46,24 @@ async def submit_many(
     payloads: Sequence[Mapping[str, Any]],
     key: str | None = None,
     owner: str = "",
+    see: See | None = None,
 ) -> list[UUID]:
     """Submit a job for each payload. Returns their ids, in the order of payloads and of the queue.
 
     All payloads are checked before the first is submitted. With a key, jobs that were submitted
     with it before are not submitted again: the same call continues an interrupted one. `owner` sets
-    the keys of several users apart. Raises InvalidPayload, which names the payload by its number
-    from 1, KeyTaken, and ServerUnavailable, which says how many were submitted and with which key
-    to continue.
+    the keys of several users apart; `see` is that of `submit`. Raises InvalidPayload, which names
+    the payload by its number from 1, KeyTaken, and ServerUnavailable, which says how many were
+    submitted and with which key to continue.
     """
     if key is not None:
         check_key(key)
     deployment = await find_deployment(client, terms)
     bulk = _Bulk(client, terms, deployment, payloads, key, owner)
+    await bulk.prepare(see)
     if key is not None:
         await bulk.find_submitted()
+    bulk.check()
     for batch in bulk.batches():
         await bulk.submit_batch(batch)
     return bulk.jobs
@@ -101,6 +105,24 @@ class _Bulk:
                 check_against_schema(self.parameters[-1], deployment)
             except InvalidPayload as error:
                 raise InvalidPayload(f"payload {index + 1} of {len(payloads)}: {error}") from error
+        self._after: list[Dependencies] = []
+
+    async def prepare(self, see: See | None) -> None:
+        """Find what the jobs wait for."""
+        payloads = [parameters["payload"] for parameters in self.parameters]
+        prepared = await prepare(
+            self._client, self._terms, payloads, self._deployment, self._owner, see
+        )
+        for parameters, each in zip(self.parameters, prepared, strict=True):
+            parameters["payload"] = each.payload
+        self._after = [each.dependencies for each in prepared]
+        # It knows neither labels nor other states.
+        self._has_our_endpoint &= not any(each.labels for each in self._after)
+
+    def check(self) -> None:
+        """Raise InvalidPayload where a job that is not submitted yet can never run."""
+        for index in self._missing(range(len(self.parameters))):
+            self._after[index].check(f"payload {index + 1} of {len(self.parameters)}: ")
 
     @property
     def jobs(self) -> list[UUID]:
@@ -238,7 +260,7 @@ class _Bulk:
             if due is not None:
                 details = {"scheduled_time": due.isoformat()}
                 body["state"] = {"type": "SCHEDULED", "state_details": details}
-            requests.append(body)
+            requests.append(body | self._after[index].fields)
         return requests
 
     def _places(self, batch: range) -> list[tuple[int, datetime | None]]:
@@ -263,7 +285,11 @@ class _Bulk:
         for run in await self._read(keys):
             index = keys[str(run.idempotency_key)]
             self._terms.compare(
-                self.parameters[index], run, self._deployment, f"{self._key}, payload {index + 1}"
+                self.parameters[index],
+                run,
+                self._deployment,
+                f"{self._key}, payload {index + 1}",
+                self._after[index].labels,
             )
             self._created[index] = _Created(run.id, run.expected_start_time)
 

@@ -109,7 +109,8 @@ async def _decisive(client: PrefectClient, job: UUID) -> FlowRun:
 async def _progress(client: PrefectClient, run: FlowRun) -> Progress:
     state = run.state
     outcome = OUTCOMES.get(run.state_type)
-    text = (state.message or "") if state and state.is_final() and outcome != "completed" else ""
+    explained = state is not None and (state.is_final() or state.is_paused())
+    text = (state.message or "") if state and explained and outcome != "completed" else ""
     before = None
     if run.state_type is StateType.SCHEDULED:
         before = await _jobs_before(client, run, await server_time(client))

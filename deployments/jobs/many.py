@@ -52,13 +52,16 @@ def count_in_words(jobs: Iterable[JobRecord]) -> list[str]:
     ]
 
 
-async def for_each(jobs: Sequence[str], action: Callable[[str], Awaitable[str]]) -> Done:
+async def for_each(
+    jobs: Sequence[str], action: Callable[[str], Awaitable[str]], *, in_order: bool = False
+) -> Done:
     """Apply an action to each job, some at a time; a refusal does not stop the others.
 
+    `in_order`: one after the other.
     `action` takes the job's id and returns a message, or raises PrefectureError to refuse. The
     messages are in the order of the jobs.
     """
-    turn = asyncio.Semaphore(_AT_ONCE)
+    turn = asyncio.Semaphore(1 if in_order else _AT_ONCE)
 
     async def one(job: str) -> tuple[bool, str]:
         async with turn:

@@ -28,6 +28,10 @@ class JobState(StrEnum):
     """Not due yet."""
     WAITING = "waiting"
     """Due and waiting in its queue; or its next attempt is, perhaps after a pause."""
+    BLOCKED = "blocked"
+    """Waiting for other jobs to end."""
+    HELD = "held"
+    """Not to start before it is released."""
     STARTING = "starting"
     RUNNING = "running"
     CANCELLING = "cancelling"
@@ -40,6 +44,9 @@ class JobState(StrEnum):
 
 ENDED = (JobState.COMPLETED, JobState.FAILED, JobState.CANCELLED)
 ACTIVE = tuple(state for state in JobState if state not in ENDED)
+HOLDABLE = (JobState.WAITING, JobState.SCHEDULED, JobState.BLOCKED)
+RELEASABLE = (JobState.HELD,)
+MOVABLE = (*HOLDABLE, *RELEASABLE)
 
 
 @dataclass(frozen=True)
@@ -63,7 +70,7 @@ class JobRecord:
     """Seconds until it started; so far, if it has not."""
     ran: float
     reason: str
-    """Why it has failed, crashed or been cancelled; empty otherwise."""
+    """Why it has failed, crashed or been cancelled, or what it waits for; empty otherwise."""
 
     def as_json(self) -> dict[str, Any]:
         """The job as JSON."""

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any, cast
 from pydantic import TypeAdapter, ValidationError
 
 from tasks.contracts import (
+    AFTER_ENDED_LABEL,
+    AFTER_LABEL,
     ENGINE_TASKS,
     GPUS_VARIABLE,
     HOST_LABELS_VARIABLE,
@@ -29,6 +31,7 @@ _SHOWN = 80  # characters of a value in a message
 _MAX_REFUSAL = 400  # characters of a refusal, which may quote the refused value
 _MOST_GPUS = 64  # in both pools' templates
 _MAX_KEY = 200  # characters
+_AFTER_LABELS = (AFTER_LABEL, AFTER_ENDED_LABEL)
 
 
 @dataclass(frozen=True)
@@ -49,6 +52,10 @@ class Terms:
     """Such as 512m."""
     name: str | None = None
     """The job's name in the UI. Default: Prefect makes one up."""
+    after: Iterable[str] = ()
+    """Jobs that must complete before it starts, by their ids or keys."""
+    after_ended: bool = False
+    """Whether it is enough that they end."""
     gpus: int | None = None
     """GPUs that it has for itself."""
     host_labels: Iterable[str] = ()
@@ -65,11 +72,16 @@ class Terms:
         if isinstance(self.tags, str):
             text = cut(self.tags)
             raise InvalidPayload(f"tags: {text!r} is one text: give a list, [{text!r}]")
+        if isinstance(self.after, str):
+            text = cut(self.after)
+            raise InvalidPayload(f"after: {text!r} is one text: give a list, [{text!r}]")
         object.__setattr__(self, "tags", tuple(self.tags))
+        object.__setattr__(self, "after", tuple(str(job) for job in self.after))
         for field, text in (
             ("task", self.task),
             ("name", self.name),
             *(("tags", t) for t in self.tags),
+            *(("after", job) for job in self.after),
         ):
             if text is not None and not text.isprintable():
                 raise InvalidPayload(
@@ -78,6 +90,8 @@ class Terms:
         if any(not tag.strip() for tag in self.tags):
             raise InvalidPayload("tags: one is empty: leave it out, or give it a text")
         object.__setattr__(self, "host_labels", tuple(self.host_labels))
+        if any(not job.strip() for job in self.after):
+            raise InvalidPayload("after: one is empty: name a job by its id or key")
         job_limits(self.max_duration, self.memory, self.gpus, self.host_labels)
         try:
             TypeAdapter[str](ResultsDirectory).validate_python(self.results_directory)
@@ -130,8 +144,12 @@ class Terms:
         run: "FlowRun",
         deployment: "DeploymentResponse",
         key: str,
+        labels: Mapping[str, Any] | None = None,
     ) -> None:
-        """Raise KeyTaken where `run`, which the server has for the key, is a different job."""
+        """Raise KeyTaken where `run`, which the server has for the key, is a different job.
+
+        `labels`: those of what the job waits for.
+        """
         own = set(deployment.tags)  # which Prefect adds to each run
         limits = run.job_variables or {}
         compared = {
@@ -146,6 +164,10 @@ class Terms:
             "memory": (limits.get("mem_limit"), self.memory),
             "gpus": (limits.get(GPUS_VARIABLE), self.gpus),
             "host_labels": (limits.get(HOST_LABELS_VARIABLE, []), list(self.host_labels)),
+            "after": tuple(
+                ", ".join(str(each[label]) for label in _AFTER_LABELS if label in each) or None
+                for each in (run.labels, labels or {})
+            ),
         }
         for name, (there, asked) in compared.items():
             if there != asked:

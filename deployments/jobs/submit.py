@@ -6,10 +6,17 @@ from uuid import UUID, uuid4
 
 import httpx
 from prefect.client.orchestration import PrefectClient
+from prefect.client.schemas.filters import (
+    FlowFilter,
+    FlowFilterId,
+    FlowRunFilter,
+    FlowRunFilterIdempotencyKey,
+)
 from prefect.client.schemas.objects import FlowRun
 from prefect.client.schemas.responses import DeploymentResponse
 from prefect.exceptions import ObjectNotFound, PrefectHTTPStatusError
 
+from deployments.jobs.dependencies.after import See, prepare
 from deployments.jobs.request import Terms, check_key, cut, one_line
 from deployments.pools import read_offers
 from tasks.contracts import Resources, resources_asked
@@ -25,23 +32,47 @@ async def submit(
     payload: Mapping[str, Any],
     key: str | None = None,
     owner: str = "",
+    see: See | None = None,
 ) -> UUID:
     """Submit a job and return its id at once.
 
     With a key, returns the job that was submitted with it before, if any, and raises KeyTaken where
-    that job is different. `owner` sets the keys of several users apart. Raises InvalidPayload, in
-    one line that names the field.
+    that job is different. `owner` sets the keys of several users apart; `see` raises an error for a
+    job that the user may not see, and so may not wait for. Raises InvalidPayload, in one line that
+    names the field.
     """
     if key is not None:
         check_key(key)
     parameters = terms.parameters(payload)
     deployment = await find_deployment(client, terms, payload)
+    (prepared,) = await prepare(client, terms, [parameters["payload"]], deployment, owner, see)
+    parameters["payload"], after = prepared.payload, prepared.dependencies
     # Prefect's client repeats a request whose answer was lost: without a key, that is a second job.
-    body = terms.body(parameters, f"submit:{owner}{key or uuid4()}")
-    run = await submit_job(client, deployment, body)
+    body = terms.body(parameters, f"submit:{owner}{key or uuid4()}") | after.fields
+    if after.refusal:
+        # It was not known when the same was submitted before, and then there is a job.
+        run = await _existing(client, deployment, body) if key else None
+        if run is None:
+            after.check()
+            raise AssertionError("a refusal is an error")
+    else:
+        run = await submit_job(client, deployment, body)
     if key is not None:
-        terms.compare(parameters, run, deployment, key)
+        terms.compare(parameters, run, deployment, key, after.labels)
     return run.id
+
+
+async def _existing(
+    client: PrefectClient, deployment: DeploymentResponse, body: dict[str, Any]
+) -> FlowRun | None:
+    """The flow run of a deployment's flow that has the key of a request."""
+    found = await client.read_flow_runs(
+        flow_filter=FlowFilter(id=FlowFilterId(any_=[deployment.flow_id])),
+        flow_run_filter=FlowRunFilter(
+            idempotency_key=FlowRunFilterIdempotencyKey(any_=[body["idempotency_key"]])
+        ),
+    )
+    return found[0] if found else None
 
 
 async def find_deployment(

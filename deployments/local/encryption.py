@@ -8,8 +8,7 @@ import os
 from base64 import urlsafe_b64encode
 from collections.abc import Mapping
 
-from deployments.server import sqlite
-from deployments.server.environment import DATABASE_URL, own_database
+from deployments.server.environment import DATABASE_URL, own_database, sqlite_url
 from tasks.settings import Settings, write_private_file
 
 FILE = "encryption.key"
@@ -22,7 +21,7 @@ def key_setting(settings: Settings, server: Mapping[str, str]) -> dict[str, str]
     home. Empty where the operator gives a key, or a database of their own, and where the home's
     database was made by an earlier version: the key is in it."""
     own = own_database(settings)
-    if _KEY in server or server.get(DATABASE_URL) != sqlite.address(str(own)):
+    if _KEY in server or server.get(DATABASE_URL) != sqlite_url(str(own)):
         return {}
     file = settings.home / FILE
     if not file.exists():

@@ -15,6 +15,7 @@ with importing():
     from deployments.notifications.notifier.announcer import Announcer
     from deployments.notifications.notifier.delivery import Deliverer
     from deployments.notifications.notifier.detector import Detector
+    from deployments.notifications.notifier.releaser import Releaser
     from tasks.errors import in_short
     from tasks.prefect_api.ending import end_in_time
     from tasks.settings import Settings, get_settings
@@ -61,7 +62,11 @@ async def _lead(settings: Settings) -> None:
 
         detector = Detector(client, ledger, settings, recorded)
         async with asyncio.TaskGroup() as group:
-            for run in (detector.run, announcer.run, deliverer.run, watch_until_lost):
+            releaser = Releaser(client, ledger)
+            for run in (
+                *(detector.run, announcer.run, deliverer.run, releaser.run),
+                watch_until_lost,
+            ):
                 group.create_task(run())
 
 

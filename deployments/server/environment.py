@@ -8,7 +8,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from deployments.server import sqlite
 from tasks.errors import OperatorError
 from tasks.settings import Settings, server_environment
 
@@ -16,6 +15,8 @@ DATABASE_URL = "PREFECT_SERVER_DATABASE_CONNECTION_URL"
 """Variable with the address of the server's database."""
 DOCKET_URL = "PREFECT_SERVER_DOCKET_URL"
 """Variable with the address of the Redis of the periodic services."""
+SQLITE_PLUGIN = "prefecture"
+"""The name of `sqlite.TakesTurns` in a database URL, and of its entry point in pyproject.toml."""
 
 _DATABASE = ("CONNECTION_URL", "DRIVER", "HOST", "NAME")  # settings that choose a database
 _USUAL = {
@@ -83,6 +84,11 @@ def environment(settings: Settings, *, apart: bool = False) -> dict[str, str]:
     return found
 
 
+def sqlite_url(file: str) -> str:
+    """The database URL of an SQLite file, with the plugin under which writers take turns."""
+    return f"sqlite+aiosqlite:///{file}?plugin={SQLITE_PLUGIN}"
+
+
 def prefect_home(settings: Settings) -> Path:
     """The folder in which Prefect keeps the server's database and its own settings."""
     return settings.home / "prefect"
@@ -106,7 +112,7 @@ def _names_database(environment: Mapping[str, str]) -> bool:
 
 def _database(settings: Settings) -> str:
     if settings.database_url is None:
-        return sqlite.address(str(own_database(settings)))
+        return sqlite_url(str(own_database(settings)))
     given = settings.database_url.get_secret_value()
     scheme, colon, rest = given.partition(":")
     if scheme not in ("postgresql", "postgres") or not colon:

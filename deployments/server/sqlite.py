@@ -18,9 +18,6 @@ from typing import Any
 
 from sqlalchemy import URL, CreateEnginePlugin
 
-PLUGIN = "prefecture"
-"""The plugin's name in the database URL, and of its entry point in pyproject.toml."""
-
 _BEGIN, _BEGIN_TO_WRITE = "BEGIN DEFERRED", "BEGIN IMMEDIATE"
 _EVENTS, _EVENTS_ONCE = "INSERT INTO events ", "INSERT OR IGNORE INTO events "
 
@@ -49,8 +46,3 @@ class TakesTurns(CreateEnginePlugin):
     def update_url(self, url: URL) -> URL:
         """The database URL without the plugin's name."""
         return url.difference_update_query(["plugin"])
-
-
-def address(file: str) -> str:
-    """The database URL for Prefect's server, with the plugin."""
-    return f"sqlite+aiosqlite:///{file}?plugin={PLUGIN}"

@@ -20,7 +20,7 @@ from tasks.containers.prepared import Prepared, prepare
 from tasks.containers.rules import Limits, stopped_by
 from tasks.containers.running import Bounds, ContainerOutcome, run
 from tasks.containers.user_container import ContainerSpec, Owner
-from tasks.contracts import WORKER_LABEL, RunContainer, size_in_bytes
+from tasks.contracts import WORKER_LABEL, JobSource, RunContainer, size_in_bytes
 from tasks.errors import ContainerFailed, InvalidPayload, JobError
 from tasks.runtime.compute_task import Job
 from tasks.runtime.inputs import find_inputs
@@ -102,16 +102,17 @@ async def _folders(job: Job, payload: RunContainer) -> AsyncGenerator[_Folders]:
 async def _place_inputs(payload: RunContainer, copies: Path) -> dict[str, Path]:
     """The inputs by their paths in the container: the folder or file itself, else copies of them.
 
-    A glob and S3 objects are copied to the folder `copies`.
+    A glob, S3 objects and results of jobs are copied to the folder `copies`.
     """
     if "inputs" not in payload.model_fields_set:
         return {}
     source = payload.inputs
     found = await find_inputs(source)
     place = run_settings().inputs / source
-    if not s3.is_s3(source) and place.is_dir():
+    is_here = not s3.is_s3(source) and JobSource.parse(source) is None
+    if is_here and place.is_dir():
         return {"/input": place}
-    if not s3.is_s3(source) and not local.is_glob(source):
+    if is_here and not local.is_glob(source):
         return {f"/input/{place.name}": place}
     for file in found:
         to = copies / file.name

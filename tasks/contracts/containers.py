@@ -219,7 +219,7 @@ class RunContainer(Container):
             default_factory=nothing,
             title="Inputs",
             description="Files to read at /input: a file, folder or glob under the inputs root, "
-            "or an s3:// address.",
+            "an s3:// address, or job://<job id>/<path>: a result of another job.",
             examples=["measurements/2026"],
         ),
     ]

@@ -32,10 +32,23 @@ JOB_ID_LABEL = f"{_LABEL}.job_id"
 ATTEMPT_LABEL = f"{_LABEL}.attempt"
 REQUEUE_OF_LABEL = f"{_LABEL}.requeue_of"
 REQUEUED_AS_LABEL = f"{_LABEL}.requeued_as"
+AFTER_LABEL = f"{_LABEL}.after"
+"""Label of a run whose job waits for others: their ids, with commas. All must complete."""
+AFTER_ENDED_LABEL = f"{_LABEL}.after_ended"
+"""The same for those that must end, in whatever way."""
+MOVES_LABEL = f"{_LABEL}.moves"
+"""Label of a run: how many of the attempts before it did not crash, but were moved."""
+
+WAITS_FOR_JOBS = "Waiting"
+"""Name of the state, of Prefect's type Paused, of a run whose job waits for other jobs."""
+HELD = "Held"
+"""Name of the state, of Prefect's type Paused, of a run that starts when it is released."""
+HOLDS = "held on request"
+"""Message of that state, and of the state Pending, for a moment, of a run that is being held."""
+MOVED = "Moved"
+"""Name of the state, of Prefect's type Crashed, of a run whose job is in another queue now."""
 DRAINED_LABEL = f"{_LABEL}.drained"
 """Label of an attempt that was ended because its host is drained: the host, or its worker."""
-MOVES_LABEL = f"{_LABEL}.moves"
-"""Label of a later attempt: how many attempts before it ended because their host was drained."""
 
 
 CONTAINER_LABEL = f"{_LABEL}.container"
@@ -70,11 +83,19 @@ def attempt_number(labels: Mapping[str, Any]) -> int:
 
 
 def moves(labels: Mapping[str, Any]) -> int:
-    """Return how many attempts at a job, before this flow run, ended by a drain of their host."""
+    """Return how many of the attempts before a flow run were moved to another queue or host."""
     try:
-        return max(0, int(labels.get(MOVES_LABEL, 0)))
+        return max(0, min(int(labels.get(MOVES_LABEL, 0)), attempt_number(labels) - 1))
     except (TypeError, ValueError):
         return 0
+
+
+def ids_in(label: Any) -> list[UUID]:
+    """Return the ids in the value of AFTER_LABEL or AFTER_ENDED_LABEL.
+
+    Raises ValueError: anyone can set a label.
+    """
+    return [UUID(text) for text in str(label or "").split(",") if text]
 
 
 _ATTEMPT_TAG = re.compile(r"attempt \d+ of \d+, after: ")

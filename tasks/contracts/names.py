@@ -28,6 +28,7 @@ _SOURCE_EXPECTED = (
 )
 MAX_NAME_BYTES = 255
 S3_SCHEME = "s3://"
+JOB_SCHEME = "job://"
 KAFKA_SCHEME = "kafka://"
 
 
@@ -93,6 +94,40 @@ class S3Address:
         return f"{S3_SCHEME}{self.bucket}/{self.prefix}".removesuffix("/")
 
 
+_ANY_ID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.IGNORECASE)
+
+
+@dataclass(frozen=True)
+class JobSource:
+    """A source that is in the result of another job: `job://<job>/<path or glob>`.
+
+    A submitted payload has `job://<results directory>/<job id>/<path>`, which is where it will be
+    below the results root.
+    """
+
+    job: str
+    """The id of the job in lower case, or what a user wrote in its place: a key."""
+    path: str
+    """A file, folder or glob in the result; empty for all of it."""
+    directory: str = ""
+    """The results directory; empty where it is not named."""
+
+    @classmethod
+    def parse(cls, source: str) -> "JobSource | None":
+        """Parse a source; None where it is of another kind."""
+        if not source.startswith(JOB_SCHEME):
+            return None
+        names = source.removeprefix(JOB_SCHEME).split("/")
+        # No segment of a results directory is a job's id: see _check_directory.
+        at = next((n for n, name in enumerate(names) if _ANY_ID.fullmatch(name)), 0)
+        job = names[at].lower() if _ANY_ID.fullmatch(names[at]) else names[at]
+        return cls(job, "/".join(names[at + 1 :]), "/".join(names[:at]))
+
+    def __str__(self) -> str:
+        place = f"{self.directory}/{self.job}" if self.directory else self.job
+        return f"{JOB_SCHEME}{place}/{self.path}"
+
+
 ResultsDirectory = Annotated[
     str,
     Field(
@@ -115,7 +150,7 @@ Source = Annotated[
     Field(
         title="Source",
         description="A file, folder or glob under the inputs root, such as photos or "
-        "photos/*.jpg, or an s3:// address.",
+        "photos/*.jpg, an s3:// address, or job://<job id>/<path>: a result of another job.",
         min_length=1,
         max_length=1024,
         examples=["photos/*.jpg", "s3://bucket/photos/"],

@@ -192,7 +192,7 @@ class AverageFiles(Payload):
             title="Source",
             description="Files of as many numbers each, .csv, .tsv, .txt or .dat (as they are or "
             "compressed), .npy, .parquet: a file, folder or glob under the inputs root, such as "
-            "data/*.csv, or an s3:// address.",
+            "data/*.csv, an s3:// address, or job://<job id>/<path>: a result of another job.",
             examples=["data/*.csv"],
         ),
     ]

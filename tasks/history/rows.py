@@ -8,13 +8,18 @@ from prefect.client.orchestration import PrefectClient
 from prefect.client.schemas.objects import FlowRun, StateType
 from pydantic import TypeAdapter, ValidationError
 
-from tasks.contracts import DRAINED_LABEL, ResultsDirectory, attempt_number, job_id, plain
+from tasks.contracts import (
+    DRAINED_LABEL,
+    MOVED,
+    ResultsDirectory,
+    attempt_number,
+    job_id,
+    plain,
+)
 from tasks.errors import CorruptResult
 from tasks.history.outcomes import Row
 from tasks.storage.results.interface import ResultsRoot
 
-DRAINED = "DRAINED"
-"""State of an attempt that ended because its host is drained, which counts as no crash."""
 _WORKER = "prefect.worker.name"  # set by Prefect's workers on each run they take
 _OWN_WORKER = "prefecture-"  # prefix of the names of `prefecture up`'s workers
 _NAME = 128  # characters, as in the tables
@@ -33,11 +38,14 @@ class RowReader:
     async def row(self, run: FlowRun) -> Row:
         """Make the row of a run. Raises StorageUnavailable where S3 does not answer."""
         state = run.state_type or StateType.SCHEDULED
-        crashed = state == StateType.CRASHED
+        drained = state == StateType.CRASHED and DRAINED_LABEL in run.labels
+        is_moved = drained or run.state_name == MOVED
         created = plain(run.created or datetime.now(UTC))
         due = plain(run.expected_start_time or created)
-        # A run that ended before it started has its end time as `start_time`.
-        started = plain(run.start_time) if run.start_time and run.run_count else None
+        # A run that ended before it started has its end time as `start_time`. Prefect does not
+        # count the start of a run that was Paused before.
+        has_started = bool(run.run_count) or run.start_time != run.end_time
+        started = plain(run.start_time) if run.start_time and has_started else None
         ended = plain(run.end_time) if run.end_time and state in _FINAL else None
         message = (run.state and (run.state.message or run.state.name)) or ""
         return {
@@ -50,14 +58,15 @@ class RowReader:
             "pool": (run.work_pool_name or "")[:_NAME],
             "worker": _worker(run),
             "host": _host(run),
-            "state": DRAINED if DRAINED_LABEL in run.labels and crashed else state.value,
+            # A run that was moved to another queue or host has not crashed.
+            "state": MOVED.upper() if is_moved else state.value,
             "cause": None if state not in _CAUSED else " ".join(message.split())[:_CAUSE],
             # A schedule creates its runs days before; each counts as submitted when it is due.
             "submitted": due if run.auto_scheduled else created,
             "due": due,
             "started": started,
             "ended": ended,
-            "starts": run.run_count,
+            "starts": run.run_count or int(started is not None),
             "waited": round(max(0.0, (started - due).total_seconds()), 6) if started else None,
             "ran": round(run.total_run_time.total_seconds(), 6) if started and ended else None,
             "published_bytes": await self._published(run),

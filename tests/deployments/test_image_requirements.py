@@ -50,6 +50,9 @@ SMALL_LOCK = dedent("""\
     nail==8 \\
         --hash=sha256:af
         # via hammer
+    pip==26 \\
+        --hash=sha256:b3
+        # via house (pyproject.toml)
     roof-tiles==1 \\
         --hash=sha256:b0
         # via house (pyproject.toml)
@@ -144,7 +147,10 @@ def test_each_name_is_pinned_once_for_this_interpreter(core: str) -> None:
 
 
 def test_build_is_what_builds_source_packages() -> None:
-    assert requirements(image_requirements("build", PYPROJECT, LOCK)).keys() == {"setuptools"}
+    assert requirements(image_requirements("build", PYPROJECT, LOCK)).keys() == {
+        "pip",
+        "setuptools",
+    }
 
 
 def test_a_closure_follows_the_notes_of_the_lock(small: tuple[Path, Path]) -> None:
@@ -183,7 +189,12 @@ def test_the_command_prints_the_requirements(
     small: tuple[Path, Path], capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main(["build", *map(str, small)]) == 0
-    assert capsys.readouterr().out == "setuptools==80 \\\n    --hash=sha256:b1\n"
+    assert capsys.readouterr().out == dedent("""\
+        pip==26 \\
+            --hash=sha256:b3
+        setuptools==80 \\
+            --hash=sha256:b1
+        """)
 
 
 def test_the_command_says_in_one_line_what_is_wrong(

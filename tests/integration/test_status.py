@@ -153,7 +153,7 @@ def test_each_job_once_with_its_latest_attempt(process_platform: Platform) -> No
 async def test_a_job_for_later_does_not_wait(process_platform: Platform) -> None:
     def counts(shown: str) -> list[int]:
         """Of the queue low: waiting, running, scheduled."""
-        return [int(word) for word in line_with(shown, "process ", " low ").split()[2:]]
+        return [int(word) for word in line_with(shown, "process ", " low ").split()[2:5]]
 
     due = (datetime.now(UTC) + timedelta(days=1)).replace(microsecond=0)
     waiting, _, scheduled = counts(status(process_platform))

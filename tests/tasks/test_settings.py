@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 from pydantic import ValidationError
 
-from deployments.cli import main, operate
+from deployments.cli import main
+from deployments.local import docker_engine
 from tasks import settings
 from tasks.contracts import S3Address
 from tasks.settings import (
@@ -176,7 +177,7 @@ def test_bad_value_is_refused_in_one_line_naming_the_variable(
     monkeypatch.setattr(sys, "argv", ["prefecture", "apply"])
     # What stands after the settings in `apply`: reached only by a value that was not refused.
     reached = f"took {value!r}"
-    monkeypatch.setattr(operate.docker_engine, "find_engine", lambda: pytest.fail(reached))
+    monkeypatch.setattr(docker_engine, "find_engine", lambda: pytest.fail(reached))
     with pytest.raises(SystemExit) as end:
         main.main()
     assert end.value.code == 1

@@ -172,9 +172,8 @@ class Requeue:
         return fenced
 
     def _judge(self, run: FlowRun, history: list[State], found: Found) -> "Successor | str":
-        attempt = attempt_number(run.labels) + 1
+        attempt, moved = attempt_number(run.labels) + 1, moves(run.labels)
         job = job_id(run.labels, run.id)
-        moved = moves(run.labels)
         drained = run.labels.get(DRAINED_LABEL)
         if drained and run.deployment_id is not None:
             most = self._settings.max_attempts + moved + 1
@@ -185,7 +184,7 @@ class Requeue:
             return verdict.reason
         most = self._settings.max_attempts + moved
         if attempt > most:
-            return f"given up after {attempt - 1} attempts, the last: {verdict.reason}"
+            return f"given up after {attempt - 1 - moved} attempts, the last: {verdict.reason}"
         if run.deployment_id is None:
             return f"{verdict.reason}; it cannot be tried again: its deployment was deleted"
         delay = backoff(job, attempt - moved, self._settings.requeue_backoff)
@@ -230,8 +229,8 @@ class Requeue:
         there = [(s, made[s.key].id) for s in group if s.key in made]
         await self._cancel_successors_of_cancelled({s.of.id: id for s, id in there})
         lines = {
-            s.of.id: f"{s.reason}: tried again as attempt {s.attempt} of "
-            f"{s.most}, flow run {id}" + (f", in {s.delay:.0f} s" if s.delay else "")
+            s.of.id: f"{s.reason}: tried again as attempt {s.attempt} of {s.most}, flow run {id}"
+            + (f", in {s.delay:.0f} s" if s.delay else "")
             for s, id in there
         }
         self._add_known({s.of.id: id for s, id in there})

@@ -11,9 +11,9 @@ from uuid import UUID
 import psutil
 from prefect.client.orchestration import PrefectClient
 from prefect.client.schemas.objects import FlowRun, StateType
-from prefect.states import Crashed
+from prefect.states import Crashed, Paused
 
-from tasks.contracts import INFRASTRUCTURE, Pool
+from tasks.contracts import HELD, HOLDS, INFRASTRUCTURE, Pool
 from tasks.errors import EngineUnavailable, in_short
 from tasks.prefect_api.drains import DRAIN_CHANGED
 from tasks.settings import Settings
@@ -46,6 +46,7 @@ _REAP = 5.0  # seconds between two cleanups
 _HANGING = 3  # a worker hangs once it has been silent for so many times its timeout
 _FAREWELL = 5.0  # seconds at the end for the server to answer: then this agent falls silent
 _RETRY = 1.0  # seconds before a failed step or a broken subscription is retried
+_HOLD = 10.0  # seconds in which what holds a run, by claiming it, has it Paused
 _OWNER_FIRST = timedelta(seconds=10)  # in which the host of a crash, which knows more, settles it
 # Events that start a sweep at once.
 _WAKING = ["prefect.flow-run.Crashed", "prefect.flow-run.Cancelling", DRAIN_CHANGED]
@@ -212,9 +213,15 @@ class Supervisor:
         if ours and not here:
             return  # the engine is down: judged once it answers
         now = asyncio.get_running_loop().time()
+        missed = now - self._missed.setdefault(run.id, now)
+        if run.state.message == HOLDS:
+            if missed > _HOLD:  # what held it was killed
+                state = Paused(name=HELD, message=HOLDS, reschedule=True)
+                await self._runs.set_state(run.id, state, force=True)
+            return
         observation = Observation(
             state=run.state.type,
-            missed=now - self._missed.setdefault(run.id, now),
+            missed=missed,
             instances=sum(1 for instance in instances if instance.exit is not None),
             alive=sum(1 for instance in alive if not instance.sibling),
             orphaned=worker_since is not None and worker_since - ahead > run.state.timestamp,

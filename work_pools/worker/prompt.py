@@ -24,6 +24,7 @@ from work_pools.turns import Turns
 from work_pools.worker.admission import Admission
 
 _SCHEDULED = "prefect.flow-run.Scheduled"
+_RESUMED = "prefect.flow-run.Resuming"  # scheduled again, after it was held or waited for jobs
 _TAKEN = "prefect.flow-run.Pending"  # by any worker
 # These may free a slot of the pool.
 _ENDED = [f"prefect.flow-run.{state}" for state in ("Completed", "Failed", "Crashed", "Cancelled")]
@@ -65,7 +66,7 @@ class Prompt(Admission):
     async def setup(self) -> None:
         """See BaseWorker."""
         await super().setup()
-        names = [_SCHEDULED, _TAKEN, *_ENDED, DRAIN_CHANGED]
+        names = [_SCHEDULED, _RESUMED, _TAKEN, *_ENDED, DRAIN_CHANGED]
         listening = listen(self._pool, names, self._on_event, _RECONNECT)
         self._background = [
             asyncio.create_task(each) for each in (self._poll_on_request(), listening)
@@ -162,7 +163,7 @@ class Prompt(Admission):
             self._not_taken = max(0, self._not_taken - 1)
             if not self._not_taken and self._for_runs_alone:
                 self._due = float("inf")
-        elif event == _SCHEDULED:
+        elif event in (_SCHEDULED, _RESUMED):
             self._not_taken += 1
             self._request_poll(within, for_a_run=True)
         elif event in (None, DRAIN_CHANGED) or self._limited or self._workers == 1:

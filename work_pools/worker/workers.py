@@ -11,7 +11,7 @@ from prefect_docker.worker import (  # pyright: ignore[reportMissingTypeStubs]
 
 from work_pools.worker.containers.standby_containers import StandbyContainers
 from work_pools.worker.gpus import Gpus, with_devices, with_variable
-from work_pools.worker.prefect_internals import WithoutSubmitting
+from work_pools.worker.prefect_internals import SparingPaused, WithoutSubmitting
 from work_pools.worker.processes.fork_servers import ForkServers
 from work_pools.worker.prompt import Prompt
 from work_pools.worker.reading_once import ReadingOnce
@@ -24,7 +24,14 @@ with warnings.catch_warnings():
     warnings.filterwarnings("ignore", "Type .* has key .* that matches", UserWarning)
 
     class PromptProcessWorker(  # pyright: ignore[reportIncompatibleVariableOverride]
-        Prompt, Gpus, ReadingOnce, WithoutSubmitting, RunTokens, StandbyWorker, ProcessWorker
+        Prompt,
+        Gpus,
+        ReadingOnce,
+        WithoutSubmitting,
+        SparingPaused,
+        RunTokens,
+        StandbyWorker,
+        ProcessWorker,
     ):
         """Prefect's process worker with a fork server, replaced after `reuse` jobs; `standby`: 0
         for none."""
@@ -37,7 +44,14 @@ with warnings.catch_warnings():
             super().__init__(*args, standbys=standbys, **kwargs)
 
     class PromptDockerWorker(
-        Prompt, Gpus, ReadingOnce, WithoutSubmitting, RunTokens, StandbyWorker, DockerWorker
+        Prompt,
+        Gpus,
+        ReadingOnce,
+        WithoutSubmitting,
+        SparingPaused,
+        RunTokens,
+        StandbyWorker,
+        DockerWorker,
     ):
         """Prefect's Docker worker with `standby` idle containers, each for `reuse` jobs."""
 

@@ -27,6 +27,7 @@ from deployments.jobs.records import (
     Progress,
     printable,
 )
+from tasks.contracts import WAITS_FOR_JOBS
 from tasks.errors import ServerUnavailable
 
 _PLACE = 5.0  # seconds between two looks at a waiting job's place in its queue
@@ -36,6 +37,7 @@ _EXPLANATION = TypeAdapter(Explanation)
 _NAMES = {
     JobState.SCHEDULED: "Scheduled",
     JobState.WAITING: "Scheduled",
+    JobState.BLOCKED: WAITS_FOR_JOBS,
     JobState.STARTING: "Pending",
 }  # Prefect's names of states, where they are others than ours
 _OUTCOMES: dict[JobState, Outcome] = {
@@ -51,7 +53,7 @@ def progress_of(found: Explanation) -> Progress:
     text = job.reason
     if job.state is JobState.SCHEDULED and job.due is not None:
         text = f"due at {job.due.astimezone(UTC):%F %T} UTC"
-    elif job.state is JobState.RUNNING:
+    elif job.state in (JobState.BLOCKED, JobState.HELD, JobState.RUNNING):
         text = found.reasons[0] if found.reasons else ""
     return Progress(
         job=job.job,

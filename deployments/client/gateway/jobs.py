@@ -1,8 +1,10 @@
 """Jobs through a gateway, by its REST API."""
 
 import asyncio
+import re
 from collections.abc import AsyncGenerator, Mapping, Sequence
-from contextlib import aclosing, asynccontextmanager
+from contextlib import aclosing, asynccontextmanager, suppress
+from dataclasses import replace
 from typing import Any, TypeVar
 from uuid import UUID, uuid4
 
@@ -26,7 +28,7 @@ from deployments.jobs.records import (
     Listing,
     Progress,
 )
-from deployments.jobs.request import Terms, check_key, cut
+from deployments.jobs.request import Terms, check_key, check_queue, cut
 from tasks.contracts import Manifest
 from tasks.errors import InvalidPayload, PrefectureError
 from tasks.settings import get_settings
@@ -35,6 +37,7 @@ _PAGE = 1_000  # jobs in one answer, the most that a gateway gives
 _PAYLOADS = 10_000  # in one request, the most that a gateway takes
 _BULK_TIMEOUT = 600.0  # seconds: thousands of jobs take a minute and more
 _POLL = 0.5  # seconds between two looks at a job that is being cancelled
+_PREFIX = re.compile("[0-9a-f-]{4,}")  # of an id
 _T = TypeVar("_T")
 
 
@@ -50,6 +53,7 @@ class GatewayJobs:
         """Submit a job, after its local sources are uploaded."""
         if key is not None:
             check_key(key)
+        terms = await self._with_whole_ids(terms)
         sent = await self._with_uploads(terms, payload)
         # A request whose answer was lost is sent again: without a key, that would be a second job.
         body = _body(terms, key or str(uuid4())) | {"payload": sent}
@@ -67,6 +71,7 @@ class GatewayJobs:
                 f"{len(payloads):,} payloads are more than the {_PAYLOADS:,} that a gateway takes "
                 "at once: submit them in several calls, each with a key of its own"
             )
+        terms = await self._with_whole_ids(terms)
         sent = [await self._with_uploads(terms, payload) for payload in payloads]
         body = _body(terms, key or str(uuid4())) | {"payloads": sent}
         answer = await self._requests.send("POST", "/jobs/bulk", json=body, timeout=_BULK_TIMEOUT)
@@ -150,6 +155,19 @@ class GatewayJobs:
                 )
             await asyncio.sleep(_POLL)
 
+    async def hold(self, job: str) -> str:
+        """Hold a job that waits."""
+        return await self._changed(job, "hold")
+
+    async def release(self, job: str) -> str:
+        """Let a held job start."""
+        return await self._changed(job, "release", once=True)
+
+    async def move(self, job: str, queue: str) -> str:
+        """Move a job that waits to another queue."""
+        check_queue(queue)
+        return await self._changed(job, "move", queue=queue)
+
     async def restart(self, job: str) -> UUID:
         """Submit a copy of a job that has ended."""
         wanted = await self.resolve(job)
@@ -185,6 +203,23 @@ class GatewayJobs:
         found = await self.list(Selection(states=ENDED), limit)
         return sorted(found.jobs, key=lambda job: job.ended.timestamp() if job.ended else 0.0)
 
+    async def _changed(self, job: str, action: str, *, once: bool = False, **body: str) -> str:
+        """Change a job. Returns its state as a sentence. `once`: twice is not the same."""
+        wanted = await self.resolve(job)
+        path = f"/jobs/{wanted}/{action}"
+        answer = await self._requests.send("POST", path, once=once, json=body or None)
+        return str(answer.json()["message"])
+
+    async def _with_whole_ids(self, terms: Terms) -> Terms:
+        """The terms with the ids of the jobs to wait for that are named by first digits. What else
+        they name are keys, which the gateway knows."""
+        after: list[str] = []
+        for name in terms.after:
+            with suppress(InvalidPayload):
+                name = str(await self.resolve(name)) if _PREFIX.fullmatch(name) else name
+            after.append(name)
+        return replace(terms, after=after)
+
     async def _with_uploads(self, terms: Terms, payload: Mapping[str, Any]) -> Mapping[str, Any]:
         """The payload as the gateway understands it."""
         (task,) = await self.tasks(terms.task)
@@ -206,6 +241,8 @@ def _body(terms: Terms, key: str) -> dict[str, Any]:
         "memory": terms.memory,
         "gpus": terms.gpus,
         "host_labels": list(terms.host_labels),
+        "after": list(terms.after),
+        "after_ended": terms.after_ended,
     }
 
 

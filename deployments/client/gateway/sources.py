@@ -3,12 +3,9 @@
 import hashlib
 import json
 import re
-from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import Any, cast
 
-from tasks.contracts.names import SOURCE_MARK
 from tasks.errors import FileUnreadable, InvalidPayload, SourceNotFound
 from tasks.storage.inputs.local import find_local, is_glob, split_glob
 from tasks.storage.results.local_files import sha256
@@ -19,9 +16,6 @@ _OF_USERS = "users/"  # begins the sources of what was uploaded
 _HERE = ("/", "./", "../", "~")  # begins what can only be a path of this machine
 _DIGITS = 16  # of a digest in a name, 64 bits
 _LONGEST_LABEL = 60
-
-Keys = tuple[str, ...]
-"""Where a source is in a payload: `("build", "context")`."""
 
 
 @dataclass(frozen=True)
@@ -101,41 +95,3 @@ def local_source(text: str, folder: Path) -> LocalSource | None:
             "one under the inputs root of the server, without a / or . in front"
         )
     return None
-
-
-def texts_at(payload: Mapping[str, Any], schema: Mapping[str, Any]) -> Iterator[tuple[Keys, str]]:
-    """The sources that a payload names. `schema`: of the parameters of its task."""
-    for keys in source_fields(schema):
-        value: Any = payload
-        for key in keys:
-            value = (
-                cast("Mapping[str, Any]", value).get(key) if isinstance(value, Mapping) else None
-            )
-        if isinstance(value, str):
-            yield keys, value
-
-
-def with_text(payload: Mapping[str, Any], keys: Keys, text: str) -> dict[str, Any]:
-    """A payload with another source."""
-    key, *rest = keys
-    return {**payload, key: with_text(payload[key], tuple(rest), text) if rest else text}
-
-
-def source_fields(schema: Mapping[str, Any]) -> Iterator[Keys]:
-    """The fields of a payload that are sources, by the schema of its task's parameters."""
-    definitions = schema.get("definitions", {})
-    yield from _fields(schema.get("properties", {}).get("payload", {}), definitions, ())
-
-
-def _fields(
-    schema: Mapping[str, Any], definitions: Mapping[str, Any], path: Keys
-) -> Iterator[Keys]:
-    if reference := schema.get("$ref"):
-        schema = {**definitions.get(str(reference).rpartition("/")[2], {}), **schema}
-    for part in schema.get("allOf", []):
-        yield from _fields(part, definitions, path)
-    for name, field in schema.get("properties", {}).items():
-        if field.get(SOURCE_MARK):
-            yield (*path, name)
-        elif len(path) < 3:  # no payload is deeper; a definition may name itself
-            yield from _fields(field, definitions, (*path, name))

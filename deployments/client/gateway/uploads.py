@@ -14,10 +14,9 @@ from deployments.client.gateway.sources import (
     LocalSource,
     Upload,
     local_source,
-    texts_at,
-    with_text,
 )
 from deployments.client.gateway.transfers import CHUNK, Patience, broken_off, each
+from deployments.jobs.dependencies.sources import texts_at, with_text
 from tasks.errors import InvalidPayload, ServerUnavailable
 from tasks.storage.results import local_files
 

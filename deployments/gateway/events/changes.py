@@ -13,8 +13,11 @@ from deployments.jobs.queries.filters import is_in_pool_of_jobs, is_job, state_o
 from deployments.jobs.records import ENDED, SETTLED, JobState
 from tasks.contracts import attempt_number, job_id, plain
 
-_QUIET = (JobState.SCHEDULED, JobState.WAITING, JobState.STARTING)
-_EXPLAINED = (JobState.FAILED, JobState.CANCELLED, JobState.CRASHED)
+_QUIET = (
+    *(JobState.SCHEDULED, JobState.WAITING, JobState.BLOCKED, JobState.HELD),
+    JobState.STARTING,
+)
+_EXPLAINED = (JobState.BLOCKED, JobState.FAILED, JobState.CANCELLED, JobState.CRASHED)
 _TOLD_BY_EVENT = {
     StateType.PENDING: JobState.STARTING,
     StateType.RUNNING: JobState.RUNNING,

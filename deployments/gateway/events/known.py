@@ -16,7 +16,7 @@ from deployments.jobs.records import SETTLED, JobState
 from tasks.contracts import plain
 from tasks.runtime.events import JobProgress
 
-_QUIET = (JobState.SCHEDULED, JobState.WAITING)
+_QUIET = (JobState.SCHEDULED, JobState.WAITING, JobState.BLOCKED, JobState.HELD)
 _KEPT = timedelta(minutes=10)  # for which an ended job is remembered
 _MARGIN = 0.1  # seconds
 _SHOWS_PROGRESS = (JobState.RUNNING, JobState.CANCELLING)

@@ -26,7 +26,7 @@ from deployments.gateway.events.known import KnownJobs
 from deployments.gateway.events.streams import AWAY, BACK, Streams
 from deployments.jobs.changes import JobChange
 from deployments.jobs.queries.listing import read_task_names
-from tasks.contracts import Pool
+from tasks.contracts import HELD, WAITS_FOR_JOBS, Pool
 from tasks.errors import in_short
 from tasks.prefect_api.clock import server_time
 from tasks.prefect_api.pages import PAGE
@@ -52,6 +52,7 @@ _MOST_REMEMBERED = 20_000  # flow runs whose jobs are remembered
 _NEVER = datetime.min.replace(tzinfo=UTC)
 _OF_JOBS = WorkPoolFilter(name=WorkPoolFilterName(any_=list(Pool)))
 _BUSY = [StateType.PENDING, StateType.RUNNING, StateType.CANCELLING, StateType.PAUSED]
+_QUIET = [WAITS_FOR_JOBS, HELD]  # names of states: these may be thousands, and stay as they are
 _T = TypeVar("_T")
 _log = logging.getLogger(__name__)
 
@@ -175,7 +176,7 @@ class Watcher:
         """The flow runs that are busy, have ended or have become due since a moment."""
         wanted = {
             "operator": "or_",
-            "state": {"type": {"any_": _BUSY}},
+            "state": {"type": {"any_": _BUSY}, "name": {"not_any_": _QUIET}},
             "end_time": {"after_": since},
             "expected_start_time": {"after_": since, "before_": now + _FAST},
         }

@@ -44,7 +44,7 @@ class PoolOverview(BaseModel):
     slots: int | None
     """Jobs that can run at once; None where a worker does not report it."""
     queues: dict[str, dict[str, int]]
-    """Of each queue: how many of its jobs wait, run, or are scheduled for later."""
+    """Of each queue: how many of its jobs wait, run, are scheduled for later, or are held."""
 
 
 class HostOverview(BaseModel):
@@ -139,6 +139,7 @@ async def _pool(client: PrefectClient, status: Status, pool: str) -> PoolOvervie
                 "waiting": queue.waiting,
                 "running": queue.running,
                 "scheduled": queue.scheduled,
+                "held": queue.held,
             }
             for queue in queues
         },
@@ -146,7 +147,7 @@ async def _pool(client: PrefectClient, status: Status, pool: str) -> PoolOvervie
 
 
 def _jobs_in(queue: QueueStatus) -> int:
-    return queue.waiting + queue.running + queue.scheduled
+    return queue.waiting + queue.running + queue.scheduled + queue.held
 
 
 def _is_current(agent: AgentStatus, workers: list[WorkerStatus]) -> bool:

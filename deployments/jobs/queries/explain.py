@@ -27,6 +27,7 @@ from deployments.jobs.queries.estimate import (
     typical_times,
 )
 from deployments.jobs.queries.listing import read_task_names, record
+from deployments.jobs.queries.standings import undone, waits_for
 from deployments.jobs.records import Explanation, JobRecord, JobState
 from deployments.pools import drained_workers, lacking, read_offers, read_queues, read_slots
 from deployments.status import RUNNING, SCHEDULED, AgentStatus, read_agents
@@ -75,6 +76,8 @@ async def explain(client: PrefectClient, job: UUID) -> Explanation:
     match known.state:
         case JobState.WAITING:
             return await _explain_waiting(client, run, known, tasks)
+        case JobState.BLOCKED:
+            return Explanation(known, await _blocked_by(client, run), None, None, None)
         case JobState.STARTING | JobState.RUNNING | JobState.CANCELLING:
             return await _explain_running(client, run, known, tasks)
         case _:
@@ -157,6 +160,8 @@ def _other_reasons(job: JobRecord) -> list[str]:
     match job.state:
         case JobState.SCHEDULED:
             return ["it is not due yet"]
+        case JobState.HELD:
+            return ["it is held: `prefecture release` lets it start"]
         case JobState.CRASHED:
             return [
                 f"attempt {job.attempt} has crashed ({job.reason}); its supervisor runs it again"
@@ -165,6 +170,12 @@ def _other_reasons(job: JobRecord) -> list[str]:
             return []
         case _:
             return [job.reason or "no reason was given"]
+
+
+async def _blocked_by(client: PrefectClient, run: FlowRun) -> list[str]:
+    """The jobs that a job waits for, and that have not ended yet."""
+    named = await undone(client, run)
+    return [waits_for(named) or "the jobs that it waits for have ended: it enters its queue"]
 
 
 async def _explain_waiting(
@@ -178,6 +189,7 @@ async def _explain_waiting(
     reasons = why_it_waits(state, job.queue, run.state_name or "", before)
     due = run.next_scheduled_start_time
     if due is not None and due > datetime.now(UTC):
+        # After a crash: a job that is scheduled for later does not wait yet.
         pause = in_words((due - datetime.now(UTC)).total_seconds())
         reasons.insert(0, f"attempt {job.attempt - 1} has crashed; the next one is due in {pause}")
     may_start = state.online and not state.pool.is_paused and state.slots

@@ -14,12 +14,22 @@ from prefect.client.schemas.objects import FlowRun, StateType
 
 from deployments.jobs.queries.selection import Selection
 from deployments.jobs.records import JobState
-from tasks.contracts import REQUEUED_AS_LABEL, Pool, attempt_number
+from tasks.contracts import (
+    HELD,
+    HOLDS,
+    REQUEUED_AS_LABEL,
+    WAITS_FOR_JOBS,
+    Pool,
+    attempt_number,
+    moves,
+)
 
 _RETRIED = timedelta(hours=1)  # the longest time from a crash to the next attempt
 _TYPES: Mapping[JobState, StateType] = {
     JobState.SCHEDULED: StateType.SCHEDULED,
     JobState.WAITING: StateType.SCHEDULED,
+    JobState.BLOCKED: StateType.PAUSED,
+    JobState.HELD: StateType.PAUSED,
     JobState.STARTING: StateType.PENDING,
     JobState.RUNNING: StateType.RUNNING,
     JobState.CANCELLING: StateType.CANCELLING,
@@ -29,6 +39,7 @@ _TYPES: Mapping[JobState, StateType] = {
     JobState.CANCELLED: StateType.CANCELLED,
 }
 _BY_TYPE = {type: state for state, type in _TYPES.items()}
+_BY_NAME = {WAITS_FOR_JOBS: JobState.BLOCKED, HELD: JobState.HELD}
 
 
 class Filters(TypedDict):
@@ -84,6 +95,8 @@ def doubtful(selection: Selection) -> Iterator[Filters]:
             state={"type": {"any_": [StateType.SCHEDULED]}},
             next_scheduled_start_time={side: datetime.now(UTC)},
         )
+    if (JobState.BLOCKED in states) != (JobState.HELD in states):
+        yield filters_of(selection, state={"type": {"any_": [StateType.PAUSED]}})
 
 
 def takes(selection: Selection, run: FlowRun, now: datetime) -> bool:
@@ -114,7 +127,12 @@ def state_of(run: FlowRun, now: datetime) -> JobState:
     """The state of a job, from its decisive attempt. `now`: by a clock like the server's."""
     if run.state_type is StateType.SCHEDULED:
         due = run.next_scheduled_start_time or run.expected_start_time
-        later = due is not None and due > now and attempt_number(run.labels) == 1
+        is_first = attempt_number(run.labels) - moves(run.labels) == 1
+        later = due is not None and due > now and is_first
         return JobState.SCHEDULED if later else JobState.WAITING
-    # A paused run holds its slot, like a running one.
+    if run.state_type is StateType.PAUSED:
+        # By its own code it keeps its slot, like a running one.
+        return _BY_NAME.get(run.state_name or "", JobState.RUNNING)
+    if run.state_type is StateType.PENDING and run.state and run.state.message == HOLDS:
+        return JobState.HELD
     return _BY_TYPE.get(run.state_type or StateType.RUNNING, JobState.RUNNING)

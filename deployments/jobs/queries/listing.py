@@ -18,6 +18,7 @@ from tasks.contracts import attempt_number, job_id
 from tasks.prefect_api.pages import PAGE
 
 _INTERNAL = DeploymentFilter(tags=DeploymentFilterTags(all_=["internal"]))
+_WITH_REASON = (*ENDED, JobState.CRASHED, JobState.BLOCKED)
 _MOST_DOUBTFUL = 1_000  # runs that are read to count jobs
 _SPARE = 10  # additional runs in a page, since some are helper flows or replaced attempts
 
@@ -101,7 +102,7 @@ def record(run: FlowRun, task: str) -> JobRecord:
         ended=run.end_time if state in ENDED else None,
         waited=max(0.0, run.estimated_start_time_delta.total_seconds()),
         ran=run.estimated_run_time.total_seconds(),
-        reason=" ".join((message or "").split()) if state in (*ENDED, JobState.CRASHED) else "",
+        reason=" ".join((message or "").split()) if state in _WITH_REASON else "",
     )
 
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from tasks.containers.images.ignored import IGNORE_FILE, Ignored
+from tasks.contracts import JobSource
 from tasks.errors import SourceNotFound, UnreadableInput
 from tasks.storage.inputs import s3
 
@@ -27,7 +28,7 @@ def folder_of(source: str, root: Path) -> Path | None:
 
     Raises SourceNotFound where a link leads out of the root.
     """
-    if s3.is_s3(source) or ".." in PurePosixPath(source).parts:
+    if s3.is_s3(source) or JobSource.parse(source) or ".." in PurePosixPath(source).parts:
         return None
     place = root / source
     if not place.is_dir():

@@ -57,7 +57,7 @@ class LocalFile:
 
     async def is_as_listed(self) -> bool:
         """Whether the file's size and the time of its last change are those of the listing."""
-        return _version(self.path) == self.listed
+        return version(self.path) == self.listed
 
 
 @dataclass(frozen=True)
@@ -81,7 +81,8 @@ class Unreadable:
         return True
 
 
-def _version(path: Path) -> tuple[int, int] | None:
+def version(path: Path) -> tuple[int, int] | None:
+    """Size in bytes and time of the last change in ns of a file; None where there is none."""
     try:
         status = path.stat()
     except OSError:  # missing or not accessible: opening it gives the reason
@@ -142,7 +143,7 @@ def _find(
             f"source '{source}' names no file under the inputs root {root}: check the spelling, "
             "or put the files there"
         )
-    files = [LocalFile(name, found[name], _version(found[name])) for name in sorted(found)]
+    files = [LocalFile(name, found[name], version(found[name])) for name in sorted(found)]
     return files, below.bad
 
 

@@ -8,10 +8,8 @@ from pydantic import TypeAdapter
 
 from deployments.client.gateway.sources import (
     local_source,
-    source_fields,
-    texts_at,
-    with_text,
 )
+from deployments.jobs.dependencies.sources import source_fields, texts_at, with_text
 from tasks.contracts import AverageFiles, CompressImages, FindPrimes, RunContainer
 from tasks.errors import InvalidPayload, SourceNotFound
 

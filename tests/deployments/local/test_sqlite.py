@@ -13,7 +13,7 @@ from sqlalchemy import text
 from sqlalchemy.exc import OperationalError
 from sqlalchemy.ext.asyncio import AsyncConnection, create_async_engine
 
-from deployments.server.sqlite import address
+from deployments.server.environment import sqlite_url
 from tests.support.platform import Platform, wait_until
 
 INSERT = "INSERT INTO notes VALUES ('written')"
@@ -33,7 +33,7 @@ async def test_garbage_of_a_refused_statement_waits_for_no_other(tmp_path: Path)
     other = sqlite3.connect(file, isolation_level=None, check_same_thread=False)
     other.execute("PRAGMA journal_mode = WAL")
     other.execute("CREATE TABLE notes (note TEXT)")
-    engine = create_async_engine(address(str(file)))
+    engine = create_async_engine(sqlite_url(str(file)))
     try:
         async with engine.connect() as connection:
             other.execute("BEGIN IMMEDIATE")
@@ -55,7 +55,7 @@ async def test_garbage_of_a_refused_statement_waits_for_no_other(tmp_path: Path)
 
 async def test_transactions_that_read_first_and_write_later_take_turns(tmp_path: Path) -> None:
     # As Prefect has them: it begins each itself, and DEFERRED, where it means to write.
-    engine = create_async_engine(address(str(tmp_path / "prefect.db")))
+    engine = create_async_engine(sqlite_url(str(tmp_path / "prefect.db")))
     begun, written = list[int](), asyncio.Event()
 
     async def count_and_add(number: int) -> None:

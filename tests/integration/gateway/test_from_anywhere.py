@@ -89,6 +89,14 @@ def test_every_command_for_users(anna: Laptop, process_platform: Platform) -> No
         waiting = anna.done("explain", job)
         assert "queue normal, directory every" in waiting
         assert "is paused" in waiting
+        after = anna.done("submit", "find-primes", SHORT, "every", "--after", job[:23]).strip()
+        assert f"waits for job {job} (" in anna.done("explain", after)
+        assert anna.done("hold", job).strip() == f"job {job} is held"
+        assert anna.done("move", "low", job).strip() == f"job {job} is in the queue low now"
+        assert "at the end of its queue" in anna.done("release", job)
+        assert "queue 'x'" in anna.refused("move", "x", job)
+        assert "it is not held" in anna.refused("release", after)
+        anna.done("cancel", after)
         assert anna.done("cancel", job).strip() == f"job {job} is cancelled"
         assert f"job {job} Cancelled" in anna.run("watch", job).stdout
         assert anna.run("watch", job).returncode == 2

@@ -94,6 +94,28 @@ def test_many_are_counted_and_then_done(gateway: Gateway, process_platform: Plat
     assert '"action": "delete_jobs"' in gateway.audit
 
 
+def test_many_are_held_moved_and_released(gateway: Gateway, process_platform: Platform) -> None:
+    tag = f"held-{uuid4()}"
+    with gateway.user("anna") as anna, gateway.user("bob") as bob, pause(process_platform):
+        jobs = submit(anna, 2, tag)
+        assert bob.post("/jobs/hold", json={"tag": [tag]}).json()["count"] == 0
+        assert act(anna, "move", tag=[tag], to="low")["refused"] == []
+        moved = anna.get("/jobs", params={"tag": tag, "queue": "low"}).json()["jobs"]
+        assert [job["job"] for job in moved] == jobs[::-1], "they have kept ids and order"
+        assert act(anna, "hold", tag=[tag], queue="low")["refused"] == []
+        held = anna.get("/jobs", params={"tag": tag, "state": "held"}).json()
+        assert (held["total"], [job["job"] for job in held["jobs"]]) == (2, jobs[::-1])
+        assert anna.get("/jobs", params={"tag": tag, "state": "waiting"}).json()["total"] == 0
+        assert act(anna, "release", tag=[tag])["refused"] == []
+        waiting = anna.get("/jobs", params={"tag": tag, "state": "waiting"}).json()
+        assert (waiting["total"], len(waiting["jobs"])) == (2, 2)
+        refused = anna.post(f"/jobs/{jobs[0]}/release").json()["detail"]
+        assert refused == f"job {jobs[0]} is waiting: it is not held"
+        assert anna.post(f"/jobs/{jobs[0]}/move", json={"queue": "x"}).status_code == 422
+        assert bob.post(f"/jobs/{jobs[0]}/hold").status_code == 404
+        act(anna, "cancel", tag=[tag])
+
+
 @pytest.mark.parametrize(
     ("body", "named"),
     [

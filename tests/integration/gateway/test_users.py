@@ -12,7 +12,7 @@ import httpx
 import pytest
 
 from deployments.gateway.users.tokens import Scope
-from tests.support.platform import Platform, wait_until
+from tests.support.platform import Platform, pause, wait_until
 from tests.support.session.tiers import thorough
 from tests.support.web.gateway import Gateway, gateway_up
 
@@ -82,6 +82,29 @@ def test_a_job_from_its_submission_to_its_files(
     assert [(line["user"], line["status"]) for line in lines if str(job) in line["jobs"]] == [
         ("anna", 201)
     ]
+
+
+def test_a_job_waits_for_others_of_its_user_alone(
+    gateway: Gateway, process_platform: Platform
+) -> None:
+    with gateway.user("anna") as anna, gateway.user("bob") as bob, pause(process_platform):
+        first = submit(anna, key="the first of anna")
+        second = submit(anna, after=["the first of anna"])
+        found = anna.get(f"/jobs/{second}").json()
+        assert found["job"]["state"] == "blocked"
+        assert found["reasons"][0].startswith(f"waits for job {first} (")
+        of_first = {"source": f"job://gateway/{first}/primes.parquet"}
+        body = {"task": "average-files", "payload": of_first, "results_directory": "gateway"}
+        for asked in (body, body | {"payload": {"source": "x"}, "after": [str(first)]}):
+            assert "there is no job" in problem(bob.post("/jobs", json=asked), 404)
+            many = {**asked, "payloads": [asked["payload"]]}
+            del many["payload"]
+            assert "there is no job" in problem(bob.post("/jobs/bulk", json=many), 404)
+        mine = body | {"payload": {"source": "x"}, "after": ["the first of anna"]}
+        assert "nor one of your keys" in problem(bob.post("/jobs", json=mine), 422)
+        problem(anna.post("/jobs", json=body | {"after": [str(uuid4())]}), 404)
+        for job in (second, first):
+            anna.post(f"/jobs/{job}/cancel")
 
 
 def test_jobs_of_others_are_unknown_unless_the_token_says_otherwise(gateway: Gateway) -> None:

@@ -72,6 +72,12 @@ def test_many_jobs_are_cancelled_restarted_and_deleted(
         expect(page.get_by_text("No job is like that.")).to_be_visible()
         page.get_by_role("link", name="Show all").click()
         page.locator("tbody tr a").click()
+        page.get_by_role("button", name="Hold", exact=True).click()
+        expect(page.locator("h1 .badge")).to_have_text("Held")
+        page.get_by_role("combobox", name="Queue").select_option("low")
+        expect(page.get_by_text("Moved to another queue")).to_be_visible()
+        page.get_by_role("button", name="Release", exact=True).click()
+        expect(page.locator("h1 .badge")).to_have_text("Waiting")
         act(page, "Cancel", "Cancel it")
         expect(page.locator("h1 .badge")).to_have_text("Cancelled")
         assert len(paul.get("/jobs").json()["jobs"]) == 1

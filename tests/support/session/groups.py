@@ -14,12 +14,14 @@ _PLATFORMS = (
     *("docker_trials", "docker_platform", "process_platform", "process_trials"),
     "second_engine",
 )
-_SECOND = " 2"
 # One process would need longer for all that run on one platform than the others for all the rest.
-_OF_THE_SECOND = (
-    *("tests/deployments", "tests/integration/jobs", "tests/integration/history"),
-    *("tests/integration/run_container", "tests/browser", "tests/test_docs.py"),
-)
+_PARTS = {
+    " 2": (
+        *("tests/deployments", "tests/integration/jobs", "tests/integration/history"),
+        *("tests/integration/run_container", "tests/browser", "tests/test_docs.py"),
+    ),
+    " 3": ("tests/integration/gateway", "tests/integration/page"),
+}
 _NEXT = ("tests/integration", "tests/chaos", "tests/work_pools")  # with a platform of their own
 _BY_PARAMETER = ("platform", "trials")
 
@@ -29,8 +31,8 @@ def put_in_groups(items: list[pytest.Item]) -> None:
     for item in items:
         path = str(item.path.relative_to(item.config.rootpath))
         group = _platform_of(item) or path
-        if group in ("process_platform", "docker_platform") and path.startswith(_OF_THE_SECOND):
-            group += _SECOND
+        if group in ("process_platform", "docker_platform"):
+            group += next((part for part in _PARTS if path.startswith(_PARTS[part])), "")
         item.stash[_GROUP] = group
         item.add_marker(pytest.mark.xdist_group(group))
 
@@ -40,7 +42,7 @@ def put_in_order(items: list[pytest.Item]) -> None:
     groups = dict.fromkeys(item.stash[_GROUP] for item in items)
 
     def place(group: str) -> tuple[int, bool]:
-        platform = group.removesuffix(_SECOND)
+        platform = group.partition(" ")[0]
         first = _PLATFORMS.index(platform) if platform in _PLATFORMS else len(_PLATFORMS)
         return first, not group.startswith(_NEXT)
 

@@ -8,7 +8,7 @@ import { subscribe } from "./live.js";
 import { logPart } from "./log.js";
 import { say, setTitle } from "./notice.js";
 import { runs, waits } from "./rows.js";
-import { clock, duration, ENDED, percent, stateWords } from "./words.js";
+import { clock, duration, ENDED, HOLDABLE, MOVABLE, percent, QUEUES, RELEASABLE, stateWords } from "./words.js";
 
 const TICK = 1000; // ms
 const LOOK = 10_000; // ms between two looks at why it waits
@@ -114,6 +114,9 @@ export async function jobView(view, id, go, signal) {
     line.hidden = !line.textContent;
     fill(
       actions,
+      HOLDABLE.includes(job.state) && button("Hold", () => change("hold")),
+      RELEASABLE.includes(job.state) && button("Release", () => change("release"), "primary"),
+      MOVABLE.includes(job.state) && queues(job.queue),
       !hasEnded && job.state !== "cancelling" && button("Cancel", cancel, "danger"),
       hasEnded && button("Run again", again, "primary"),
       el(
@@ -152,7 +155,8 @@ export async function jobView(view, id, go, signal) {
       attempts.flatMap((attempt) => [
         attempts.length > 1 &&
           el("li", { class: "attempt" }, `Attempt ${attempt.attempt}, queue ${attempt.queue}`),
-        ...attempt.changes.map(({ at, state, reason }) =>
+        // A hold claims the job for a moment, as a worker does.
+        ...attempt.changes.filter(({ state, reason }) => state !== "Pending" || !reason).map(({ at, state, reason }) =>
           el(
             "li",
             { class: state.toLowerCase() },
@@ -181,6 +185,21 @@ export async function jobView(view, id, go, signal) {
     files.hidden = false;
   }
 
+  /** A list of the queues; another one moves the job. */
+  function queues(own) {
+    const move = (event) => change("move", { queue: event.target.value });
+    return el(
+      "select",
+      { "aria-label": "Queue", onchange: move },
+      QUEUES.map((name) => el("option", { value: name, ".selected": name === own }, `Queue ${name}`)),
+    );
+  }
+
+  async function change(what, body) {
+    await attempt(async () => say((await post(`${address}/${what}`, body)).message));
+    await look();
+  }
+
   async function cancel() {
     if (!(await confirm("Cancel this job?", "Cancel it", "danger"))) return;
     await attempt(async () => say((await post(`${address}/cancel`)).message));
@@ -207,6 +226,10 @@ const STEPS = {
   Completed: "Done",
   Cancelling: "To be cancelled",
   AwaitingRetry: "Waits for the next attempt",
+  Waiting: "Submitted, after other jobs",
+  Resuming: "In its queue",
+  Held: "Held",
+  Moved: "Moved to another queue",
 };
 
 async function attempt(work) {

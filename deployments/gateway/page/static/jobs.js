@@ -5,7 +5,7 @@ import { button, confirm, el, fill } from "./dom.js";
 import { subscribe } from "./live.js";
 import { say, setTitle } from "./notice.js";
 import { row } from "./rows.js";
-import { ACTIVE, count, ENDED, some, STATES, stateWords } from "./words.js";
+import { ACTIVE, count, ENDED, HOLDABLE, QUEUES, RELEASABLE, some, STATES, stateWords } from "./words.js";
 
 const PAGE = 50;
 const TICK = 1000; // ms
@@ -119,7 +119,7 @@ export async function jobsView(view, query, go, signal) {
         ...states.map((state) => [state, stateWords(state)]),
       ]),
       choice("task", "Task", [["", "All"], ...tasks.map(({ name }) => [name, name])]),
-      choice("queue", "Queue", [["", "All"], ...["high", "normal", "low"].map((name) => [name, name])]),
+      choice("queue", "Queue", [["", "All"], ...QUEUES.map((name) => [name, name])]),
       text("directory", "Results directory"),
       text("tag", "Tag"),
     );
@@ -251,20 +251,34 @@ export async function jobsView(view, query, go, signal) {
     all.indeterminate = selected.size > 0 && selected.size < rows.size;
     const ended = [...selected].filter((job) => rows.get(job).hasEnded);
     const open = selected.size - ended.length;
+    const holdable = chosen("hold").length;
+    const held = chosen("release").length;
     fill(
       bulk,
       el("span", { role: "status" }, `${some(selected.size, "job")} selected`),
       button(`Cancel ${count(open)}`, () => act("cancel"), "small", { ".disabled": !open }),
+      holdable > 0 && button(`Hold ${count(holdable)}`, () => act("hold"), "small"),
+      held > 0 && button(`Release ${count(held)}`, () => act("release"), "small"),
       button(`Run ${count(ended.length)} again`, () => act("restart"), "small", { ".disabled": !ended.length }),
       button(`Delete ${count(ended.length)}`, () => act("delete"), "small danger", { ".disabled": !ended.length }),
     );
   }
 
+  /** Those of the selected jobs with which something can be done. */
+  function chosen(what) {
+    const states = { hold: HOLDABLE, release: RELEASABLE, restart: ENDED, delete: ENDED }[what];
+    return [...selected].filter((job) =>
+      states ? states.includes(rows.get(job).state) : !rows.get(job).hasEnded,
+    );
+  }
+
   async function act(what) {
-    const jobs = [...selected].filter((job) => rows.get(job).hasEnded === (what !== "cancel"));
+    const jobs = chosen(what);
     const some_ = some(jobs.length, "job");
     const questions = {
       cancel: [`Cancel ${some_}?`, "Cancel them", "danger"],
+      hold: [`Hold ${some_}? They start once they are released.`, "Hold them", "primary"],
+      release: [`Release ${some_}?`, "Release them", "primary"],
       restart: [`Submit ${some_} once more?`, "Run again", "primary"],
       delete: [`Delete ${some_} from the list? Published results stay.`, "Delete them", "danger"],
     };

@@ -65,7 +65,7 @@ function poolPart(pool) {
       el(
         "thead",
         {},
-        el("tr", {}, ["Queue", "Waiting", "Running", "Later"].map((name) => el("th", { scope: "col" }, name))),
+        el("tr", {}, ["Queue", "Waiting", "Running", "Later", "Held"].map((name) => el("th", { scope: "col" }, name))),
       ),
       el(
         "tbody",
@@ -75,7 +75,7 @@ function poolPart(pool) {
             "tr",
             {},
             el("th", { scope: "row" }, name),
-            [queue.waiting, queue.running, queue.scheduled].map((number) => el("td", {}, count(number))),
+            [queue.waiting, queue.running, queue.scheduled, queue.held].map((number) => el("td", {}, count(number))),
           ),
         ),
       ),

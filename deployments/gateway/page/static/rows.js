@@ -31,6 +31,9 @@ export function row(first, toggle) {
     get job() {
       return job.job;
     },
+    get state() {
+      return job.state;
+    },
     get hasEnded() {
       return ENDED.includes(job.state);
     },
@@ -59,7 +62,8 @@ export function row(first, toggle) {
         if (runs(job)) job.ran += since;
         if (data.state === "running") job.ran = 0;
       }
-      job = { ...job, state: data.state, attempt: data.attempt, reason: data.outcome ? data.text : "" };
+      const reason = data.outcome || data.state === "blocked" ? data.text : "";
+      job = { ...job, queue: data.queue, state: data.state, attempt: data.attempt, reason };
       progress = { fraction: data.fraction ?? progress.fraction, text: data.text ?? "" };
       show();
     },
@@ -105,7 +109,7 @@ export function row(first, toggle) {
 
 /** Whether the time that a job has waited goes on. */
 export function waits({ state }) {
-  return state === "waiting" || state === "crashed";
+  return ["waiting", "blocked", "held", "crashed"].includes(state);
 }
 
 /** Whether the time that a job has run goes on. */

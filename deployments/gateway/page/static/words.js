@@ -3,6 +3,8 @@
 const WORDS = {
   scheduled: "Scheduled",
   waiting: "Waiting",
+  blocked: "After other jobs",
+  held: "Held",
   starting: "Starting",
   running: "Running",
   cancelling: "Stopping",
@@ -13,6 +15,11 @@ const WORDS = {
 };
 export const STATES = Object.keys(WORDS);
 export const ENDED = ["completed", "failed", "cancelled"];
+/** States in which a job can be held, released, and moved to another queue. */
+export const HOLDABLE = ["waiting", "scheduled", "blocked"];
+export const RELEASABLE = ["held"];
+export const MOVABLE = [...HOLDABLE, ...RELEASABLE];
+export const QUEUES = ["high", "normal", "low"];
 /** States whose times run. */
 export const ACTIVE = STATES.filter((state) => !ENDED.includes(state) && state !== "scheduled");
 

@@ -1,20 +1,14 @@
-"""Commands for operators of Prefecture."""
+"""Commands for operators of a Prefecture that runs."""
 
 import asyncio
 import socket
-from pathlib import Path
 
 from deployments import hosts, login_link, tables
-from deployments.apply import apply as apply_all
 from deployments.cli.output.console import AsJson, Flag, err, out, say, say_aside, say_json
 from deployments.cli.output.drains import drain_line, drain_warnings
 from deployments.cli.where import span
 from deployments.connection import become, connect, known_password, server_api
-from deployments.demo.photos import make_photos
-from deployments.demo.run import demo as run_demo
-from deployments.local import docker_engine, programs
-from deployments.local.up import until_stopped
-from deployments.local.up import up as run_up
+from deployments.local import programs
 from deployments.pools import read_slots
 from deployments.pools import scale as scale_pool
 from deployments.status import Status, read_status
@@ -23,67 +17,29 @@ from tasks.contracts import Pool
 from tasks.errors import OperatorError
 from tasks.settings import get_settings
 
-_SAMPLES = 6  # photographs
 
+def status(*, json: AsJson = False) -> None:
+    """Show queues, workers, agents, the last jobs and the next scheduled ones.
 
-def up(
-    *,
-    pool: Pool | None = None,
-    workers: int = 2,
-    most: int | None = None,
-    port: int = 4200,
-    insecure: bool = False,
-) -> None:
-    """Keep a server, a worker and its supervisor running, until Ctrl-C or SIGTERM.
-
-    Runs in the foreground, also starts the notifier and the worker of the platform's own flows,
-    puts the deployments on the server, and prints each job that ends. Ctrl-C or SIGTERM stops
-    everything and puts running jobs back in their queue.
-
-    Example: `prefecture up --workers 4 --most 8`
+    Example: `prefecture status`
 
     Parameters
     ----------
-    pool
-        Run jobs in containers (docker) or as plain processes. Default: docker where an engine
-        answers.
-    workers
-        How many jobs run at once.
-    most
-        The maximum for `prefecture scale`. Default: that of --workers.
-    port
-        The port of the UI and the API, on 127.0.0.1 and, where it is set, on PREFECTURE_BIND.
-    insecure
-        Listen on PREFECTURE_BIND without TLS: behind a proxy, or in a network that you trust.
+    json
+        As JSON: times in UTC, durations in seconds.
     """
-    if workers < 1:
-        raise OperatorError(f"--workers {workers}: at least 1 job must be able to run")
-    if most is not None and most < workers:
-        raise OperatorError(f"--most {most}: at least as many as --workers, {workers}")
-    asyncio.run(run_up(get_settings(), pool, workers, port, say, most, insecure=insecure))
+    timeout = get_settings().agent_timeout
 
+    async def read() -> Status:
+        async with connect() as client:
+            return await read_status(client)
 
-def samples(folder: str = "photos") -> None:
-    """Put sample photographs into a folder of the inputs root, for a first job.
-
-    An existing folder is left as it is.
-
-    Example: `prefecture samples`
-
-    Parameters
-    ----------
-    folder
-        The folder's name under the inputs root.
-    """
-    inputs = get_settings().inputs
-    place = inputs / folder
-    if not place.resolve().is_relative_to(inputs.resolve()):
-        raise OperatorError(f"{folder} leads out of the inputs root: name a folder in {inputs}")
-    if place.exists():
-        say(f"{place} is there already")
+    found = asyncio.run(read())
+    if json:
+        say_json(status_as_json(found))
         return
-    make_photos(place, _SAMPLES, broken=False)
-    say(f"{_SAMPLES} photographs in {place}")
+    for part in tables.status_tables(found, timeout):
+        out.print(part)
 
 
 def scale(jobs: int, *, pool: Pool | None = None) -> None:
@@ -103,7 +59,7 @@ def scale(jobs: int, *, pool: Pool | None = None) -> None:
     """
     if jobs < 0:
         raise OperatorError(f"{jobs} jobs at once: use 0 or more")
-    chosen = pool or _usual_pool(docker_engine.find_engine())
+    chosen = pool or _usual_pool()
 
     async def change() -> int | None:
         async with connect() as client:
@@ -168,62 +124,6 @@ def drain(
     asyncio.run(change())
 
 
-def apply(*, pool: Pool | None = None) -> None:
-    """Put pools, queues, blocks, deployments and subscribers on the server at PREFECT_API_URL.
-
-    Idempotent.
-
-    Example: `prefecture apply --pool process`
-
-    Parameters
-    ----------
-    pool
-        The pool that deployments run on. Default: docker where an engine answers.
-    """
-    settings = get_settings()
-    engine = docker_engine.find_engine()
-    chosen = pool or _usual_pool(engine)
-    image = settings.image
-    if chosen is Pool.DOCKER:
-        if engine is not None:
-            image = docker_engine.ensure_image(engine, settings, say)
-        elif image is None:
-            raise OperatorError(
-                "no Docker engine answers here: set PREFECTURE_IMAGE to the image that the "
-                "workers' engine has"
-            )
-
-    async def put() -> int:
-        async with connect():
-            return await apply_all(chosen, settings, image)
-
-    say(f"{asyncio.run(put())} deployments on pool {chosen} at {server_api()}")
-
-
-def status(*, json: AsJson = False) -> None:
-    """Show queues, workers, agents, the last jobs and the next scheduled ones.
-
-    Example: `prefecture status`
-
-    Parameters
-    ----------
-    json
-        As JSON: times in UTC, durations in seconds.
-    """
-    timeout = get_settings().agent_timeout
-
-    async def read() -> Status:
-        async with connect() as client:
-            return await read_status(client)
-
-    found = asyncio.run(read())
-    if json:
-        say_json(status_as_json(found))
-        return
-    for part in tables.status_tables(found, timeout):
-        out.print(part)
-
-
 def work(*, pool: Pool | None = None, name: str | None = None, limit: int = 2) -> None:
     """Run a worker on this host, for a server elsewhere.
 
@@ -243,7 +143,7 @@ def work(*, pool: Pool | None = None, name: str | None = None, limit: int = 2) -
     if limit < 1:
         raise OperatorError(f"--limit {limit}: at least 1 job must be able to run")
     settings = get_settings()
-    chosen = pool or _usual_pool(docker_engine.find_engine())
+    chosen = pool or _usual_pool()
     called = name or socket.gethostname()
     argv = programs.worker(chosen, called, limit, settings)
     become(argv, programs.worker_env(settings, called, server_api()))
@@ -263,47 +163,10 @@ def supervise(*, pool: Pool | None = None, worker: str | None = None) -> None:
     worker
         The worker's name. Default: this host's.
     """
-    chosen = pool or _usual_pool(docker_engine.find_engine())
+    chosen = pool or _usual_pool()
     name = worker or socket.gethostname()
     argv = programs.supervisor(chosen, name)
     become(argv, programs.supervisor_env(get_settings(), name, server_api()))
-
-
-def image() -> None:
-    """Build the image of jobs, unless this host's engine has it, and print its tag.
-
-    Example: `prefecture image`
-    """
-    engine = docker_engine.find_engine()
-    if engine is None:
-        raise OperatorError("no Docker engine answers: start it, or use the process pool")
-    out.print(docker_engine.ensure_image(engine, get_settings(), say))
-
-
-def demo(*, pool: Pool | None = None, inputs: Path | None = None) -> None:
-    """Run real jobs of every compute task on all three queues, watch them, and stop everything.
-
-    `make demo` runs this command. With the process pool, tasks that start containers are left out.
-
-    Example: `prefecture demo --pool process`
-
-    Parameters
-    ----------
-    pool
-        The pool. Default: docker where an engine answers.
-    inputs
-        A folder of your own photographs.
-    """
-
-    async def run() -> bool:
-        return await until_stopped(run_demo(pool, inputs, out), say)
-
-    if not asyncio.run(run()):
-        raise OperatorError("the demo was stopped")
-
-
-def _usual_pool(engine: object | None) -> Pool:
-    return Pool.DOCKER if engine else Pool.PROCESS
 
 
 def ui() -> None:
@@ -324,3 +187,10 @@ def password() -> None:
     Example: `prefecture password`
     """
     say(known_password())
+
+
+def _usual_pool() -> Pool:
+    # Imported here: most commands have no use for it, and it takes a fifth of their time.
+    from deployments.local.docker_engine import find_engine
+
+    return Pool.DOCKER if find_engine() else Pool.PROCESS

@@ -1,0 +1,179 @@
+"""What the jobs of a request wait for: the jobs that it names, and those whose results it reads."""
+
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+from uuid import UUID
+
+from prefect.client.orchestration import PrefectClient
+from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterIdempotencyKey
+from prefect.client.schemas.objects import StateType
+from prefect.client.schemas.responses import DeploymentResponse
+
+from deployments.jobs.dependencies.sources import Keys, texts_at, with_text
+from deployments.jobs.queries.short_ids import resolve_job
+from deployments.jobs.queries.standings import Standing, read_standings, waits_for
+from deployments.jobs.request import Terms, cut
+from tasks.contracts import (
+    AFTER_ENDED_LABEL,
+    AFTER_LABEL,
+    WAITS_FOR_JOBS,
+    JobSource,
+    job_id,
+)
+from tasks.errors import InvalidPayload
+
+MOST = 100
+"""Jobs that one job may wait for."""
+See = Callable[[UUID], Awaitable[Any]]
+"""Raises an error where a user may not see a job."""
+
+
+@dataclass(frozen=True)
+class Dependencies:
+    """What one job waits for."""
+
+    completed: tuple[UUID, ...] = ()
+    """Jobs that must complete."""
+    ended: tuple[UUID, ...] = ()
+    """Jobs that must end."""
+    waits: str = ""
+    """What it waits for, in words; empty where all of it is done."""
+    refusal: str = ""
+    """Why it can never run; empty where it may."""
+
+    @property
+    def labels(self) -> dict[str, str]:
+        """The labels of its flow run."""
+        both = {AFTER_LABEL: self.completed, AFTER_ENDED_LABEL: self.ended}
+        return {label: ",".join(map(str, jobs)) for label, jobs in both.items() if jobs}
+
+    @property
+    def fields(self) -> dict[str, Any]:
+        """The fields of the API request that creates its flow run.
+
+        In a state of the type Paused no worker takes it. Its due time is that of its submission;
+        what resumes it puts it at the end of its queue.
+        """
+        fields: dict[str, Any] = {"labels": self.labels} if self.labels else {}
+        if self.waits:
+            fields["state"] = {
+                "type": StateType.PAUSED.value,
+                "name": WAITS_FOR_JOBS,
+                "message": self.waits,
+                "state_details": {"pause_reschedule": True},
+            }
+        return fields
+
+    def check(self, where: str = "") -> None:
+        """Raise InvalidPayload where the job can never run. `where`: begins the message."""
+        if self.refusal:
+            raise InvalidPayload(f"{where}after: {self.refusal}")
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A payload as it is submitted, and what its job waits for."""
+
+    payload: Mapping[str, Any]
+    dependencies: Dependencies
+
+
+async def prepare(
+    client: PrefectClient,
+    terms: Terms,
+    payloads: Sequence[Mapping[str, Any]],
+    deployment: DeploymentResponse,
+    owner: str = "",
+    see: See | None = None,
+) -> list[Prepared]:
+    """Find the jobs that each payload's job waits for, and name their results in full.
+
+    `owner`: whose keys may name jobs. `see`: raises an error for a job that the user may not see.
+    Raises InvalidPayload where a name names no job, or one job waits for too many.
+    """
+    schema = deployment.parameter_openapi_schema or {}
+    sources = [_sources(payload, schema) for payload in payloads]
+    named = [*terms.after, *(source.job for each in sources for source in each.values())]
+    if not named:
+        return [Prepared(payload, Dependencies()) for payload in payloads]
+    names = {name: await _find(client, name, owner) for name in dict.fromkeys(named)}
+    for job in dict.fromkeys(names.values()) if see else ():
+        await see(job) if see else None
+    standings = await read_standings(client, names.values())
+    by_name = {name: standings.get(job) for name, job in names.items()}
+    for name, standing in by_name.items():
+        if standing is None:
+            raise InvalidPayload(f"after: no job {cut(name)} is known here")
+    known = {name: standing for name, standing in by_name.items() if standing is not None}
+    return [
+        Prepared(
+            _replaced(payload, each, known),
+            _dependencies(
+                [known[name] for name in terms.after],
+                [known[source.job] for source in each.values()],
+                after_ended=terms.after_ended,
+            ),
+        )
+        for payload, each in zip(payloads, sources, strict=True)
+    ]
+
+
+def _sources(payload: Mapping[str, Any], schema: Mapping[str, Any]) -> dict[Keys, JobSource]:
+    """The results of other jobs that a payload names, by their places in it."""
+    found = ((keys, JobSource.parse(text)) for keys, text in texts_at(payload, schema))
+    return {keys: source for keys, source in found if source is not None}
+
+
+def _replaced(
+    payload: Mapping[str, Any],
+    sources: Mapping[Keys, JobSource],
+    standings: Mapping[str, Standing],
+) -> Mapping[str, Any]:
+    """A payload that says where the results will be."""
+    for keys, source in sources.items():
+        of = standings[source.job]
+        payload = with_text(payload, keys, str(JobSource(str(of.job), source.path, of.directory)))
+    return payload
+
+
+def _dependencies(
+    after: Sequence[Standing], read: Sequence[Standing], *, after_ended: bool
+) -> Dependencies:
+    must_complete = {each.job: each for each in ([*read] if after_ended else [*after, *read])}
+    must_end = {each.job: each for each in after if after_ended and each.job not in must_complete}
+    if len(must_complete) + len(must_end) > MOST:
+        raise InvalidPayload(
+            f"after: {len(must_complete) + len(must_end)} jobs are more than the {MOST} that one "
+            "job may wait for: let a job in between wait for some of them"
+        )
+    left = [each for each in (*must_complete.values(), *must_end.values()) if not each.outcome]
+    failed = [e for e in must_complete.values() if e.outcome not in (None, "completed")]
+    refusal = ""
+    if failed:
+        verb = "has failed" if failed[0].outcome == "failed" else "was cancelled"
+        refusal = f"{failed[0]} {verb}: restart it, and name the new job"
+    return Dependencies(tuple(must_complete), tuple(must_end), waits_for(left), refusal)
+
+
+async def _find(client: PrefectClient, name: str, owner: str) -> UUID:
+    """The id of the job that a text names: an id, a user's key, or the first digits of an id."""
+    try:
+        return UUID(name)
+    except ValueError:
+        pass
+    keyed = await client.read_flow_runs(
+        flow_run_filter=FlowRunFilter(
+            idempotency_key=FlowRunFilterIdempotencyKey(any_=[f"submit:{owner}{name}"])
+        )
+    )
+    if len(keyed) > 1:
+        raise InvalidPayload(
+            f"after: {len(keyed)} jobs of several tasks have the key {cut(name)!r}: name the job "
+            "by its id"
+        )
+    if keyed:
+        return job_id(keyed[0].labels, keyed[0].id)
+    if owner:
+        raise InvalidPayload(f"after: {cut(name)!r} is neither a job's id nor one of your keys")
+    return await resolve_job(client, name)
