@@ -3,6 +3,7 @@
 import json
 import shlex
 import sys
+from collections.abc import Collection, Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -21,9 +22,11 @@ from tasks.contracts import (
     WORKER_VARIABLES,
     Pool,
     Queue,
+    Resources,
     WorkerReport,
 )
 from tasks.errors import OperatorError
+from tasks.prefect_api.drains import drain_of, read_drains
 from tasks.prefect_api.pages import PAGE
 from tasks.settings import NETWORK_VARIABLE, RESULT_BLOCK_VARIABLE, Settings
 
@@ -31,6 +34,7 @@ TREE = Path(__file__).resolve().parent.parent
 """The folder that holds this code: flows, tasks, work_pools and prefect.yaml."""
 
 _MOST_WORKERS = 200  # read by one request
+_SHOWN = 5  # hosts in a message
 _BILLION = 1_000_000_000
 
 
@@ -141,24 +145,60 @@ async def scale(client: PrefectClient, pool: Pool, jobs: int | None) -> None:
 async def read_slots(client: PrefectClient, pool: str) -> int | None:
     """How many jobs the online workers of a pool take at once; None if one does not report it.
 
-    Prefect's own workers do not report it.
+    Prefect's own workers do not report it. A worker whose host is drained takes none.
     """
     workers = await client.read_workers_for_work_pool(pool)
     online = {worker.name for worker in workers if worker.status == "ONLINE"}
+    taking = online - await drained_workers(client, pool)
+    reports = await read_worker_reports(client)
+    slots = {each.worker: each.slots for each in reports if each.pool == pool}
+    if not taking <= slots.keys():
+        return None
+    return sum(slots[name] for name in taking)
+
+
+async def drained_workers(client: PrefectClient, pool: str) -> set[str]:
+    """The workers of a pool that take no new job: their host is drained."""
+    drains = await read_drains(client)
+    if not drains:
+        return set()
+    reports = await read_worker_reports(client)
+    hosts = {each.worker: each.host for each in reports if each.pool == pool}
+    workers = await client.read_workers_for_work_pool(pool)
+    names = [worker.name for worker in workers]
+    return {name for name in names if drain_of(drains, hosts.get(name, ""), name) is not None}
+
+
+async def read_offers(
+    client: PrefectClient, pool: str, workers: Collection[str]
+) -> dict[str, Resources | None]:
+    """What these workers of a pool offer, by name; None for one that does not report it."""
+    reports = await read_worker_reports(client)
+    known = {each.worker: each.offer for each in reports if each.pool == pool}
+    return {name: known.get(name) for name in workers}
+
+
+def lacking(asked: Resources, offers: Mapping[str, Resources | None]) -> str:
+    """What no host has of what a job asks for, in one line; empty where one has all, or may."""
+    lacks = {name: offer and offer.lacks(asked) for name, offer in offers.items()}
+    if not all(lacks.values()):
+        return ""
+    found = "; ".join(f"{name} has not {what}" for name, what in sorted(lacks.items())[:_SHOWN])
+    return f"no host offers what it asks for: {found}"
+
+
+async def read_worker_reports(client: PrefectClient) -> list[WorkerReport]:
+    """What our workers have reported of themselves, those that have ended included."""
     response = await client.request(
         "POST",
         "/variables/filter",
         json={"variables": {"name": {"like_": WORKER_VARIABLES}}, "limit": _MOST_WORKERS},
     )
-    slots: dict[str, int] = {}
+    reports: list[WorkerReport] = []
     for variable in Variable.model_validate_list(response.json()):
         with suppress(ValidationError):  # not ours, in spite of its name
-            report = WorkerReport.model_validate(variable.value)
-            if report.pool == pool:
-                slots[report.worker] = report.slots
-    if not online <= slots.keys():
-        return None
-    return sum(slots[name] for name in online)
+            reports.append(WorkerReport.model_validate(variable.value))
+    return reports
 
 
 async def _put_pool(client: PrefectClient, name: str, kind: Pool, template: dict[str, Any]) -> None:

@@ -19,7 +19,7 @@ from prefect.client.schemas.sorting import FlowRunSort
 from prefect.exceptions import ObjectNotFound
 from pydantic import TypeAdapter, ValidationError
 
-from deployments.pools import read_queues
+from deployments.pools import read_queues, read_worker_reports
 from tasks.contracts import (
     AGENT_VARIABLES,
     PLATFORM_POOL,
@@ -30,6 +30,7 @@ from tasks.contracts import (
     job_id,
 )
 from tasks.prefect_api.clock import server_time
+from tasks.prefect_api.drains import drain_of, read_drains
 from tasks.prefect_api.pages import PAGE
 
 SCHEDULED = [StateType.SCHEDULED]
@@ -63,6 +64,10 @@ class WorkerStatus:
     name: str
     status: str
     last_heartbeat: datetime | None
+    drained: bool = False
+    """Whether it takes no new job: its host is drained."""
+    drained_until: datetime | None = None
+    """When the jobs that still run there are moved to other hosts; None for never."""
 
 
 @dataclass(frozen=True)
@@ -135,6 +140,9 @@ async def read_status(client: PrefectClient) -> Status:
     paused: list[str] = []
     workers: list[WorkerStatus] = []
     strays: list[StrayQueue] = []
+    drains = await read_drains(client)
+    reports = await read_worker_reports(client) if drains else []
+    hosts = {(report.pool, report.worker): report.host for report in reports}
     for pool in Pool:
         try:
             present = await read_queues(client, pool)
@@ -152,10 +160,18 @@ async def read_status(client: PrefectClient) -> Status:
             runs = await _runs_in(client, pool, name)
             if runs or name != "default":
                 strays.append(StrayQueue(pool, name, runs))
-        workers += [
-            WorkerStatus(pool, worker.name, worker.status or "unknown", worker.last_heartbeat_time)
-            for worker in await client.read_workers_for_work_pool(pool)
-        ]
+        for worker in await client.read_workers_for_work_pool(pool):
+            drain = drain_of(drains, hosts.get((pool.value, worker.name), ""), worker.name)
+            workers.append(
+                WorkerStatus(
+                    pool,
+                    worker.name,
+                    worker.status or "unknown",
+                    worker.last_heartbeat_time,
+                    drained=drain is not None,
+                    drained_until=drain.until if drain else None,
+                )
+            )
     try:
         own = await client.read_workers_for_work_pool(PLATFORM_POOL)
     except ObjectNotFound:

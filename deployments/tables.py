@@ -9,7 +9,7 @@ from rich import box
 from rich.filesize import decimal
 from rich.table import Table
 
-from tasks.contracts import Manifest
+from tasks.contracts import AgentReport, Manifest
 
 if TYPE_CHECKING:  # it imports Prefect, which most commands do not need
     from deployments.status import (
@@ -69,8 +69,13 @@ def _workers(workers: "list[WorkerStatus]") -> Table:
     table = _table("Workers", "pool", "worker", "status", "last heartbeat")
     for worker in workers:
         beat = worker.last_heartbeat
+        words = [worker.status]
+        if worker.drained:
+            until = worker.drained_until
+            words.append(f"drained, until {until:%F %T} UTC" if until else "drained")
         table.add_row(
-            worker.pool, worker.name, worker.status, beat.strftime("%F %T UTC") if beat else ""
+            *(worker.pool, worker.name, ", ".join(words)),
+            beat.strftime("%F %T UTC") if beat else "",
         )
     return table
 
@@ -85,10 +90,15 @@ def _agents(agents: "list[AgentStatus]", agent_timeout: float) -> Table:
             health = ["silent: its supervisor, its host or its connection to the server is gone"]
         table.add_row(
             *(report.host, report.pool, report.worker, "\n".join(health) or "healthy"),
-            *(str(report.running), "paused by it" if report.holds_intake else ""),
+            *(str(report.running), _intake(report)),
             f"{seconds(agent.ago)} ago",
         )
     return table
+
+
+def _intake(report: AgentReport) -> str:
+    words = (report.drained and "drained", report.holds_intake and "paused by it")
+    return ", ".join(word for word in words if word)
 
 
 def _jobs(jobs: "list[JobStatus]") -> Table:

@@ -63,4 +63,4 @@ def platform() -> None:
     environment: dict[str, Any] = programs.platform_env(
         get_settings(), f"{socket.gethostname()}/{PLATFORM_POOL}", server_api(), None
     )
-    become(programs.platform(), environment)
+    become(programs.bounded(programs.platform()), environment)

@@ -47,6 +47,10 @@ class _Options:
     """Seconds one attempt may run. Default: that of the task's deployment."""
     memory: str | None = None
     """Memory of a job's container, including swap: a number and k, m or g."""
+    gpus: int | None = None
+    """GPUs that a job has for itself: it goes to a host that offers as many."""
+    on: Annotated[tuple[str, ...], Parameter(negative="", show_default=False)] = ()
+    """A label that the host must have; may be repeated."""
     after: Annotated[tuple[str, ...], Parameter(negative="", show_default=False)] = ()
     """A job that must complete first, by its id or key; may be repeated."""
     after_ended: Annotated[bool, Parameter(negative="", show_default=False)] = False
@@ -59,6 +63,7 @@ class _Options:
         lasts = None if self.expires is None else needed_span(self.expires, "--expires")
         kept = None if lasts is None else int(lasts.total_seconds())
         own = (self.max_duration, self.memory, self.name, self.after, self.after_ended, kept)
+        own += (self.gpus, self.on)
         return Terms(task, directory, self.queue, self.tag, *own)
 
 

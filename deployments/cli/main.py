@@ -37,7 +37,9 @@ _COMMANDS = {
     _OPERATORS: {
         "operators.run": ("up", "apply", "image"),
         "operators.demo": ("demo",),
-        "operators.operate": ("status", "ui", "password", "scale", "work", "supervise"),
+        "operators.operate": (
+            *("status", "ui", "password", "scale", "drain", "work", "supervise"),
+        ),
         "operators.servers": ("server", "services", "migrate"),
         "operators.gateway": ("gateway", "token"),
         "operators.clean": ("clean",),

@@ -13,7 +13,7 @@ from tasks.contracts import Queue
 from tasks.errors import InvalidPayload
 
 _REPEATED = Parameter(negative="", show_default=False)
-_UNITS = {"m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
+_UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
 
 
 @Parameter(name="*")
@@ -75,5 +75,5 @@ def needed_span(text: str, option: str) -> timedelta:
 
 def span(text: str) -> timedelta | None:
     """Parse a span of time, such as 90m, 24h, 7d or 4w; None where it is none."""
-    found = re.fullmatch(r"([1-9][0-9]{0,5})([mhdw])", text)
+    found = re.fullmatch(r"([1-9][0-9]{0,5})([smhdw])", text)
     return found and timedelta(**{_UNITS[found[2]]: int(found[1])})

@@ -117,6 +117,8 @@ def submit(
     max_duration: int | None = None,
     memory: str | None = None,
     name: str | None = None,
+    gpus: int | None = None,
+    host_labels: Iterable[str] = (),
     after: "Iterable[Job | UUID | str]" = (),
     after_ended: bool = False,
     expires: int | None = None,
@@ -129,11 +131,12 @@ def submit(
     attempt may run. `memory`: such as 512m. `name`: the job's name in the UI. `after`: jobs, or ids
     or keys of jobs, that must complete before this one starts; `after_ended`: it is enough that
     they end. It waits also for the job of a source `job://<job id>/<path>`. `expires`: seconds
-    after which the result may be removed. Raises InvalidPayload, in one line that names the field,
-    and ServerUnavailable.
+    after which the result may be removed. `gpus`: how many it has for itself. `host_labels`: those
+    that its host must have. Raises InvalidPayload, in one line that names the field, and
+    ServerUnavailable.
     """
     jobs = [str(job.id if isinstance(job, Job) else job) for job in after]
-    own = (tags, max_duration, memory, name, jobs, after_ended, expires)
+    own = (tags, max_duration, memory, name, jobs, after_ended, expires, gpus, host_labels)
     terms = Terms(task, results_directory, queue, *own)
 
     async def submit_job() -> UUID:
@@ -154,6 +157,8 @@ def submit_many(
     max_duration: int | None = None,
     memory: str | None = None,
     name: str | None = None,
+    gpus: int | None = None,
+    host_labels: Iterable[str] = (),
     after: "Iterable[Job | UUID | str]" = (),
     after_ended: bool = False,
     expires: int | None = None,
@@ -166,7 +171,7 @@ def submit_many(
     left out.
     """
     jobs = [str(job.id if isinstance(job, Job) else job) for job in after]
-    own = (tags, max_duration, memory, name, jobs, after_ended, expires)
+    own = (tags, max_duration, memory, name, jobs, after_ended, expires, gpus, host_labels)
     terms = Terms(task, results_directory, queue, *own)
     listed = list(payloads)  # here, in the caller's thread
 

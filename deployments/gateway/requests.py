@@ -52,6 +52,9 @@ class _Terms(BaseModel):
         None, description="Seconds, a minute at least, after which the result may be removed."
     )
 
+    gpus: int | None = Field(None, description="GPUs that a job has for itself.")
+    host_labels: list[str] = Field([], description="Labels that the host of a job must have.")
+
     def terms(self, token: Token) -> Terms:
         """The request for jobs of a user. Raises InvalidPayload where a field is invalid."""
         for tag in self.tags:
@@ -71,6 +74,8 @@ class _Terms(BaseModel):
             self.after,
             self.after_ended,
             self.expires,
+            self.gpus,
+            self.host_labels,
         )
 
 

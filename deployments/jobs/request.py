@@ -12,6 +12,8 @@ from tasks.contracts import (
     AFTER_ENDED_LABEL,
     AFTER_LABEL,
     ENGINE_TASKS,
+    GPUS_VARIABLE,
+    HOST_LABELS_VARIABLE,
     KEPT_VARIABLE,
     NO_ENGINE,
     Pool,
@@ -29,6 +31,7 @@ _MAX_DURATION = 31_536_000  # seconds, a year: the maximum in both pools' templa
 _SHORTEST_KEPT, _LONGEST_KEPT = 60, 3_153_600_000  # seconds, a century: as in the templates
 _SHOWN = 80  # characters of a value in a message
 _MAX_REFUSAL = 400  # characters of a refusal, which may quote the refused value
+_MOST_GPUS = 64  # in both pools' templates
 _MAX_KEY = 200  # characters
 _AFTER_LABELS = (AFTER_LABEL, AFTER_ENDED_LABEL)
 
@@ -58,6 +61,10 @@ class Terms:
     """Whether it is enough that they end."""
     expires: int | None = None
     """Seconds after which the result may be removed."""
+    gpus: int | None = None
+    """GPUs that it has for itself."""
+    host_labels: Iterable[str] = ()
+    """Labels that its host must have."""
     is_queue_named: bool = field(init=False)
 
     def __post_init__(self) -> None:
@@ -91,9 +98,10 @@ class Terms:
                 )
         if any(not tag.strip() for tag in self.tags):
             raise InvalidPayload("tags: one is empty: leave it out, or give it a text")
+        object.__setattr__(self, "host_labels", tuple(self.host_labels))
         if any(not job.strip() for job in self.after):
             raise InvalidPayload("after: one is empty: name a job by its id or key")
-        job_limits(self.max_duration, self.memory, self.expires)
+        job_limits(self.max_duration, self.memory, self.expires, self.gpus, self.host_labels)
         try:
             TypeAdapter[str](ResultsDirectory).validate_python(self.results_directory)
         except ValidationError as error:
@@ -114,7 +122,7 @@ class Terms:
     @property
     def limits(self) -> dict[str, Any]:
         """The job variables."""
-        return job_limits(self.max_duration, self.memory, self.expires)
+        return job_limits(self.max_duration, self.memory, self.expires, self.gpus, self.host_labels)
 
     @property
     def common(self) -> dict[str, Any]:
@@ -175,6 +183,8 @@ class Terms:
             "tags": (sorted({*run.tags} - own), sorted({*self.tags} - own)),
             "max_duration": (limits.get("max_duration"), self.max_duration),
             "memory": (limits.get("mem_limit"), self.memory),
+            "gpus": (limits.get(GPUS_VARIABLE), self.gpus),
+            "host_labels": (limits.get(HOST_LABELS_VARIABLE, []), list(self.host_labels)),
             "after": tuple(
                 ", ".join(str(each[label]) for label in _AFTER_LABELS if label in each) or None
                 for each in (run.labels, labels or {})
@@ -232,7 +242,11 @@ def check_queue(queue: str) -> None:
 
 
 def job_limits(
-    max_duration: int | None, memory: str | None, expires: int | None = None
+    max_duration: int | None,
+    memory: str | None,
+    expires: int | None = None,
+    gpus: int | None = None,
+    host_labels: Iterable[str] = (),
 ) -> dict[str, Any]:
     """The job variables for a job's limits, which override those of its deployment."""
     limits: dict[str, Any] = {}
@@ -256,6 +270,12 @@ def job_limits(
                 f"expires: {expires} is not {_SHORTEST_KEPT} to {_LONGEST_KEPT} seconds"
             )
         limits[KEPT_VARIABLE] = expires
+    if gpus is not None:
+        if not 1 <= gpus <= _MOST_GPUS:
+            raise InvalidPayload(f"gpus: {gpus} is not 1 to {_MOST_GPUS}")
+        limits[GPUS_VARIABLE] = gpus
+    if labels := list(host_labels):
+        limits[HOST_LABELS_VARIABLE] = labels
     return limits
 
 

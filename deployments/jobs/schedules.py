@@ -76,6 +76,8 @@ async def create_schedule(
         "tags": terms.tags,
         "max_duration": terms.max_duration,
         "memory": terms.memory,
+        "gpus": terms.gpus,
+        "host_labels": terms.host_labels,
         "name": terms.name,
         "expires": terms.expires,
     }

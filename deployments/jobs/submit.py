@@ -18,6 +18,8 @@ from prefect.exceptions import ObjectNotFound, PrefectHTTPStatusError
 
 from deployments.jobs.dependencies.after import See, prepare
 from deployments.jobs.request import Terms, check_key, cut, one_line
+from deployments.pools import read_offers
+from tasks.contracts import Resources, resources_asked
 from tasks.errors import InvalidPayload
 
 REFUSED = (400, 404, 409, 422)
@@ -42,7 +44,7 @@ async def submit(
     if key is not None:
         check_key(key)
     parameters = terms.parameters(payload)
-    deployment = await find_deployment(client, terms)
+    deployment = await find_deployment(client, terms, payload)
     (prepared,) = await prepare(client, terms, [parameters["payload"]], deployment, owner, see)
     parameters["payload"], after = prepared.payload, prepared.dependencies
     # Prefect's client repeats a request whose answer was lost: without a key, that is a second job.
@@ -73,8 +75,11 @@ async def _existing(
     return found[0] if found else None
 
 
-async def find_deployment(client: PrefectClient, terms: Terms) -> DeploymentResponse:
-    """Find the deployment for these terms. Raises InvalidPayload where there is none."""
+async def find_deployment(
+    client: PrefectClient, terms: Terms, payload: Mapping[str, Any] | None = None
+) -> DeploymentResponse:
+    """Find the deployment for these terms. Raises InvalidPayload where there is none, or where no
+    host has as many GPUs as the terms or the payload ask for."""
     try:
         deployment = await client.read_deployment_by_name(f"{terms.task}/{terms.in_queue}")
     except ObjectNotFound:
@@ -83,7 +88,25 @@ async def find_deployment(client: PrefectClient, terms: Terms) -> DeploymentResp
             "`prefecture apply` puts them on the server"
         ) from None
     terms.check_deployment(deployment)
+    await _check_gpus(client, deployment, resources_asked([terms.limits], payload))
     return deployment
+
+
+async def _check_gpus(
+    client: PrefectClient, deployment: DeploymentResponse, asked: Resources
+) -> None:
+    """Raise InvalidPayload where no host, online or not, offers as many GPUs as are asked for."""
+    if not asked.gpus or deployment.work_pool_name is None:
+        return
+    workers = await client.read_workers_for_work_pool(deployment.work_pool_name)
+    names = [worker.name for worker in workers]
+    offers = await read_offers(client, deployment.work_pool_name, names)
+    most = max((offer.gpus for offer in offers.values() if offer), default=0)
+    if asked.gpus > most:
+        raise InvalidPayload(
+            f"gpus: {asked.gpus} asked for, and no host offers more than {most}: set "
+            "PREFECTURE_HOST_GPUS where there are GPUs"
+        )
 
 
 async def submit_job(

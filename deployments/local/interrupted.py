@@ -2,25 +2,15 @@
 
 import asyncio
 import logging
-import sys
 
 from prefect.client.orchestration import PrefectClient
-from prefect.client.schemas.filters import (
-    FlowRunFilter,
-    FlowRunFilterState,
-    FlowRunFilterStateType,
-    WorkPoolFilter,
-    WorkPoolFilterName,
-)
 from prefect.client.schemas.objects import FlowRun, State, StateType
-from prefect.client.schemas.sorting import FlowRunSort
 from prefect.exceptions import ObjectNotFound, PrefectHTTPStatusError
 from prefect.states import Cancelled, Scheduled
 
-from deployments.status import RUNNING
+from deployments.hosts import held_runs
 from tasks.contracts import WORKER_LABEL, Pool, job_id
 from tasks.errors import PrefectureError
-from tasks.prefect_api.pages import PAGE
 from tasks.storage.results.interface import ResultsRoot
 
 _NOT_FOUND = 404
@@ -33,7 +23,7 @@ async def put_back(client: PrefectClient, worker: str, results: ResultsRoot) -> 
     Returns how many runs were rescheduled. Call it only after the worker and all its processes are
     gone: otherwise a run could be executed twice.
     """
-    held = await _held(client)
+    held = await held_runs(client)
     alone = await _no_other_host(client, worker)
     ours = [
         run
@@ -61,25 +51,6 @@ async def put_back(client: PrefectClient, worker: str, results: ResultsRoot) -> 
             raise
         rescheduled += not _was_cancelled(run)
     return rescheduled
-
-
-async def _held(client: PrefectClient) -> list[FlowRun]:
-    """All runs that workers of our pools hold, read page by page in a stable order."""
-    held: list[FlowRun] = []
-    for offset in range(0, sys.maxsize, PAGE):
-        page = await client.read_flow_runs(
-            work_pool_filter=WorkPoolFilter(name=WorkPoolFilterName(any_=list(Pool))),
-            flow_run_filter=FlowRunFilter(
-                state=FlowRunFilterState(type=FlowRunFilterStateType(any_=RUNNING))
-            ),
-            sort=FlowRunSort.ID_DESC,
-            limit=PAGE,
-            offset=offset,
-        )
-        held += page
-        if len(page) < PAGE:
-            break
-    return held
 
 
 async def _no_other_host(client: PrefectClient, worker: str) -> bool:

@@ -63,6 +63,11 @@ def services() -> list[str]:
     return _prefect("server", "services", "start")
 
 
+def bounded(argv: list[str]) -> list[str]:
+    """Command line that runs one of Prefect's own programs, and ends it in time at a signal."""
+    return [sys.executable, "-m", "deployments.local.bounded", *argv]
+
+
 def migrate() -> list[str]:
     """Command line of the program that brings the server's database up to date."""
     return [sys.executable, "-m", "deployments.server.migrate"]
@@ -92,7 +97,7 @@ def gateway(port: int, settings: Settings, host: str = HOST) -> list[str]:
 
 def _listeners(port: int, settings: Settings, host: str) -> list[str]:
     """The arguments of a server: see deployments/serving/listeners.py."""
-    names = [name.strip() for name in settings.server_hosts.split(",") if name.strip()]
+    names = _listed(settings.server_hosts)
     outside = list[str]()
     if settings.bind:
         names.append(str(settings.bind))
@@ -128,6 +133,10 @@ def worker(pool: Pool, name: str, slots: int, settings: Settings) -> list[str]:
         *(("--low-waits", str(settings.low_waits)) if settings.low_waits else ()),
         *(["--internal-network"] if settings.job_network == "internal" else []),
         *(word for host in settings.hosts_of_jobs for word in ("--reach", host)),
+        *(("--memory", str(int(settings.host_memory))) if settings.host_memory else ()),
+        *(("--cpus", str(settings.host_cpus)) if settings.host_cpus else ()),
+        *(("--gpus", settings.host_gpus) if settings.host_gpus else ()),
+        *(word for name in _listed(settings.host_labels) for word in ("--label", name)),
     ]
 
 
@@ -208,6 +217,10 @@ def _own_env(settings: Settings, owner: str, api_url: str) -> dict[str, str]:
 def log(settings: Settings, name: str) -> Path:
     """The file for the output of a program."""
     return settings.home / "logs" / f"{name}.log"
+
+
+def _listed(text: str) -> list[str]:
+    return [name.strip() for name in text.split(",") if name.strip()]
 
 
 def _prefect(*words: str) -> list[str]:

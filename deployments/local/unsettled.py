@@ -11,6 +11,7 @@ from prefect import get_client
 from deployments.local import docker_engine, interrupted
 from deployments.local.processes import kill, processes_with
 from deployments.local.programs import OWNER, owners
+from tasks.errors import in_short
 from tasks.settings import Settings
 from tasks.storage.results.opening import open_results
 
@@ -40,13 +41,18 @@ async def clean_up_after_kill(settings: Settings, engine: docker.DockerClient | 
     return workers
 
 
-async def put_back(settings: Settings, worker: str, say: Callable[[str], None]) -> bool:
-    """Put a worker's jobs back in their queue. Returns whether the server has taken that."""
+async def put_back(
+    settings: Settings, worker: str, say: Callable[[str], None], within: float | None = None
+) -> bool:
+    """Put a worker's jobs back in their queue. Returns whether the server has taken that.
+
+    `within`: seconds; None for as long as it takes.
+    """
     try:
-        async with get_client() as client:
+        async with asyncio.timeout(within), get_client() as client:
             count = await interrupted.put_back(client, worker, open_results(settings))
-    except httpx.HTTPError as error:
-        say(f"running jobs go back in their queue at the next start: {error}")
+    except (httpx.HTTPError, TimeoutError) as error:
+        say(f"running jobs go back in their queue at the next start: {in_short(error)}")
         return False
     if count:
         say(f"{count} running jobs are back in their queue")

@@ -43,6 +43,7 @@ from tasks.settings import AUTH_VARIABLE, Settings, make_home, make_private_fold
 _SERVER_SLOW = 60.0  # seconds of its start after which a message is printed
 _SERVER_START = 900.0  # seconds to answer, after which a running server is given up
 _POLL = 0.2  # seconds between two health checks
+_PUT_BACK = 30.0  # seconds at the end for the server to take running jobs back
 _RETRY_DELAY = 1.0  # seconds before a failed request is repeated
 _NO_ENGINE = "no Docker engine answers"
 
@@ -155,7 +156,7 @@ async def running(
                 # A flow run is killed at once: the next run does its work.
                 undo.push_async_callback(platform.stop, at_once=True)
                 await platform.start()
-            undo.push_async_callback(put_back, settings, worker, say)
+            undo.push_async_callback(put_back, settings, worker, say, _PUT_BACK)
             if engine is not None:
                 undo.push_async_callback(
                     asyncio.to_thread, docker_engine.remove_containers, engine, worker

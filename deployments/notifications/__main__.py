@@ -18,6 +18,7 @@ with importing():
     from deployments.notifications.notifier.releaser import Releaser
     from deployments.retention.results import Expiry
     from tasks.errors import in_short
+    from tasks.prefect_api.ending import end_in_time
     from tasks.settings import Settings, get_settings
 
 _log = logging.getLogger("deployments.notifications")
@@ -26,8 +27,13 @@ _log = logging.getLogger("deployments.notifications")
 async def notify(settings: Settings) -> None:
     """Deliver notifications until SIGTERM or SIGINT."""
     work = asyncio.create_task(_notify(settings))
+
+    def stop() -> None:
+        end_in_time("notifier")
+        work.cancel()
+
     for number in (signal.SIGTERM, signal.SIGINT):
-        asyncio.get_running_loop().add_signal_handler(number, work.cancel)
+        asyncio.get_running_loop().add_signal_handler(number, stop)
     with contextlib.suppress(asyncio.CancelledError):
         await work
 

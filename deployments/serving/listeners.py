@@ -15,6 +15,8 @@ import uvicorn
 from starlette.types import ASGIApp
 from uvicorn.config import STARTUP_FAILURE
 
+from tasks.prefect_api.ending import end_in_time
+
 _LAST = 5  # seconds at shutdown for requests; a websocket may never end by itself
 
 
@@ -99,6 +101,7 @@ class _Server(uvicorn.Server):
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         """See uvicorn.Server."""
+        end_in_time("server")
         self._before_end()
         await super().shutdown(sockets)
 

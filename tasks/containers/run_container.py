@@ -25,7 +25,7 @@ from tasks.contracts import SECRETS_FOLDER, WORKER_LABEL, JobSource, RunContaine
 from tasks.errors import ContainerFailed, InvalidPayload, JobError
 from tasks.runtime.compute_task import Job
 from tasks.runtime.inputs import find_inputs
-from tasks.settings import get_settings, run_settings
+from tasks.settings import get_settings, gpus, run_settings
 from tasks.storage.inputs import local, s3
 
 _LOG = 64 * 2**20  # bytes of each log that are kept
@@ -148,6 +148,7 @@ def _spec(
         shm=payload.shared_memory(),
         prepared=prepared,
         secrets=secrets,
+        gpus=gpus(),
     )
 
 

@@ -1,7 +1,7 @@
 """Calls of the engine for users' containers: create one hardened, attach, start, stop, remove."""
 
 import os
-from collections.abc import Generator, Mapping
+from collections.abc import Generator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -10,7 +10,7 @@ from uuid import UUID
 
 import docker
 from docker.errors import APIError, NotFound
-from docker.types import LogConfig, Mount, Ulimit
+from docker.types import DeviceRequest, LogConfig, Mount, Ulimit
 
 from tasks.containers.engine import api, engine_call, engine_outages, explained
 from tasks.containers.images.pinned import Image
@@ -69,6 +69,15 @@ class ContainerSpec:
     prepared: Prepared = field(default_factory=Prepared)
     secrets: str = ""
     """The volume of its secrets; empty for none."""
+    gpus: Sequence[str] = ()
+    """Ids of GPUs."""
+
+
+def device_requests(gpus: Sequence[str]) -> list[DeviceRequest] | None:
+    """What `docker run --gpus device=…` asks of the engine; None for no GPU."""
+    if not gpus:
+        return None
+    return [DeviceRequest(device_ids=list(gpus), capabilities=[["gpu"]])]
 
 
 def create(
@@ -119,6 +128,7 @@ def create(
             memswap_limit=spec.memory,
             nano_cpus=round(spec.cpus * 1_000_000_000),
             pids_limit=_PIDS,
+            device_requests=device_requests(spec.gpus),
             runtime=run_settings().runtime,
             ulimits=limits,
             # Output is read from the attached stream: the engine keeps no second copy.

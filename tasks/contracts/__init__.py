@@ -21,12 +21,20 @@ from tasks.contracts.containers import (
     size_in_bytes,
 )
 from tasks.contracts.generation import TOPICS, GenerateData
+from tasks.contracts.hosts import (
+    AGENT_VARIABLES,
+    DRAIN_VARIABLES,
+    WORKER_VARIABLES,
+    AgentReport,
+    Drain,
+    WorkerReport,
+)
 from tasks.contracts.jobs import (
     AFTER_ENDED_LABEL,
     AFTER_LABEL,
-    AGENT_VARIABLES,
     ATTEMPT_LABEL,
     CONTAINER_LABEL,
+    DRAINED_LABEL,
     FRESH_CONTAINER,
     HELD,
     HOLDS,
@@ -42,11 +50,8 @@ from tasks.contracts.jobs import (
     USER_TAG,
     WAITS_FOR_JOBS,
     WORKER_LABEL,
-    WORKER_VARIABLES,
-    AgentReport,
     Pool,
     Queue,
-    WorkerReport,
     attempt_number,
     attempt_tag,
     ids_in,
@@ -81,6 +86,12 @@ from tasks.contracts.payloads import (
     SumFiles,
 )
 from tasks.contracts.published import RESULT_BLOCK, Manifest, PublishedFile, Receipt
+from tasks.contracts.resources import (
+    GPUS_VARIABLE,
+    HOST_LABELS_VARIABLE,
+    Resources,
+    resources_asked,
+)
 from tasks.contracts.task_options import TaskOptions, declare, declared
 from tasks.contracts.times import plain
 
@@ -92,11 +103,15 @@ __all__ = [
     "BUILT_REPOSITORY",
     "CONTAINER_LABEL",
     "DIRECTORY_PATTERN",
+    "DRAINED_LABEL",
+    "DRAIN_VARIABLES",
     "ENGINE_SOCKET",
     "ENGINE_TASKS",
     "FRESH_CONTAINER",
+    "GPUS_VARIABLE",
     "HELD",
     "HOLDS",
+    "HOST_LABELS_VARIABLE",
     "IMAGE_LABEL",
     "INFRASTRUCTURE",
     "JOB_ID_LABEL",
@@ -128,6 +143,7 @@ __all__ = [
     "CompressImages",
     "Container",
     "ConvertImages",
+    "Drain",
     "FindPrimes",
     "GenerateData",
     "GenerateNumbers",
@@ -141,6 +157,7 @@ __all__ = [
     "PublishedFile",
     "Queue",
     "Receipt",
+    "Resources",
     "ResultsDirectory",
     "RunContainer",
     "S3Address",
@@ -158,6 +175,7 @@ __all__ = [
     "own_tags",
     "plain",
     "requeue_key",
+    "resources_asked",
     "size_in_bytes",
     "stays_inside",
     "user_of",

@@ -185,6 +185,16 @@ class Container(Payload):
         ),
         AfterValidator(_check_memory),
     ] = "512m"
+    gpus: Annotated[
+        int,
+        Field(
+            title="GPUs",
+            description="GPUs that the job has for itself. It goes to a host that offers as many.",
+            ge=0,
+            le=64,
+            examples=[1],
+        ),
+    ] = 0
     shm: Annotated[
         Size,
         Field(

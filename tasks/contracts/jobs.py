@@ -2,12 +2,9 @@
 
 import re
 from collections.abc import Iterable, Mapping
-from datetime import datetime
 from enum import StrEnum
 from typing import Any
 from uuid import UUID
-
-from pydantic import BaseModel, ConfigDict, Field
 
 
 class Queue(StrEnum):
@@ -50,6 +47,8 @@ HOLDS = "held on request"
 """Message of that state, and of the state Pending, for a moment, of a run that is being held."""
 MOVED = "Moved"
 """Name of the state, of Prefect's type Crashed, of a run whose job is in another queue now."""
+DRAINED_LABEL = f"{_LABEL}.drained"
+"""Label of an attempt that was ended because its host is drained: the host, or its worker."""
 
 
 CONTAINER_LABEL = f"{_LABEL}.container"
@@ -87,7 +86,7 @@ def attempt_number(labels: Mapping[str, Any]) -> int:
 
 
 def moves(labels: Mapping[str, Any]) -> int:
-    """Return how many of the attempts before a flow run were moved to another queue."""
+    """Return how many of the attempts before a flow run were moved to another queue or host."""
     try:
         return max(0, min(int(labels.get(MOVES_LABEL, 0)), attempt_number(labels) - 1))
     except (TypeError, ValueError):
@@ -133,43 +132,3 @@ def requeue_key(job: UUID, attempt: int) -> str:
 
 INFRASTRUCTURE = "infrastructure: "
 """Prefix of the message of a Crashed state where the attempt itself names the reason."""
-AGENT_VARIABLES = "prefecture_agent_"
-"""Prefix of the Prefect variables in which agents report."""
-
-
-class AgentReport(BaseModel):
-    """The report of the agent beside a worker on its host, written every few seconds."""
-
-    model_config = ConfigDict(frozen=True)
-
-    host: str
-    pool: str
-    worker: str
-    failed: dict[str, str] = Field(description="the checks that fail now, each with its finding")
-    running: int = Field(ge=0, description="jobs that run on this host")
-    holds_intake: bool = Field(description="whether it pauses the pool until the host is well")
-    at: datetime
-
-    @property
-    def variable(self) -> str:
-        """The name of the Prefect variable that holds this report."""
-        return AGENT_VARIABLES + re.sub(r"[^a-z0-9_-]", "_", f"{self.pool}_{self.worker}".lower())
-
-
-WORKER_VARIABLES = "prefecture_worker_"
-"""Prefix of the Prefect variables in which workers report how many jobs they run."""
-
-
-class WorkerReport(BaseModel):
-    """The report of a worker, written when it starts."""
-
-    model_config = ConfigDict(frozen=True)
-
-    pool: str
-    worker: str
-    slots: int = Field(ge=0, description="jobs that it runs at once")
-
-    @property
-    def variable(self) -> str:
-        """The name of the Prefect variable that holds this report."""
-        return WORKER_VARIABLES + re.sub(r"[^a-z0-9_-]", "_", f"{self.pool}_{self.worker}".lower())

@@ -30,7 +30,7 @@ from tasks.generation.containers import RESTARTS, ContainerGroup
 from tasks.generation.topics.topic import Topic, open_topic
 from tasks.runtime.compute_task import Job
 from tasks.runtime.progress import Progress, show_progress
-from tasks.settings import run_settings
+from tasks.settings import gpus, run_settings
 
 _CLOCKS = timedelta(seconds=5)  # by which the clock of the submitter may be late
 _LOOK = 1.0  # seconds between two updates of the rates
@@ -87,6 +87,7 @@ async def generate(payload: GenerateData, job: Job) -> Outcome:
                     shm=payload.shared_memory(),
                     prepared=prepared,
                     secrets=secrets,
+                    gpus=gpus(),
                 )
                 show = get_run_logger().warning
                 group = ContainerGroup(

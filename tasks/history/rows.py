@@ -8,7 +8,14 @@ from prefect.client.orchestration import PrefectClient
 from prefect.client.schemas.objects import FlowRun, StateType
 from pydantic import TypeAdapter, ValidationError
 
-from tasks.contracts import MOVED, ResultsDirectory, attempt_number, job_id, plain
+from tasks.contracts import (
+    DRAINED_LABEL,
+    MOVED,
+    ResultsDirectory,
+    attempt_number,
+    job_id,
+    plain,
+)
 from tasks.errors import CorruptResult
 from tasks.history.outcomes import Row
 from tasks.storage.results.interface import ResultsRoot
@@ -31,6 +38,8 @@ class RowReader:
     async def row(self, run: FlowRun) -> Row:
         """Make the row of a run. Raises StorageUnavailable where S3 does not answer."""
         state = run.state_type or StateType.SCHEDULED
+        drained = state == StateType.CRASHED and DRAINED_LABEL in run.labels
+        is_moved = drained or run.state_name == MOVED
         created = plain(run.created or datetime.now(UTC))
         due = plain(run.expected_start_time or created)
         # A run that ended before it started has its end time as `start_time`. Prefect does not
@@ -49,8 +58,8 @@ class RowReader:
             "pool": (run.work_pool_name or "")[:_NAME],
             "worker": _worker(run),
             "host": _host(run),
-            # A run that was moved to another queue has not crashed.
-            "state": MOVED.upper() if run.state_name == MOVED else state.value,
+            # A run that was moved to another queue or host has not crashed.
+            "state": MOVED.upper() if is_moved else state.value,
             "cause": None if state not in _CAUSED else " ".join(message.split())[:_CAUSE],
             # A schedule creates its runs days before; each counts as submitted when it is due.
             "submitted": due if run.auto_scheduled else created,

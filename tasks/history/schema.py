@@ -79,7 +79,7 @@ class Attempt(Table, table=True):
     """The host that it ran on, where its process or its worker names one."""
     state: str = Field(index=True, max_length=16)
     """Prefect's state type, such as COMPLETED; DELETED where it was deleted before its end, MOVED
-    where its job was moved to another queue."""
+    where its job was moved to another queue or host."""
     cause: str | None = Field(default=None, max_length=_CAUSE)
     """Why it did not complete, in one line."""
     submitted: datetime = Field(sa_type=Utc, index=True)

@@ -31,6 +31,7 @@ from tasks.reporting import reports_to_server
 
 AGENT_HEALTHY = "prefecture.agent.healthy"
 AGENT_UNHEALTHY = "prefecture.agent.unhealthy"
+HOST_EMPTIED = "prefecture.agent.drained"
 JOB_RESOURCE = "prefecture.job."
 _ROLE = "prefect.resource.role"
 _AT_ONCE = 50  # events in one request
@@ -168,8 +169,17 @@ ENDINGS = (
 
 def agent_reported(report: AgentReport) -> None:
     """Emit the health of a host: healthy, or unhealthy with the failing checks."""
+    _emit(AGENT_UNHEALTHY if report.failed else AGENT_HEALTHY, report)
+
+
+def host_emptied(report: AgentReport) -> None:
+    """Emit that a host which is drained runs no job any more."""
+    _emit(HOST_EMPTIED, report)
+
+
+def _emit(name: str, report: AgentReport) -> None:
     emit_event(
-        AGENT_UNHEALTHY if report.failed else AGENT_HEALTHY,
+        name,
         resource={
             "prefect.resource.id": f"prefecture.agent.{report.worker}",
             "prefect.resource.name": report.host,

@@ -2,6 +2,7 @@
 
 from tasks.settings.environment import (
     AUTH_VARIABLE,
+    GPUS_VARIABLE,
     NETWORK_VARIABLE,
     RESULT_BLOCK_VARIABLE,
     RUN_VARIABLE,
@@ -15,6 +16,7 @@ from tasks.settings.environment import (
     configuration_folder,
     engine_socket,
     flow_run_id,
+    gpus,
     has_process_of_its_own,
     imports_start_no_thread,
     is_in_shared_container,
@@ -38,6 +40,7 @@ from tasks.settings.private import (
 
 __all__ = [
     "AUTH_VARIABLE",
+    "GPUS_VARIABLE",
     "NETWORK_VARIABLE",
     "RESULT_BLOCK_VARIABLE",
     "RUN_VARIABLE",
@@ -53,6 +56,7 @@ __all__ = [
     "engine_socket",
     "flow_run_id",
     "get_settings",
+    "gpus",
     "has_process_of_its_own",
     "imports_start_no_thread",
     "is_in_shared_container",

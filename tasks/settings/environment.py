@@ -31,6 +31,8 @@ RUN_VARIABLE = "PREFECT__FLOW_RUN_ID"
 """In a job's environment, set by Prefect's workers: the id of its flow run."""
 SHARED_VARIABLE = "PREFECTURE__SHARED_CONTAINER"
 """In a job's environment: its container serves other jobs too, before or after it."""
+GPUS_VARIABLE = "PREFECTURE__GPUS"
+"""In the environment of a job: the ids of the GPUs that it has for itself, with commas."""
 NETWORK_VARIABLE = "PREFECTURE__NETWORK"
 """In a job's environment: what it may connect to, the job variable `network`."""
 STAGE_VARIABLE = "PREFECTURE__STAGE"
@@ -114,6 +116,11 @@ def has_process_of_its_own() -> bool:
 def is_in_shared_container() -> bool:
     """Whether the container of this process serves other jobs too, before or after."""
     return SHARED_VARIABLE in os.environ
+
+
+def gpus() -> list[str]:
+    """The ids of the GPUs that this job has for itself."""
+    return [id for id in os.environ.get(GPUS_VARIABLE, "").split(",") if id]
 
 
 def network() -> str | None:

@@ -10,6 +10,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 from tasks.contracts import S3Address
 from tasks.contracts.roots import Place, Root
 
+_OFFERS = "What a host offers to jobs, in `prefecture up` or `work` there:"
 _IMAGE_USER = "10001:10001"  # the image's own user
 
 
@@ -329,6 +330,18 @@ class Settings(BaseSettings):
         le=36_500,
         description="Days that single attempts, jobs and backlogs are kept in the run history, and "
         "usage reports; counts are kept for ever.",
+    )
+    host_memory: ByteSize | None = Field(
+        default=None, description=f"{_OFFERS} memory: `16GiB`. Default: the machine's."
+    )
+    host_cpus: int | None = Field(
+        default=None, ge=1, description=f"{_OFFERS} CPUs. Default: the machine's."
+    )
+    host_gpus: str = Field(
+        default="", description=f"{_OFFERS} GPUs, by id, separated by commas: `0,1`. Default: none."
+    )
+    host_labels: str = Field(
+        default="", description=f"{_OFFERS} labels, separated by commas: `ssd,rack-4`."
     )
     slots: int | None = Field(
         default=None,

@@ -87,6 +87,14 @@ def need_registry() -> str:
     return _program("docker-registry")
 
 
+def need_faketime() -> str:
+    """Debian's libfaketime, which tells a program another time. Returns the library."""
+    found = sorted(Path("/usr/lib").glob("*/faketime/libfaketimeMT.so.1"))
+    if not found:
+        _missing("no libfaketime: apt-get install libfaketime")
+    return str(found[0])
+
+
 def need_mounts() -> None:
     """The right to mount a file system where the jobs see it."""
     tried = ["unshare", "--mount", "true"]

@@ -1,5 +1,6 @@
 """What a later attempt is called: once, however many there were before."""
 
+from datetime import UTC, datetime
 from uuid import uuid4
 
 from prefect.client.schemas.objects import FlowRun
@@ -8,6 +9,7 @@ from tasks.contracts import attempt_tag, own_tags
 from tasks.runtime.events import about
 from work_pools.supervisor.runs import Successor
 
+NOW = datetime.now(UTC)
 REASON = "killed (exit code 137)"
 
 
@@ -16,9 +18,9 @@ def run_with(*tags: str) -> FlowRun:
 
 
 def test_a_later_attempt_has_one_tag_that_says_so() -> None:
-    second = Successor(run_with("user:anna"), 2, REASON, 0.0, 5).body()
+    second = Successor(run_with("user:anna"), 2, REASON, 0.0, 5).body(NOW)
     assert second["tags"] == ["user:anna", f"attempt 2 of 5, after: {REASON}"]
-    third = Successor(run_with(*second["tags"]), 3, "lost:\nits host is gone", 0.0, 5).body()
+    third = Successor(run_with(*second["tags"]), 3, "lost:\nits host is gone", 0.0, 5).body(NOW)
     assert third["tags"] == ["user:anna", "attempt 3 of 5, after: lost: its host is gone"]
 
 

@@ -10,6 +10,7 @@ import pytest_asyncio
 from prefect.settings import PREFECT_API_URL, temporary_settings
 
 from tasks.contracts import WORKER_LABEL, Pool
+from tasks.prefect_api.clock import ServerClock
 from tasks.settings import Settings
 from tasks.storage.results.opening import open_results
 from tests.support.other_hosts import report
@@ -66,7 +67,7 @@ async def watching(api: str, pool: str, requests: list[str], home: Path) -> Asyn
         agents = Agents(client, pool, "here", OWN, settings)
         await agents.refresh(0)
         assert agents.hosts == (21 if pool == "process" else 1)
-        runs = Runs(client, pool)
+        runs = Runs(client, pool, ServerClock())
         requeue = Requeue(runs, Processes(OWN, Pool.PROCESS), open_results(settings), settings)
         yield Watch(runs, requeue, agents, OWN, interval=600)
 

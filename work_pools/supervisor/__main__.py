@@ -13,6 +13,7 @@ with importing():
     from prefect.client.orchestration import get_client
 
     from tasks.contracts import Pool
+    from tasks.prefect_api.ending import end_in_time
     from tasks.settings import get_settings
     from work_pools.supervisor.heartbeat import beat
     from work_pools.supervisor.infrastructure.containers import Containers
@@ -33,8 +34,13 @@ async def supervise(pool: Pool, worker: str, heartbeat: int | None = None) -> No
         )
         work = asyncio.create_task(supervisor.run())
         beating = None if heartbeat is None else asyncio.create_task(beat(heartbeat))
+
+        def stop() -> None:
+            end_in_time("supervisor")
+            work.cancel()
+
         for number in (signal.SIGTERM, signal.SIGINT):
-            loop.add_signal_handler(number, work.cancel)
+            loop.add_signal_handler(number, stop)
         try:
             with contextlib.suppress(asyncio.CancelledError):
                 await work

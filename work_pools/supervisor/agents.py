@@ -5,7 +5,6 @@ import contextlib
 import logging
 import sys
 from datetime import UTC, datetime
-from email.utils import parsedate_to_datetime
 
 import httpx
 from prefect.client.orchestration import PrefectClient
@@ -15,6 +14,7 @@ from prefect.exceptions import ObjectNotFound
 from pydantic import ValidationError
 
 from tasks.contracts import AGENT_VARIABLES, AgentReport
+from tasks.prefect_api.clock import ServerClock
 from tasks.prefect_api.pages import PAGE
 from tasks.runtime import events
 from tasks.settings import Settings
@@ -54,8 +54,7 @@ class Agents:
         self._refreshing = asyncio.Lock()
         self._event_at = -_EVENT_INTERVAL
         self._event_checks: set[str] = set()
-        self.clock_ahead = 0.0
-        """Seconds that this host's clock is ahead of the server's."""
+        self.clock = ServerClock()
 
     @property
     def interval(self) -> float:
@@ -68,14 +67,18 @@ class Agents:
         """How many hosts work for the pool, this one included, by the reports read so far."""
         return 1 + sum(1 for worker in self._others if self.is_online(worker))
 
-    async def report(self, failed: dict[str, str], running: int) -> None:
+    async def report(self, failed: dict[str, str], running: int, *, drained: bool = False) -> None:
         """Report this host's health, read the others', and pause or resume the pool's intake."""
         # N hosts that each read N reports every time are more than a server can answer.
         urgent = bool(failed) or self._own.holds_intake
         reports = 1.0 if urgent else max(1.0, self.hosts / _FEW)
         await self.refresh(self.interval * (reports - _EARLY))
+        empty = self._own.drained and not self._own.running
+        self._own = self._own.model_copy(
+            update={"failed": failed, "running": running, "drained": drained}
+        )
         changed = failed.keys() != self._event_checks
-        self._own = self._own.model_copy(update={"failed": failed, "running": running})
+        emptied = drained and not running and not empty
         # Reported before the intake is paused, so that others know whose pause it is.
         if failed:
             await self._hold()
@@ -83,6 +86,8 @@ class Agents:
             await self._release()
         await self._publish()
         now = asyncio.get_running_loop().time()
+        if emptied:
+            events.host_emptied(self._own)
         if changed or now - self._event_at >= _EVENT_INTERVAL:
             self._event_at, self._event_checks = now, set(failed)
             events.agent_reported(self._own)
@@ -159,9 +164,7 @@ class Agents:
                 break
             listed += more
         if date := response.headers.get("date"):
-            # The server cuts off fractions of a second: the result is up to a second too large.
-            ahead = datetime.now(UTC) - parsedate_to_datetime(date)
-            self.clock_ahead = ahead.total_seconds()
+            self.clock.measure(date)
         others: dict[str, AgentReport] = {}
         for variable in listed:
             try:

@@ -9,6 +9,7 @@ from uuid import UUID
 from prefect.client.schemas.objects import FlowRun, StateType
 
 from tasks.contracts import requeue_key
+from tasks.prefect_api.clock import ServerClock
 from tasks.storage.results.interface import ResultsRoot
 from work_pools.supervisor.infrastructure.instance import Found, Instance, Instances
 from work_pools.supervisor.requeue import Requeue
@@ -18,6 +19,7 @@ from work_pools.supervisor.transient import isolated
 _READ = timedelta(seconds=5)  # in which the worker reads a container's exit code and log
 _TIDYING = timedelta(seconds=60)  # in which an attempt in a final state exits by itself
 _OUT = timedelta(seconds=2)  # the same for a crashed or cancelled attempt
+_MOVES = 10  # attempts at a job that a drain of their host has ended, which do not count
 _log = logging.getLogger(__name__)
 
 
@@ -34,6 +36,8 @@ class Reaper:
     results: ResultsRoot
     attempts: int
     """The most attempts at a job."""
+    clock: ServerClock
+    """By which states are dated; instances are dated by this host's own."""
 
     async def reap(self, found: Found, *, shared: bool) -> None:
         """Remove every instance whose run is over and, with `shared`, every stage whose run is over
@@ -53,8 +57,8 @@ class Reaper:
                         _log.info("removing %s of %s, which is %s", instance.id[:12], id, name)
                         await self.instances.remove(instance)
         await self._remove_strays(known, found, now)
-        await self._remove_stages(stages, known, found, now)
-        await self._remove_images(now)
+        await self._remove_stages(stages, known, found)
+        await self._remove_images()
 
     async def _remove_strays(self, known: dict[UUID, FlowRun], found: Found, now: datetime) -> None:
         """Remove the instances that our own worker made for runs deleted since."""
@@ -68,7 +72,7 @@ class Reaper:
 
     def _is_over(self, run: FlowRun, instance: Instance, now: datetime) -> bool:
         assert run.state is not None
-        final = now - run.state.timestamp
+        final = self.clock.now() - run.state.timestamp
         if instance.alive:
             # After a crash or cancellation its work is useless; otherwise it exits by itself soon.
             beaten = run.state.type in (StateType.CRASHED, StateType.CANCELLED)
@@ -77,20 +81,25 @@ class Reaper:
             return False  # its exit code is still needed
         return final > _READ and now - instance.since > _READ
 
-    async def _remove_images(self, now: datetime) -> None:
+    async def _remove_images(self) -> None:
         """Remove images built for jobs that are over, where the flow did not remove them."""
         built = await self.instances.built()
         first = await self.runs.by_id(built)
-        keys = {requeue_key(job, n): job for job in first for n in range(2, self.attempts + 1)}
+        most = self.attempts + _MOVES
+        keys = {requeue_key(job, n): job for job in first for n in range(2, most + 1)}
         later = await self.runs.by_key(keys)
         for job, run in first.items():
             attempts = [run, *(other for key, other in later.items() if keys[key] == job)]
-            if all(self._has_ended(attempt, now) for attempt in attempts):
+            if all(self._has_ended(attempt) for attempt in attempts):
                 _log.info("removing %s: its job is over", built[job])
                 await self.instances.remove_image(built[job])
 
-    def _has_ended(self, run: FlowRun, now: datetime) -> bool:
-        if run.state is None or not run.state.is_final() or now - run.state.timestamp < _TIDYING:
+    def _has_ended(self, run: FlowRun) -> bool:
+        if (
+            run.state is None
+            or not run.state.is_final()
+            or self.clock.now() - run.state.timestamp < _TIDYING
+        ):
             return False
         return run.state.type != StateType.CRASHED or self.requeue.is_settled(run)
 
@@ -99,7 +108,6 @@ class Reaper:
         stages: set[tuple[UUID, UUID]],
         known: dict[UUID, FlowRun],
         found: Found,
-        now: datetime,
     ) -> None:
         for job, attempt in stages:
             run = known.get(attempt)
@@ -107,6 +115,6 @@ class Reaper:
                 continue
             here = any(instance.alive for instance in found.get(attempt, ()))
             # An attempt that lives on an unreachable host loses its stage, and cannot publish.
-            if not here and now - run.state.timestamp > _READ:
+            if not here and self.clock.now() - run.state.timestamp > _READ:
                 with isolated(attempt):
                     await asyncio.to_thread(self.results.discard_stages, job, attempt)

@@ -14,6 +14,7 @@ from prefect.exceptions import ObjectNotFound, PrefectHTTPStatusError
 from prefect.states import Cancelled, Completed, Failed
 
 from tasks.contracts import (
+    DRAINED_LABEL,
     REQUEUED_AS_LABEL,
     attempt_number,
     job_id,
@@ -173,6 +174,10 @@ class Requeue:
     def _judge(self, run: FlowRun, history: list[State], found: Found) -> "Successor | str":
         attempt, moved = attempt_number(run.labels) + 1, moves(run.labels)
         job = job_id(run.labels, run.id)
+        drained = run.labels.get(DRAINED_LABEL)
+        if drained and run.deployment_id is not None:
+            most = self._settings.max_attempts + moved + 1
+            return Successor(run, attempt, f"{drained} is drained", 0.0, most, moved + 1)
         exits = [instance.exit for instance in found.get(run.id, ()) if instance.exit is not None]
         verdict = judge(Crash(message_of(history), exits[-1] if exits else Exit()))
         if not verdict.retry:
@@ -183,7 +188,7 @@ class Requeue:
         if run.deployment_id is None:
             return f"{verdict.reason}; it cannot be tried again: its deployment was deleted"
         delay = backoff(job, attempt - moved, self._settings.requeue_backoff)
-        return Successor(run, attempt, verdict.reason, delay, most)
+        return Successor(run, attempt, verdict.reason, delay, most, moved)
 
     async def _make(self, successors: Sequence[Successor]) -> None:
         by_deployment: dict[UUID, list[Successor]] = defaultdict(list)

@@ -28,7 +28,9 @@ from pydantic import TypeAdapter, ValidationError
 
 from tasks.contracts import (
     ATTEMPT_LABEL,
+    DRAINED_LABEL,
     JOB_ID_LABEL,
+    MOVES_LABEL,
     REQUEUE_OF_LABEL,
     REQUEUED_AS_LABEL,
     WORKER_LABEL,
@@ -39,6 +41,7 @@ from tasks.contracts import (
     own_tags,
     requeue_key,
 )
+from tasks.prefect_api.clock import ServerClock
 from tasks.prefect_api.pages import PAGE
 from tasks.storage.results.interface import ResultsRoot
 
@@ -61,17 +64,23 @@ class Successor:
     delay: float
     """Seconds until it is due."""
     most: int
-    """Maximum of attempts at a job."""
+    """Maximum of attempts at a job, moves included."""
+    moves: int = 0
+    """Attempts so far that ended because their host was drained: they count as no crash."""
 
     @property
     def key(self) -> str:
         """Idempotency key, the same for every supervisor."""
         return requeue_key(job_id(self.of.labels, self.of.id), self.attempt)
 
-    def body(self) -> dict[str, Any]:
-        """The body of the API request."""
+    def body(self, now: datetime) -> dict[str, Any]:
+        """The body of the API request. `now`: by the server's clock."""
         run = self.of
-        labels = {k: v for k, v in run.labels.items() if not k.startswith("prefect.")}
+        labels = {
+            name: value
+            for name, value in run.labels.items()
+            if not name.startswith("prefect.") and name != DRAINED_LABEL
+        }
         body: dict[str, Any] = {
             "name": run.name,
             "parameters": run.parameters,
@@ -86,10 +95,11 @@ class Successor:
                 JOB_ID_LABEL: str(job_id(run.labels, run.id)),
                 ATTEMPT_LABEL: self.attempt,
                 REQUEUE_OF_LABEL: str(run.id),
+                **({MOVES_LABEL: self.moves} if self.moves else {}),
             },
         }
         if self.delay:
-            due = datetime.now(UTC) + timedelta(seconds=self.delay)
+            due = now + timedelta(seconds=self.delay)
             body["state"] = {
                 "type": "SCHEDULED",
                 "state_details": {"scheduled_time": due.isoformat()},
@@ -100,8 +110,9 @@ class Successor:
 class Runs:
     """The flow runs of one pool."""
 
-    def __init__(self, client: PrefectClient, pool: str) -> None:
+    def __init__(self, client: PrefectClient, pool: str, clock: ServerClock) -> None:
         self._client = client
+        self._clock = clock
         self._pool = WorkPoolFilter(name=WorkPoolFilterName(any_=[pool]))
         self._gate = asyncio.Semaphore(_AT_ONCE)
 
@@ -186,7 +197,7 @@ class Runs:
                 "POST",
                 "/deployments/{id}/create_flow_run/bulk",  # pyright: ignore[reportArgumentType]  # in the REST API, but not in the client's list
                 path_params={"id": deployment},
-                json=[one.body() for one in successors[start : start + _IN_ONE]],
+                json=[one.body(self._clock.now()) for one in successors[start : start + _IN_ONE]],
             )
             await asyncio.sleep(_PAUSE)
 
@@ -196,13 +207,20 @@ class Runs:
             "POST",
             "/deployments/{id}/create_flow_run",
             path_params={"id": successor.of.deployment_id},
-            json=successor.body(),
+            json=successor.body(self._clock.now()),
         )
 
     async def label_successor(self, id: UUID, successor: UUID) -> None:
         """Label a crashed run with its successor's id, so that it is known if that is deleted."""
+        await self._label(id, REQUEUED_AS_LABEL, str(successor))
+
+    async def label_drained(self, id: UUID, host: str) -> None:
+        """Label a run that is ended because its host is drained."""
+        await self._label(id, DRAINED_LABEL, host)
+
+    async def _label(self, id: UUID, name: str, value: str) -> None:
         try:
-            await self._client.update_flow_run_labels(id, {REQUEUED_AS_LABEL: str(successor)})
+            await self._client.update_flow_run_labels(id, {name: value})
         except PrefectHTTPStatusError as error:
             if error.response.status_code != _NOT_FOUND:  # deleted meanwhile
                 raise

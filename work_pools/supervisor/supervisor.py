@@ -13,13 +13,15 @@ from prefect.client.orchestration import PrefectClient
 from prefect.client.schemas.objects import FlowRun, StateType
 from prefect.states import Crashed, Paused
 
-from tasks.contracts import HELD, HOLDS, Pool
+from tasks.contracts import HELD, HOLDS, INFRASTRUCTURE, Pool
 from tasks.errors import EngineUnavailable, in_short
+from tasks.prefect_api.drains import DRAIN_CHANGED
 from tasks.settings import Settings
 from tasks.storage.results.opening import open_results
 from work_pools.listening import listen
 from work_pools.supervisor.agents import Agents
 from work_pools.supervisor.crashes import decision, is_of_infrastructure
+from work_pools.supervisor.draining import Draining
 from work_pools.supervisor.health import Checkup, checks_of
 from work_pools.supervisor.infrastructure.instance import Found, Instance, Instances
 from work_pools.supervisor.infrastructure.processes import find_worker, started
@@ -42,11 +44,12 @@ _SWEEP = 2.0  # seconds between two sweeps without an event
 _SOON = 0.5  # the same while an attempt has been without a living instance for a short time
 _REAP = 5.0  # seconds between two cleanups
 _HANGING = 3  # a worker hangs once it has been silent for so many times its timeout
+_FAREWELL = 5.0  # seconds at the end for the server to answer: then this agent falls silent
 _RETRY = 1.0  # seconds before a failed step or a broken subscription is retried
 _HOLD = 10.0  # seconds in which what holds a run, by claiming it, has it Paused
 _OWNER_FIRST = timedelta(seconds=10)  # in which the host of a crash, which knows more, settles it
 # Events that start a sweep at once.
-_WAKING = ["prefect.flow-run.Crashed", "prefect.flow-run.Cancelling"]
+_WAKING = ["prefect.flow-run.Crashed", "prefect.flow-run.Cancelling", DRAIN_CHANGED]
 _log = logging.getLogger(__name__)
 
 
@@ -63,19 +66,26 @@ class Supervisor:
         self._pool = pool
         results = open_results(settings)
         self._checkup = Checkup(checks_of(pool, instances, results, settings), settings)
-        self._runs = Runs(client, pool)
         self._agents = Agents(client, pool, host, worker, settings)
+        self._runs = Runs(client, pool, self._agents.clock)
+        self._draining = Draining(client, host, worker)
         self._requeue = Requeue(self._runs, instances, results, settings)
         self._watch = Watch(self._runs, self._requeue, self._agents, worker, _SWEEP)
         self._stopper = Stopper(client, self._runs, instances, results, settings)
         self._reaper = Reaper(
-            self._runs, self._requeue, instances, worker, results, settings.max_attempts
+            self._runs,
+            self._requeue,
+            instances,
+            worker,
+            results,
+            settings.max_attempts,
+            self._agents.clock,
         )
         self._wake = asyncio.Event()
         self._examine = asyncio.Event()
         self._reaping = Turns(_REAP, lambda: self._agents.hosts)
         self._here: set[UUID] = set()  # runs with an instance on this host
-        self._worker_since: datetime | None = None
+        self._worker_process: psutil.Process | None = None
         self._missed: dict[UUID, float] = {}  # when a run was first seen without a living instance
         self._alive = 0
 
@@ -95,7 +105,7 @@ class Supervisor:
         finally:
             await self._stopper.close()
             try:
-                await self._agents.deregister()
+                await asyncio.wait_for(self._agents.deregister(), _FAREWELL)
             except Exception as error:  # noqa: BLE001  # the supervisor stops all the same
                 _log.warning("could not deregister this agent: %s", in_short(error))
 
@@ -132,9 +142,10 @@ class Supervisor:
     async def _sweep(self) -> None:
         worker = await asyncio.to_thread(find_worker, self._worker, self._pool)
         since = None if worker is None else started(worker)
-        if since != self._worker_since:
-            self._worker_since = since
+        if worker != self._worker_process:
+            self._worker_process = worker
             self._watch.read_all_next()  # the last worker may have taken runs and not started them
+        await self._draining.refresh()
         seen = await self._watch.read(self._here)
         # Listed after the runs were read: instances that exited meanwhile are still in this list.
         found, here = await self._find()
@@ -176,14 +187,14 @@ class Supervisor:
             return here
         if not self._agents.is_online(worker) or run.state is None:
             return True
-        return datetime.now(UTC) - run.state.timestamp > _OWNER_FIRST
+        return self._agents.clock.now() - run.state.timestamp > _OWNER_FIRST
 
     async def _supervise(
         self, run: FlowRun, instances: list[Instance], here: bool, worker_since: datetime | None
     ) -> None:
         """Cancel, time out or declare lost one active run, where that is due."""
         assert run.state is not None
-        ahead = timedelta(seconds=self._agents.clock_ahead)
+        ahead = self._agents.clock.ahead
         # The flow's own instance first: on SIGTERM it stops the siblings that it has started.
         alive = sorted(
             (instance for instance in instances if instance.alive),
@@ -194,6 +205,8 @@ class Supervisor:
             self._missed.pop(run.id, None)
             if run.state.type == StateType.CANCELLING:
                 self._stopper.cancel(run, alive)
+            elif self._draining.is_over(ahead):
+                await self._move(run)
             else:
                 await self._stopper.end_if_over_time(run, alive, ahead)
             return
@@ -225,6 +238,17 @@ class Supervisor:
             return
         await self._declare_lost(run, reason, alive)
 
+    async def _move(self, run: FlowRun) -> None:
+        """End an attempt that still runs on this drained host: the next one runs elsewhere."""
+        assert self._draining.current is not None
+        host = self._draining.current.host
+        # First the label, by which the end of this attempt does not count as a crash.
+        await self._runs.label_drained(run.id, host)
+        state = Crashed(name="Drained", message=f"{INFRASTRUCTURE}{host} is drained")
+        await self._runs.set_state(run.id, state)
+        _log.info("%s: ended, for %s is drained", run.id, host)
+        self._wake.set()
+
     async def _declare_lost(self, run: FlowRun, reason: str, left: list[Instance]) -> None:
         assert run.state is not None
         (history,) = await self._runs.histories([run])
@@ -247,7 +271,8 @@ class Supervisor:
     async def _report(self) -> None:
         await self._kill_hanging_worker()
         failed = await self._checkup.failed()
-        await self._agents.report(failed, self._alive)
+        drained = self._draining.current is not None
+        await self._agents.report(failed, self._alive, drained=drained)
 
     async def _kill_hanging_worker(self) -> None:
         """Kill this host's worker once it hangs, so that it can be restarted.
@@ -263,7 +288,9 @@ class Supervisor:
             with contextlib.suppress(psutil.NoSuchProcess):
                 worker.kill()
 
-    def _on_event(self, _: str | None) -> None:
+    def _on_event(self, event: str | None) -> None:
+        if event in (None, DRAIN_CHANGED):
+            self._draining.read_next()
         self._watch.note_event()
         self._wake.set()
 

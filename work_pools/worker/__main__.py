@@ -1,5 +1,6 @@
 """python -m work_pools.worker --pool POOL --name NAME --limit N [--standby N] [--reuse N]
 [--low-waits SECONDS] [--internal-network [--reach HOST:PORT ...]]
+[--memory BYTES] [--cpus N] [--gpus IDS] [--label TEXT ...]
 """
 
 from tasks.runtime.importing import importing
@@ -7,17 +8,19 @@ from tasks.runtime.importing import importing
 with importing():
     import argparse
     import asyncio
+    import os
     from collections.abc import Sequence
     from functools import partial
     from typing import Any
 
+    import psutil
     from prefect.logging.configuration import setup_logging
     from prefect.settings import (
         PREFECT_WORKER_HEARTBEAT_SECONDS,
         PREFECT_WORKER_PREFETCH_SECONDS,
     )
 
-    from tasks.contracts import Pool
+    from tasks.contracts import Pool, Resources
     from work_pools.worker.signals import until_stopped
     from work_pools.worker.workers import PromptDockerWorker, PromptProcessWorker
 
@@ -61,13 +64,26 @@ def main() -> None:
     parser.add_argument(
         "--reach", action="append", default=[], help="a HOST:PORT that is reached from it"
     )
+    parser.add_argument("--memory", type=int, help="bytes; default: this machine's")
+    parser.add_argument("--cpus", type=float, help="default: this machine's")
+    parser.add_argument("--gpus", default="", help="their ids, separated by commas")
+    parser.add_argument("--label", action="append", default=[], help="a label of this host")
     given = parser.parse_args()
+    gpus = [id for id in given.gpus.split(",") if id]
+    offer = Resources(
+        memory=given.memory or psutil.virtual_memory().total,
+        cpus=given.cpus or os.cpu_count() or 1,
+        gpus=len(gpus),
+        labels=frozenset(given.label),
+    )
     setup_logging()
     try:
         asyncio.run(
             work(
                 given.pool,
                 reachable=given.reach if given.internal_network else None,
+                offer=offer,
+                gpus=gpus,
                 standby=given.standby,
                 reuse=given.reuse,
                 low_waits=given.low_waits,

@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import random
+import socket
 import time
 from datetime import UTC, datetime, timedelta
 from http import HTTPStatus
@@ -16,10 +17,11 @@ from prefect.exceptions import ObjectNotFound
 from prefect.settings import PREFECT_WORKER_PREFETCH_SECONDS, PREFECT_WORKER_QUERY_SECONDS
 
 from tasks.contracts import WorkerReport
+from tasks.prefect_api.drains import DRAIN_CHANGED
 from tasks.prefect_api.pages import PAGE
 from work_pools.listening import listen
 from work_pools.turns import Turns
-from work_pools.worker.mixin import WorkerMixin
+from work_pools.worker.admission import Admission
 
 _SCHEDULED = "prefect.flow-run.Scheduled"
 _RESUMED = "prefect.flow-run.Resuming"  # scheduled again, after it was held or waited for jobs
@@ -35,7 +37,7 @@ _COUNT_INTERVAL = 60.0  # seconds between two counts of the pool's workers
 _AHEAD = 1.5  # intervals that a regular poll looks ahead: Prefect's may be a third longer
 
 
-class Prompt(WorkerMixin):
+class Prompt(Admission):
     """Makes any of Prefect's workers poll at once when a run is submitted or due, or a slot free.
 
     Regular polls find runs whose events were missed, and those that will be due before the next
@@ -64,7 +66,7 @@ class Prompt(WorkerMixin):
     async def setup(self) -> None:
         """See BaseWorker."""
         await super().setup()
-        names = [_SCHEDULED, _RESUMED, _TAKEN, *_ENDED]
+        names = [_SCHEDULED, _RESUMED, _TAKEN, *_ENDED, DRAIN_CHANGED]
         listening = listen(self._pool, names, self._on_event, _RECONNECT)
         self._background = [
             asyncio.create_task(each) for each in (self._poll_on_request(), listening)
@@ -107,8 +109,9 @@ class Prompt(WorkerMixin):
         """Whether a run is due now. For each that is due before the next regular poll, another poll
         is requested, for then."""
         # The moment until which Prefect's own poll takes runs.
-        now = datetime.now(UTC) + timedelta(seconds=PREFECT_WORKER_PREFETCH_SECONDS.value())
-        until = now + timedelta(seconds=_AHEAD * self._interval)
+        prefetch = timedelta(seconds=PREFECT_WORKER_PREFETCH_SECONDS.value())
+        now = self._clock.now() + prefetch
+        until = datetime.now(UTC) + prefetch + timedelta(seconds=_AHEAD * self._interval)
         try:
             found = await self.client.get_scheduled_flow_runs_for_work_pool(
                 self._pool, self._queues, scheduled_before=until
@@ -138,7 +141,13 @@ class Prompt(WorkerMixin):
     async def _report_slots(self) -> None:
         """Report the number of this worker's slots, which Prefect does not report to the server."""
         assert self._slots is not None
-        report = WorkerReport(pool=self._pool, worker=self.name, slots=self._slots)
+        report = WorkerReport(
+            pool=self._pool,
+            worker=self.name,
+            host=socket.gethostname(),
+            slots=self._slots,
+            offer=self._offer,
+        )
         value = report.model_dump(mode="json")
         try:
             await self.client.update_variable(VariableUpdate(name=report.variable, value=value))
@@ -157,7 +166,7 @@ class Prompt(WorkerMixin):
         elif event in (_SCHEDULED, _RESUMED):
             self._not_taken += 1
             self._request_poll(within, for_a_run=True)
-        elif event is None or self._limited or self._workers == 1:
+        elif event in (None, DRAIN_CHANGED) or self._limited or self._workers == 1:
             self._request_poll(within)
 
     def _request_poll(self, within: float, *, for_a_run: bool = False) -> None:

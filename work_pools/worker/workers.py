@@ -10,6 +10,7 @@ from prefect_docker.worker import (  # pyright: ignore[reportMissingTypeStubs]
 )
 
 from work_pools.worker.containers.standby_containers import StandbyContainers
+from work_pools.worker.gpus import Gpus, with_devices, with_variable
 from work_pools.worker.low_waits import LowWaits
 from work_pools.worker.network.internal_network import InternalNetwork
 from work_pools.worker.prefect_internals import SparingPaused, WithoutSubmitting
@@ -26,6 +27,7 @@ with warnings.catch_warnings():
 
     class PromptProcessWorker(  # pyright: ignore[reportIncompatibleVariableOverride]
         Prompt,
+        Gpus,
         LowWaits,
         ReadingOnce,
         WithoutSubmitting,
@@ -38,6 +40,7 @@ with warnings.catch_warnings():
         for none."""
 
         result_type = ProcessWorkerResult
+        assign_gpus = staticmethod(with_variable)
 
         def __init__(self, *args: Any, standby: int, reuse: int, **kwargs: Any) -> None:
             standbys = ForkServers(reuse) if standby else None
@@ -45,6 +48,7 @@ with warnings.catch_warnings():
 
     class PromptDockerWorker(
         Prompt,
+        Gpus,
         LowWaits,
         ReadingOnce,
         WithoutSubmitting,
@@ -60,6 +64,7 @@ with warnings.catch_warnings():
         """
 
         result_type = DockerWorkerResult
+        assign_gpus = staticmethod(with_devices)
 
         def __init__(self, *args: Any, standby: int, reuse: int, limit: int, **kwargs: Any) -> None:
             standbys = StandbyContainers(standby, limit, reuse) if standby else None

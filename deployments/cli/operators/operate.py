@@ -3,8 +3,10 @@
 import asyncio
 import socket
 
-from deployments import login_link, tables
-from deployments.cli.output.console import AsJson, err, out, say, say_json
+from deployments import hosts, login_link, tables
+from deployments.cli.output.console import AsJson, Flag, err, out, say, say_aside, say_json
+from deployments.cli.output.drains import drain_line, drain_warnings
+from deployments.cli.where import span
 from deployments.connection import become, connect, known_password, server_api
 from deployments.local import programs
 from deployments.pools import read_slots
@@ -73,6 +75,53 @@ def scale(jobs: int, *, pool: Pool | None = None) -> None:
             "work --limit` on this host or another",
             soft_wrap=True,
         )
+
+
+def drain(
+    host: str, *, deadline: str | None = None, wait: Flag = False, undo: Flag = False
+) -> None:
+    """Let a host take no new job, to take it out of service; its jobs run to their end.
+
+    The server keeps it: it holds for a host that is away too, and until --undo. Prefect's own
+    worker cannot be told: stop it.
+
+    Example: `prefecture drain host-1 --deadline 10m --wait`
+
+    Parameters
+    ----------
+    host
+        The host's name, or that of its worker, as in `prefecture status`.
+    deadline
+        After which time jobs that still run are moved: they start again on other hosts, before all
+        waiting jobs, and that counts as no crash. 90s, 10m or 2h. Default: never.
+    wait
+        Return when no job runs there any more.
+    undo
+        Let the host take jobs again.
+    """
+    if undo and (deadline or wait):
+        raise OperatorError("--undo: leave --deadline and --wait out")
+    after = None if deadline is None else span(deadline)
+    if deadline is not None and after is None:
+        raise OperatorError(f"--deadline {deadline[:80]!r}: use a span such as 90s, 10m or 2h")
+
+    async def change() -> None:
+        async with connect() as client:
+            if undo:
+                await hosts.undo_drain(client, host)
+                say(f"{host} takes jobs again")
+                return
+            members = await hosts.drain(client, host, after)
+            workers = {member.worker for member in members}
+            running = await hosts.running_on(client, workers)
+            say(drain_line(host, running, deadline))
+            for line in drain_warnings(members, deadline):
+                say_aside(line)
+            if wait:
+                await hosts.until_empty(client, workers)
+                say(f"no job runs on {host}")
+
+    asyncio.run(change())
 
 
 def work(*, pool: Pool | None = None, name: str | None = None, limit: int = 2) -> None:

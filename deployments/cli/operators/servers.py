@@ -54,7 +54,7 @@ def services() -> None:
 
     Example: `prefecture services`
     """
-    _become(programs.services(), _environment(get_settings(), apart=True))
+    _become(programs.bounded(programs.services()), _environment(get_settings(), apart=True))
 
 
 def migrate() -> None:

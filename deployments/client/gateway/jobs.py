@@ -246,6 +246,8 @@ def _body(terms: Terms, key: str) -> dict[str, Any]:
         "key": key,
         "max_duration": terms.max_duration,
         "memory": terms.memory,
+        "gpus": terms.gpus,
+        "host_labels": list(terms.host_labels),
         "after": list(terms.after),
         "after_ended": terms.after_ended,
         "expires": terms.expires,

@@ -54,6 +54,8 @@ class HostOverview(BaseModel):
     pool: str
     running: int
     well: bool
+    drained: bool
+    """Whether it takes no new job."""
     findings: list[str]
     """What is wrong with it, each in one line."""
 
@@ -162,6 +164,7 @@ def _host(agent: AgentStatus) -> HostOverview:
         host=report.host,
         pool=report.pool,
         running=report.running,
+        drained=report.drained,
         well=not findings,
         findings=findings,
     )

@@ -29,9 +29,9 @@ from deployments.jobs.queries.estimate import (
 from deployments.jobs.queries.listing import read_task_names, record
 from deployments.jobs.queries.standings import undone, waits_for
 from deployments.jobs.records import Explanation, JobRecord, JobState
-from deployments.pools import read_queues, read_slots
+from deployments.pools import drained_workers, lacking, read_offers, read_queues, read_slots
 from deployments.status import RUNNING, SCHEDULED, AgentStatus, read_agents
-from tasks.contracts import Queue
+from tasks.contracts import Queue, Resources, resources_asked
 
 _LAST = 200  # completed jobs from which typical run times are taken
 _NO_SLOT = "AwaitingConcurrencySlot"  # Prefect's state at the concurrency limit of a deployment
@@ -50,7 +50,11 @@ class PoolState:
     taken: int | None
     """How many jobs the online workers take at once; None unless all report it."""
     agents: list[AgentStatus]
-    running: Sequence[tuple[str, float]]
+    drained: int = 0
+    """Number of those online that take no new job: their host is drained."""
+    unfit: str = ""
+    """What the job asks for and no host has; empty where a host has it."""
+    running: Sequence[tuple[str, float]] = ()
     """Task and seconds so far of each job that holds a slot."""
 
     @property
@@ -113,6 +117,13 @@ def why_it_waits(state: PoolState, name: str, state_name: str, before: int | Non
         reasons.append(
             f"no worker serves the pool {pool.name} now{gone}: start one with `prefecture work`"
         )
+    elif state.drained >= state.online:
+        reasons.append(
+            f"every host of the pool {pool.name} is drained: let one take jobs again with "
+            "`prefecture drain HOST --undo`"
+        )
+    if state.unfit:
+        reasons.append(state.unfit)
     if pool.concurrency_limit == 0:
         reasons.append("no job may run at once: `prefecture scale` was called with 0")
     elif pool.concurrency_limit is not None and len(state.running) >= pool.concurrency_limit:
@@ -220,7 +231,8 @@ async def _pool_state(
     except ObjectNotFound:
         return None
     workers = await client.read_workers_for_work_pool(pool.name)
-    online = sum(worker.status == "ONLINE" for worker in workers)
+    online = [worker.name for worker in workers if worker.status == "ONLINE"]
+    drained = await drained_workers(client, pool.name)
     running = await client.read_flow_runs(
         work_pool_filter=_pool(run),
         flow_run_filter=FlowRunFilter.model_validate({"state": {"type": {"any_": RUNNING}}}),
@@ -229,8 +241,10 @@ async def _pool_state(
     return PoolState(
         pool=pool,
         queue=queues.get(run.work_queue_name or ""),
-        online=online,
-        offline=len(workers) - online,
+        online=len(online),
+        offline=len(workers) - len(online),
+        drained=len(drained & {*online}),
+        unfit=await _unfit(client, run, {*online} - drained),
         taken=await read_slots(client, pool.name),
         agents=await read_agents(client) if pool.is_paused else [],
         running=[
@@ -238,6 +252,21 @@ async def _pool_state(
             for each in running
         ],
     )
+
+
+async def _unfit(client: PrefectClient, run: FlowRun, workers: set[str]) -> str:
+    """What a job asks for that none of these workers offers; empty where one may take it."""
+    variables = [run.job_variables or {}]
+    if run.deployment_id is not None:
+        try:
+            deployment = await client.read_deployment(run.deployment_id)
+            variables.insert(0, deployment.job_variables or {})
+        except ObjectNotFound:
+            return ""
+    asked = resources_asked(variables, run.parameters.get("payload"))
+    if asked == Resources() or not workers:
+        return ""
+    return lacking(asked, await read_offers(client, run.work_pool_name or "", workers))
 
 
 async def _typical(

@@ -15,13 +15,16 @@ OTHER = "prefecture-elsewhere-00000001"
 MARK = "PREFECTURE_WORKER"
 
 
-def copy_of(process: psutil.Process, log: Path, **settings: str) -> subprocess.Popen[bytes]:
-    """A process as this one, with the name of the other host's worker, and settings of its own."""
+def copy_of(
+    process: psutil.Process, log: Path, *words: str, **settings: str
+) -> subprocess.Popen[bytes]:
+    """A process as this one, with the name of the other host's worker, with more arguments and
+    settings of its own."""
     name = process.environ()[MARK].partition("/")[0]
     environment = {key: value.replace(name, OTHER) for key, value in process.environ().items()}
     with log.open("wb") as output:
         return subprocess.Popen(
-            ends_with_us(*(word.replace(name, OTHER) for word in process.cmdline())),
+            ends_with_us(*(word.replace(name, OTHER) for word in process.cmdline()), *words),
             cwd=process.cwd(),
             env=environment | settings,
             stdout=output,

@@ -78,7 +78,6 @@ def cases() -> dict[str, tuple[dict[str, Any], list[str]]]:
             shell("true", output="99999g"),
             ["payload.output: 99999g is more than the 10.0 GiB that PREFECTURE_CONTAINER_OUTPUT"],
         ),
-        "more CPUs than there are": (shell("true", cpus=1000), ["the Docker engine refuses: "]),
         "a name that is none": (
             shell("true", environment={"A-B": "1"}),
             ["payload.environment: 'A-B' is no name of a variable"],

@@ -79,6 +79,11 @@ def test_it_has_the_runtime_of_the_setting(bench: Bench, tmp_path: Path) -> None
         Bench(bench.client, bench.image, second).ran("echo well")
 
 
+def test_an_engine_without_gpus_refuses_in_one_line(bench: Bench) -> None:
+    with pytest.raises(InvalidPayload, match=r"^[^\n]*capabilities: \[\[gpu\]\][^\n]*$"):
+        bench.ran("true", gpus=["0"])
+
+
 def test_user_has_a_name(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     # Owned by the jobs' user, also where root runs the tests.
     monkeypatch.setattr(os, "getuid", lambda: USER)

@@ -46,7 +46,7 @@ def test_it_is_heard_by_what_catches_everything(number: signal.Signals) -> None:
         process.send_signal(number)
         out, _ = process.communicate(timeout=PATIENCE)
     assert process.returncode == 0
-    assert out.splitlines()[0].startswith("stopping: waiting for the jobs that run")
+    assert out.splitlines()[0].startswith("stopping: waiting 30 s for the jobs that run")
     assert out.splitlines()[1:] == ["stopped"]
 
 

@@ -1,8 +1,10 @@
 """The processes of attempts on this host."""
 
 import asyncio
+import sys
+import time
 from collections.abc import AsyncIterator, Mapping
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from uuid import UUID
 
 import psutil
@@ -106,7 +108,15 @@ def find_worker(name: str, pool: str) -> psutil.Process | None:
 
 def started(process: psutil.Process) -> datetime:
     """When a process was started, by this host's clock."""
-    return datetime.fromtimestamp(process.create_time(), UTC)
+    # By its age: the time of its start would be that of a clock that has been set since.
+    since_boot = process.create_time() - psutil.boot_time()
+    return datetime.now(UTC) - timedelta(seconds=_since_boot() - since_boot)
+
+
+def _since_boot() -> float:
+    if sys.platform == "linux":
+        return time.clock_gettime(time.CLOCK_BOOTTIME)
+    return time.time() - psutil.boot_time()
 
 
 def _is_worker(command: list[str]) -> bool:

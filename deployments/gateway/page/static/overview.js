@@ -99,6 +99,7 @@ function hostsPart(hosts) {
           el("span", { class: "help" }, `pool ${host.pool} · ${some(host.running, "job")} running`),
           el("span", { class: `badge ${host.well ? "completed" : "failed"}` }, host.well ? "Well" : "Not well"),
         ),
+        host.drained ? el("p", { class: "help" }, "Takes no new job: it is drained.") : [],
         host.findings.map((finding) => el("p", { class: "error" }, finding)),
       ),
     ),
