@@ -28,7 +28,7 @@ from tasks.contracts import (
 from tasks.errors import OperatorError
 from tasks.prefect_api.drains import drain_of, read_drains
 from tasks.prefect_api.pages import PAGE
-from tasks.settings import NETWORK_VARIABLE, RESULT_BLOCK_VARIABLE, Settings
+from tasks.settings import NETWORK_VARIABLE, RESULT_BLOCK_VARIABLE, Settings, job_environment
 
 TREE = Path(__file__).resolve().parent.parent
 """The folder that holds this code: flows, tasks, work_pools and prefect.yaml."""
@@ -53,7 +53,7 @@ def job_template(
     """
     template: dict[str, Any] = json.loads((TREE / "work_pools" / f"{pool}.json").read_text())
     job: dict[str, Any] = template["job_configuration"]
-    job["env"] = settings.job_environment() | {NETWORK_VARIABLE: "{{ network }}"}
+    job["env"] = job_environment(settings) | {NETWORK_VARIABLE: "{{ network }}"}
     if block is not None:
         job["env"][RESULT_BLOCK_VARIABLE] = str(block)
     variables: dict[str, Any] = template["variables"]["properties"]

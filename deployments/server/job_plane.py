@@ -225,7 +225,7 @@ async def _row(read: Callable[[AsyncSession, UUID], Awaitable[_T | None]], id: U
 
 
 def _credentials_block(template: Mapping[str, Any]) -> str | None:
-    """The block that a pool's jobs find in their environment: see Settings.job_environment."""
+    """The block that a pool's jobs find in their environment: see job_environment."""
     return template.get("job_configuration", {}).get("env", {}).get("PREFECTURE_S3_CREDENTIALS")
 
 

@@ -30,6 +30,7 @@ from tasks.settings.environment import (
     stage_token,
 )
 from tasks.settings.in_force import get_settings, run_settings, settings_in_force
+from tasks.settings.job_environment import job_environment
 from tasks.settings.model import Settings
 from tasks.settings.private import (
     make_home,
@@ -60,6 +61,7 @@ __all__ = [
     "has_process_of_its_own",
     "imports_start_no_thread",
     "is_in_shared_container",
+    "job_environment",
     "make_home",
     "make_private_database",
     "make_private_folder",

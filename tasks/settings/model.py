@@ -385,26 +385,3 @@ class Settings(BaseSettings):
         status = self.written.stat() if self.written.exists() else None
         owned = status is not None and status.st_uid and status.st_gid
         return f"{status.st_uid}:{status.st_gid}" if status and owned else _IMAGE_USER
-
-    def job_environment(self) -> dict[str, str]:
-        """The environment variables of a job of either pool: all settings that a job reads."""
-        return {
-            "PREFECTURE_INPUTS_ROOT": str(self.inputs),
-            "PREFECTURE_RESULTS_ROOT": str(self.results),
-            "PREFECTURE_CPUS": str(self.cpus),
-            "PREFECTURE_SUM_MEMORY": str(int(self.sum_memory)),
-            "PREFECTURE_COPY_AFTER": str(self.copy_after),
-            "PREFECTURE_COPY_FACTOR": str(self.copy_factor),
-            "PREFECTURE_COPY_MOST": str(self.copy_most),
-            "PREFECTURE_COPY_SECONDS": str(self.copy_seconds),
-            "PREFECTURE_CONTAINER_OUTPUT": str(int(self.container_output)),
-            "PREFECTURE_MIN_FREE_DISK": str(int(self.min_free_disk)),
-            "VIPS_CONCURRENCY": str(self.cpus),  # libvips would take every CPU of the host
-            # A job survives about two minutes without its server: 2 + 4 + … + 64 s. Then it ends;
-            # the next attempt finds the result, if it was published by then.
-            "PREFECT_CLIENT_MAX_RETRIES": "6",
-            **({} if self.confine else {"PREFECTURE_CONFINE": "false"}),
-            **({"PREFECTURE_RUNTIME": self.runtime} if self.runtime else {}),
-            **({"PREFECTURE_S3_CREDENTIALS": self.s3_credentials} if self.s3_credentials else {}),
-            **({} if self.written == self.results else {"PREFECTURE_SCRATCH": str(self.scratch)}),
-        }

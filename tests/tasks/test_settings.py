@@ -17,6 +17,7 @@ from tasks.settings import (
     Settings,
     child_environment,
     client_environment,
+    job_environment,
     own_environment,
     server_environment,
 )
@@ -109,7 +110,7 @@ def test_results_may_stand_in_s3(
     assert S3Address.parse(str(address)) == address, "jobs get the place as this text"
     assert there.written == there.scratch == tmp_path / ".prefecture" / "scratch"
     monkeypatch.setenv("PREFECTURE_SCRATCH", str(tmp_path / "disk"))
-    given = Settings().job_environment()
+    given = job_environment(Settings())
     assert given["PREFECTURE_RESULTS_ROOT"] == str(address)
     assert given["PREFECTURE_SCRATCH"] == str(tmp_path / "disk")
 
@@ -263,10 +264,10 @@ def test_job_environment_holds_what_a_job_needs_and_no_secret(
         "VIPS_CONCURRENCY": "1",
         "PREFECT_CLIENT_MAX_RETRIES": "6",
     }
-    assert Settings().job_environment() == job
+    assert job_environment(Settings()) == job
     monkeypatch.setenv("PREFECTURE_S3_CREDENTIALS", "aws-credentials/photos")  # a block's name
     block = {"PREFECTURE_S3_CREDENTIALS": "aws-credentials/photos"}
-    assert Settings().job_environment() == job | block
+    assert job_environment(Settings()) == job | block
 
 
 def test_api_url_and_flow_run_id_are_read_from_the_environment(
