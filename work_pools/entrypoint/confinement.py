@@ -23,6 +23,7 @@ from urllib.parse import urlsplit
 
 from prefect.client.schemas.objects import FlowRun
 
+from tasks.averages.reading.machine_code import FOLDER as MACHINE_CODE
 from tasks.contracts import SERVER_ALONE, TOPICS, job_id
 from tasks.settings import STAGE_VARIABLE, Settings, adopt, api_url, network
 from tasks.storage.results import local_files
@@ -37,8 +38,6 @@ _PART = "part"  # the parameter of helper flows
 # What any program may write to. Of the devices only these: a job may be root's.
 _DEVICES = ("/dev/null", "/dev/zero", "/dev/full", "/dev/shm", "/dev/mqueue")
 _TREE = Path(__file__).parents[2]
-# numba keeps machine code beside its source, in a tree that can be written.
-_MACHINE_CODE = _TREE / "tasks" / "averages" / "reading" / "__pycache__"
 _NEW_FOLDERS = Access.MAKE_DIR | Access.REFER
 _OWN_STAGES = Access.MAKE_DIR | Access.REMOVE_DIR  # to make a stage, rename and remove it
 _PORTS = {"http": 80, "https": 443}
@@ -59,8 +58,10 @@ def confined(run: FlowRun) -> Generator[None]:
         yield
         return
     root = settings.results
+    with contextlib.suppress(OSError):  # a tree that cannot be written: each job compiles anew
+        MACHINE_CODE.mkdir(parents=True, exist_ok=True)
     with _temporary_folder(run) as temporary:
-        usual = {Path(device): ALL for device in _DEVICES} | {_MACHINE_CODE: ALL, **temporary}
+        usual = {Path(device): ALL for device in _DEVICES} | {MACHINE_CODE: ALL, **temporary}
         if not isinstance(root, Path):
             with contextlib.suppress(OSError):  # the job will find the same, and say so
                 settings.scratch.mkdir(parents=True, exist_ok=True)

@@ -1,7 +1,7 @@
 """Compiles loops with numba: without the interpreter lock, and cached on disk.
 
-numba caches machine code beside the source, and reads the cache only where it can also write it.
-A job's container cannot write there, so the image's cache is copied to a temporary folder.
+numba reads its cache of machine code only where it can also write it. A job's container cannot, so
+the image's cache is copied to a temporary folder. Where nothing can be written, each job compiles.
 """
 
 import shutil
@@ -15,25 +15,39 @@ from numba import (  # pyright: ignore[reportMissingTypeStubs]
     njit,  # pyright: ignore[reportUnknownVariableType]
 )
 
+from tasks.averages.reading.machine_code import FOLDER
+
 _BUILT = Path(__file__).parents[3] / "compiled"  # the cache that the Dockerfile makes
 
 P = ParamSpec("P")
 R = TypeVar("R")
 
 
-if _BUILT.is_dir():
-    _kept = tempfile.mkdtemp(prefix="compiled-")
-    shutil.copytree(_BUILT, _kept, dirs_exist_ok=True)
-    cast(Any, config).CACHE_DIR = _kept
+def _keep() -> bool:
+    """Choose where machine code is kept. Returns False where nothing can be written."""
+    numba = cast(Any, config)
+    if _BUILT.is_dir():
+        numba.CACHE_DIR = tempfile.mkdtemp(prefix="compiled-")
+        shutil.copytree(_BUILT, numba.CACHE_DIR, dirs_exist_ok=True)
+    numba.CACHE_DIR = numba.CACHE_DIR or str(FOLDER)
+    try:
+        Path(numba.CACHE_DIR).mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=numba.CACHE_DIR):
+            return True
+    except OSError:
+        return False
+
+
+_IS_KEPT = _keep()
 
 
 def compiled(function: Callable[P, R]) -> Callable[P, R]:
     """Decorator: compile a function when it is first called."""
-    compile = cast(Callable[[Any], Any], njit(nogil=True, cache=True))  # pyright: ignore[reportUnknownArgumentType]
+    compile = cast(Callable[[Any], Any], njit(nogil=True, cache=_IS_KEPT))  # pyright: ignore[reportUnknownArgumentType]
     return cast(Callable[P, R], compile(function))
 
 
 def inlined(function: Callable[P, R]) -> Callable[P, R]:
     """Decorator: compile a function inline into its callers."""
-    compile = cast(Callable[[Any], Any], njit(nogil=True, cache=True, inline="always"))  # pyright: ignore[reportUnknownArgumentType]
+    compile = cast(Callable[[Any], Any], njit(nogil=True, cache=_IS_KEPT, inline="always"))  # pyright: ignore[reportUnknownArgumentType]
     return cast(Callable[P, R], compile(function))

@@ -16,6 +16,7 @@ from typing import Any
 
 from pydantic import Field
 
+from tasks.averages.reading.machine_code import FOLDER
 from tasks.contracts import Payload, Receipt, ResultsDirectory
 from tasks.runtime.compute_task import compute_task, open_job
 from tasks.settings import run_settings
@@ -76,6 +77,7 @@ async def hostile(payload: Hostile, results_directory: ResultsDirectory) -> Rece
             "beside it": outcome(lambda: (file.parent / "more").touch()),
             "in the root": outcome(lambda: (root / "new").touch()),
             "in the code": outcome(lambda: (Path(sys.path[-1]) / "new.py").touch()),
+            "in the bytecode": outcome(lambda: (FOLDER.parent / "new.pyc").touch()),
             "by a child": await asyncio.to_thread(append_by_a_child, file),
             "secret": outcome(lambda: Path(payload.secret).read_bytes()),
             "signal": outcome(lambda: os.kill(payload.process, 0)),
