@@ -205,11 +205,12 @@ def test_python_examples(docker_platform: Platform, reader: Path) -> None:
         said.append(
             run(docker_platform, reader, program, block, PREFECT_API_URL=docker_platform.api)
         )
-    first, wait, key, many, returned, block, events = said
+    first, wait, key, many, after, returned, block, events = said
     assert "/numbers/" in first
     assert wait.endswith("2 files\n")
     assert UUID(key.strip())
     assert many == "6 jobs\n"
+    assert after.strip()
     assert "/numbers/" in returned
     assert block == ""
     lines = events.splitlines()

@@ -49,8 +49,8 @@ def test_status_counts_and_names_a_queue_that_a_typo_made(one_slot: Platform) ->
         ).json()["id"]
         shown = one_slot.command("prefecture", "status").stdout
     lines = [line.split() for line in shown.splitlines()]
-    assert [one_slot.pool, "low", "1", "0", "0"] in lines
-    assert [one_slot.pool, "high", "0", "0", "0"] in lines
+    assert [one_slot.pool, "low", "1", "0", "0", "0"] in lines
+    assert [one_slot.pool, "high", "0", "0", "0", "0"] in lines
     assert f"Queue 'hihg' of pool {one_slot.pool} is not one of Prefecture's" in shown
     assert stray in shown
     assert str(waiting) in shown

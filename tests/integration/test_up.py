@@ -28,7 +28,7 @@ def test_stopped_with_a_job_running(home: Path, pool: str, stop: signal.Signals)
 
 @pytest.mark.thorough
 def test_put_back_page_by_page(process_platform: Platform, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("deployments.local.interrupted.PAGE", 2)
+    monkeypatch.setattr("deployments.hosts.PAGE", 2)
 
     async def settle(worker: str) -> int:
         with temporary_settings({PREFECT_API_URL: process_platform.api}):
