@@ -76,7 +76,7 @@ async def test_host_and_name_servers_are_out_of_reach(
     listener: int,
 ) -> None:
     client, image = engine
-    monkeypatch.setattr(network, "_own_image", lambda client, owner: image.id)  # pyright: ignore[reportUnknownLambdaType,reportUnknownArgumentType]
+    monkeypatch.setattr(network, "own_image", lambda client, owner: image.id)  # pyright: ignore[reportUnknownLambdaType,reportUnknownArgumentType]
     names = ["203.0.113.53", "10.255.255.53", "169.254.169.254"]
     monkeypatch.setattr(network, "_name_servers", lambda path: names)  # pyright: ignore[reportUnknownLambdaType,reportUnknownArgumentType]
     entries = [entry for all in psutil.net_if_addrs().values() for entry in all]
@@ -99,7 +99,7 @@ async def test_each_container_has_its_own_host_name_and_address(
     engine: tuple[docker.DockerClient, Image], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     client, image = engine
-    monkeypatch.setattr(network, "_own_image", lambda client, owner: image.id)  # pyright: ignore[reportUnknownLambdaType,reportUnknownArgumentType]
+    monkeypatch.setattr(network, "own_image", lambda client, owner: image.id)  # pyright: ignore[reportUnknownLambdaType,reportUnknownArgumentType]
     owner = Owner(uuid4(), uuid4(), None)
     seen: list[list[str]] = []
     async with networks(client, owner, "bridge", 2) as modes:
