@@ -23,9 +23,9 @@ from urllib.parse import urlsplit
 
 from prefect.client.schemas.objects import FlowRun
 
-from tasks.averages.reading.machine_code import FOLDER as MACHINE_CODE
 from tasks.contracts import SERVER_ALONE, TOPICS, job_id
 from tasks.settings import STAGE_VARIABLE, Settings, adopt, api_url, network
+from tasks.storage.machine_code import FOLDER as MACHINE_CODE
 from tasks.storage.results import local_files
 from work_pools.entrypoint import landlock
 from work_pools.entrypoint.capabilities import keep_those_for_files

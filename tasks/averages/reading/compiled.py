@@ -15,7 +15,7 @@ from numba import (  # pyright: ignore[reportMissingTypeStubs]
     njit,  # pyright: ignore[reportUnknownVariableType]
 )
 
-from tasks.averages.reading.machine_code import FOLDER
+from tasks.storage.machine_code import FOLDER
 
 _BUILT = Path(__file__).parents[3] / "compiled"  # the cache that the Dockerfile makes
 

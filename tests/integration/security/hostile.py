@@ -16,10 +16,10 @@ from typing import Any
 
 from pydantic import Field
 
-from tasks.averages.reading.machine_code import FOLDER
 from tasks.contracts import Payload, Receipt, ResultsDirectory
 from tasks.runtime.compute_task import compute_task, open_job
 from tasks.settings import run_settings
+from tasks.storage.machine_code import FOLDER
 
 
 class Hostile(Payload):

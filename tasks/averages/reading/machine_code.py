@@ -1,6 +1,0 @@
-"""Where numba keeps the machine code of these loops, in a tree that can be written."""
-
-from pathlib import Path
-
-FOLDER = Path(__file__).parent / "__pycache__" / "numba"
-"""A folder of its own, since jobs may write to it: not beside the bytecode, which others import."""
