@@ -95,15 +95,8 @@ class LocalRetention:
     def _record(self, result: KeptResult, reason: str) -> None:
         place = self._place_of(result.job)
         place.parent.mkdir(exist_ok=True)
-        record = RemovedResult(
-            job=result.job,
-            place=result.place,
-            bytes=result.bytes,
-            at=datetime.now(UTC),
-            reason=reason,
-        )
         new = place.with_name(f"{place.name}.{secrets.token_hex(4)}.new")
-        new.write_text(record.model_dump_json())
+        new.write_text(result.removed(reason).model_dump_json())
         new.rename(place)
 
     def _place_of(self, job: UUID) -> Path:

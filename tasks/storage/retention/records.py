@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Protocol
 from uuid import UUID
 
@@ -42,6 +42,12 @@ class KeptResult:
             manifest.bytes,
             manifest.published,
             manifest.expires,
+        )
+
+    def removed(self, reason: str) -> "RemovedResult":
+        """The record of its removal, now."""
+        return RemovedResult(
+            job=self.job, place=self.place, bytes=self.bytes, at=datetime.now(UTC), reason=reason
         )
 
 

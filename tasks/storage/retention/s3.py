@@ -76,14 +76,7 @@ class S3Retention:
 
     def remove(self, result: KeptResult, reason: str) -> bool:
         """Write the records, delete the manifest."""
-        record = RemovedResult(
-            job=result.job,
-            place=result.place,
-            bytes=result.bytes,
-            at=datetime.now(UTC),
-            reason=reason,
-        )
-        body = record.model_dump_json().encode()
+        body = result.removed(reason).model_dump_json().encode()
         with writing(str(self._address)):
             for folder in (_EXPIRING, REMOVED):
                 self._client.put_object(
