@@ -210,6 +210,22 @@ class Glob:
         return frozenset(places)
 
 
+def select(paths: Sequence[str], pattern: str) -> dict[str, str]:
+    """Select the paths of a pattern, by their names in the source: relative to its folder.
+
+    A literal path or folder wins over a glob. An empty pattern selects all.
+    """
+    if pattern in paths:
+        return {pattern.rpartition("/")[2]: pattern}
+    prefix = f"{pattern.removesuffix('/')}/" if pattern else ""
+    if found := {path.removeprefix(prefix): path for path in paths if path.startswith(prefix)}:
+        return found
+    folder, rest = split_glob(pattern)
+    prefix, glob = f"{folder}/" if folder else "", Glob(rest)
+    names = {path.removeprefix(prefix): path for path in paths if path.startswith(prefix)}
+    return {name: path for name, path in names.items() if glob.matches(name)}
+
+
 class _Below:
     """The matching files below a folder, by their path relative to it.
 

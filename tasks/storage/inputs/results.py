@@ -1,13 +1,12 @@
 """Sources in the results of other jobs: what a manifest lists, and nothing else."""
 
-from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 from uuid import UUID
 
 from tasks.contracts import JobSource, Manifest, stays_inside
 from tasks.errors import SourceNotFound
-from tasks.storage.inputs.local import Glob, InputFile, LocalFile, split_glob, version
+from tasks.storage.inputs.local import InputFile, LocalFile, select, version
 from tasks.storage.inputs.s3 import Fetch, S3Object
 from tasks.storage.results.interface import Result, ResultsRoot
 from tasks.storage.results.s3_result import S3Result
@@ -26,7 +25,7 @@ def find_in_result(
     answer.
     """
     result = _result(source, wanted, root)
-    names = select([file.path for file in result.manifest.files], wanted.path)
+    names = select([file.path for file in result.manifest.files], wanted.path.strip("/"))
     if not names:
         raise SourceNotFound(
             f"source '{source}' names no file of that result: `prefecture results {wanted.job}` "
@@ -53,23 +52,6 @@ def _result(source: str, wanted: JobSource, root: ResultsRoot) -> Result:
             "or submit this job with `--after`"
         )
     return result
-
-
-def select(paths: Sequence[str], pattern: str) -> dict[str, str]:
-    """Select the paths of a pattern, by their names in the source: relative to its folder.
-
-    A literal file or folder wins over a glob. No pattern selects all.
-    """
-    pattern = pattern.strip("/")
-    if pattern in paths:
-        return {pattern.rpartition("/")[2]: pattern}
-    prefix = f"{pattern}/" if pattern else ""
-    if found := {path.removeprefix(prefix): path for path in paths if path.startswith(prefix)}:
-        return found
-    folder, rest = split_glob(pattern)
-    prefix, glob = f"{folder}/" if folder else "", Glob(rest)
-    names = {path.removeprefix(prefix): path for path in paths if path.startswith(prefix)}
-    return {name: path for name, path in names.items() if glob.matches(name)}
 
 
 def _input(name: str, file: "PublishedFile", result: Result, fetch: Fetch) -> InputFile:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from tasks.contracts import S3_SCHEME, stays_inside
 from tasks.errors import FileUnreadable, OperatorError, SourceNotFound, StorageUnavailable
 from tasks.storage.credentials import TRIES, s3_client
-from tasks.storage.inputs.local import Glob, Unreadable, split_glob
+from tasks.storage.inputs.local import Unreadable, select
 from tasks.storage.s3_errors import is_transient, reason_of_list, reason_of_object, s3_errors, text
 
 if TYPE_CHECKING:
@@ -128,7 +128,7 @@ def find_each_object(
         )
         listed = [item for page in pages for item in page.get("Contents", [])]
     etags = {item.get("Key", ""): item.get("ETag", "") for item in listed}
-    found = _select([key for key in etags if not key.endswith("/")], pattern)
+    found = select([key for key in etags if not key.endswith("/")], pattern)
     if not found:
         raise SourceNotFound(f"source '{source}' names no object: check the bucket and the prefix")
     members: list[S3Object | Unreadable] = []
@@ -144,19 +144,6 @@ def find_each_object(
         )
         members.append(Unreadable(name, reason, f"source '{source}': the key {key!r} {reason}"))
     return members
-
-
-def _select(keys: list[str], pattern: str) -> dict[str, str]:
-    """Select the keys of a pattern, by name in the source. A literal key or prefix wins."""
-    if pattern in keys:
-        return {pattern.rpartition("/")[2]: pattern}
-    prefix = f"{pattern.removesuffix('/')}/" if pattern else ""
-    if found := {key.removeprefix(prefix): key for key in keys if key.startswith(prefix)}:
-        return found
-    folder, rest = split_glob(pattern)
-    prefix, glob = f"{folder}/" if folder else "", Glob(rest)
-    names = {key.removeprefix(prefix): key for key in keys if key.startswith(prefix)}
-    return {name: key for name, key in names.items() if glob.matches(name)}
 
 
 @contextmanager

@@ -10,7 +10,8 @@ import pytest
 
 from tasks.contracts import JobSource, Manifest, S3Address
 from tasks.errors import SourceNotFound
-from tasks.storage.inputs.results import find_in_result, select
+from tasks.storage.inputs.local import select
+from tasks.storage.inputs.results import find_in_result
 from tasks.storage.inputs.s3 import download_once
 from tasks.storage.results.interface import ResultsRoot
 from tasks.storage.results.local import LocalRoot
