@@ -17,6 +17,7 @@ from prefect.exceptions import ObjectNotFound
 from tasks.contracts import Resources, resources_asked
 from tasks.prefect_api.clock import ServerClock
 from tasks.prefect_api.drains import drain_of, read_drains
+from work_pools.worker.changed_client import ChangedClient
 from work_pools.worker.fitting import fitting
 from work_pools.worker.mixin import WorkerMixin
 
@@ -94,7 +95,7 @@ class Admission(WorkerMixin):
         return resources_asked([usual, run.job_variables or {}], run.parameters.get("payload"))
 
 
-class AdmittingClient:
+class AdmittingClient(ChangedClient):
     """A client that finds only those scheduled runs that `admit` leaves.
 
     Times are those of this host's clock; the server is asked by its own. Otherwise a host whose
@@ -102,13 +103,9 @@ class AdmittingClient:
     """
 
     def __init__(self, client: PrefectClient, clock: ServerClock, admit: Admit) -> None:
-        self._client = client
+        super().__init__(client)
         self._clock = clock
         self._admit = admit
-
-    def __getattr__(self, name: str) -> Any:
-        """Everything else is the client's own."""
-        return getattr(self._client, name)
 
     async def get_scheduled_flow_runs_for_work_pool(
         self,

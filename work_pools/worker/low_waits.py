@@ -11,6 +11,7 @@ from prefect.client.schemas.responses import WorkerFlowRunResponse
 from prefect.exceptions import ObjectNotFound
 
 from tasks.contracts import Queue
+from work_pools.worker.changed_client import ChangedClient
 from work_pools.worker.mixin import WorkerMixin
 
 _ONE_OF = 4  # starts: the others keep to the priorities, however many runs have waited too long
@@ -47,16 +48,12 @@ class Turns:
         self._first = None
 
 
-class PatientClient:
+class PatientClient(ChangedClient):
     """A client that finds a run of `low` that has waited too long before those of `normal`."""
 
     def __init__(self, client: PrefectClient, turns: Turns) -> None:
-        self._client = client
+        super().__init__(client)
         self._turns = turns
-
-    def __getattr__(self, name: str) -> Any:
-        """Everything else is the client's own."""
-        return getattr(self._client, name)
 
     async def get_scheduled_flow_runs_for_work_pool(
         self,

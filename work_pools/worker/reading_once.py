@@ -8,6 +8,7 @@ from prefect.client.orchestration import PrefectClient
 from prefect.client.schemas.objects import Flow
 from prefect.client.schemas.responses import DeploymentResponse
 
+from work_pools.worker.changed_client import ChangedClient
 from work_pools.worker.mixin import WorkerMixin
 
 # Prefect's worker submits each run in a task of its own, whose context is not that of others.
@@ -32,19 +33,15 @@ class ReadingOnce(WorkerMixin):
         return cast(PrefectClient, OnceClient(super().client, self._flows))
 
 
-class OnceClient:
+class OnceClient(ChangedClient):
     """A client that reads a deployment once in each context, and a flow once.
 
     `flows`: those that were read, by id.
     """
 
     def __init__(self, client: PrefectClient, flows: dict[UUID, Flow]) -> None:
-        self._client = client
+        super().__init__(client)
         self._flows = flows
-
-    def __getattr__(self, name: str) -> Any:
-        """Everything else is the client's own."""
-        return getattr(self._client, name)
 
     async def read_deployment(self, deployment_id: UUID) -> DeploymentResponse:
         """See PrefectClient."""
