@@ -1,5 +1,6 @@
 """Routes for jobs and compute tasks."""
 
+from collections.abc import Awaitable, Callable
 from functools import partial
 from typing import Annotated
 from uuid import UUID
@@ -123,37 +124,25 @@ async def job(caller: Reader, client: Client, job: UUID) -> Explanation:
 @router.post("/jobs/{job}/cancel")
 async def cancel_job(caller: Submitter, client: Client, job: UUID) -> Message:
     """Cancel a job. It may take some seconds to end."""
-    await _changeable(client, caller, job)
-    done = await cancel.cancel(client, str(job), limit=CANCEL_TIME, wait=False)
-    caller.record(_OK, job)
-    return Message(message=done)
+    return await _change(client, caller, job, partial(cancel.cancel, limit=CANCEL_TIME, wait=False))
 
 
 @router.post("/jobs/{job}/hold")
 async def hold_job(caller: Submitter, client: Client, job: UUID) -> Message:
     """Hold a job that waits: it starts in no slot until it is released."""
-    await _changeable(client, caller, job)
-    done = await hold.hold(client, str(job))
-    caller.record(_OK, job)
-    return Message(message=done)
+    return await _change(client, caller, job, hold.hold)
 
 
 @router.post("/jobs/{job}/release")
 async def release_job(caller: Submitter, client: Client, job: UUID) -> Message:
     """Let a held job start: it enters its queue at the end."""
-    await _changeable(client, caller, job)
-    done = await hold.release(client, str(job))
-    caller.record(_OK, job)
-    return Message(message=done)
+    return await _change(client, caller, job, hold.release)
 
 
 @router.post("/jobs/{job}/move")
 async def move_job(caller: Submitter, client: Client, job: UUID, request: MoveRequest) -> Message:
     """Move a job that waits to another queue. It keeps its id."""
-    await _changeable(client, caller, job)
-    done = await move.move(client, str(job), request.queue)
-    caller.record(_OK, job)
-    return Message(message=done)
+    return await _change(client, caller, job, partial(move.move, queue=request.queue))
 
 
 @router.post("/jobs/{job}/restart", status_code=_CREATED)
@@ -170,10 +159,7 @@ async def restart_job(caller: Submitter, client: Client, quota: JobQuota, job: U
 @router.delete("/jobs/{job}")
 async def delete_job(caller: Submitter, client: Client, job: UUID) -> Message:
     """Delete a job that has ended from the server. What it has published stays."""
-    await _changeable(client, caller, job)
-    done = await finished.delete(client, str(job))
-    caller.record(_OK, job)
-    return Message(message=done)
+    return await _change(client, caller, job, finished.delete)
 
 
 @router.delete("/jobs/{job}/result")
@@ -203,6 +189,19 @@ async def find_visible(client: PrefectClient, caller: Caller, job: UUID) -> Flow
             return run
     caller.record(_NOT_FOUND, job)
     raise HTTPException(_NOT_FOUND, f"there is no job {job} that this token may see")
+
+
+async def _change(
+    client: PrefectClient,
+    caller: Caller,
+    job: UUID,
+    act: Callable[[PrefectClient, str], Awaitable[str]],
+) -> Message:
+    """Change a job that the user may change. Raises as `_changeable` and `act` do."""
+    await _changeable(client, caller, job)
+    done = await act(client, str(job))
+    caller.record(_OK, job)
+    return Message(message=done)
 
 
 async def _changeable(client: PrefectClient, caller: Caller, job: UUID) -> FlowRun:

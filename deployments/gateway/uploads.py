@@ -169,7 +169,7 @@ class Uploads:
                 self.folder(user, folders, make=True) as target,
             ):
                 # The lock of the part keeps other uploads of this path away.
-                if not overwrite and _exists(name, target):
+                if not overwrite and exists(name, target):
                     raise UploadExists(f"there is a file {path!r}: delete it first")
                 os.rename(_part_name(parts), name, src_dir_fd=source, dst_dir_fd=target)
                 os.fsync(target)
@@ -330,7 +330,8 @@ def _lock(descriptor: int, folder: int, name: str, path: str) -> None:
     raise UploadBusy(f"another request uploads {path!r}: wait for its end")
 
 
-def _exists(name: str, folder: int) -> bool:
+def exists(name: str, folder: int) -> bool:
+    """Whether there is a file, a folder or a link of that name in an open folder."""
     try:
         os.stat(name, dir_fd=folder, follow_symlinks=False)
     except FileNotFoundError:

@@ -16,7 +16,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 
 from deployments.gateway.archives.tar import Member
-from deployments.gateway.uploads import PARTS, Space, UploadExists, Uploads, split
+from deployments.gateway.uploads import PARTS, Space, UploadExists, Uploads, exists, split
 from tasks.errors import InvalidPayload
 
 _FILE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
@@ -136,7 +136,7 @@ class StagedFolder:
 
     def _rename(self, file: _File, target: int) -> None:
         name = file.parts[-1]
-        if not self._overwrite and _is_there(name, target):
+        if not self._overwrite and exists(name, target):
             raise UploadExists(f"there is a file {'/'.join(file.parts)!r}: delete it first")
         os.rename(str(file.number), name, src_dir_fd=self._folder, dst_dir_fd=target)
 
@@ -162,11 +162,3 @@ def staging(uploads: Uploads, user: str, path: str, *, overwrite: bool) -> Gener
             staged.close()
             with suppress(FileNotFoundError), uploads.folder(user, (PARTS,)) as parts:
                 shutil.rmtree(name, dir_fd=parts)
-
-
-def _is_there(name: str, folder: int) -> bool:
-    try:
-        os.stat(name, dir_fd=folder, follow_symlinks=False)
-    except FileNotFoundError:
-        return False
-    return True
