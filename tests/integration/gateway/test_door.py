@@ -1,5 +1,7 @@
 """Who gets through the gateway's door, and how often."""
 
+import os
+import subprocess
 from pathlib import Path
 
 import httpx
@@ -84,27 +86,30 @@ def test_a_port_that_is_in_use_is_named(process_platform: Platform) -> None:
     assert f"127.0.0.1:{taken} is in use" in refused.stderr
 
 
-def test_the_commands(process_platform: Platform) -> None:
-    up = process_platform
-    made = up.command("prefecture", "token", "add", "zoe", "--scope", "read-all", "--expires", "2w")
-    token = made.stdout.strip()
-    assert token.startswith("prefecture_")
-    listed = up.command("prefecture", "token", "list").stdout
+def test_the_commands(home: Path) -> None:
+    def token(*words: str) -> subprocess.CompletedProcess[str]:
+        env = os.environ | {"PREFECTURE_HOME": str(home)}
+        return run_command("prefecture", "token", *words, env=env)
+
+    made = token("add", "zoe", "--scope", "read-all", "--expires", "2w")
+    text = made.stdout.strip()
+    assert text.startswith("prefecture_")
+    listed = token("list").stdout
     assert "zoe" in listed
     assert "read-all" in listed
-    as_json = up.command("prefecture", "token", "list", "--json").stdout
+    as_json = token("list", "--json").stdout
     assert '"user": "zoe"' in as_json
     for output in (listed, as_json):
-        assert token.split("_", 2)[2] not in output
+        assert text.split("_", 2)[2] not in output
         assert "digest" not in output
-    revoked = up.command("prefecture", "token", "revoke", "zoe").stdout
-    assert revoked == f"token {token.split('_')[1]} of zoe is revoked\n"
+    revoked = token("revoke", "zoe").stdout
+    assert revoked == f"token {text.split('_')[1]} of zoe is revoked\n"
     for words, line in (
         (("revoke", "zoe"), "there is no token 'zoe'"),
         (("add", "Zoe Z"), "no name for a user"),
         (("add", "zoe", "--expires", "soon"), "--expires 'soon'"),
     ):
-        refused = up.command("prefecture", "token", *words)
+        refused = token(*words)
         assert (refused.returncode, refused.stderr.count("\n")) == (1, 1)
         assert line in refused.stderr
 
