@@ -94,10 +94,40 @@ async def test_a_host_alone_asks_rarely_while_there_is_nothing(
         assert (await watch.read(set())).whole
         run = running(api, "elsewhere", pool="alone")
         assert (await watch.read({run})).whole
+        requests.clear()
         for _ in range(5):
             seen = await watch.read(set())
             assert seen.whole
             assert [one.id for one in seen.active] == [run]
+        assert requests == ["/flow_runs/filter"] * 5  # none for crashes: nothing has ended
+
+
+async def test_a_run_that_is_active_no_more_may_have_crashed(
+    api: str, requests: list[str], tmp_path: Path
+) -> None:
+    post(api, "/work_pools/", name="crashing", type="process")
+    async with watching(api, "crashing", requests, tmp_path) as watch:
+        run = running(api, "elsewhere", pool="crashing")
+        assert [one.id for one in (await watch.read(set())).active] == [run]
+        await watch.read(set())
+        become(api, run, "CRASHED")  # and no event of it is heard
+        for _ in range(2):  # until it is settled
+            seen = await watch.read(set())
+            assert (seen.active, [one.id for one in seen.crashed]) == ([], [run])
+
+
+async def test_instances_of_other_pools_are_asked_for_once(
+    api: str, requests: list[str], tmp_path: Path
+) -> None:
+    post(api, "/work_pools/", name="beside", type="process")
+    other = running(api, "other-3")
+    async with watching(api, "beside", requests, tmp_path) as watch:
+        assert (await watch.read({other})).active == []
+        requests.clear()
+        for _ in range(5):
+            assert (await watch.read({other})).active == []
+        assert requests == []
+    become(api, other, "COMPLETED")
 
 
 async def test_one_of_many_hosts_asks_nothing_while_it_has_nothing(
