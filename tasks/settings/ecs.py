@@ -38,7 +38,7 @@ class EcsSettings(BaseSettings):
         default="",
         pattern=_IDS % "subnet",
         description=f"The subnets {_OF_TASKS}, separated by commas; tasks there get no public "
-        "address. Default: those of the default VPC, with one.",
+        "address. Default: those of the default VPC, and a public address.",
     )
     ecs_security_groups: str = Field(
         default="",

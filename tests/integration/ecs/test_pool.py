@@ -1,13 +1,19 @@
 """The pool `ecs`, against moto: a job is one task, whose end the supervisor sees and judges."""
 
+import asyncio
 import json
 from collections.abc import Generator
 from uuid import UUID
 
 import pytest
+from prefect.settings import PREFECT_API_URL, temporary_settings
 
+from deployments.ecs.checks import check_ecs
+from tasks.errors import PrefectureError
+from tasks.settings import Settings
 from tests.integration.ecs.running import (
     BUCKET,
+    CLUSTER,
     IMAGE,
     RUN,
     WORKER,
@@ -110,20 +116,45 @@ def test_a_cancelled_job_has_its_task_stopped(ecs: Ecs) -> None:
     assert WORKER in status
 
 
-def test_what_is_missing_or_wrong_is_named_in_one_line(ecs: Ecs) -> None:
+def test_no_job_is_taken_while_the_cluster_is_gone(ecs: Ecs) -> None:
     platform = ecs.platform
+
+    def is_paused() -> bool:
+        return platform.rest("GET", "/work_pools/ecs").json()["is_paused"]
+
+    ecs.client.delete_cluster(cluster=CLUSTER)
+    try:
+        wait_until(is_paused, what="the intake is held")
+        said = platform.command("prefecture", "status", "--json").stdout
+        assert f"ECS has no active cluster {CLUSTER}: create it, or correct" in said
+    finally:
+        ecs.client.create_cluster(clusterName=CLUSTER)
+    wait_until(lambda: not is_paused(), what="the intake is resumed")
+
+
+def test_what_is_missing_or_wrong_is_named_in_one_line(ecs: Ecs) -> None:
     endpoint = str(ecs.client.meta.endpoint_url)
     other = role(endpoint, "lambdas", "lambda.amazonaws.com")
-    wrong = {
-        "ECS has no active cluster nowhere": {"PREFECTURE_ECS_CLUSTER": "nowhere"},
-        "there is no block aws-credentials/none": {
-            "PREFECTURE_ECS_CREDENTIALS": "aws-credentials/none"
-        },
-        f"tasks in ECS cannot have the role {other}": {"PREFECTURE_ECS_TASK_ROLE": other},
-        f"there is no role {other}s": {"PREFECTURE_ECS_EXECUTION_ROLE": f"{other}s"},
-        "the pool ecs needs results in S3": {"PREFECTURE_RESULTS_ROOT": str(ecs.folder)},
+    right = {
+        "home": ecs.folder,
+        "ecs_cluster": CLUSTER,
+        "ecs_credentials": "aws-credentials/ecs",
+        "results_root": f"s3://{BUCKET}/team",
     }
-    for line, settings in wrong.items():
-        done = applied(platform, **settings)
-        assert (done.returncode, done.stderr.count("\n")) == (1, 1), done.stderr
-        assert done.stderr.startswith(f"prefecture: {line}")
+    wrong = {
+        "the pool ecs needs PREFECTURE_ECS_CLUSTER": {"ecs_cluster": None},
+        "the pool ecs needs results in S3": {"results_root": ecs.folder},
+        "there is no block aws-credentials/none": {"ecs_credentials": "aws-credentials/none"},
+        "ECS has no active cluster nowhere": {"ecs_cluster": "nowhere"},
+        f"tasks in ECS cannot have the role {other}": {"ecs_task_role": other},
+        f"there is no role {other}s": {"ecs_execution_role": f"{other}s"},
+    }
+    with temporary_settings({PREFECT_API_URL: ecs.platform.api}):
+        for line, settings in wrong.items():
+            with pytest.raises(PrefectureError) as refused:
+                asyncio.run(check_ecs(Settings.model_validate(right | settings), IMAGE))
+            assert str(refused.value).startswith(line)
+            assert "\n" not in str(refused.value)
+    done = applied(ecs.platform, PREFECTURE_ECS_CLUSTER="nowhere")
+    assert (done.returncode, done.stderr.count("\n")) == (1, 1), done.stderr
+    assert done.stderr.startswith("prefecture: ECS has no active cluster nowhere")
