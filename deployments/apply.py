@@ -5,6 +5,7 @@ from collections.abc import Callable
 from prefect import get_client
 
 from deployments.deploy import deploy
+from deployments.ecs.checks import check_ecs
 from deployments.folders import prepare_folders
 from deployments.notifications.declaration import read_subscribers
 from deployments.notifications.registration import declaration, prepare
@@ -44,7 +45,9 @@ async def apply(
             if warn is None:
                 raise OperatorError(fault)
             warn(f"{fault}; then run prefecture apply")
-        await apply_pools(client, settings, image, socket)
+        if pool is Pool.ECS:
+            await check_ecs(settings, image)
+        await apply_pools(client, settings, image, socket, pool)
         of_engine = socket if pool is Pool.DOCKER else None
         await deploy(client, program, pool, of_engine, schedules=settings.analytics)
         await registration.put(client, settings)

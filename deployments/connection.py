@@ -107,6 +107,11 @@ def _is_of_home(api: str) -> bool:
     return own is not None and _place(api) == _place(own)
 
 
+def is_on_loopback(api: str) -> bool:
+    """Whether an address is one of this machine alone."""
+    return urlsplit(api).hostname in LOOPBACK
+
+
 def _place(api: str) -> tuple[str, int | None, str]:
     parts = urlsplit(api)
     host = parts.hostname or ""

@@ -15,6 +15,7 @@ from prefect.client.schemas.objects import Variable, WorkQueue
 from prefect.exceptions import ObjectAlreadyExists, ObjectNotFound
 from pydantic import ValidationError
 
+from deployments.ecs.template import ecs_template
 from deployments.result_block import result_block
 from tasks.contracts import (
     ENGINE_SOCKET,
@@ -45,7 +46,7 @@ def job_template(
     socket: Path | None = None,
     block: UUID | None = None,
 ) -> dict[str, Any]:
-    """The base job template of a pool, with this host's folders, user and limits filled in.
+    """The base job template of a pool of hosts, with this host's folders, user and limits in it.
 
     Folders and user are part of the job configuration, not variables: a submitter can neither mount
     another folder nor become another user. `socket`: the Docker engine's, if it is on this host.
@@ -106,17 +107,27 @@ def _run_here(job: dict[str, Any]) -> None:
 
 
 async def apply_pools(
-    client: PrefectClient, settings: Settings, image: str | None, socket: Path | None
+    client: PrefectClient,
+    settings: Settings,
+    image: str | None,
+    socket: Path | None,
+    chosen: Pool,
 ) -> None:
-    """Create or update the platform's pool, and both pools of jobs with their queues.
+    """Create or update the platform's pool, and the pools of jobs with their queues.
 
-    The queues are high, normal and low, in that order of priority.
+    The queues are high, normal and low, in that order of priority. `chosen`: the pool that
+    deployments run on; the pool `ecs` is made for those alone.
     """
     await _put_pool(client, PLATFORM_POOL, Pool.PROCESS, platform_template())
     block = await result_block(client, settings)
     for pool in Pool:
+        if pool is Pool.ECS and chosen is not Pool.ECS:
+            continue
         known = image or await _image_of(client, pool)
-        template = job_template(pool, settings, known, socket, block)
+        if pool is Pool.ECS:
+            template = await ecs_template(client, settings, known)
+        else:
+            template = job_template(pool, settings, known, socket, block)
         await _put_pool(client, pool, pool, template)
         present = {queue.name: queue for queue in await read_queues(client, pool)}
         for priority, queue in enumerate(Queue, start=1):

@@ -11,7 +11,7 @@ PrefectureError
 │   ├── TopicUnavailable  a topic cannot be reached or written
 │   └── ResultsUnwritable the results root cannot be written
 ├── StorageUnavailable    S3 does not answer, or breaks off: transient
-├── EngineUnavailable     the Docker engine does not answer: transient
+├── EngineUnavailable     the Docker engine, or ECS, does not answer: transient
 │   ├── RegistryUnavailable   an image registry does not answer, or limits its pulls
 │   ├── DiskNearlyFull    the disk that a container writes to is nearly full
 │   └── ContainerLost     a user's container was stopped from outside
@@ -90,7 +90,7 @@ class StorageUnavailable(PrefectureError):
 
 
 class EngineUnavailable(PrefectureError):
-    """The Docker engine does not answer. Start it; jobs wait until it does."""
+    """The Docker engine, or ECS, does not answer. Start it; jobs wait until it does."""
 
 
 class RegistryUnavailable(EngineUnavailable):

@@ -57,7 +57,11 @@ async def _no_other_host(client: PrefectClient, worker: str) -> bool:
     """Whether all workers that the server regards as online were started on this host."""
     here = worker.rpartition("-")[0] + "-"  # workers are named after their host
     for pool in Pool:
-        for other in await client.read_workers_for_work_pool(pool):
+        try:
+            workers = await client.read_workers_for_work_pool(pool)
+        except ObjectNotFound:
+            continue  # the pool `ecs` is made where it is used
+        for other in workers:
             if other.status == "ONLINE" and not other.name.startswith(here):
                 return False
     return True

@@ -250,6 +250,11 @@ async def _run(
 
 
 def _choose(asked: Pool | None, engine: bool, say: Say) -> Pool:
+    if asked is Pool.ECS:
+        raise OperatorError(
+            "jobs of `prefecture up` run on this machine: for those in ECS use `prefecture apply`, "
+            "`work` and `supervise` with --pool ecs, for a server that ECS reaches"
+        )
     if asked is Pool.DOCKER and not engine:
         raise OperatorError(f"{_NO_ENGINE}: start it, or use --pool process, which needs none")
     if asked is Pool.PROCESS or not engine:

@@ -20,6 +20,13 @@ from tasks.contracts.containers import (
     RunContainer,
     size_in_bytes,
 )
+from tasks.contracts.fargate import (
+    ECS_FAMILY,
+    MOST_CPUS,
+    MOST_MEMORY,
+    FargateSize,
+    fargate_size,
+)
 from tasks.contracts.generation import TOPICS, GenerateData
 from tasks.contracts.hosts import (
     AGENT_VARIABLES,
@@ -105,6 +112,7 @@ __all__ = [
     "DIRECTORY_PATTERN",
     "DRAINED_LABEL",
     "DRAIN_VARIABLES",
+    "ECS_FAMILY",
     "ENGINE_SOCKET",
     "ENGINE_TASKS",
     "FRESH_CONTAINER",
@@ -119,6 +127,8 @@ __all__ = [
     "KAFKA_SCHEME",
     "KEPT_VARIABLE",
     "MAX_NAME_BYTES",
+    "MOST_CPUS",
+    "MOST_MEMORY",
     "MOVED",
     "MOVES_LABEL",
     "NO_ENGINE",
@@ -144,6 +154,7 @@ __all__ = [
     "Container",
     "ConvertImages",
     "Drain",
+    "FargateSize",
     "FindPrimes",
     "GenerateData",
     "GenerateNumbers",
@@ -169,6 +180,7 @@ __all__ = [
     "attempt_tag",
     "declare",
     "declared",
+    "fargate_size",
     "ids_in",
     "job_id",
     "moves",

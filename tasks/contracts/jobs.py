@@ -16,10 +16,12 @@ class Queue(StrEnum):
 
 
 class Pool(StrEnum):
-    """The work pools: containers, or plain processes where there is no Docker engine."""
+    """The work pools: containers, plain processes where there is no Docker engine, or tasks of
+    Amazon ECS."""
 
     DOCKER = "docker"
     PROCESS = "process"
+    ECS = "ecs"
 
 
 PLATFORM_POOL = "platform"

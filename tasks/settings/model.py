@@ -5,16 +5,17 @@ from pathlib import Path
 from typing import Literal
 
 from pydantic import AliasChoices, ByteSize, Field, IPvAnyAddress, SecretStr
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic_settings import SettingsConfigDict
 
 from tasks.contracts import S3Address
 from tasks.contracts.roots import Place, Root
+from tasks.settings.ecs import EcsSettings
 
 _OFFERS = "What a host offers to jobs, in `prefecture up` or `work` there:"
 _IMAGE_USER = "10001:10001"  # the image's own user
 
 
-class Settings(BaseSettings):
+class Settings(EcsSettings):
     """The settings of Prefecture. Each description is a row of docs/reference/settings.md.
 
     The text after `Default: ` becomes its column of defaults.

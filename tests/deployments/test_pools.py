@@ -25,7 +25,7 @@ class Hasty(PrefectClient):
 async def test_what_is_said_of_a_pool_while_it_is_brought_up_to_date_stands(
     process_platform: Platform,
 ) -> None:
-    pools = [*Pool, PLATFORM_POOL]
+    pools = [Pool.DOCKER, Pool.PROCESS, PLATFORM_POOL]
 
     def said() -> list[tuple[bool, int | None]]:
         found = [process_platform.rest("GET", f"/work_pools/{pool}").json() for pool in pools]
@@ -36,7 +36,8 @@ async def test_what_is_said_of_a_pool_while_it_is_brought_up_to_date_stands(
         async with Hasty(process_platform.api, auth_string=PASSWORD) as client:
             for paused, limit in ((True, 7), (False, None)):
                 client.other = WorkPoolUpdate(is_paused=paused, concurrency_limit=limit)
-                await apply_pools(client, Settings(home=process_platform.home), None, None)
+                own = Settings(home=process_platform.home)
+                await apply_pools(client, own, None, None, Pool.PROCESS)
                 assert said() == [(paused, limit)] * len(pools)
     finally:
         for pool, (paused, limit) in zip(pools, before, strict=True):

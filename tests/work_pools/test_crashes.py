@@ -11,6 +11,7 @@ from work_pools.supervisor.infrastructure.instance import Exit
 
 EXITED = "Flow run infrastructure exited with non-zero status code {}. Some explanation."
 SUBMIT = "Failed to submit flow run to infrastructure: "
+NO_IMAGE = "CannotPullContainerError: no such image"
 JOB = UUID("0d5c6c1e-52f6-4f2e-9d5a-4a3f5f0f9a01")
 
 
@@ -45,6 +46,14 @@ JOB = UUID("0d5c6c1e-52f6-4f2e-9d5a-4a3f5f0f9a01")
             f"crashed (exit code 1): {EXITED.format(1)}",
         ),
         (Crash(""), "crashed: "),
+        (
+            Crash("lost: its container or process ended before it ran", Exit(stopped=NO_IMAGE)),
+            f"its task in ECS ended: {NO_IMAGE}",
+        ),
+        (
+            Crash(EXITED.format(137), Exit(code=137, stopped="Essential container exited")),
+            "killed (exit code 137)",
+        ),
         (
             Crash("infrastructure: the container was ended by SIGKILL", Exit(code=0)),
             "the container was ended by SIGKILL",

@@ -1,4 +1,4 @@
-"""python -m work_pools.supervisor --pool docker|process --worker NAME"""
+"""python -m work_pools.supervisor --pool docker|process|ecs --worker NAME"""
 
 from tasks.runtime.importing import importing
 
@@ -13,10 +13,13 @@ with importing():
     from prefect.client.orchestration import get_client
 
     from tasks.contracts import Pool
+    from tasks.prefect_api.ecs import ecs_cluster
     from tasks.prefect_api.ending import end_in_time
     from tasks.settings import get_settings
     from work_pools.supervisor.heartbeat import beat
     from work_pools.supervisor.infrastructure.containers import Containers
+    from work_pools.supervisor.infrastructure.ecs_tasks import EcsTasks
+    from work_pools.supervisor.infrastructure.instance import Instances
     from work_pools.supervisor.infrastructure.processes import Processes
     from work_pools.supervisor.supervisor import Supervisor
 
@@ -27,7 +30,7 @@ async def supervise(pool: Pool, worker: str, heartbeat: int | None = None) -> No
     `heartbeat`: the descriptor of a pipe that receives a byte every second.
     """
     loop = asyncio.get_running_loop()
-    instances = Containers() if pool is Pool.DOCKER else Processes(worker, pool)
+    instances = _instances(pool, worker)
     async with get_client() as client:
         supervisor = Supervisor(
             client, pool, socket.gethostname(), worker, instances, get_settings()
@@ -48,6 +51,16 @@ async def supervise(pool: Pool, worker: str, heartbeat: int | None = None) -> No
             if beating is not None:
                 beating.cancel()
             await instances.close()
+
+
+def _instances(pool: Pool, worker: str) -> Instances:
+    match pool:
+        case Pool.DOCKER:
+            return Containers()
+        case Pool.PROCESS:
+            return Processes(worker, pool)
+        case Pool.ECS:
+            return EcsTasks(ecs_cluster(get_settings()))
 
 
 def main() -> None:

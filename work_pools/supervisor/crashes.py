@@ -114,6 +114,12 @@ RULES = (
         True,
         lambda c: f"could not start: {_short(c.message.partition(': ')[2])}",
     ),
+    # Started, and ended by somebody or by ECS itself; or never started, for want of its image.
+    Rule(
+        lambda c: not c.exit.code and bool(c.exit.stopped),
+        True,
+        lambda c: f"its task in ECS ended: {_short(c.exit.stopped)}",
+    ),
     Rule(lambda c: c.code in _KILLED, True, lambda c: f"killed{_code(c)}"),
     Rule(lambda c: True, True, lambda c: f"crashed{_code(c)}: {_short(c.message)}"),
 )

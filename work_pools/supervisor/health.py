@@ -15,6 +15,7 @@ from tasks.settings import Settings
 from tasks.storage.results.disk import disk_fault, disk_fault_of, too_full
 from tasks.storage.results.interface import ResultsRoot
 from work_pools.supervisor.infrastructure.containers import Containers
+from work_pools.supervisor.infrastructure.ecs_tasks import EcsTasks
 from work_pools.supervisor.infrastructure.instance import Instances
 
 ENTRY_POINTS = "prefecture.checks"
@@ -76,6 +77,8 @@ def checks_of(
 ) -> dict[str, Check]:
     """The checks of a pool's hosts by name, with those of installed packages."""
     checks: dict[str, Check] = {"results disk": results_disk, "memory": memory}
+    if isinstance(instances, EcsTasks):
+        checks = {"ecs": _ecs(instances)}  # no job has this host's disk or memory
     if results.fails_transiently:
         checks["results storage"] = ResultsStorage(results)
     if pool is Pool.DOCKER:
@@ -125,6 +128,17 @@ def _engine(containers: Containers) -> Check:
             containers.ping()
         except EngineUnavailable as error:
             return f"{error}: start it"
+        return None
+
+    return check
+
+
+def _ecs(tasks: EcsTasks) -> Check:
+    def check(settings: Settings) -> str | None:
+        try:
+            tasks.check()
+        except EngineUnavailable as error:
+            return str(error)
         return None
 
     return check

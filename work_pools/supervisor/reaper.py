@@ -54,7 +54,7 @@ class Reaper:
                 for instance in found.get(id, ()):
                     if self._is_over(run, instance, now):
                         name = run.state.name
-                        _log.info("removing %s of %s, which is %s", instance.id[:12], id, name)
+                        _log.info("removing %s of %s, which is %s", instance.short, id, name)
                         await self.instances.remove(instance)
         await self._remove_strays(known, found, now)
         await self._remove_stages(stages, known, found)
@@ -67,7 +67,7 @@ class Reaper:
             if instance.worker == self.worker and now - instance.since > _TIDYING:
                 with isolated(instance.run):
                     if not await self.runs.exists(instance.run):
-                        _log.info("removing %s: its run was deleted", instance.id[:12])
+                        _log.info("removing %s: its run was deleted", instance.short)
                         await self.instances.remove(instance)
 
     def _is_over(self, run: FlowRun, instance: Instance, now: datetime) -> bool:

@@ -9,7 +9,7 @@ with importing():
     import argparse
     import asyncio
     import os
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
     from functools import partial
     from typing import Any
 
@@ -19,12 +19,15 @@ with importing():
         PREFECT_WORKER_HEARTBEAT_SECONDS,
         PREFECT_WORKER_PREFETCH_SECONDS,
     )
+    from prefect.workers.base import BaseWorker
 
-    from tasks.contracts import Pool, Resources
+    from tasks.contracts import MOST_CPUS, MOST_MEMORY, Pool, Resources
     from work_pools.worker.signals import until_stopped
     from work_pools.worker.workers import PromptDockerWorker, PromptProcessWorker
 
 _say = partial(print, flush=True)
+# There is no standby in ECS, and Fargate has no GPUs.
+_OF_ECS = ("name", "limit", "offer", "low_waits")
 
 
 async def work(pool: Pool, *, reachable: Sequence[str] | None = None, **options: Any) -> None:
@@ -32,9 +35,15 @@ async def work(pool: Pool, *, reachable: Sequence[str] | None = None, **options:
 
     `reachable`: see InternalNetwork; for containers only. `options`: those of the worker.
     """
-    make = PromptProcessWorker
+    make: Callable[..., BaseWorker[Any, Any, Any]] = PromptProcessWorker
     if pool is Pool.DOCKER:
         make = partial(PromptDockerWorker, reachable=reachable)
+    if pool is Pool.ECS:
+        # Imported here alone: this takes a second.
+        from work_pools.worker.ecs.worker import PromptEcsWorker
+
+        make = PromptEcsWorker
+        options = {name: options[name] for name in _OF_ECS}
     worker = make(
         **options,
         work_pool_name=pool,
@@ -64,16 +73,19 @@ def main() -> None:
     parser.add_argument(
         "--reach", action="append", default=[], help="a HOST:PORT that is reached from it"
     )
-    parser.add_argument("--memory", type=int, help="bytes; default: this machine's")
+    parser.add_argument(
+        "--memory", type=int, help="bytes; default: this machine's, or all of Fargate's"
+    )
     parser.add_argument("--cpus", type=float, help="default: this machine's")
     parser.add_argument("--gpus", default="", help="their ids, separated by commas")
     parser.add_argument("--label", action="append", default=[], help="a label of this host")
     given = parser.parse_args()
+    elsewhere = given.pool is Pool.ECS  # each job has a machine of its own
     gpus = [id for id in given.gpus.split(",") if id]
     offer = Resources(
-        memory=given.memory or psutil.virtual_memory().total,
-        cpus=given.cpus or os.cpu_count() or 1,
-        gpus=len(gpus),
+        memory=given.memory or (MOST_MEMORY if elsewhere else psutil.virtual_memory().total),
+        cpus=given.cpus or (MOST_CPUS if elsewhere else os.cpu_count()) or 1,
+        gpus=0 if elsewhere else len(gpus),
         labels=frozenset(given.label),
     )
     setup_logging()

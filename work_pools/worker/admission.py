@@ -5,7 +5,7 @@ import time
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
 from datetime import datetime
-from typing import Any, cast
+from typing import Any, ClassVar, cast
 from uuid import UUID
 
 import httpx
@@ -34,6 +34,9 @@ class Admission(WorkerMixin):
     Whether it is drained is read from the server each time that there is a run to take. So it is
     true at once, and after the host, its worker or the server was away.
     """
+
+    shares_offer: ClassVar[bool] = True
+    """Whether the jobs share what is offered, as on one machine; else each may have all of it."""
 
     def __init__(self, *args: Any, offer: Resources, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -73,6 +76,9 @@ class Admission(WorkerMixin):
         if drained:
             return []
         asked = [await self._read_asked(client, entry.flow_run) for entry in found]
+        if not self.shares_offer:
+            pairs = zip(found, asked, strict=True)
+            return [entry for entry, each in pairs if not self._offer.lacks(each)]
         # The slots that are taken: Prefect's worker gives each in the name of its run.
         held = {run for run in self.limiter.statistics().borrowers if isinstance(run, UUID)}
         self._asked = {run: each for run, each in self._asked.items() if run in held}

@@ -7,7 +7,13 @@ from deployments import hosts, login_link, tables
 from deployments.cli.output.console import AsJson, Flag, err, out, say, say_aside, say_json
 from deployments.cli.output.drains import drain_line, drain_warnings
 from deployments.cli.where import span
-from deployments.connection import become, connect, known_password, server_api
+from deployments.connection import (
+    become,
+    connect,
+    is_on_loopback,
+    known_password,
+    server_api,
+)
 from deployments.local import programs
 from deployments.pools import read_slots
 from deployments.pools import scale as scale_pool
@@ -145,6 +151,11 @@ def work(*, pool: Pool | None = None, name: str | None = None, limit: int = 2) -
     settings = get_settings()
     chosen = pool or _usual_pool()
     called = name or socket.gethostname()
+    if chosen is Pool.ECS and is_on_loopback(server_api()):
+        say_aside(
+            f"tasks in ECS cannot connect to {server_api()}: set PREFECT_API_URL to an address "
+            "that they reach"
+        )
     argv = programs.worker(chosen, called, limit, settings)
     become(argv, programs.worker_env(settings, called, server_api()))
 

@@ -1,10 +1,12 @@
-"""One interface to the containers or processes of attempts on this host."""
+"""One interface to the containers, processes or ECS tasks of attempts."""
 
 from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Protocol
 from uuid import UUID
+
+_SHORT = 12  # characters of an id, as Docker shows them
 
 
 @dataclass(frozen=True)
@@ -20,6 +22,8 @@ class Exit:
     """The engine's reason why it did not start."""
     tail: str = ""
     """The last lines of its output."""
+    stopped: str = ""
+    """Why ECS says that the task has ended."""
 
 
 @dataclass(frozen=True)
@@ -28,7 +32,7 @@ class Instance:
 
     run: UUID
     id: str
-    """Container id, or pid."""
+    """Container id, pid, or the ARN of a task."""
     alive: bool
     since: datetime
     """When it was created, or, where it is not alive, when it exited."""
@@ -39,6 +43,11 @@ class Instance:
     sibling: bool = False
     """Whether it is an extra container that the attempt's flow started: it ends with the attempt,
     and its exit does not tell how the attempt ended."""
+
+    @property
+    def short(self) -> str:
+        """The id in a few characters, for logs."""
+        return self.id.rpartition("/")[2][:_SHORT]
 
 
 Found = Mapping[UUID, Sequence[Instance]]

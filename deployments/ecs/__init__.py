@@ -1,0 +1,1 @@
+"""What `prefecture apply` puts in place for jobs in Amazon ECS."""

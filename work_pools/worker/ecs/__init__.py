@@ -1,0 +1,1 @@
+"""The worker whose jobs are tasks of Amazon ECS."""
