@@ -36,8 +36,8 @@ from tasks.errors import InvalidPayload, PrefectureError
 
 _OK, _CONFLICT = 200, 409
 _ENTERING = ("restart", "release")
-_PIECE = 50  # jobs between two looks at the time
-_TIME = 5.0  # seconds after which no further piece is begun
+_PIECE = 50  # jobs that are read together
+_TIME = 3.0  # seconds after which no further job is begun
 
 router = APIRouter()
 
@@ -139,9 +139,11 @@ async def delete_jobs(caller: Submitter, client: Client, request: ManyRequest) -
 
 async def _act(caller: Caller, client: PrefectClient, request: ManyRequest, work: _Work) -> Many:
     """Count the jobs, or act on them. Raises HTTPException: 409 for another number."""
+    if request.next and request.confirm is None:
+        raise InvalidPayload("next: `confirm` is to be with it, as before")
     is_everything = request.selection().is_everything
     if request.jobs:
-        if not is_everything or request.next:
+        if not is_everything:
             raise InvalidPayload(f"name the jobs to {work.verb}, or choose them, but not both")
         return await _act_on_named(caller, client, request, work)
     if is_everything:
@@ -151,8 +153,6 @@ async def _act(caller: Caller, client: PrefectClient, request: ManyRequest, work
     own = [] if caller.token.allows(Scope.OPERATE) else [caller.token.tag]
     wanted = narrowed(request.selection(*own), work.states, work.verb)
     if request.confirm is None:
-        if request.next:
-            raise InvalidPayload("next: `confirm` is to be with it, as before")
         chosen = (await list_jobs(client, wanted)).jobs
         return Many(count=len(chosen), kinds=count_in_words(chosen), done=False)
     if request.next:
@@ -175,26 +175,27 @@ async def _act_in_time(
     agreed: int,
 ) -> Many:
     """Act on the jobs of a selection, piece by piece, until the time is over."""
-    clock = asyncio.get_running_loop().time
-    until = clock() + _TIME
+    until = _deadline()
     done = Many(count=agreed, kinds=[], done=False)
     runs: list[FlowRun] = []
-    while True:
-        piece, following = await walk.piece(client, wanted, _PIECE, oldest_first=work.oldest_first)
+    left: Walk | None = walk
+    while left is not None and (not runs or asyncio.get_running_loop().time() < until):
+        walk = left
+        piece, left = await walk.piece(client, wanted, _PIECE, oldest_first=work.oldest_first)
         try:
             if work.admit and piece:
                 await work.admit(len(piece))
         except HTTPException:
             if not runs:
                 raise
-            following = walk  # the next request says why
+            left = walk  # the next request says why
             break
-        runs += piece
-        await _apply(work, walk, piece, done)
-        walk = following or walk
-        if following is None or clock() > until:
+        reached = await _apply(work, walk, piece, done, until)
+        runs += piece[:reached]
+        if reached < len(piece):
+            left = walk.beyond(piece[:reached])
             break
-    return await _answer(caller, client, runs, done, following)
+    return await _answer(caller, client, runs, done, left)
 
 
 async def _act_on_named(
@@ -207,46 +208,58 @@ async def _act_on_named(
         for run in await read_named(client, request.jobs)
         if takes(wanted, run, now) and is_in_pool_of_jobs(run) and caller.may_change(run.tags)
     ]
-    tasks = await read_task_names(client)
     if request.confirm is None:
-        records = [record(run, tasks.get(run.flow_id, "unknown")) for run in runs]
-        return Many(count=len(runs), kinds=count_in_words(records), done=False)
-    _compare(len(runs), request.confirm)
+        return Many(count=len(runs), kinds=await _kinds(client, runs), done=False)
+    walk = Walk.parse(request.next) if request.next else Walk.begin()
+    if request.next:
+        place, oldest_first = walk.place, work.oldest_first
+        runs = [run for run in runs if place.is_beyond(run, oldest_first=oldest_first)]
+    else:
+        _compare(len(runs), request.confirm)
     if work.admit:
         await work.admit(len(runs))
     runs.sort(key=lambda run: run.expected_start_time or now, reverse=not work.oldest_first)
-    done = Many(count=len(runs), kinds=[], done=False)
-    await _apply(work, Walk.begin(), runs, done)
-    return await _answer(caller, client, runs, done, None)
+    done = Many(count=request.confirm, kinds=[], done=False)
+    reached = await _apply(work, walk, runs, done, _deadline())
+    left = walk.beyond(runs[:reached]) if reached < len(runs) else None
+    return await _answer(caller, client, runs[:reached], done, left)
 
 
-async def _apply(work: _Work, walk: Walk, runs: Sequence[FlowRun], done: Many) -> None:
-    """Act on the jobs of these runs, and note what has become of them."""
-    jobs = list(dict.fromkeys(str(job_id(run.labels, run.id)) for run in runs))
+def _deadline() -> float:
+    return asyncio.get_running_loop().time() + _TIME
+
+
+async def _apply(work: _Work, walk: Walk, runs: Sequence[FlowRun], done: Many, until: float) -> int:
+    """Act on the jobs of these runs, and note what has become of them. Returns how many were
+    reached before the time was over."""
+    jobs = [str(job_id(run.labels, run.id)) for run in runs]
     outcome = await for_each(
-        jobs, lambda job: work.action(job, walk), in_order=work.verb == "release"
+        jobs, lambda job: work.action(job, walk), in_order=work.verb == "release", until=until
     )
     if work.verb == "restart":
         done.jobs += [UUID(line) for line in outcome.messages]
     done.refused += outcome.refused
+    return outcome.reached
 
 
 async def _answer(
     caller: Caller, client: PrefectClient, runs: Sequence[FlowRun], done: Many, left: Walk | None
 ) -> Many:
     """The answer, and the line of the audit log."""
-    tasks = await read_task_names(client)
-    # As they were.
-    records = [record(run, tasks.get(run.flow_id, "unknown")) for run in runs]
-    caller.record(_OK, *(each.job for each in records))
+    caller.record(_OK, *(job_id(run.labels, run.id) for run in runs))
     return done.model_copy(
         update={
-            "kinds": count_in_words(records),
-            "acted": len(records),
+            "kinds": await _kinds(client, runs),  # as they were
+            "acted": len(runs),
             "done": left is None,
             "next": left and str(left),
         }
     )
+
+
+async def _kinds(client: PrefectClient, runs: Sequence[FlowRun]) -> list[str]:
+    tasks = await read_task_names(client)
+    return count_in_words(record(run, tasks.get(run.flow_id, "unknown")) for run in runs)
 
 
 def _compare(number: int, agreed: int) -> None:

@@ -60,6 +60,13 @@ class Place:
         due = plain(run.expected_start_time)
         return Place(due, (self.runs if due == self.due else frozenset[UUID]()) | {run.id})
 
+    def is_beyond(self, run: FlowRun, *, oldest_first: bool = False) -> bool:
+        """Whether a run follows."""
+        if self.due is None or run.expected_start_time is None or run.id in self.runs:
+            return run.id not in self.runs
+        due = plain(run.expected_start_time)
+        return due >= self.due if oldest_first else due <= self.due
+
     def beyond(self, filters: Filters, *, oldest_first: bool = False) -> Filters:
         """The filters, narrowed to the runs that follow."""
         wanted = filters["flow_run_filter"]
