@@ -1,10 +1,10 @@
 """`make bench`: the whole table, and build/bench.json.
 
-    python -m benchmarks.suite [--only abcefighjd] [--rounds N] [--jobs N] [--json FILE]
+    python -m benchmarks.suite [--only abcefighjkd] [--rounds N] [--jobs N] [--json FILE]
 
 All peers take turns in one run, on the same machine, with the same image and the same work; a first
 round that warms up is not counted. No other program should run meanwhile. Needs a Docker engine,
-and Debian's packages redis-server, imagemagick, primesieve and postgresql.
+and Debian's packages redis-server, imagemagick, primesieve, postgresql and chromium.
 """
 
 import argparse
@@ -13,7 +13,15 @@ import tempfile
 from contextlib import ExitStack
 from pathlib import Path
 
-from benchmarks.suite import after, compute, endurance, hosts, machine, submissions
+from benchmarks.suite import (
+    after,
+    compute,
+    endurance,
+    gateway,
+    hosts,
+    machine,
+    submissions,
+)
 from benchmarks.suite.peers import celery, floor
 from benchmarks.suite.report import FLOOR, OURS, Row, save, table
 from benchmarks.suite.sides import (
@@ -30,9 +38,10 @@ from benchmarks.suite.starts import drains, freed, starts
 from tests.support.platform import platform_up
 
 _SIZES = (1_000, 10_000)
-_ALL = "abcefighjd"
+_ALL = "abcefighjkd"
 _MANY = 1_000
 _HOSTS = 40
+_LISTED, _PAGES = 10_000, 200
 
 
 def main() -> None:
@@ -62,6 +71,8 @@ def main() -> None:
             rows += _shown(compute.whole(home / "whole", given.rounds))
         if "j" in given.only:
             rows += _shown(hosts.idle(home / "j", given.hosts))
+        if "k" in given.only:
+            rows += _shown(gateway.gateway(home / "k", _LISTED, _PAGES, 4 * given.rounds))
         if "d" in given.only:
             rows += _shown(submissions.submissions(home / "d", tuple(given.sizes), given.rounds))
     print("\n".join(table(rows)))

@@ -70,9 +70,9 @@ class Server:
     def times(self, run: str) -> Times:
         """Read the times of a completed run."""
         states = self.ask("GET", f"/flow_run_states/?flow_run_id={run}")
-        at = {state["type"]: _seconds(state["timestamp"]) for state in states}
+        at = {state["type"]: seconds(state["timestamp"]) for state in states}
         assert "COMPLETED" in at, states[-1]
-        first = min(_seconds(state["timestamp"]) for state in states)
+        first = min(seconds(state["timestamp"]) for state in states)
         return Times(first, at["RUNNING"], at["COMPLETED"])
 
     def ended(self, runs: Sequence[str]) -> list[Times]:
@@ -86,5 +86,6 @@ class Server:
         return [self.times(run) for run in runs]
 
 
-def _seconds(text: str) -> float:
+def seconds(text: str) -> float:
+    """Seconds since the epoch, of a time in ISO 8601."""
     return datetime.fromisoformat(text).timestamp()

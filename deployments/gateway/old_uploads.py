@@ -1,16 +1,21 @@
 """Finds and removes files that were uploaded long ago and that no open job names."""
 
 import asyncio
+import logging
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 
 from prefect.client.orchestration import PrefectClient
 
 from deployments.gateway.uploads import Uploaded, Uploads
 from deployments.retention.in_use import read_in_use
+from deployments.retention.repeating import repeat
 from tasks.errors import SourceNotFound
+from tasks.settings import Settings
+
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -56,3 +61,31 @@ def remove_old(uploads: Uploads, found: Sequence[OldUpload], before: datetime) -
     for name in {each.user for each in found}:
         uploads.remove_empty(name, before.timestamp())
     return removed
+
+
+class UploadsExpiry:
+    """Removes old uploads by itself: whole ones by PREFECTURE_INPUTS_DAYS, and those that nobody
+    has continued for a week."""
+
+    def __init__(self, client: PrefectClient, settings: Settings) -> None:
+        self._client = client
+        self._days = settings.inputs_days
+        self._uploads = Uploads(settings.inputs, 0, 0)
+
+    async def run(self) -> None:
+        """Remove what is old, until cancelled."""
+        await repeat(self.look, "old uploads are not removed")
+
+    async def look(self) -> None:
+        """Remove what is old now."""
+        await asyncio.to_thread(self._remove_unfinished)
+        if self._days is None:
+            return
+        before = datetime.now(UTC) - timedelta(days=self._days)
+        found = await old_uploads(self._client, self._uploads, before)
+        if removed := await asyncio.to_thread(remove_old, self._uploads, found, before):
+            _log.info("%d old uploads removed", removed)
+
+    def _remove_unfinished(self) -> None:
+        for user in self._uploads.users():
+            self._uploads.remove_unfinished(user)

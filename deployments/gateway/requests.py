@@ -20,6 +20,10 @@ LONGEST_KEY = 120
 """Characters of a key."""
 MOST_LISTED = 1_000
 """Jobs in one answer."""
+MOST_NAMED = 100
+"""Jobs by their ids in one request."""
+LONGEST_NEXT = 100_000
+"""Characters of `next`, which has the ids of all jobs with the same time of submission."""
 
 
 class _Terms(BaseModel):
@@ -132,8 +136,17 @@ def _in_utc(at: datetime | None) -> datetime | None:
 class ManyRequest(Where):
     """Jobs on which to act, and the number that was agreed to."""
 
+    jobs: list[UUID] = Field(
+        [], max_length=MOST_NAMED, description="These jobs, in place of criteria: at most 100."
+    )
     confirm: int | None = Field(
         None, ge=0, description="The `count` of an answer without it: then it is done."
+    )
+    next: str = Field(
+        "",
+        max_length=LONGEST_NEXT,
+        description="The `next` of an answer that did not reach all jobs: the rest is done. "
+        "All other fields stay as they were.",
     )
 
 
@@ -157,8 +170,13 @@ class Many(BaseModel):
     count: int
     """How many they are."""
     kinds: list[str]
-    """How many of each task, state and queue."""
+    """How many of each task, state and queue; of those that this request has reached."""
     done: bool
+    """Whether all of them were reached."""
+    acted: int = 0
+    """How many this request has reached."""
+    next: str | None = None
+    """Where to go on, with a request like this one: an answer takes some seconds at most."""
     jobs: list[UUID] = []
     """For a restart: the new jobs."""
     refused: list[str] = []

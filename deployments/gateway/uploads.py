@@ -225,6 +225,11 @@ class Uploads:
             return sorted(each.name for each in folder.iterdir() if each.is_dir())
         return []
 
+    def remove_unfinished(self, user: str) -> None:
+        """Remove the uploads of a user that nobody has continued for a week."""
+        with suppress(FileNotFoundError), self.folder(user, (PARTS,)) as folder:
+            _remove_old(folder)
+
     def remove_empty(self, user: str, before: float) -> None:
         """Remove the folders of a user that have been empty since a time, in seconds since 1970."""
         own = self._inputs / USERS / user

@@ -24,6 +24,7 @@ OUTCOMES: dict[StateType | None, Outcome] = {
     StateType.CANCELLED: "cancelled",
 }
 """The outcome of a job, by the state of its decisive attempt. A crash is none: it is retried."""
+_DECIDED_BY_LATER = (StateType.FAILED, StateType.CANCELLED, StateType.CRASHED)
 _MOST = 100  # the upper bound of the setting `max_attempts`; a page of the API holds 200
 
 
@@ -37,8 +38,7 @@ async def attempts(client: PrefectClient, job: UUID) -> list[FlowRun]:
         job = job_id(run.labels, run.id)
     except ObjectNotFound:
         pass  # the first attempt may be deleted while later ones exist
-    # The API does not filter by labels, but by the keys of later attempts.
-    keys = [requeue_key(job, number) for number in range(2, _MOST + 1)]
+    keys = later_keys(job)
     found = await client.read_flow_runs(
         flow_run_filter=FlowRunFilter.model_validate(
             {
@@ -49,6 +49,16 @@ async def attempts(client: PrefectClient, job: UUID) -> list[FlowRun]:
         )
     )
     return sorted(found, key=lambda run: attempt_number(run.labels))
+
+
+def later_keys(job: UUID) -> list[str]:
+    """The keys of the attempts at a job after the first. The API does not filter by labels."""
+    return [requeue_key(job, number) for number in range(2, _MOST + 1)]
+
+
+def decided_by_later(run: FlowRun) -> bool:
+    """Whether a later attempt may decide the state of a job, by the state of its first one."""
+    return run.state_type in _DECIDED_BY_LATER
 
 
 async def known_attempts(client: PrefectClient, job: UUID) -> list[FlowRun]:

@@ -9,6 +9,7 @@ from prefect.exceptions import ObjectNotFound
 
 from deployments.jobs.attempts import OUTCOMES, attempts, known_attempts
 from deployments.jobs.queries.short_ids import resolve_job
+from deployments.jobs.records import RESTART_KEY
 from deployments.jobs.results import find_result
 from deployments.jobs.submit import submit_job
 from tasks.contracts import Manifest, job_id
@@ -18,11 +19,12 @@ from tasks.storage.retention.opening import open_retention
 from tasks.storage.retention.records import KeptResult
 
 
-async def restart(client: PrefectClient, job: str) -> UUID:
+async def restart(client: PrefectClient, job: str, key: str | None = None) -> UUID:
     """Submit a job with the same payload, directory, queue, limits, tags and name. Returns its id.
 
-    `job` is a job's id, that of any attempt at it, or an unambiguous prefix. Raises PrefectureError
-    where it has not ended, and InvalidPayload where its deployment is gone.
+    `job` is a job's id, that of any attempt at it, or an unambiguous prefix. With a `key`, calls
+    for the same job submit it once. Raises PrefectureError where it has not ended, and
+    InvalidPayload where its deployment is gone.
     """
     runs = await _ended(client, job, "cancel it first, or submit the same again")
     first = runs[0]
@@ -40,7 +42,7 @@ async def restart(client: PrefectClient, job: str) -> UUID:
         "parameters": first.parameters,
         "tags": first.tags,
         "job_variables": first.job_variables or {},
-        "idempotency_key": f"restart:{uuid4()}",
+        "idempotency_key": f"{RESTART_KEY}{key or uuid4()}",
     }
     return (await submit_job(client, deployment, body)).id
 

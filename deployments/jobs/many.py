@@ -1,6 +1,7 @@
 """Applies an action to many jobs: chosen by filters, then cancelled, restarted or deleted."""
 
 import asyncio
+import math
 from collections import Counter
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
@@ -20,6 +21,8 @@ class Done:
     """A line for each job for which it succeeded."""
     refused: list[str]
     """A line for each job for which it was refused: the reason."""
+    reached: int
+    """How many jobs these are: the first ones."""
 
 
 def narrowed(selection: Selection, states: Sequence[JobState], verb: str) -> Selection:
@@ -53,25 +56,34 @@ def count_in_words(jobs: Iterable[JobRecord]) -> list[str]:
 
 
 async def for_each(
-    jobs: Sequence[str], action: Callable[[str], Awaitable[str]], *, in_order: bool = False
+    jobs: Sequence[str],
+    action: Callable[[str], Awaitable[str]],
+    *,
+    in_order: bool = False,
+    until: float = math.inf,
 ) -> Done:
     """Apply an action to each job, some at a time; a refusal does not stop the others.
 
-    `in_order`: one after the other.
+    `in_order`: one after the other. `until`: the time, by the clock of the event loop, after which
+    no further job is begun.
     `action` takes the job's id and returns a message, or raises PrefectureError to refuse. The
     messages are in the order of the jobs.
     """
     turn = asyncio.Semaphore(1 if in_order else _AT_ONCE)
+    clock = asyncio.get_running_loop().time
 
-    async def one(job: str) -> tuple[bool, str]:
-        async with turn:
+    async def one(job: str) -> tuple[bool, str] | None:
+        async with turn:  # in the order of the jobs
+            if clock() > until:
+                return None
             try:
                 return True, await action(job)
             except PrefectureError as error:
                 return False, str(error)
 
-    outcomes = await asyncio.gather(*(one(job) for job in jobs))
+    outcomes = [each for each in await asyncio.gather(*(one(job) for job in jobs)) if each]
     return Done(
         messages=[line for done, line in outcomes if done],
         refused=[line for done, line in outcomes if not done],
+        reached=len(outcomes),
     )

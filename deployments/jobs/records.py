@@ -17,6 +17,8 @@ SETTLED = 3.0
 """Seconds in which Failed may still become Completed, if the result turns out to be published."""
 LONGEST_OUTAGE = 600.0
 """Seconds for which a server may be unavailable while a job is followed."""
+RESTART_KEY = "restart:"
+"""Begins Prefect's idempotency key of a job that was submitted once more."""
 AWAY = "server away"
 """The state of a job while its server does not answer."""
 

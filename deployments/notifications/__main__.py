@@ -10,6 +10,7 @@ with importing():
 
     from prefect.client.orchestration import get_client
 
+    from deployments.gateway.old_uploads import UploadsExpiry
     from deployments.notifications.leadership import LeadershipLost, leading
     from deployments.notifications.ledger import open_ledger
     from deployments.notifications.notifier.announcer import Announcer
@@ -63,12 +64,12 @@ async def _lead(settings: Settings) -> None:
 
         detector = Detector(client, ledger, settings, recorded)
         # Here, since what leads is the one place that exists once.
-        expiry = Expiry(client, settings)
+        expiry, uploads = Expiry(client, settings), UploadsExpiry(client, settings)
         async with asyncio.TaskGroup() as group:
             releaser = Releaser(client, ledger)
             for run in (
-                *(detector.run, announcer.run, deliverer.run, releaser.run, expiry.run),
-                watch_until_lost,
+                *(detector.run, announcer.run, deliverer.run, releaser.run),
+                *(expiry.run, uploads.run, watch_until_lost),
             ):
                 group.create_task(run())
 

@@ -10,15 +10,13 @@ from prefect.client.orchestration import PrefectClient
 
 from deployments.retention.choice import Rules, expired
 from deployments.retention.in_use import read_in_use
-from tasks.errors import in_short
+from deployments.retention.repeating import repeat
 from tasks.settings import Settings
 from tasks.storage.retention.opening import open_retention
 from tasks.storage.retention.records import KeptResult, Retention
 
 PLATFORM_TASKS = frozenset({"report-usage"})
 """Tasks whose results are no jobs' and have a time of their own: PREFECTURE_HISTORY_DAYS."""
-_SHARE = 100  # of the time: for each second of looking, so many of rest
-_SHORTEST, _LONGEST = 60.0, 3600.0  # seconds between two looks
 _log = logging.getLogger(__name__)
 
 Chosen = Sequence[tuple[KeptResult, str]]
@@ -47,18 +45,7 @@ class Expiry:
 
     async def run(self) -> None:
         """Remove what has expired, until cancelled."""
-        clock = asyncio.get_running_loop().time
-        said = ""
-        while True:
-            began, reason = clock(), ""
-            try:
-                await self._look()
-            except Exception as error:  # noqa: BLE001  # logged and retried: the loop must not end
-                reason = in_short(error)
-            if reason not in ("", said):
-                _log.warning("expired results are not removed: %s", reason)
-            said = reason
-            await asyncio.sleep(min(_LONGEST, max(_SHORTEST, _SHARE * (clock() - began))))
+        await repeat(self._look, "expired results are not removed")
 
     async def chosen(self, rules: Rules | None = None, now: datetime | None = None) -> Chosen:
         """The results that have expired. `rules`: in place of those of the settings."""

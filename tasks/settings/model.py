@@ -110,6 +110,13 @@ class Settings(EcsSettings):
         default=None,
         description="The folder that payloads may read. Default: `inputs` in the home.",
     )
+    inputs_days: int | None = Field(
+        default=None,
+        ge=1,
+        le=36_500,
+        description="Days after which a file is removed that a user of the gateway has uploaded, "
+        "unless a waiting or running job names it. Default: never.",
+    )
     results_root: Place | None = Field(
         default=None,
         description="The folder, or the `s3://bucket/prefix`, that results are published under. "

@@ -5,12 +5,22 @@ from typing import Any
 from uuid import UUID
 
 from fastapi import APIRouter
+from prefect.client.schemas.objects import FlowRun
 from pydantic import BaseModel
 
 from deployments.gateway.jobs import Client, Reader, find_visible
 from deployments.jobs.attempts import attempts
 from deployments.jobs.queries.listing import read_task_names
-from tasks.contracts import KEPT_VARIABLE, USER_TAG, attempt_number
+from tasks.contracts import (
+    AFTER_ENDED_LABEL,
+    AFTER_LABEL,
+    GPUS_VARIABLE,
+    HOST_LABELS_VARIABLE,
+    KEPT_VARIABLE,
+    USER_TAG,
+    attempt_number,
+    ids_in,
+)
 
 _MOST_STATES = 100  # of an attempt
 
@@ -29,6 +39,12 @@ class Asked(BaseModel):
     max_duration: int | None
     memory: str | None
     expires: int | None
+    gpus: int | None
+    host_labels: list[str]
+    after: list[UUID]
+    """The jobs that it waits for, or has waited for."""
+    after_ended: bool
+    """Whether it was enough that they ended."""
 
 
 class Change(BaseModel):
@@ -55,12 +71,14 @@ class Attempt(BaseModel):
 
 @router.get("/jobs/{job}/request")
 async def request(caller: Reader, client: Client, job: UUID) -> Asked:
-    """What a job was asked to do: its payload, directory, queue, name, tags and limits."""
+    """What a job was asked to do: its payload, directory, queue, name, tags, limits, and the jobs
+    to wait for."""
     run = await find_visible(client, caller, job)
     tasks = await read_task_names(client)
     limits = run.job_variables or {}
     deployment = await client.read_deployment(run.deployment_id) if run.deployment_id else None
     given = {*run.tags} - {*(deployment.tags if deployment else ())}
+    ended = _ids(run, AFTER_ENDED_LABEL)
     return Asked(
         task=tasks.get(run.flow_id, "unknown"),
         payload=run.parameters.get("payload") or {},
@@ -71,7 +89,20 @@ async def request(caller: Reader, client: Client, job: UUID) -> Asked:
         max_duration=limits.get("max_duration"),
         memory=limits.get("mem_limit"),
         expires=limits.get(KEPT_VARIABLE),
+        gpus=limits.get(GPUS_VARIABLE),
+        host_labels=limits.get(HOST_LABELS_VARIABLE) or [],
+        # Those whose results it reads are named by its payload, too.
+        after=ended or _ids(run, AFTER_LABEL),
+        after_ended=bool(ended),
     )
+
+
+def _ids(run: FlowRun, label: str) -> list[UUID]:
+    """The ids in a label of a run; none where somebody has put something else there."""
+    try:
+        return ids_in(run.labels.get(label))
+    except ValueError:
+        return []
 
 
 @router.get("/jobs/{job}/attempts")

@@ -37,7 +37,7 @@ async def list_jobs(
     place = Place.parse(after)
     tasks = await read_task_names(client)
     size = PAGE if limit is None or selection.directory else min(PAGE, limit + _SPARE)
-    async with aclosing(_runs(client, selection, size, place)) as runs:
+    async with aclosing(job_runs(client, selection, size, place)) as runs:
         async for run in runs:
             # Of two attempts at a job, the later one comes first.
             job = job_id(run.labels, run.id)
@@ -106,23 +106,37 @@ def record(run: FlowRun, task: str) -> JobRecord:
     )
 
 
-async def _runs(
-    client: PrefectClient, selection: Selection, size: int, after: Place
+async def job_runs(
+    client: PrefectClient,
+    selection: Selection,
+    size: int,
+    after: Place,
+    *,
+    oldest_first: bool = False,
 ) -> AsyncGenerator[FlowRun]:
-    """The decisive runs of the jobs of a selection, newest first."""
-    async with aclosing(read_runs(client, filters_of(selection), size, after)) as runs:
+    """The decisive runs of the jobs of a selection, newest first; `size` in each request."""
+    filters = filters_of(selection)
+    async with aclosing(read_runs(client, filters, size, after, oldest_first=oldest_first)) as runs:
         async for run in runs:
             if takes(selection, run, datetime.now(UTC)):
                 yield run
 
 
 async def read_runs(
-    client: PrefectClient, filters: Filters, size: int, after: Place = TOP
+    client: PrefectClient,
+    filters: Filters,
+    size: int,
+    after: Place = TOP,
+    *,
+    oldest_first: bool = False,
 ) -> AsyncGenerator[FlowRun]:
     """All runs that pass the filters, newest first, `size` in each request."""
+    sort = FlowRunSort.EXPECTED_START_TIME_DESC
+    if oldest_first:
+        sort = FlowRunSort.EXPECTED_START_TIME_ASC
     while True:
         page = await client.read_flow_runs(
-            **after.beyond(filters), sort=FlowRunSort.EXPECTED_START_TIME_DESC, limit=size
+            **after.beyond(filters, oldest_first=oldest_first), sort=sort, limit=size
         )
         for run in page:
             yield run

@@ -25,7 +25,7 @@ _TIME, _ID = 8, 16  # bytes in the text of a place
 
 @dataclass(frozen=True)
 class Place:
-    """How far a list is read that is sorted by due time, the newest first."""
+    """How far a list is read that is sorted by due time, in either direction."""
 
     due: datetime | None = None
     """Of the last run; None: nothing is read."""
@@ -60,15 +60,25 @@ class Place:
         due = plain(run.expected_start_time)
         return Place(due, (self.runs if due == self.due else frozenset[UUID]()) | {run.id})
 
-    def beyond(self, filters: Filters) -> Filters:
+    def is_beyond(self, run: FlowRun, *, oldest_first: bool = False) -> bool:
+        """Whether a run follows."""
+        if self.due is None or run.expected_start_time is None or run.id in self.runs:
+            return run.id not in self.runs
+        due = plain(run.expected_start_time)
+        return due >= self.due if oldest_first else due <= self.due
+
+    def beyond(self, filters: Filters, *, oldest_first: bool = False) -> Filters:
         """The filters, narrowed to the runs that follow."""
         wanted = filters["flow_run_filter"]
         if self.due is None:
             return filters
         times = wanted.expected_start_time or FlowRunFilterExpectedStartTime()
-        before = min(self.due, times.before_ or self.due)
+        if oldest_first:
+            bound = {"after_": max(self.due, times.after_ or self.due)}
+        else:
+            bound = {"before_": min(self.due, times.before_ or self.due)}
         narrower = {
-            "expected_start_time": times.model_copy(update={"before_": before}),
+            "expected_start_time": times.model_copy(update=bound),
             "id": FlowRunFilterId(not_any_=[*self.runs]),
         }
         return {**filters, "flow_run_filter": wanted.model_copy(update=narrower)}

@@ -6,9 +6,15 @@ from uuid import UUID
 
 from prefect.client.orchestration import PrefectClient
 from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterId
-from prefect.client.schemas.objects import FlowRun, StateType
+from prefect.client.schemas.objects import FlowRun
 
-from deployments.jobs.attempts import OUTCOMES, attempts, decisive_attempt, is_settled
+from deployments.jobs.attempts import (
+    OUTCOMES,
+    attempts,
+    decided_by_later,
+    decisive_attempt,
+    is_settled,
+)
 from deployments.jobs.queries.filters import is_job
 from deployments.jobs.records import Outcome
 from tasks.contracts import AFTER_ENDED_LABEL, AFTER_LABEL, ids_in, job_id
@@ -17,7 +23,6 @@ from tasks.prefect_api.pages import PAGE
 _NAMED = 3  # jobs in the message of a state
 DID_NOT_RUN = "did not run: "
 """Begins the reason of a job that ended because another one had failed."""
-_DECIDED_BY_LATER = (StateType.FAILED, StateType.CANCELLED, StateType.CRASHED)
 
 
 @dataclass(frozen=True)
@@ -63,7 +68,7 @@ async def read_standings(client: PrefectClient, jobs: Iterable[UUID]) -> dict[UU
         runs = {run.id: run for run in page}
         for id in ids:
             run = runs.get(id)
-            if run is None or run.state_type in _DECIDED_BY_LATER:
+            if run is None or decided_by_later(run):
                 # Later attempts decide, also where the first is deleted.
                 known = await attempts(client, id)
                 run = decisive_attempt(known) if known else None

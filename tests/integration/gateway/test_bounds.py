@@ -10,6 +10,8 @@ import httpx
 import pytest
 
 from deployments.connection import connect
+from deployments.gateway.old_uploads import UploadsExpiry
+from deployments.gateway.uploads import PARTS
 from deployments.retention.results import Chosen, Expiry
 from tasks.contracts import PublishedFile
 from tasks.settings import get_settings
@@ -111,7 +113,22 @@ def test_old_uploads_are_removed_unless_a_job_names_them(gateway: Gateway, here:
         done = here.command(*words, "--yes")
         assert "1 file removed" in done.stdout, done.stderr
         assert [each["path"] for each in wim.get("/inputs").json()] == ["new.csv", "kept/a.csv"]
+        assert wim.put("/inputs/old.csv", content=b"1\n").is_success
+        parts = place / PARTS
+        (parts / "unfinished").touch()
+        for path in (place / "old.csv", parts / "unfinished"):
+            os.utime(path, (month, month))
+        asyncio.run(remove_by_itself())
+        assert [each["path"] for each in wim.get("/inputs").json()] == ["new.csv", "kept/a.csv"]
+        assert [*parts.iterdir()] == []
         here.rest("DELETE", f"/flow_runs/{waits['id']}")
+
+
+async def remove_by_itself() -> None:
+    """Remove old uploads as the notifier does."""
+    settings = get_settings().model_copy(update={"inputs_days": 14})
+    async with connect() as client:
+        await UploadsExpiry(client, settings).look()
 
 
 def test_a_large_bulk_goes_to_low_unless_a_queue_is_named(gateway: Gateway) -> None:

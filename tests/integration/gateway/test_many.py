@@ -1,5 +1,6 @@
 """Many jobs: listed page by page, acted on by criteria; and their logs."""
 
+import asyncio
 from collections.abc import Generator
 from typing import Any
 from uuid import uuid4
@@ -7,7 +8,10 @@ from uuid import uuid4
 import httpx
 import pytest
 
+from deployments.connection import connect
 from deployments.gateway.users.tokens import Scope
+from deployments.jobs.queries.selection import Selection
+from deployments.jobs.queries.walk import Walk
 from tests.support.platform import Platform, pause, wait_until
 from tests.support.web.events import listening
 from tests.support.web.gateway import Gateway, gateway_up
@@ -92,6 +96,67 @@ def test_many_are_counted_and_then_done(gateway: Gateway, process_platform: Plat
         assert act(anna, "delete", tag=[tag])["count"] == 8
         assert anna.get("/jobs", params={"tag": tag}).json()["jobs"] == []
     assert '"action": "delete_jobs"' in gateway.audit
+
+
+async def pieces(walk: Walk, tag: str, *, oldest_first: bool) -> list[list[str]]:
+    """The jobs of a tag, two at a time."""
+    found: list[list[str]] = []
+    left: Walk | None = walk
+    async with connect() as client:
+        while left:
+            wanted = Selection(tags=(tag,))
+            runs, left = await left.piece(client, wanted, 2, oldest_first=oldest_first)
+            found.append([str(run.id) for run in runs])
+    return found
+
+
+def test_what_a_request_has_not_reached_is_done_by_the_next(
+    gateway: Gateway, here: Platform
+) -> None:
+    tag = f"next-{uuid4()}"
+    with gateway.user("anna") as anna, pause(here):
+        jobs = submit(anna, 5, tag)
+        walk = Walk.begin()
+        forwards = asyncio.run(pieces(walk, tag, oldest_first=True))
+        backwards = asyncio.run(pieces(walk, tag, oldest_first=False))
+        assert forwards == [jobs[:2], jobs[2:4], jobs[4:]]
+        assert backwards == [jobs[:2:-1], jobs[2:0:-1], jobs[:1]]
+
+        async def first() -> Walk | None:
+            async with connect() as client:
+                return (await walk.piece(client, Selection(tags=(tag,)), 2, oldest_first=False))[1]
+
+        rest = {"tag": [tag], "confirm": 5, "next": str(asyncio.run(first()))}
+        done = anna.post("/jobs/cancel", json=rest).json()
+        assert (done["done"], done["acted"], done["next"]) == (True, 3, None)
+        states = [anna.get(f"/jobs/{job}").json()["job"]["state"] for job in jobs]
+        assert states == ["cancelled"] * 3 + ["waiting"] * 2
+        act(anna, "cancel", tag=[tag])
+        again = {"tag": [tag], "confirm": 5, "next": str(walk)}
+        once = anna.post("/jobs/restart", json=again).json()["jobs"]
+        assert len(once) == 5
+        assert act(anna, "cancel", jobs=once)["count"] == 5
+        # An answer that was lost is asked for again: the new jobs are not run once more.
+        assert anna.post("/jobs/restart", json=again).json()["jobs"] == once
+        for wrong in ({"next": "x"}, {"next": f"{walk.mark}.x"}):
+            assert anna.post("/jobs/cancel", json=rest | wrong).status_code == 422
+        act(anna, "delete", tag=[tag])
+
+
+def test_jobs_are_named_by_their_ids(gateway: Gateway, process_platform: Platform) -> None:
+    tag = f"named-{uuid4()}"
+    with gateway.user("anna") as anna, gateway.user("bob") as bob, pause(process_platform):
+        jobs = submit(anna, 3, tag)
+        assert bob.post("/jobs/cancel", json={"jobs": jobs}).json()["count"] == 0
+        assert act(anna, "move", jobs=jobs[:2], to="low")["refused"] == []
+        assert act(anna, "cancel", jobs=[*jobs[1:], str(uuid4())])["count"] == 2
+        states = {job: anna.get(f"/jobs/{job}").json()["job"]["state"] for job in jobs}
+        assert [*states.values()] == ["waiting", "cancelled", "cancelled"]
+        assert len(act(anna, "restart", jobs=jobs)["jobs"]) == 2
+        assert act(anna, "delete", jobs=jobs)["count"] == 2
+        both = anna.post("/jobs/cancel", json={"jobs": jobs, "tag": [tag]})
+        assert "but not both" in both.json()["detail"]
+        act(anna, "cancel", tag=[tag])
 
 
 def test_many_are_held_moved_and_released(gateway: Gateway, process_platform: Platform) -> None:

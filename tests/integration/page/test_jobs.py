@@ -51,15 +51,23 @@ def test_many_jobs_are_cancelled_restarted_and_deleted(
         body = {"task": "find-primes", "results_directory": "page"}
         body |= {"payloads": [{"upper_bound": 100}] * MANY}
         assert paul.post("/jobs/bulk", json=body).is_success
-        page.goto(f"{gateway.url}/?task=find-primes&queue=normal")
+        page.goto(f"{gateway.url}/?task=find-primes")
         expect(page.locator("tbody tr")).to_have_count(50)
         expect(page.get_by_text(f"50 of {MANY} jobs")).to_be_visible()
-        page.get_by_role("button", name="Load more").click()
-        expect(page.locator("tbody tr")).to_have_count(MANY)
         expect(page.get_by_text(" before it").first).to_be_visible()
+        for row in (0, 1):
+            page.locator("tbody").get_by_role("checkbox").nth(row).check()
+        page.get_by_role("button", name="Move 2", exact=True).click()
+        dialog = page.get_by_role("dialog")
+        expect(dialog).to_contain_text("2 find-primes waiting in normal")
+        expect(dialog.get_by_label("To the queue")).to_have_value("low")
+        dialog.get_by_role("button", name="Move them").click()
+        expect(page.locator("tbody td.queue", has_text="low")).to_have_count(2)
         page.get_by_label("Select all", exact=True).check()
-        act(page, f"Cancel {MANY}", "Cancel them")
-        expect(page.locator("tbody .badge.cancelled")).to_have_count(MANY)
+        page.get_by_role("button", name=f"Select all {MANY} jobs").click()
+        act(page, "Cancel all", "Cancel them")
+        expect(page.get_by_text(f"{MANY} jobs cancelled.")).to_be_visible()
+        expect(page.locator("tbody .badge.cancelled")).to_have_count(50)
         page.locator("tbody").get_by_role("checkbox").first.check()
         act(page, "Run 1 again", "Run again")
         expect(page.locator("tbody .badge.waiting")).to_have_count(1)
@@ -81,6 +89,40 @@ def test_many_jobs_are_cancelled_restarted_and_deleted(
         act(page, "Cancel", "Cancel it")
         expect(page.locator("h1 .badge")).to_have_text("Cancelled")
         assert len(paul.get("/jobs").json()["jobs"]) == 1
+
+
+def test_a_job_is_run_after_another_and_its_result_is_deleted(
+    sign_in: SignIn, gateway: Gateway, process_platform: Platform
+) -> None:
+    page = sign_in("vera")
+    with gateway.user("vera") as vera:
+        with pause(process_platform):
+            first = submit(vera, name="the-first")
+            page.goto(f"{gateway.url}/jobs/{first}")
+            page.get_by_role("link", name="Then run …").click()
+            expect(page.get_by_role("heading", name="Run after the-first")).to_be_visible()
+            page.get_by_role("link", name="average-files").click()
+            source = page.locator("[data-path=source] input[type=text]")
+            expect(source).to_have_value(f"job://{first}/")
+            page.get_by_text("More: results directory").click()
+            waits = page.get_by_role("list", name="Jobs to wait for")
+            expect(waits).to_contain_text("the-first · find-primes · Waiting")
+            named = page.get_by_label("After other jobs")
+            named.fill("no-such-key")
+            named.press("Enter")
+            page.get_by_role("button", name="Submit the job").click()
+            expect(page.locator("[data-path=after] .error")).to_contain_text("'no-such-key'")
+            page.get_by_role("button", name="Do not wait for no-such-key").click()
+            page.get_by_role("button", name="Submit the job").click()
+            expect(page.locator("h1 .badge")).to_have_text("After other jobs")
+            expect(page.locator(".now-line")).to_contain_text("the-first")
+            page.get_by_role("link", name=str(first)[:8]).click()
+            expect(page.get_by_role("heading", name="the-first")).to_be_visible()
+        process_platform.completed(first, "page")
+        page.get_by_role("button", name="Delete the result").click()
+        page.get_by_role("dialog").get_by_role("button", name="Delete the result").click()
+        expect(page.get_by_role("region", name="Files")).to_contain_text("it was deleted")
+        assert vera.get(f"/jobs/{first}/result").status_code == 410
 
 
 def act(page: Page, what: str, sure: str) -> None:

@@ -22,8 +22,11 @@ let hasFailed = false; // the view that is to be shown, for want of a server
 const SLOW = 300; // ms after which a view that is still empty says that it is loading
 const VIEWS = [
   [/^\/$/, (view, _, query, signal) => jobsView(view, query, go, signal)],
-  [/^\/new$/, (view) => tasksView(view)],
-  [/^\/new\/([^/]+)$/, (view, [task], query) => formView(view, { task, from: query.get("from") }, go)],
+  [/^\/new$/, (view, _, query) => tasksView(view, { after: query.get("after") })],
+  [
+    /^\/new\/([^/]+)$/,
+    (view, [task], query) => formView(view, { task, from: query.get("from"), after: query.get("after") }, go),
+  ],
   [/^\/jobs\/([^/]+)$/, (view, [job], _, signal) => jobView(view, job, go, signal)],
   [/^\/files$/, (view) => filesView(view)],
   [/^\/overview$/, (view, _, __, signal) => overviewView(view, signal)],

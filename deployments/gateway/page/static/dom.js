@@ -35,13 +35,15 @@ export function button(text, onclick, kind = "", props = {}) {
   return el("button", { type: "button", class: kind, onclick, ...props }, text);
 }
 
-/** Ask a question that is answered with a button. Resolves to whether it was the one to go on. */
-export function confirm(question, goOn, kind = "primary") {
+/** Ask a question that is answered with a button. Resolves to whether it was the one to go on.
+ * `more`: what is shown below the question. */
+export function confirm(question, goOn, kind = "primary", ...more) {
   return new Promise((resolve) => {
     const dialog = el(
       "dialog",
       { class: "question", onclose: () => (dialog.remove(), resolve(dialog.returnValue === "yes")) },
       el("p", {}, question),
+      ...present(more),
       el(
         "div",
         { class: "row end" },

@@ -124,6 +124,12 @@ export async function jobView(view, id, go, signal) {
         { class: "button", href: `/new/${job.task}?from=${job.job}`, "data-view": true },
         "Copy and change",
       ),
+      ["failed", "cancelled"].includes(job.state) ||
+        el(
+          "a",
+          { class: "button", href: `/new?after=${job.job}`, "data-view": true },
+          hasEnded ? "Use the result" : "Then run …",
+        ),
       hasEnded && button("Delete", remove, "danger"),
     );
     fill(
@@ -177,12 +183,26 @@ export async function jobView(view, id, go, signal) {
       const pairs = await get(`${address}/pictures`).catch(() => []);
       if (signal.aborted) return;
       if (pairs.length) gallery(pictures, address, pairs);
-      filesPart(files, address, manifest);
+      filesPart(files, address, manifest, removeResult);
     } catch (error) {
       hasResult = !(error instanceof Problem) || [409, 410].includes(error.status);
-      fill(files, el("h2", {}, "Files"), el("p", { class: "error" }, error.message));
+      fill(files, el("h2", { tabindex: -1 }, "Files"), el("p", { class: "error" }, error.message));
     }
     files.hidden = false;
+  }
+
+  /** Delete the files, and show that they are gone. */
+  async function removeResult(size) {
+    const question = `Delete the result of this job, ${size}? Nobody can read its files any more. The job stays.`;
+    if (!(await confirm(question, "Delete the result", "danger"))) return;
+    await attempt(async () => {
+      say((await del(`${address}/result`)).message);
+      fill(pictures);
+      pictures.hidden = true;
+      hasResult = false;
+      await result();
+      files.querySelector("h2").focus();
+    });
   }
 
   /** A list of the queues; another one moves the job. */
@@ -263,6 +283,16 @@ function requestPart(asked) {
       asked.max_duration && fact("at most", duration(asked.max_duration)),
       asked.memory && fact("memory", asked.memory),
       asked.expires && fact("result kept for", duration(asked.expires)),
+      asked.after.length > 0 && [
+        el("dt", {}, asked.after_ended ? "after the end of" : "after"),
+        el(
+          "dd",
+          {},
+          asked.after.map((job) =>
+            el("a", { class: "id", href: `/jobs/${job}`, "data-view": true }, `${job.slice(0, 8)} `),
+          ),
+        ),
+      ],
     ),
   );
 }

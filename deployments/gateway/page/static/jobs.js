@@ -1,11 +1,12 @@
 // The view of one's jobs: a table that stays up to date by itself.
 
-import { connection, del, forEach, get, post } from "./api.js";
-import { button, confirm, el, fill } from "./dom.js";
+import { connection, forEach, get } from "./api.js";
+import { bulkBar } from "./bulk.js";
+import { button, el, fill } from "./dom.js";
 import { subscribe } from "./live.js";
 import { say, setTitle } from "./notice.js";
 import { row } from "./rows.js";
-import { ACTIVE, count, ENDED, HOLDABLE, QUEUES, RELEASABLE, some, STATES, stateWords } from "./words.js";
+import { ACTIVE, count, ENDED, QUEUES, some, STATES, stateWords } from "./words.js";
 
 const PAGE = 50;
 const TICK = 1000; // ms
@@ -45,7 +46,14 @@ export async function jobsView(view, query, go, signal) {
     body,
   );
   const more = button("Load more", () => load(true));
-  const bulk = el("div", { class: "bulk", role: "toolbar", "aria-label": "Selected jobs", hidden: true });
+  const bulk = bulkBar({
+    selected: () => [...selected].map((job) => rows.get(job)).filter(Boolean),
+    isWhole,
+    rest,
+    filters: criteria,
+    clear,
+    changed: reload,
+  });
   const empty = el("div", { class: "empty", hidden: true });
   const amount = el("p", { class: "help", role: "status" });
   fill(
@@ -57,8 +65,8 @@ export async function jobsView(view, query, go, signal) {
       el("a", { class: "button primary", href: "/new", "data-view": true }, "New job"),
     ),
     filters(),
-    bulk,
-    el("div", { class: "table" }, table),
+    bulk.node,
+    el("div", { class: "table", hidden: true }, table),
     empty,
     el("div", { class: "row spread foot" }, amount, more),
   );
@@ -189,6 +197,7 @@ export async function jobsView(view, query, go, signal) {
     if (known) return known.set(job);
     const made = row(job, toggle);
     rows.set(job.job, made);
+    made.select(selected.has(job.job)); // where the list was read anew
     if (isNew) body.prepend(made.node);
     else body.append(made.node);
   }
@@ -233,7 +242,7 @@ export async function jobsView(view, query, go, signal) {
   function toggle(job, isOn) {
     if (isOn) selected.add(job);
     else selected.delete(job);
-    showBulk();
+    showBulk(true);
   }
 
   function selectAll() {
@@ -242,61 +251,47 @@ export async function jobsView(view, query, go, signal) {
       each.select(all.checked);
       if (all.checked) selected.add(job);
     }
+    showBulk(true);
+  }
+
+  function isWhole() {
+    return rows.size > 0 && selected.size === rows.size;
+  }
+
+  function showBulk(isOther) {
+    all.checked = isWhole();
+    all.indeterminate = selected.size > 0 && !isWhole();
+    bulk.show(isOther);
+  }
+
+  function clear() {
+    for (const job of selected) rows.get(job)?.select(false);
+    selected.clear();
     showBulk();
   }
 
-  function showBulk() {
-    bulk.hidden = selected.size === 0;
-    all.checked = selected.size > 0 && selected.size === rows.size;
-    all.indeterminate = selected.size > 0 && selected.size < rows.size;
-    const ended = [...selected].filter((job) => rows.get(job).hasEnded);
-    const open = selected.size - ended.length;
-    const holdable = chosen("hold").length;
-    const held = chosen("release").length;
-    fill(
-      bulk,
-      el("span", { role: "status" }, `${some(selected.size, "job")} selected`),
-      button(`Cancel ${count(open)}`, () => act("cancel"), "small", { ".disabled": !open }),
-      holdable > 0 && button(`Hold ${count(holdable)}`, () => act("hold"), "small"),
-      held > 0 && button(`Release ${count(held)}`, () => act("release"), "small"),
-      button(`Run ${count(ended.length)} again`, () => act("restart"), "small", { ".disabled": !ended.length }),
-      button(`Delete ${count(ended.length)}`, () => act("delete"), "small danger", { ".disabled": !ended.length }),
-    );
+  /** How many jobs meet the filters and are not in the table; null where it is not known. */
+  function rest() {
+    if (!next) return 0;
+    return typeof total === "number" ? Math.max(1, total - rows.size) : null;
   }
 
-  /** Those of the selected jobs with which something can be done. */
-  function chosen(what) {
-    const states = { hold: HOLDABLE, release: RELEASABLE, restart: ENDED, delete: ENDED }[what];
-    return [...selected].filter((job) =>
-      states ? states.includes(rows.get(job).state) : !rows.get(job).hasEnded,
-    );
-  }
-
-  async function act(what) {
-    const jobs = chosen(what);
-    const some_ = some(jobs.length, "job");
-    const questions = {
-      cancel: [`Cancel ${some_}?`, "Cancel them", "danger"],
-      hold: [`Hold ${some_}? They start once they are released.`, "Hold them", "primary"],
-      release: [`Release ${some_}?`, "Release them", "primary"],
-      restart: [`Submit ${some_} once more?`, "Run again", "primary"],
-      delete: [`Delete ${some_} from the list? Published results stay.`, "Delete them", "danger"],
-    };
-    if (!(await confirm(...questions[what]))) return;
-    for (const job of jobs) {
-      rows.get(job)?.select(false);
-      selected.delete(job);
+  /** The filters as criteria of a request for many jobs. */
+  function criteria() {
+    const found = {};
+    for (const [name, value] of parameters()) {
+      if (name === "limit") continue;
+      if (name === "state" || name === "tag") found[name] = [...(found[name] ?? []), value];
+      else found[name] = value;
     }
-    showBulk();
-    const errors = await forEach(jobs, async (job) => {
-      if (what === "delete") {
-        await del(`/jobs/${job}`);
-        rows.get(job)?.node.remove();
-        rows.delete(job);
-      } else await post(`/jobs/${job}/${what}`);
-    });
-    if (errors.length) say(`${some(errors.length, "job")} of ${jobs.length}: ${errors[0].message}`, "failed");
-    if (what === "restart") await load(false);
+    return found;
+  }
+
+  async function reload(verb, isAll) {
+    if (signal.aborted) return;
+    if (isAll || ["delete", "restart"].includes(verb)) await load(false);
     else shown();
+    // What had the focus is gone.
+    if (document.activeElement === document.body) all.focus();
   }
 }

@@ -1,22 +1,25 @@
 // The views to submit a job: the list of tasks, and the form of one, made from its schema.
 
+import { afterField } from "./after.js";
 import { get, post, Problem } from "./api.js";
 import { button, el, fill } from "./dom.js";
 import { find, objectFields, readAll } from "./fields.js";
 import { setTitle } from "./notice.js";
-import { resolve } from "./schema.js";
+import { kindOf, resolve } from "./schema.js";
 import { knownSources } from "./source.js";
 
 const SHOWN = 4; // optional fields that are shown at once
 const SPARE = 2; // a fold is not worth it for so few
 
-/** All tasks, each with what it does. */
-export async function tasksView(view) {
+/** All tasks, each with what it does; `after`: the job that the new one is to wait for. */
+export async function tasksView(view, { after }) {
   setTitle("New job");
-  const tasks = await get("/tasks");
+  const [tasks, first] = await Promise.all([get("/tasks"), after ? get(jobAddress(after)) : null]);
+  const query = after ? `?${new URLSearchParams({ after })}` : "";
   fill(
     view,
-    el("h1", {}, "New job"),
+    el("h1", {}, first ? `Run after ${first.job.name}` : "New job"),
+    first && el("p", { class: "lead" }, "Choose what to run once that job is done. It can read the files of its result."),
     el(
       "ul",
       { class: "cards" },
@@ -25,7 +28,7 @@ export async function tasksView(view) {
         return el(
           "li",
           { class: "card task" },
-          el("h2", {}, el("a", { href: `/new/${task.name}`, "data-view": true }, task.name)),
+          el("h2", {}, el("a", { href: `/new/${task.name}${query}`, "data-view": true }, task.name)),
           el("p", {}, flat(first)),
           rest.length > 0 && el("p", { class: "help" }, flat(rest.join(" "))),
         );
@@ -39,20 +42,25 @@ function flat(text) {
   return text.replace(/\s+/g, " ").replaceAll("`", "");
 }
 
-/** The form of one task; filled like the job `from`, where one is given. */
-export async function formView(view, { task: name, from }, go) {
+function jobAddress(job) {
+  return `/jobs/${encodeURIComponent(job)}`;
+}
+
+/** The form of one task; filled like the job `from`, to run after the job `after`, where given. */
+export async function formView(view, { task: name, from, after }, go) {
   const [tasks, like] = await Promise.all([
     get("/tasks"),
-    from ? get(`/jobs/${encodeURIComponent(from)}/request`) : null,
+    from ? get(`${jobAddress(from)}/request`) : null,
   ]);
   const task = tasks.find((each) => each.name === name);
   if (!task) throw new Problem(404, `there is no task ${name}`);
   setTitle(task.name);
   const definitions = task.schema.definitions ?? {};
   const payload = resolve(task.schema.properties.payload, definitions);
-  const terms = termsFields(task, like);
-  const context = { definitions, sources: knownSources(), named: terms.suggest };
-  const { main: needed, optional } = objectFields(payload, { path: "", value: like?.payload, context });
+  const terms = termsFields(task, like, after);
+  const context = { definitions, sources: knownSources(after), named: terms.suggest };
+  const value = like?.payload ?? (after && fromResult(payload, definitions, `job://${after}/`));
+  const { main: needed, optional } = objectFields(payload, { path: "", value, context });
   const shown = optional.length > SHOWN + SPARE ? SHOWN : optional.length;
   const folded = optional.slice(shown);
   const fields = [...needed, ...optional];
@@ -106,6 +114,13 @@ export async function formView(view, { task: name, from }, go) {
   }
 }
 
+/** A payload whose first source is the result of a job. */
+function fromResult(payload, definitions, source) {
+  const names = Object.keys(payload.properties);
+  const name = names.find((each) => kindOf(resolve(payload.properties[each], definitions)) === "source");
+  return name && { [name]: source };
+}
+
 /** Show what the server says beside the field that it names. */
 function place(text, fields, terms, error) {
   const quoted = text.match(/field '([^']+)'/)?.[1] ?? text.match(/^([\w.]+): /)?.[1] ?? "";
@@ -132,8 +147,8 @@ function point(field) {
   field.focus();
 }
 
-/** Where the result goes, the queue and the name. */
-function termsFields(task, like) {
+/** Where the result goes, the queue, the name, and the jobs to wait for. */
+function termsFields(task, like, after) {
   let isSuggested = !like;
   const directory = plainField("results_directory", "Results directory", {
     help: "The name under which the result is published, such as holiday or trips/2026.",
@@ -159,13 +174,15 @@ function termsFields(task, like) {
     help: "What the job is called in the list. One is made up, if left out.",
     control: el("input", { type: "text", maxlength: 200, }),
   });
+  const others = afterField(after ? [after] : (like?.after ?? []), like?.after_ended);
   const summary = el("span", { class: "help" });
-  const tell = () => (summary.textContent = `${directory.read()} · queue ${queue.read()}`);
-  const fields = [directory, queue, name];
+  const tell = () =>
+    (summary.textContent = `${directory.read()} · queue ${queue.read()}${others.words()}`);
+  const fields = [directory, queue, name, others];
   const node = el(
     "details",
     { class: "fold", oninput: tell },
-    el("summary", {}, "More: results directory, queue, name ", summary),
+    el("summary", {}, "More: results directory, queue, name, other jobs ", summary),
     fields.map((each) => each.node),
   );
   tell();
@@ -176,7 +193,9 @@ function termsFields(task, like) {
       results_directory: directory.read(),
       queue: queue.read(),
       name: name.read() || null,
+      ...others.entries(),
       ...(like ? { tags: like.tags, max_duration: like.max_duration, memory: like.memory, expires: like.expires } : {}),
+      ...(like ? { gpus: like.gpus, host_labels: like.host_labels } : {}),
     }),
     /** Name the results after a folder that is uploaded, unless the user has named them. */
     suggest(folder) {

@@ -8,8 +8,8 @@ const TEXTS =
   /\.(csv|tsv|txt|dat|log|json|jsonl|ndjson|md|yaml|yml|toml|xml|html?|svg|py|js|css|sh|ini|cfg|sql)$/i;
 const LISTED = 200;
 
-/** Fill the part of a job's view. */
-export function filesPart(part, address, manifest) {
+/** Fill the part of a job's view. `remove(size)` is called to delete the result. */
+export function filesPart(part, address, manifest, remove) {
   const { files } = manifest;
   const total = files.reduce((sum, file) => sum + file.bytes, 0);
   const rows = el("ul", { class: "files" });
@@ -39,6 +39,7 @@ export function filesPart(part, address, manifest) {
     el("p", { class: "help" }, some(files.length, "file"), summaryOf(manifest), expiry(manifest)),
     rows,
     more,
+    el("div", { class: "row end" }, button("Delete the result", () => remove(bytes(total)), "small danger")),
   );
 }
 

@@ -163,10 +163,17 @@ export function sourceControl(schema, { id, value, context }) {
   };
 }
 
-/** The names of what the user has uploaded: folders and single files, the newest first. */
-export async function knownSources() {
-  const inputs = await get("/inputs").catch(() => []);
+const OFFERED = 50;
+
+/** The names of the files in the result of the job `after`, if there is one, and of what the user
+ * has uploaded: folders and single files, the newest first. */
+export async function knownSources(after) {
+  const [inputs, published] = await Promise.all([
+    get("/inputs").catch(() => []),
+    after ? get(`/jobs/${encodeURIComponent(after)}/result`).catch(() => null) : null,
+  ]);
   inputs.sort((one, other) => other.modified.localeCompare(one.modified));
   const names = inputs.map(({ source }) => source.split("/").slice(0, 3).join("/"));
-  return [...new Set(names)].slice(0, 50);
+  const files = (published?.files ?? []).slice(0, OFFERED).map(({ path }) => `job://${after}/${path}`);
+  return [...files, ...[...new Set(names)].slice(0, OFFERED)];
 }
