@@ -91,6 +91,11 @@ def configuration_folder() -> Path:
     return base / "prefecture"
 
 
+def api_certificates() -> str | None:
+    """The file of certificates with which the Prefect API is verified; None for the usual ones."""
+    return os.environ.get(_CERTIFICATES)
+
+
 def engine_socket() -> Path | None:
     """The Docker engine's socket, by DOCKER_HOST; None where it is no socket on this host."""
     host = os.environ.get("DOCKER_HOST") or "unix:///var/run/docker.sock"

@@ -1,5 +1,5 @@
 """python -m work_pools.worker --pool POOL --name NAME --limit N [--standby N] [--reuse N]
-[--low-waits SECONDS] [--internal-network [--reach HOST:PORT ...]]
+[--low-waits SECONDS] [--internal-network [--reach HOST:PORT ...]] [--broker FOLDER]
 [--memory BYTES] [--cpus N] [--gpus IDS] [--label TEXT ...]
 """
 
@@ -11,6 +11,7 @@ with importing():
     import os
     from collections.abc import Sequence
     from functools import partial
+    from pathlib import Path
     from typing import Any
 
     import psutil
@@ -27,14 +28,21 @@ with importing():
 _say = partial(print, flush=True)
 
 
-async def work(pool: Pool, *, reachable: Sequence[str] | None = None, **options: Any) -> None:
+async def work(
+    pool: Pool,
+    *,
+    reachable: Sequence[str] | None = None,
+    broker: Path | None = None,
+    **options: Any,
+) -> None:
     """Serve a pool until SIGTERM or SIGINT, as `prefect worker start` does.
 
-    `reachable`: see InternalNetwork; for containers only. `options`: those of the worker.
+    `reachable`: see InternalNetwork, `broker`: see EngineBroker; both for containers only.
+    `options`: those of the worker.
     """
     make = PromptProcessWorker
     if pool is Pool.DOCKER:
-        make = partial(PromptDockerWorker, reachable=reachable)
+        make = partial(PromptDockerWorker, reachable=reachable, broker=broker)
     worker = make(
         **options,
         work_pool_name=pool,
@@ -64,6 +72,11 @@ def main() -> None:
     parser.add_argument(
         "--reach", action="append", default=[], help="a HOST:PORT that is reached from it"
     )
+    parser.add_argument(
+        "--broker",
+        type=Path,
+        help="the folder of a broker's socket, which jobs get for the engine's",
+    )
     parser.add_argument("--memory", type=int, help="bytes; default: this machine's")
     parser.add_argument("--cpus", type=float, help="default: this machine's")
     parser.add_argument("--gpus", default="", help="their ids, separated by commas")
@@ -82,6 +95,7 @@ def main() -> None:
             work(
                 given.pool,
                 reachable=given.reach if given.internal_network else None,
+                broker=given.broker,
                 offer=offer,
                 gpus=gpus,
                 standby=given.standby,
