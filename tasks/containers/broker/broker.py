@@ -108,7 +108,8 @@ _Rule = Callable[[Broker], Callable[[Asked], Awaitable[None]]]
 _RULES: list[tuple[str, str, _Rule, bool]] = [
     ("POST", "/containers/create", lambda broker: broker.containers.create, False),
     ("GET", "/containers/json", lambda broker: broker.containers.listing, True),
-    ("GET", f"/containers/{ID}/json", lambda broker: broker.containers.inspect, True),
+    # Its short id, too: the engine names the container of a build step so.
+    ("GET", "/containers/([0-9a-f]{12,64})/json", lambda broker: broker.containers.inspect, True),
     ("POST", f"/containers/{ID}/attach", lambda broker: broker.containers.attach, False),
     ("POST", f"/containers/{ID}/start", lambda broker: broker.containers.start, False),
     ("POST", f"/containers/{ID}/wait", lambda broker: broker.containers.wait, True),

@@ -21,6 +21,7 @@ from tasks.containers.broker.http import PIECE, Refused
 _PATIENCE = 60.0  # seconds for an answer that is read as a whole
 _MOST = 2**26  # bytes of such an answer
 _HEAD_END = b"\r\n\r\n"
+_BODILESS = (204, 304)
 _DOWN = 503
 
 
@@ -69,12 +70,13 @@ class Engine:
         if data:
             sent["Content-Type"] = "application/x-tar" if is_tar else "application/json"
         async with self._connected() as (reader, writer), asyncio.timeout(_PATIENCE):
-            # By HTTP/1.0 its end is that of the connection.
-            writer.write(_head(method, path, query, sent, "1.0") + data)
+            writer.write(_head(method, path, query, sent) + data)
             head = await reader.readuntil(_HEAD_END)
             whole = bytearray()
-            while (piece := await reader.read(PIECE)) and len(whole) < _MOST:
+            async for piece in _body(reader, head):
                 whole += piece
+                if len(whole) > _MOST:
+                    raise Refused(_DOWN, f"the Docker engine's answer to {path} is too long")
             return _status(head), bytes(whole)
 
     async def stream(
@@ -92,7 +94,7 @@ class Engine:
         """
         sent = {"Connection": "close", **(headers or {}), "Content-Length": "0"}
         async with self._connected() as (reader, writer):
-            writer.write(_head(method, path, query, sent, "1.1"))
+            writer.write(_head(method, path, query, sent))
             await _until(gone, _copy(reader, client))
 
     async def follow(
@@ -110,13 +112,14 @@ class Engine:
         """POST, and call `begin` with the status of the answer, then `take` with each piece."""
 
         async def read(reader: asyncio.StreamReader) -> None:
-            await begin(_status(await reader.readuntil(_HEAD_END)))
-            while data := await reader.read(PIECE):
+            head = await reader.readuntil(_HEAD_END)
+            await begin(_status(head))
+            async for data in _body(reader, head):
                 await take(data)
 
         sent = {**headers, "Content-Length": str(length)}
         async with self._connected() as (reader, writer):
-            writer.write(_head("POST", path, query, sent, "1.0"))
+            writer.write(_head("POST", path, query, sent))
             await _write(writer, body)
             await _until(gone, read(reader))
 
@@ -127,7 +130,7 @@ class Engine:
         """
         query = {"stream": "1", "stdout": "1", "stderr": "1"}
         async with self._connected() as (reader, writer):
-            writer.write(_head("POST", attach, query, {"Content-Length": "0"}, "1.0"))
+            writer.write(_head("POST", attach, query, {"Content-Length": "0"}))
             await reader.readuntil(_HEAD_END)
             status, _ = await self.fetch("POST", start)
             if status >= 400:
@@ -184,11 +187,38 @@ async def _until(gone: "asyncio.Task[Any]", work: Coroutine[Any, Any, None]) -> 
         await asyncio.gather(working, return_exceptions=True)
 
 
+async def _body(reader: asyncio.StreamReader, head: bytes) -> AsyncGenerator[bytes]:
+    """The body of an answer, piece by piece, to where the answer says that it ends."""
+    fields = (line.partition(b":") for line in head.lower().split(b"\r\n")[1:])
+    headers = {name: value.strip() for name, _, value in fields}
+    if _status(head) in _BODILESS:
+        return
+    if headers.get(b"transfer-encoding") == b"chunked":
+        while left := int((await reader.readuntil(b"\r\n")).partition(b";")[0], 16):
+            async for data in _so_many(reader, left):
+                yield data
+            await reader.readexactly(2)
+    elif b"content-length" in headers:
+        async for data in _so_many(reader, int(headers[b"content-length"])):
+            yield data
+    else:
+        while data := await reader.read(PIECE):
+            yield data
+
+
+async def _so_many(reader: asyncio.StreamReader, left: int) -> AsyncGenerator[bytes]:
+    while left:
+        if not (data := await reader.read(min(PIECE, left))):
+            raise asyncio.IncompleteReadError(b"", left)
+        left -= len(data)
+        yield data
+
+
 def _head(
-    method: str, path: str, query: Mapping[str, str] | None, headers: Mapping[str, str], http: str
+    method: str, path: str, query: Mapping[str, str] | None, headers: Mapping[str, str]
 ) -> bytes:
     asked = quote(path, safe="/:@") + (f"?{urlencode(query)}" if query else "")
-    lines = [f"{method} {asked} HTTP/{http}", "Host: docker"]
+    lines = [f"{method} {asked} HTTP/1.1", "Host: docker"]
     lines += [f"{name}: {value}" for name, value in headers.items()]
     return "\r\n".join([*lines, "", ""]).encode("latin-1")
 

@@ -129,13 +129,13 @@ def _folder(asked: Mount, root: Path, parts: Sequence[str], held: ExitStack) -> 
     opened = _opened(root, parts, held)
     options: Mapping[str, str] = {
         "type": "none",
-        "o": "bind",
+        # The engine takes no other read-only volume without a name.
+        "o": "bind,ro" if asked.ReadOnly else "bind",
         "device": f"/proc/{os.getpid()}/fd/{opened}",
     }
     return {
         "Type": "volume",
         "Target": asked.Target,
-        "ReadOnly": asked.ReadOnly,
         "VolumeOptions": {
             "NoCopy": True,
             "DriverConfig": {"Name": "local", "Options": options},
