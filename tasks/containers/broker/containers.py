@@ -149,7 +149,7 @@ class Containers:
             raise Refused(403, "this container is never started")
         if made.kind is Kind.NETWORK:
             attach = f"/containers/{id}/attach"
-            status = await self._engine.said_after(attach, path, b"ready\n", _READY)
+            status = await self._engine.said_after(attach, path, b"ready", _READY)
             self._ready.add(id)
             return await asked.answer(status)
         await asked.answer(*await self._engine.ask("POST", path))
