@@ -149,9 +149,10 @@ class Containers:
             raise Refused(403, "this container is never started")
         if made.kind is Kind.NETWORK:
             attach = f"/containers/{id}/attach"
-            status = await self._engine.said_after(attach, path, b"ready", _READY)
-            self._ready.add(id)
-            return await asked.answer(status)
+            status, body = await self._engine.said_after(attach, path, b"ready", _READY)
+            if status < 400:
+                self._ready.add(id)
+            return await asked.answer(status, body)
         await asked.answer(*await self._engine.ask("POST", path))
 
     async def wait(self, asked: Asked) -> None:

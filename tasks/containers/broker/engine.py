@@ -123,8 +123,10 @@ class Engine:
             await _write(writer, body)
             await _until(gone, read(reader))
 
-    async def said_after(self, attach: str, start: str, wanted: bytes, seconds: float) -> int:
-        """Start a container, and wait for what it is to print. Returns the status of the start.
+    async def said_after(
+        self, attach: str, start: str, wanted: bytes, seconds: float
+    ) -> tuple[int, Any]:
+        """Start a container, and wait for what it is to print. Returns the answer to the start.
 
         `attach`, `start`: paths. Raises Refused where it prints something else, or ends.
         """
@@ -132,9 +134,9 @@ class Engine:
         async with self._connected() as (reader, writer):
             writer.write(_head("POST", attach, query, {"Content-Length": "0"}))
             await reader.readuntil(_HEAD_END)
-            status, _ = await self.fetch("POST", start)
+            status, answer = await self.ask("POST", start)
             if status >= 400:
-                return status
+                return status, answer
             said = b""
             try:
                 async with asyncio.timeout(seconds):
@@ -145,7 +147,7 @@ class Engine:
             if wanted not in said:
                 line = " ".join(said[-300:].decode(errors="replace").split())
                 raise Refused(_DOWN, f"no network for the container: {line}")
-            return status
+            return status, answer
 
     @contextlib.asynccontextmanager
     async def _connected(
