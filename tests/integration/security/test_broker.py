@@ -61,7 +61,7 @@ def test_a_job_that_is_taken_over_has_no_other_containers(docker_platform: Platf
     assert f"run {jobs[0]} may not: POST /containers/create: HostConfig.Privileged" in log
     for job in jobs:
         assert up.command("prefecture", "cancel", str(job)).returncode == 0
-    up.ended(str(jobs[0]))
+    up.ended(jobs[0])
     # The token is good for a minute yet, but not for this.
     wait_until(lambda: ask(up, jobs[0], create) == 403, what="its run is over")
 

@@ -109,8 +109,8 @@ def configuration_with(
                 others = [volume for volume in self.volumes if not has_engine([volume])]
                 self.volumes = [*others, f"{folder}:{ENGINE_FOLDER}:ro"]
                 # The group of the engine's socket is of no use, except to misuse.
-                without = {**(self.container_create_kwargs or {}), "group_add": []}
-                self.container_create_kwargs = without
+                without: dict[str, Any] = {"group_add": []}
+                self.container_create_kwargs = (self.container_create_kwargs or {}) | without
 
     return WithBroker
 

@@ -74,7 +74,8 @@ class Bench:
         run = Run(id, job or id, False, 64 * MIB, 1.0, "none")
         run = replace(run, **more)
         self.known.runs[str(id)] = run
-        made: Any = self.direct.api.create_container(  # pyright: ignore[reportUnknownMemberType]
+        api: Any = self.direct.api  # its stubs leave most of its methods untyped
+        made: Any = api.create_container(
             some_image(),
             ["true"],
             user=f"{os.getuid()}:{os.getgid()}",
@@ -84,7 +85,7 @@ class Bench:
                 "PREFECTURE_RESULTS_ROOT": str(self.folder / "results"),
                 "PREFECTURE__GPUS": GPU,
             },
-            host_config=self.direct.api.create_host_config(  # pyright: ignore[reportUnknownMemberType]
+            host_config=api.create_host_config(
                 binds=[f"{self.socket.parent}:{ENGINE_FOLDER}:ro"], network_mode="none"
             ),
         )
