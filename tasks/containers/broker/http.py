@@ -65,11 +65,7 @@ class Request:
         """The body as JSON. Raises Refused where it is none, or has a name twice."""
         if self.length > MOST_JSON:
             raise Refused(413, f"a body of JSON may have {MOST_JSON:,} bytes")
-        body = b"".join([piece async for piece in self.pieces()])
-        try:
-            return json.loads(body, object_pairs_hook=_once, parse_constant=_no_number)
-        except (ValueError, RecursionError) as error:
-            raise Refused(400, f"the body is not JSON: {error}") from None
+        return parsed(b"".join([piece async for piece in self.pieces()]))
 
     async def whole(self, most: int) -> bytes:
         """The body, of at most so many bytes."""
@@ -89,6 +85,14 @@ class Request:
                 if not (data := await self.reader.read(PIECE)):
                     return
             self.read += len(data)
+
+
+def parsed(body: bytes) -> Any:
+    """A body as JSON. Raises Refused where it is none, or an object has a name twice."""
+    try:
+        return json.loads(body, object_pairs_hook=_once, parse_constant=_no_number)
+    except (ValueError, RecursionError) as error:
+        raise Refused(400, f"the body is not JSON: {error}") from None
 
 
 async def read_request(reader: asyncio.StreamReader) -> Request | None:

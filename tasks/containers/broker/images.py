@@ -12,7 +12,7 @@ from tasks.containers.broker import builds
 from tasks.containers.broker.asked import Asked
 from tasks.containers.broker.builds import Steps
 from tasks.containers.broker.engine import Engine
-from tasks.containers.broker.http import Refused
+from tasks.containers.broker.http import MOST_JSON, Refused, parsed
 from tasks.containers.broker.runs import Run
 from tasks.containers.images.step_limits import CPU_SHARES
 from tasks.contracts import BUILT_REPOSITORY
@@ -22,6 +22,7 @@ _PLAIN = re.compile(r"[A-Za-z0-9][A-Za-z0-9._/:-]{0,199}")
 _PULL = {"fromImage", "tag", "platform"}
 _ONE_SAYS_THE_SAME = {"q", "nocache", "rm", "forcerm", "pull"}  # their values are the template's
 _GONE = 404
+_ERROR = 400
 
 
 class Images:
@@ -127,28 +128,52 @@ class Images:
                 "buildargs": builds.text_of(values),
                 **({"target": target} if target else {}),
             }
-            steps = Steps(self._engine, network)
-
-            async def begin(status: int) -> None:
-                asked.answered = True
-                asked.client.write(
-                    f"HTTP/1.1 {status} Answer\r\nContent-Type: application/json\r\n"
-                    "Transfer-Encoding: chunked\r\nConnection: close\r\n\r\n".encode()
-                )
-
-            async def take(data: bytes) -> None:
-                await steps.take(data)
-                asked.client.write(f"{len(data):x}\r\n".encode() + data + b"\r\n")
-                await asked.client.drain()
-
+            answer = _Answer(asked, Steps(self._engine, network))
             sent = {"Content-Type": "application/x-tar", **_registry(asked, "X-Registry-Config")}
             async with asked.until_gone() as gone:
                 await self._engine.follow(
                     gone, "/build", query, sent, builds.content(context), context.tell(),
-                    begin=begin, take=take,
+                    begin=answer.begin, take=answer.take,
                 )  # fmt: skip
-            asked.client.write(b"0\r\n\r\n")
-            await asked.client.drain()
+            await answer.end()
+
+
+class _Answer:
+    """Passes on what the engine says of a build: as a stream, or an error as it is."""
+
+    def __init__(self, asked: Asked, steps: Steps) -> None:
+        self._asked = asked
+        self._steps = steps
+        self._status = 0
+        self._error = bytearray()
+
+    async def begin(self, status: int) -> None:
+        """Begin the answer, where it is no error."""
+        self._status = status
+        if status < _ERROR:
+            self._asked.answered = True
+            self._asked.client.write(
+                f"HTTP/1.1 {status} OK\r\nContent-Type: application/json\r\n"
+                "Transfer-Encoding: chunked\r\nConnection: close\r\n\r\n".encode()
+            )
+
+    async def take(self, data: bytes) -> None:
+        """Pass on a piece."""
+        if self._status >= _ERROR:
+            self._error += data[: MOST_JSON - len(self._error)]
+            return
+        await self._steps.take(data)
+        self._asked.client.write(f"{len(data):x}\r\n".encode() + data + b"\r\n")
+        await self._asked.client.drain()
+
+    async def end(self) -> None:
+        """End the answer."""
+        if self._status >= _ERROR:
+            # Docker's client takes a stream for a success, whatever its status.
+            await self._asked.answer(self._status, parsed(bytes(self._error)))
+        else:
+            self._asked.client.write(b"0\r\n\r\n")
+            await self._asked.client.drain()
 
 
 class _Login(BaseModel, extra="forbid", strict=True):

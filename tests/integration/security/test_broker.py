@@ -8,12 +8,15 @@ from pathlib import Path
 from typing import Any
 from uuid import UUID
 
+import pytest
+
 from tasks.prefect_api import run_tokens
 from tests.integration.run_container.jobs import running_sibling, shell, some_image, submit_job
 from tests.support.containers import containers_of
 from tests.support.platform import Platform, wait_until
 from tests.support.session.environment import PASSWORD
 
+pytestmark = pytest.mark.thorough
 # Run inside the flow's own container: with its user, its socket and its token.
 TAKEN_OVER = """
 import glob, json, socket, sys
@@ -56,7 +59,7 @@ def test_a_job_that_is_taken_over_has_no_other_containers(docker_platform: Platf
     done = flow.exec_run(["python", "-c", TAKEN_OVER, json.dumps(asked)])
     statuses, sockets = map(json.loads, done.output.decode().splitlines())
     assert statuses == [200] + [403] * (len(asked) - 1)
-    assert sockets == ["/run/prefecture/docker.sock"]
+    assert sockets == [], "the broker's folder cannot be listed, and there is no other"
     log = "".join(path.read_text() for path in (up.home / "logs").glob("worker*.log"))
     assert f"run {jobs[0]} may not: POST /containers/create: HostConfig.Privileged" in log
     for job in jobs:

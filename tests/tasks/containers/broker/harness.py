@@ -182,3 +182,26 @@ def brokered(folder: Path) -> Generator[Bench]:
         loop.call_soon_threadsafe(end.set)
         thread.join(60)
         loop.close()
+
+
+def body(**host: Any) -> dict[str, Any]:
+    """What a flow asks for; `host`: what differs in HostConfig."""
+    usual: dict[str, Any] = {
+        "NetworkMode": "none",
+        "Memory": 64 * MIB,
+        "MemorySwap": 64 * MIB,
+        "NanoCpus": 10**9,
+        "PidsLimit": 256,
+        "ReadonlyRootfs": True,
+        "CapDrop": ["ALL"],
+        "SecurityOpt": ["no-new-privileges"],
+        "LogConfig": {"Type": "none", "Config": {}},
+        "Init": True,
+    }
+    return {"Image": some_image(), "Cmd": ["true"], "HostConfig": {**usual, **host}}
+
+
+def raw(run: Run, *lines: str, body: bytes = b"") -> bytes:
+    """A request with the token of a run, by its first line and further headers."""
+    usual = ["Host: docker", f"Prefecture-Run: {run.id}", f"Authorization: {authorization(run.id)}"]
+    return "\r\n".join([lines[0], *usual, *lines[1:], "", ""]).encode() + body
