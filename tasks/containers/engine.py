@@ -13,7 +13,7 @@ from docker.errors import APIError, DockerException
 
 from tasks.contracts import ENGINE_SOCKET, NO_ENGINE, RUN_HEADER
 from tasks.errors import EngineUnavailable, InvalidPayload
-from tasks.settings import api_auth, flow_run_id
+from tasks.settings import api_auth, api_key, flow_run_id
 
 _TIMEOUT = 60  # seconds for one answer
 _SERVER_ERROR = 500
@@ -42,6 +42,8 @@ def credentials() -> dict[str, str]:
     own = {RUN_HEADER: str(flow_run_id())}
     if auth := api_auth():
         own["Authorization"] = f"Basic {b64encode(auth.encode()).decode()}"
+    elif key := api_key():
+        own["Authorization"] = f"Bearer {key}"
     return own
 
 

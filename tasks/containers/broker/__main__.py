@@ -9,6 +9,7 @@ import asyncio
 import contextlib
 import logging
 import os
+import resource
 import socket
 import sys
 from pathlib import Path
@@ -86,6 +87,8 @@ def main() -> None:
     )
     logging.getLogger("httpx").setLevel(logging.WARNING)
     folder, worker, name = sys.argv[1:]
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))  # two a connection, one a folder
     with contextlib.suppress(KeyboardInterrupt):
         asyncio.run(serve(Path(folder), int(worker), name))
 

@@ -25,6 +25,7 @@ from tasks.contracts import RUN_HEADER
 
 _FIRST = ("GET", "/version")  # Docker's client asks it before it can be told of a token
 _MOST_REQUESTS = 256  # of one run, at a time
+_MOST_STRANGERS = 256  # connections that have said nothing yet
 _GONE = 404
 _log = logging.getLogger(__name__)
 
@@ -43,6 +44,7 @@ class Broker:
         self.containers = Containers(engine, flows, self.images)
         """Answers the requests about containers."""
         self._requests: dict[UUID, int] = {}
+        self._strangers: list[asyncio.StreamWriter] = []
         self.open = 0
         """Connections."""
 
@@ -62,7 +64,7 @@ class Broker:
     async def _serve(self, reader: asyncio.StreamReader, client: asyncio.StreamWriter) -> None:
         request, asked = None, None
         try:
-            request = await http.read_request(reader)
+            request = await self._read(reader, client)
             if request is None:
                 return
             if (request.method, request.path) == _FIRST:
@@ -83,6 +85,19 @@ class Broker:
             await client.drain()
             if request is not None:
                 await request.drain()
+
+    async def _read(
+        self, reader: asyncio.StreamReader, client: asyncio.StreamWriter
+    ) -> Request | None:
+        """The head of a request. Of many that do not come, the oldest are given up."""
+        self._strangers.append(client)
+        if len(self._strangers) > _MOST_STRANGERS:
+            self._strangers.pop(0).transport.abort()
+        try:
+            return await http.read_request(reader)
+        finally:
+            if client in self._strangers:
+                self._strangers.remove(client)
 
     def _say(self, request: Request | None, refusal: Refused) -> None:
         of = (request.headers.get(RUN_HEADER.lower(), "") if request else "")[:36] or "unknown"

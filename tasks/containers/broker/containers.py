@@ -20,7 +20,7 @@ from tasks.containers.broker.folders import secrets_volume
 from tasks.containers.broker.http import Refused
 from tasks.containers.broker.images import Images
 from tasks.containers.broker.runs import Run
-from tasks.containers.broker.templates import KIND_LABEL, NETWORK, Flow, Kind, Wanted
+from tasks.containers.broker.templates import NETWORK, Flow, Kind, Wanted
 from tasks.contracts import JOB_ID_LABEL, SECRETS_VOLUME, SIBLING_LABEL
 
 ID = "([0-9a-f]{64})"
@@ -191,8 +191,8 @@ class Containers:
         """GET /containers/<id>/archive: of a container that is never started."""
         asked.only({"path"})
         id = asked.groups[0]
-        details = await self._own(id, asked.run)
-        if details["Config"]["Labels"].get(KIND_LABEL) != Kind.PROBE:
+        await self._own(id, asked.run)
+        if not self._has_made(id, Kind.PROBE):
             raise Refused(403, "files are copied only from a container that is never started")
         query = {"path": asked.request.query.get("path", "")}
         await self._pass_on(asked, f"/containers/{id}/archive", query, method="GET")
@@ -200,9 +200,8 @@ class Containers:
     async def copy_in(self, asked: Asked) -> None:
         """PUT /containers/<id>/archive: the files of secrets."""
         id = asked.groups[0]
-        details = await self._own(id, asked.run)
-        kind = details["Config"]["Labels"].get(KIND_LABEL)
-        if kind != Kind.SECRETS or asked.request.query != {"path": "/run/secrets"}:
+        await self._own(id, asked.run)
+        if not self._has_made(id, Kind.SECRETS) or asked.request.query != {"path": "/run/secrets"}:
             raise Refused(403, "files are copied only to where secrets are")
         body = await asked.request.whole(_MOST_SECRETS)
         path = f"/containers/{id}/archive"
@@ -271,6 +270,11 @@ class Containers:
         if "prefecture" not in own:
             raise Refused(_GONE, f"No such container: {id}")  # none of Prefecture's
         raise Refused(403, f"the container {id[:12]} is none of this job's")
+
+    def _has_made(self, id: str, kind: Kind) -> bool:
+        # Not by a label: the container of a build step has those of its Dockerfile.
+        made = self._made.get(id)
+        return made is not None and made.kind is kind
 
     def _forget(self, id: str) -> None:
         self._ready.discard(id)

@@ -84,6 +84,8 @@ class Images:
         name = query.get("fromImage", "")
         if not _NAME.fullmatch(name) or name.partition(":")[0] == BUILT_REPOSITORY:
             raise Refused(403, f"the image {name[:100]} cannot be pulled")
+        if not query.get("tag"):
+            raise Refused(400, "an image is pulled by its tag or digest")
         sent = _registry(asked, "X-Registry-Auth")
         async with asked.until_gone() as gone:
             asked.answered = True

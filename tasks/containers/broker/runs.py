@@ -63,8 +63,10 @@ class RunsOfApi:
     its last answer counts.
     """
 
-    def __init__(self, api: str, certificates: str | None) -> None:
-        verify = ssl.create_default_context(cafile=certificates)
+    def __init__(self, api: str, certificates: str | bool) -> None:
+        """`api`: its address; `certificates`: see api_certificates."""
+        file = certificates if isinstance(certificates, str) else None
+        verify = ssl.create_default_context(cafile=file) if certificates else False
         self._client = httpx.AsyncClient(base_url=api, verify=verify, timeout=10)
         self._known: OrderedDict[tuple[str, bytes], tuple[float, Run]] = OrderedDict()
 

@@ -178,13 +178,6 @@ def _removed(client: docker.DockerClient) -> int:
     return len(found)
 
 
-def _program(name: str) -> str:
-    """Where a program of util-linux is: what replaces itself by it looks nowhere."""
-    found = shutil.which(name)
-    assert found is not None, name
-    return found
-
-
 def _ip(*words: str) -> None:
     subprocess.run(["ip", *words], check=True)
 

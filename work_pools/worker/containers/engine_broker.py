@@ -65,7 +65,8 @@ class EngineBroker(WorkerMixin):
         folder.mkdir(parents=True, exist_ok=True)
         # It asks the server with the tokens of jobs, and needs no password.
         environment = client_environment(PREFECT_API_URL=PREFECT_API_URL.value() or "")
-        environment.pop(AUTH_VARIABLE, None)
+        for secret in (AUTH_VARIABLE, "PREFECT_API_KEY"):
+            environment.pop(secret, None)
         self._broker = subprocess.Popen(
             [
                 *(sys.executable, "-m", "tasks.containers.broker"),

@@ -126,7 +126,7 @@ async def test_the_server_says_who_may_ask(monkeypatch: pytest.MonkeyPatch) -> N
     Api.deployment = {"entrypoint": entrypoint, "pull_steps": PULL_STEPS}
     good = {"prefecture-run": str(id), "authorization": "Basic good"}
     with serving(Api) as address:
-        known = RunsOfApi(f"http://{address}", None)
+        known = RunsOfApi(f"http://{address}", True)
         assert await known.of(good) == Run(id, job, False, 64 * MIB, 0.5, "none")
         for bad in ({**good, "authorization": "Basic bad"}, {"prefecture-run": str(id)}):
             with pytest.raises(Refused, match="not that of a flow run that goes on"):
@@ -136,7 +136,7 @@ async def test_the_server_says_who_may_ask(monkeypatch: pytest.MonkeyPatch) -> N
         monkeypatch.setattr(Api, "status", 503)
         assert (await known.of(good)).job == job, "the last answer counts"
         with pytest.raises(Refused, match="does not answer: 503"):
-            await RunsOfApi(f"http://{address}", None).of(good)
+            await RunsOfApi(f"http://{address}", True).of(good)
         monkeypatch.setattr(Api, "status", 200)
         Api.run["state_type"] = "COMPLETED"
         assert (await known.of(good)).is_over
