@@ -11,6 +11,7 @@ import logging
 import os
 import resource
 import socket
+import struct
 import sys
 from pathlib import Path
 
@@ -33,6 +34,11 @@ async def serve(folder: Path, worker: int, name: str) -> None:
     socket_of_engine = engine_socket()
     if socket_of_engine is None:
         sys.exit("no broker: there is no socket of a Docker engine on this host (DOCKER_HOST)")
+    if not shares_processes(socket_of_engine):
+        sys.exit(
+            "no broker: the Docker engine has a process namespace of its own, and would mount "
+            "other folders than the broker's: set PREFECTURE_BROKER=false"
+        )
     engine = Engine(socket_of_engine)
     runs = RunsOfApi(api_url() or "", api_certificates())
     broker = Broker(engine, runs, Flows(engine, folder), folder)
@@ -50,6 +56,24 @@ async def serve(folder: Path, worker: int, name: str) -> None:
             if rounds % _ROUNDS == 0:
                 with contextlib.suppress(Refused):
                     await broker.containers.tidy()
+
+
+def shares_processes(place: Path) -> bool:
+    """Whether who listens at a socket knows this process by the number that it has here.
+
+    The folders that the engine mounts are named by that number: see folders.
+    """
+    with socket.socket(socket.AF_UNIX) as one:
+        one.connect(str(place))
+        (pid,) = struct.unpack_from("i", one.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12))
+    # 0 for a process that is not seen from here; several numbers for one that has others inside.
+    return pid != 0 and len(_numbers(str(pid))) == len(_numbers("self"))
+
+
+def _numbers(process: str) -> list[str]:
+    """The numbers of a process, in the namespaces from this one on."""
+    status = Path("/proc", process, "status").read_text()
+    return next(line.split()[1:] for line in status.splitlines() if line.startswith("NSpid:"))
 
 
 def listener(place: Path) -> socket.socket:

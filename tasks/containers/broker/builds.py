@@ -11,9 +11,8 @@ from typing import IO, Any, cast
 
 from tasks.containers.broker.engine import Engine
 from tasks.containers.broker.http import PIECE, Refused, Request
-from tasks.containers.images import step_limits
 from tasks.containers.images.dockerfile import bases, check_dockerfile, fetches, instructions
-from tasks.containers.images.step_limits import MOST_PROCESSES, Watch
+from tasks.containers.images.steps import DELAYS, MOST_PROCESSES, Watch
 from tasks.errors import InvalidPayload
 
 MOST_BYTES = 2 * 2**30 + 2**27
@@ -165,7 +164,7 @@ class Steps:
                     await self._limit(container)
 
     async def _limit(self, container: str) -> None:
-        for delay in step_limits.DELAYS:
+        for delay in DELAYS:
             status, details = await self._engine.ask("GET", f"/containers/{container}/json")
             if status == 404 or not self._watch.is_to_limit(details):
                 return

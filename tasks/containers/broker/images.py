@@ -14,7 +14,7 @@ from tasks.containers.broker.builds import Steps
 from tasks.containers.broker.engine import Engine
 from tasks.containers.broker.http import MOST_JSON, Refused, parsed
 from tasks.containers.broker.runs import Run
-from tasks.containers.images.step_limits import CPU_SHARES
+from tasks.containers.images.steps import CPU_SHARES
 from tasks.contracts import BUILT_REPOSITORY
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:/@+-]{0,499}")

@@ -17,7 +17,7 @@ from prefect_docker.worker import (  # pyright: ignore[reportMissingTypeStubs]
 
 from tasks.contracts import ENGINE_FOLDER
 from tasks.errors import in_short
-from tasks.settings import AUTH_VARIABLE, client_environment
+from tasks.settings import AUTH_VARIABLE, client_environment, make_private_folder
 from work_pools.worker.containers.standby_container import ENGINE_TIMEOUT
 from work_pools.worker.mixin import WorkerMixin
 
@@ -62,7 +62,8 @@ class EngineBroker(WorkerMixin):
         """Start the broker, where it does not run."""
         if self._broker is not None and self._broker.poll() is None:
             return
-        folder.mkdir(parents=True, exist_ok=True)
+        make_private_folder(folder.parent)  # only the engine, which is root, passes through it
+        folder.mkdir(exist_ok=True)
         # It asks the server with the tokens of jobs, and needs no password.
         environment = client_environment(PREFECT_API_URL=PREFECT_API_URL.value() or "")
         for secret in (AUTH_VARIABLE, "PREFECT_API_KEY"):

@@ -2,6 +2,9 @@
 
 import asyncio
 import json
+import os
+import subprocess
+import sys
 import tempfile
 import tracemalloc
 from http.server import BaseHTTPRequestHandler
@@ -12,6 +15,7 @@ from uuid import uuid4
 import pytest
 
 from tasks.containers.broker import runs
+from tasks.containers.broker.__main__ import shares_processes
 from tasks.containers.broker.engine import Engine
 from tasks.containers.broker.http import Refused
 from tasks.containers.broker.runs import Run, RunsOfApi
@@ -144,3 +148,20 @@ async def test_the_server_says_who_may_ask(monkeypatch: pytest.MonkeyPatch) -> N
             monkeypatch.setattr(Api, "deployment", {**Api.deployment, **other})
             with pytest.raises(Refused, match="none of those that start containers"):
                 await known.of(good)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root makes namespaces of processes")
+def test_an_engine_with_processes_of_its_own_is_told_apart() -> None:
+    program = (
+        "import socket, sys; s = socket.socket(socket.AF_UNIX); s.bind(sys.argv[1]); s.listen(); "
+        "print('ready', flush=True); sys.stdin.read()"
+    )
+    for number, inside in enumerate([[], ["unshare", "--pid", "--fork"]]):
+        place = Path(f"/tmp/broker-{uuid4()}")
+        command = [*inside, sys.executable, "-c", program, str(place)]
+        pipe = subprocess.PIPE
+        with subprocess.Popen(command, stdin=pipe, stdout=pipe, text=True) as engine:
+            assert engine.stdout is not None
+            assert engine.stdout.readline() == "ready\n"
+            assert shares_processes(place) == (number == 0)
+        place.unlink()
