@@ -133,6 +133,7 @@ def worker(pool: Pool, name: str, slots: int, settings: Settings) -> list[str]:
         *(("--low-waits", str(settings.low_waits)) if settings.low_waits else ()),
         *(["--internal-network"] if settings.job_network == "internal" else []),
         *(word for host in settings.hosts_of_jobs for word in ("--reach", host)),
+        *(("--broker", str(settings.home / "broker" / name)) if settings.broker else ()),
         *(("--memory", str(int(settings.host_memory))) if settings.host_memory else ()),
         *(("--cpus", str(settings.host_cpus)) if settings.host_cpus else ()),
         *(("--gpus", settings.host_gpus) if settings.host_gpus else ()),

@@ -1,5 +1,6 @@
 """Connection of the two trusted flows to the Docker engine, with its errors as our own."""
 
+from base64 import b64encode
 from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
@@ -10,8 +11,9 @@ import requests
 import urllib3
 from docker.errors import APIError, DockerException
 
-from tasks.contracts import ENGINE_SOCKET, NO_ENGINE
+from tasks.contracts import ENGINE_SOCKET, NO_ENGINE, RUN_HEADER
 from tasks.errors import EngineUnavailable, InvalidPayload
+from tasks.settings import api_auth, api_key, flow_run_id
 
 _TIMEOUT = 60  # seconds for one answer
 _SERVER_ERROR = 500
@@ -19,18 +21,30 @@ _SERVER_ERROR = 500
 
 @contextmanager
 def connect(timeout: float = _TIMEOUT) -> Generator[docker.DockerClient]:
-    """A client for the engine whose socket this flow's container has; `timeout` in seconds.
+    """A client for the engine, by the socket that this flow's container has; `timeout` in seconds.
 
-    Raises InvalidPayload where there is no socket, EngineUnavailable where no engine answers.
+    That socket is the broker's, which asks whose request it is. Raises InvalidPayload where there
+    is no socket, EngineUnavailable where no engine answers.
     """
     if not Path(ENGINE_SOCKET).is_socket():
         raise InvalidPayload(NO_ENGINE)
     with engine_outages():
         client = docker.DockerClient(base_url=f"unix://{ENGINE_SOCKET}", timeout=round(timeout))
+    api(client).headers.update(credentials())
     try:
         yield client
     finally:
         client.close()
+
+
+def credentials() -> dict[str, str]:
+    """The headers by which the broker knows this flow run: its id, and its token."""
+    own = {RUN_HEADER: str(flow_run_id())}
+    if auth := api_auth():
+        own["Authorization"] = f"Basic {b64encode(auth.encode()).decode()}"
+    elif key := api_key():
+        own["Authorization"] = f"Bearer {key}"
+    return own
 
 
 @contextmanager

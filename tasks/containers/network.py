@@ -1,39 +1,26 @@
 """Networks for users' containers: none, or the internet without private addresses."""
 
 import asyncio
-import ctypes
-import fcntl
 import ipaddress
-import socket
-import struct
-from collections.abc import AsyncGenerator, Iterable
+from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
 import docker
 from docker.errors import APIError
 from docker.types import LogConfig
 
 from tasks.containers import user_container
+from tasks.containers.barred import name_servers, route_arguments
 from tasks.containers.engine import api, engine_call
 from tasks.containers.user_container import Owner
 from tasks.errors import EngineUnavailable
-from tasks.settings import api_url
 
 NONE = "none"
 _NETWORK = "prefecture-containers"
 _MEMORY = 64 * 2**20  # bytes
 _PIDS = 16
-_SIOCGIFCONF = 0x8912  # netdevice(7): the names and IPv4 addresses of all interfaces
-_INTERFACE = "16sHH4s16x"  # struct ifreq on 64 bits: name, family, port, address
-_MOST_ADDRESSES = 4096
-# Addresses of this host, its private networks and its cloud provider: RFC 6890.
-_INSIDE = (
-    *("0.0.0.0/8", "10.0.0.0/8", "100.64.0.0/10", "169.254.0.0/16", "172.16.0.0/12"),
-    *("192.0.0.0/24", "192.168.0.0/16", "198.18.0.0/15"),
-)
 
 
 @asynccontextmanager
@@ -74,9 +61,7 @@ def _hold(
     gateway: str,
     number: int,
 ) -> str:
-    servers = [f"{server}/32" for server in _name_servers(Path("/etc/resolv.conf"))]
-    barred = [*_INSIDE, *map(str, subnet.subnets()), *servers]
-    barred += [f"{a}/32" for a in sorted({*_addresses_of_the_api(), *_addresses_of_this_host()})]
+    servers = name_servers(Path("/etc/resolv.conf").read_text())
     with engine_call("the network cannot be created"):
         host = api(client).create_host_config(
             network_mode=_NETWORK,
@@ -93,7 +78,7 @@ def _hold(
             own_image(client, owner),
             command=[
                 *("python", "-m", "tasks.containers.routes"),
-                *(gateway, ",".join(barred), ",".join(servers)),
+                *route_arguments(subnet, gateway, servers),
             ],
             user="0:0",
             labels=owner.labels,
@@ -144,35 +129,3 @@ def own_image(client: docker.DockerClient, owner: Owner) -> str:
     if not found:
         raise EngineUnavailable("the engine does not list the container of this flow")
     return str(found[0]["ImageID"])
-
-
-def _addresses_of_the_api() -> Iterable[str]:
-    name = urlsplit(api_url() or "").hostname
-    if name is None:
-        return []
-    found = {str(entry[4][0]) for entry in socket.getaddrinfo(name, None, socket.AF_INET)}
-    # Not a loopback address: each container has its own.
-    return [a for a in found if not ipaddress.ip_address(a).is_loopback]
-
-
-def _addresses_of_this_host() -> list[str]:
-    """The IPv4 addresses of the network that the flow's container has: that of its host."""
-    size = struct.calcsize(_INTERFACE)
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as any_socket:
-        buffer = ctypes.create_string_buffer(size * _MOST_ADDRESSES)
-        wanted = struct.pack("iP", len(buffer), ctypes.addressof(buffer))
-        (used, _) = struct.unpack("iP", fcntl.ioctl(any_socket, _SIOCGIFCONF, wanted))
-    found = [ipaddress.ip_address(a) for *_, a in struct.iter_unpack(_INTERFACE, buffer.raw[:used])]
-    return [str(address) for address in found if not address.is_loopback]
-
-
-def _name_servers(path: Path) -> list[str]:
-    """The IPv4 name servers of a resolv.conf, without loopback addresses."""
-    servers: list[str] = []
-    for line in path.read_text().splitlines():
-        words = line.split()
-        if len(words) > 1 and words[0] == "nameserver" and ":" not in words[1]:
-            address = ipaddress.IPv4Address(words[1])
-            if not address.is_loopback:
-                servers.append(words[1])
-    return servers

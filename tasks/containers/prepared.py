@@ -77,6 +77,8 @@ def prepare(
             inside = place.parent != folder
             if _copy_out(client, probe, path, place) or inside:
                 place.mkdir(parents=True, exist_ok=True)  # the engine would create it as root
+                if around is not None:
+                    _open_way(place, filled[around])
                 filled[path] = place
             else:
                 empty.append(path)
@@ -106,6 +108,13 @@ def _place_in(copy: Path, path: str, around: str) -> Path | None:
         if place.is_symlink():
             return None
     return place
+
+
+def _open_way(place: Path, root: Path) -> None:
+    """Let the broker, which may be another user, pass to a folder that is below another one."""
+    for folder in place.parents:
+        if folder.is_relative_to(root):
+            folder.chmod(folder.stat().st_mode | 0o001)
 
 
 def _is_below(path: str, folders: Collection[str]) -> bool:

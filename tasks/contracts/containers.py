@@ -27,13 +27,35 @@ SECRETS_FOLDER = "/run/secrets"
 """The folder of the secrets in a container of a user."""
 MOST_SECRETS = 20
 """Secrets of one job."""
-ENGINE_SOCKET = "/run/prefecture/docker.sock"
-"""Path of the engine's socket in the containers of ENGINE_TASKS, and of no other tasks."""
+ENGINE_FOLDER = "/run/prefecture"
+"""The folder of ENGINE_SOCKET, where the broker's own is mounted."""
+ENGINE_SOCKET = f"{ENGINE_FOLDER}/docker.sock"
+"""Path of the broker's socket in the containers of ENGINE_TASKS, and of no other tasks; the
+engine's own where PREFECTURE_BROKER says so, and for Prefect's own workers."""
+RUN_HEADER = "Prefecture-Run"
+"""Header of each request to the broker: the id of the flow run that asks, beside its token."""
+PULL_STEPS = [{"prefect.deployments.steps.set_working_directory": {"directory": "."}}]
+"""Those of prefect.yaml: the job starts in the folder that holds the image's code."""
 
 NO_ENGINE = (
     "this task needs a Docker engine: start Prefecture with one (`prefecture up --pool docker`), "
     "and submit the job again"
 )
+
+
+def engine_task(entrypoint: str | None, pull_steps: list[dict[str, Any]] | None) -> str | None:
+    """The task of a deployment, if it is one of ENGINE_TASKS with the code of the image; or None.
+
+    Pull steps of somebody's own could run a program, or change to a folder with other code.
+    """
+    if pull_steps != PULL_STEPS:
+        return None
+    for task in ENGINE_TASKS:
+        name = task.replace("-", "_")
+        if entrypoint == f"flows/{name}.py:{name}":
+            return task
+    return None
+
 
 _UNITS = {"k": 2**10, "m": 2**20, "g": 2**30}
 _LEAST_MEMORY = 6 * 2**20  # bytes; the engine refuses less

@@ -41,6 +41,8 @@ RESULT_BLOCK_VARIABLE = "PREFECTURE__RESULT_BLOCK"
 """In a job's environment, set by `prefecture apply`: id of the block that keeps return values."""
 _OF_THE_SERVER = frozenset({"PREFECTURE_DATABASE_URL", "PREFECTURE_REDIS_URL"})  # secrets
 _CERTIFICATES = "PREFECT_API_SSL_CERT_FILE"
+_UNVERIFIED = "PREFECT_API_TLS_INSECURE_SKIP_VERIFY"
+_KEY = "PREFECT_API_KEY"
 # A certificate whose private key was never kept.
 _ONE_CERTIFICATE = Path(__file__).with_name("no_one.pem")
 
@@ -89,6 +91,19 @@ def configuration_folder() -> Path:
     given = Path(os.environ.get("XDG_CONFIG_HOME") or "")
     base = given if given.is_absolute() else Path("~/.config").expanduser()
     return base / "prefecture"
+
+
+def api_certificates() -> str | bool:
+    """The file of certificates with which the Prefect API is verified, as Prefect's client has it;
+    True for the usual ones, False where it is not verified."""
+    if os.environ.get(_UNVERIFIED, "").lower() in ("1", "true", "t", "yes", "y", "on"):
+        return False
+    return os.environ.get(_CERTIFICATES) or True
+
+
+def api_key() -> str | None:
+    """The key for the Prefect API in the environment; None where there is none."""
+    return os.environ.get(_KEY)
 
 
 def engine_socket() -> Path | None:

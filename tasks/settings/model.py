@@ -231,6 +231,12 @@ class Settings(EcsSettings):
         description="Hosts that jobs reach from the network `internal`, as `name:port`, separated "
         "by commas: `photos.s3.eu-west-1.amazonaws.com:443`. Default: none.",
     )
+    broker: bool = Field(
+        default=True,
+        description="Whether jobs of `run-container` and `generate-data` reach the Docker engine "
+        "through a broker, which makes no other containers than theirs; else they have its socket, "
+        "and so the host. See [security](security.md#the-broker).",
+    )
     standby: int = Field(
         default=1,
         ge=0,

@@ -6,7 +6,6 @@ from typing import Any
 
 import pytest
 
-from tasks.settings import engine_socket
 from tests.chaos.harness.drill import Drill
 from tests.chaos.harness.leftovers import TIDY
 from tests.chaos.harness.platforms import trial_platform
@@ -76,11 +75,8 @@ def process_trials(tmp_path_factory: pytest.TempPathFactory) -> Generator[Platfo
 
 @pytest.fixture(scope="session")
 def second_engine() -> Generator[Engine]:
-    """An engine that may be stopped, with the image of jobs.
-
-    As on another host, it is for its own containers where the machine's is for everyone else.
-    """
-    with own_engine(job_image(), seen_at=engine_socket()) as engine:
+    """An engine that may be stopped, with the image of jobs: as that of another host."""
+    with own_engine(job_image()) as engine:
         yield engine
 
 

@@ -13,8 +13,7 @@ from prefect.flows import load_flow_from_entrypoint
 from prefect.utilities.callables import parameter_schema
 
 from deployments.program import on_every_queue
-from tasks.contracts import PLATFORM_POOL, Pool, Queue
-from work_pools.entrypoint.flow_engine import PULL_STEPS
+from tasks.contracts import PLATFORM_POOL, PULL_STEPS, Pool, Queue
 
 ROOT = Path(__file__).parents[2]
 HELPER = "flows/sum_files.py:sum_files"

@@ -46,7 +46,7 @@ from prefect.flows import load_flow_from_entrypoint, load_function_and_convert_t
 from prefect.settings import PREFECT_FLOWS_HEARTBEAT_FREQUENCY, temporary_settings
 from prefect.states import Failed
 
-from tasks.contracts import ENGINE_SOCKET, ENGINE_TASKS
+from tasks.contracts import ENGINE_SOCKET, engine_task
 from tasks.prefect_api.authentication import authenticate
 from tasks.settings import api_auth, flow_run_id, imports_start_no_thread
 from work_pools.entrypoint.confinement import confined
@@ -69,8 +69,6 @@ _TASKS = (
     *("numpy", "pyarrow.parquet", "pyarrow.compute", "tasks.images.libvips"),
 )
 _PANDAS = "pandas"  # pyarrow imports it at its first conversion, where it is installed
-PULL_STEPS = [{"prefect.deployments.steps.set_working_directory": {"directory": "."}}]
-"""Those of prefect.yaml: the job starts in the folder that holds the image's code."""
 _NOT_LOADED = "the flow cannot be loaded"
 _DELAYS = (1, 2, 4, 8, 16, 32, 64)  # seconds before the next call
 
@@ -119,18 +117,13 @@ def _is_over(run: FlowRun) -> bool:
 
 
 def _may_have_engine(run: FlowRun) -> bool:
-    """Whether a run's task is one of those that start containers, and its code that of the image.
-
-    Pull steps of somebody's own could run a program, or change to a folder with other code.
-    """
+    """Whether a run's task is one that starts containers, and its code that of the image."""
 
     def ask(client: SyncPrefectClient) -> bool:
         if run.deployment_id is None:
             return False
         deployment = client.read_deployment(run.deployment_id)
-        names = {name.replace("-", "_") for name in ENGINE_TASKS}
-        ours = {f"flows/{name}.py:{name}" for name in names}
-        return deployment.entrypoint in ours and deployment.pull_steps == PULL_STEPS
+        return engine_task(deployment.entrypoint, deployment.pull_steps) is not None
 
     return _asked(ask) or False
 

@@ -1,5 +1,5 @@
 """python -m work_pools.worker --pool POOL --name NAME --limit N [--standby N] [--reuse N]
-[--low-waits SECONDS] [--internal-network [--reach HOST:PORT ...]]
+[--low-waits SECONDS] [--internal-network [--reach HOST:PORT ...]] [--broker FOLDER]
 [--memory BYTES] [--cpus N] [--gpus IDS] [--label TEXT ...]
 """
 
@@ -11,6 +11,7 @@ with importing():
     import os
     from collections.abc import Callable, Sequence
     from functools import partial
+    from pathlib import Path
     from typing import Any
 
     import psutil
@@ -30,14 +31,21 @@ _say = partial(print, flush=True)
 _OF_ECS = ("name", "limit", "offer", "low_waits")
 
 
-async def work(pool: Pool, *, reachable: Sequence[str] | None = None, **options: Any) -> None:
+async def work(
+    pool: Pool,
+    *,
+    reachable: Sequence[str] | None = None,
+    broker: Path | None = None,
+    **options: Any,
+) -> None:
     """Serve a pool until SIGTERM or SIGINT, as `prefect worker start` does.
 
-    `reachable`: see InternalNetwork; for containers only. `options`: those of the worker.
+    `reachable`: see InternalNetwork, `broker`: see EngineBroker; both for containers only.
+    `options`: those of the worker.
     """
     make: Callable[..., BaseWorker[Any, Any, Any]] = PromptProcessWorker
     if pool is Pool.DOCKER:
-        make = partial(PromptDockerWorker, reachable=reachable)
+        make = partial(PromptDockerWorker, reachable=reachable, broker=broker)
     if pool is Pool.ECS:
         # Imported here alone: this takes a second.
         from work_pools.worker.ecs.worker import PromptEcsWorker
@@ -74,6 +82,11 @@ def main() -> None:
         "--reach", action="append", default=[], help="a HOST:PORT that is reached from it"
     )
     parser.add_argument(
+        "--broker",
+        type=Path,
+        help="the folder of a broker's socket, which jobs get for the engine's",
+    )
+    parser.add_argument(
         "--memory", type=int, help="bytes; default: this machine's, or all of Fargate's"
     )
     parser.add_argument("--cpus", type=float, help="default: this machine's")
@@ -94,6 +107,7 @@ def main() -> None:
             work(
                 given.pool,
                 reachable=given.reach if given.internal_network else None,
+                broker=given.broker,
                 offer=offer,
                 gpus=gpus,
                 standby=given.standby,

@@ -8,9 +8,9 @@ import anyio.abc
 from docker.types import DeviceRequest
 from prefect.client.schemas.objects import FlowRun
 
-from tasks.contracts import ENGINE_SOCKET
 from tasks.settings import GPUS_VARIABLE
 from work_pools.worker.admission import Admission
+from work_pools.worker.containers.engine_broker import has_engine
 
 _CUDA = "CUDA_VISIBLE_DEVICES"
 Assign = Callable[[Any, Sequence[str]], None]
@@ -58,7 +58,7 @@ def with_devices(configuration: Any, ids: Sequence[str]) -> None:
     A task that starts containers gives them to those: it finds their ids in a variable.
     """
     configuration.env[GPUS_VARIABLE] = ",".join(ids)
-    if any(ENGINE_SOCKET in volume for volume in configuration.volumes):
+    if has_engine(configuration.volumes):
         return
     wanted = DeviceRequest(device_ids=list(ids), capabilities=[["gpu"]])
     own = {"device_requests": [wanted]}

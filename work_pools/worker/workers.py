@@ -9,6 +9,7 @@ from prefect_docker.worker import (  # pyright: ignore[reportMissingTypeStubs]
     DockerWorkerResult,
 )
 
+from work_pools.worker.containers.engine_broker import EngineBroker
 from work_pools.worker.containers.standby_containers import StandbyContainers
 from work_pools.worker.gpus import Gpus, with_devices, with_variable
 from work_pools.worker.low_waits import LowWaits
@@ -55,12 +56,13 @@ with warnings.catch_warnings():
         SparingPaused,
         RunTokens,
         InternalNetwork,
+        EngineBroker,
         StandbyWorker,
         DockerWorker,
     ):
         """Prefect's Docker worker with `standby` idle containers, each for `reuse` jobs.
 
-        `reachable`: see InternalNetwork.
+        `reachable`: see InternalNetwork; `broker`: see EngineBroker.
         """
 
         result_type = DockerWorkerResult

@@ -15,7 +15,8 @@ from tasks.containers.images.bases import check_bases
 from tasks.containers.images.buildkit import platform_args
 from tasks.containers.images.dockerfile import bases, instructions
 from tasks.containers.images.pinned import Login, is_transient, log_in
-from tasks.containers.images.step_limits import CPU_SHARES, MOST_PROCESSES, StepLimits
+from tasks.containers.images.step_limits import StepLimits
+from tasks.containers.images.steps import CPU_SHARES, MOST_PROCESSES
 from tasks.containers.rules import is_offline, lacks_processes
 from tasks.errors import EngineUnavailable, InvalidPayload, RegistryUnavailable
 

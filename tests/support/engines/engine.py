@@ -24,19 +24,12 @@ _UNUSED = "198.18.251.1/30"  # of RFC 2544's range for tests
 
 
 class Engine:
-    """A second dockerd. It has a bridge of its own, which nobody uses: jobs are on the host's.
+    """A second dockerd. It has a bridge of its own, which nobody uses: jobs are on the host's."""
 
-    Its containers find its socket at `seen_at`, where another engine's is for everyone else: as on
-    another host, where it has the same path.
-    """
-
-    def __init__(
-        self, program: str, folder: Path, bridge: str, seen_at: Path | None = None
-    ) -> None:
+    def __init__(self, program: str, folder: Path, bridge: str) -> None:
         self._program = program
         self._folder = folder
         self._bridge = bridge
-        self._seen_at = seen_at
         self._process: subprocess.Popen[bytes] | None = None
 
     @property
@@ -54,8 +47,6 @@ class Engine:
         with self.log.open("ab") as log:
             self._process = subprocess.Popen(
                 ends_with_us(
-                    # What it mounts for its containers is looked up in this namespace.
-                    *((_program("unshare"), "--mount") if self._seen_at else ()),
                     *(self._program, "--host", self.host),
                     *("--data-root", str(self._folder / "data")),
                     *("--exec-root", str(self._in_run)),
@@ -68,10 +59,6 @@ class Engine:
                 stderr=log,
             )
         wait_until(self.answers, PATIENCE, f"the engine of the test answers: {self.log}")
-        if self._seen_at:
-            inside = f"--mount=/proc/{self._process.pid}/ns/mnt"
-            bind = ("mount", "--bind", str(self._socket), str(self._seen_at))
-            subprocess.run([_program("nsenter"), inside, *bind], check=True)
 
     def stop(self, number: signal.Signals = signal.SIGTERM) -> None:
         """End it. With SIGTERM it ends its containers too, with SIGKILL at its next start."""
@@ -156,7 +143,7 @@ class Engine:
 
 
 @contextmanager
-def own_engine(image: str, seen_at: Path | None = None) -> Generator[Engine]:
+def own_engine(image: str) -> Generator[Engine]:
     """A running engine with an image of the machine's engine, ended and removed at the end."""
     program = need_engine_of_our_own()
     # Not under pytest's folder: the path of a socket may have 107 characters.
@@ -165,7 +152,7 @@ def own_engine(image: str, seen_at: Path | None = None) -> Generator[Engine]:
     others = _bridges()
     _ip("link", "add", "name", bridge, "type", "bridge")
     _ip("address", "add", _UNUSED, "dev", bridge)
-    engine = Engine(program, folder, bridge, seen_at)
+    engine = Engine(program, folder, bridge)
     try:
         shared = share_image(image, folder / "data")
         engine.start()
@@ -189,13 +176,6 @@ def _removed(client: docker.DockerClient) -> int:
         with which_may_be_gone():
             container.remove(force=True)
     return len(found)
-
-
-def _program(name: str) -> str:
-    """Where a program of util-linux is: what replaces itself by it looks nowhere."""
-    found = shutil.which(name)
-    assert found is not None, name
-    return found
 
 
 def _ip(*words: str) -> None:

@@ -78,7 +78,7 @@ async def test_host_and_name_servers_are_out_of_reach(
     client, image = engine
     monkeypatch.setattr(network, "own_image", lambda client, owner: image.id)  # pyright: ignore[reportUnknownLambdaType,reportUnknownArgumentType]
     names = ["203.0.113.53", "10.255.255.53", "169.254.169.254"]
-    monkeypatch.setattr(network, "_name_servers", lambda path: names)  # pyright: ignore[reportUnknownLambdaType,reportUnknownArgumentType]
+    monkeypatch.setattr(network, "name_servers", lambda text: names)  # pyright: ignore[reportUnknownLambdaType,reportUnknownArgumentType]
     entries = [entry for all in psutil.net_if_addrs().values() for entry in all]
     host = [one.address for one in entries if one.family == socket.AF_INET]
     host = [address for address in host if not address.startswith("127.")]

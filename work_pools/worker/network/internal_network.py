@@ -10,8 +10,8 @@ from prefect_docker.worker import (  # pyright: ignore[reportMissingTypeStubs]
     DockerWorkerJobConfiguration,
 )
 
-from tasks.contracts import ENGINE_SOCKET
 from tasks.errors import in_short
+from work_pools.worker.containers.engine_broker import has_engine
 from work_pools.worker.containers.standby_container import ENGINE_TIMEOUT
 from work_pools.worker.mixin import WorkerMixin
 from work_pools.worker.network.job_network import NAME, JobNetwork
@@ -79,7 +79,7 @@ def configuration_inside(network: JobNetwork) -> type[DockerWorkerJobConfigurati
             return super().get_extra_hosts(docker_client)
 
         def _is_inside(self) -> bool:
-            return not any(volume.endswith(f":{ENGINE_SOCKET}") for volume in self.volumes)
+            return not has_engine(self.volumes)
 
     return Inside
 

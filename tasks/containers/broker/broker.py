@@ -1,0 +1,154 @@
+"""What a run may ask of the engine: about the containers of its own job, and images to run.
+
+Each rule is a method, a pattern of paths, and a function. What has no rule is refused, as is all
+that belongs to another job. The engine's labels say what belongs to whom: they are the broker's.
+"""
+
+import asyncio
+import contextlib
+import logging
+import re
+from collections.abc import Awaitable, Callable, Generator
+from pathlib import Path
+from uuid import UUID
+
+from tasks.containers.broker import http
+from tasks.containers.broker.asked import Asked
+from tasks.containers.broker.containers import ID, Containers
+from tasks.containers.broker.engine import Engine
+from tasks.containers.broker.flows import Flows
+from tasks.containers.broker.http import Refused, Request
+from tasks.containers.broker.images import Images
+from tasks.containers.broker.runs import Run, Runs
+from tasks.containers.broker.templates import NETWORK
+from tasks.contracts import RUN_HEADER
+
+_FIRST = ("GET", "/version")  # Docker's client asks it before it can be told of a token
+_MOST_REQUESTS = 256  # of one run, at a time
+_MOST_STRANGERS = 256  # connections that have said nothing yet
+_GONE = 404
+_log = logging.getLogger(__name__)
+
+
+class Broker:
+    """Answers the requests of runs.
+
+    `runs`: who may ask; `flows`: the flows' own containers; `folder`: for contexts of builds.
+    """
+
+    def __init__(self, engine: Engine, runs: Runs, flows: Flows, folder: Path) -> None:
+        self._engine = engine
+        self._runs = runs
+        self.images = Images(engine, self._is_network, folder)
+        """Answers the requests about images."""
+        self.containers = Containers(engine, flows, self.images)
+        """Answers the requests about containers."""
+        self._requests: dict[UUID, int] = {}
+        self._strangers: list[asyncio.StreamWriter] = []
+        self.open = 0
+        """Connections."""
+
+    async def _is_network(self, mode: str, run: Run) -> bool:
+        return await self.containers.is_network(mode, run)
+
+    async def serve(self, reader: asyncio.StreamReader, client: asyncio.StreamWriter) -> None:
+        """Answer the one request of a connection, and close it."""
+        self.open += 1
+        try:
+            with contextlib.suppress(OSError, TimeoutError):
+                await self._serve(reader, client)
+        finally:
+            client.close()
+            self.open -= 1
+
+    async def _serve(self, reader: asyncio.StreamReader, client: asyncio.StreamWriter) -> None:
+        request, asked = None, None
+        try:
+            request = await self._read(reader, client)
+            if request is None:
+                return
+            if (request.method, request.path) == _FIRST:
+                client.write(http.answer(*await self._engine.ask(*_FIRST)))
+                return await client.drain()
+            run = await self._runs.of(request.headers)
+            with self._counted(run):
+                rule, groups, at_the_end = _rule(request)
+                asked = Asked(run, request, client, groups)
+                if run.is_over and not at_the_end:
+                    raise Refused(403, "its run is over")
+                await rule(self)(asked)
+        except Refused as refusal:
+            self._say(request, refusal)
+            if asked is not None and asked.answered:
+                return  # an answer has begun: that it breaks off says it
+            client.write(http.answer(refusal.status, {"message": f"the broker: {refusal}"}))
+            await client.drain()
+            if request is not None:
+                await request.drain()
+
+    async def _read(
+        self, reader: asyncio.StreamReader, client: asyncio.StreamWriter
+    ) -> Request | None:
+        """The head of a request. Of many that do not come, the oldest are given up."""
+        self._strangers.append(client)
+        if len(self._strangers) > _MOST_STRANGERS:
+            self._strangers.pop(0).transport.abort()
+        try:
+            return await http.read_request(reader)
+        finally:
+            if client in self._strangers:
+                self._strangers.remove(client)
+
+    def _say(self, request: Request | None, refusal: Refused) -> None:
+        of = (request.headers.get(RUN_HEADER.lower(), "") if request else "")[:36] or "unknown"
+        what = f"{request.method} {request.path}"[:200] if request else "a request"
+        level = logging.DEBUG if refusal.status == _GONE else logging.WARNING
+        _log.log(level, "run %s may not: %s: %s", of, what, refusal)
+
+    @contextlib.contextmanager
+    def _counted(self, run: Run) -> Generator[None]:
+        count = self._requests.get(run.id, 0)
+        if count >= _MOST_REQUESTS:
+            raise Refused(429, f"a run may have {_MOST_REQUESTS} requests at a time")
+        self._requests[run.id] = count + 1
+        try:
+            yield
+        finally:
+            self._requests[run.id] -= 1
+            if not self._requests[run.id]:
+                del self._requests[run.id]
+
+
+_Rule = Callable[[Broker], Callable[[Asked], Awaitable[None]]]
+_RULES: list[tuple[str, str, _Rule, bool]] = [
+    ("POST", "/containers/create", lambda broker: broker.containers.create, False),
+    ("GET", "/containers/json", lambda broker: broker.containers.listing, True),
+    # Its short id, too: the engine names the container of a build step so.
+    ("GET", "/containers/([0-9a-f]{12,64})/json", lambda broker: broker.containers.inspect, True),
+    ("POST", f"/containers/{ID}/attach", lambda broker: broker.containers.attach, False),
+    ("POST", f"/containers/{ID}/start", lambda broker: broker.containers.start, False),
+    ("POST", f"/containers/{ID}/wait", lambda broker: broker.containers.wait, True),
+    ("POST", f"/containers/{ID}/stop", lambda broker: broker.containers.stop, True),
+    ("DELETE", f"/containers/{ID}", lambda broker: broker.containers.remove, True),
+    ("GET", f"/containers/{ID}/stats", lambda broker: broker.containers.stats, False),
+    ("GET", f"/containers/{ID}/archive", lambda broker: broker.containers.copy_out, False),
+    ("PUT", f"/containers/{ID}/archive", lambda broker: broker.containers.copy_in, False),
+    ("GET", "/events", lambda broker: broker.containers.events, False),
+    ("POST", "/networks/create", lambda broker: broker.containers.network, False),
+    ("GET", f"/networks/{NETWORK}", lambda broker: broker.containers.read_network, False),
+    ("POST", "/volumes/create", lambda broker: broker.containers.volume, False),
+    ("DELETE", "/volumes/([a-z0-9-]+)", lambda broker: broker.containers.remove_volume, True),
+    ("GET", "/images/(.+)/json", lambda broker: broker.images.inspect, False),
+    ("DELETE", "/images/(.+)", lambda broker: broker.images.remove, True),
+    ("POST", "/images/create", lambda broker: broker.images.pull, False),
+    ("POST", "/build", lambda broker: broker.images.build, False),
+    ("POST", "/auth", lambda broker: broker.images.log_in, False),
+]
+"""Method, path, what answers, and whether that is allowed to a run whose state is final."""
+
+
+def _rule(request: Request) -> tuple[_Rule, tuple[str, ...], bool]:
+    for method, pattern, rule, at_the_end in _RULES:
+        if method == request.method and (found := re.fullmatch(pattern, request.path)):
+            return rule, found.groups(), at_the_end
+    raise Refused(403, "there is no such request for a job")

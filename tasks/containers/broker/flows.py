@@ -1,0 +1,95 @@
+"""The flows' own containers, which say what the worker gave each run."""
+
+import asyncio
+import io
+import ipaddress
+import tarfile
+from collections import OrderedDict
+from pathlib import Path
+from typing import Any
+from uuid import UUID
+
+from tasks.containers.barred import name_servers, route_arguments
+from tasks.containers.broker.engine import Engine
+from tasks.containers.broker.folders import Roots
+from tasks.containers.broker.http import Refused
+from tasks.containers.broker.runs import Run
+from tasks.containers.broker.templates import NETWORK, RUN_LABEL, WORKER_LABEL, Flow
+from tasks.contracts import ENGINE_FOLDER
+
+_MOST_KNOWN = 256
+
+
+class Flows:
+    """The containers of runs that have the broker's socket. `folder`: the broker's own."""
+
+    def __init__(self, engine: Engine, folder: Path) -> None:
+        self._engine = engine
+        self._folder = folder
+        self._known: OrderedDict[UUID, Flow] = OrderedDict()
+
+    async def of(self, run: Run) -> Flow:
+        """The container of a run. Raises Refused where there is none."""
+        if (known := self._known.get(run.id)) is not None:
+            return known
+        labels = {"prefecture=job", f"{RUN_LABEL}={run.id}"}
+        found = [one for one in await self._engine.listed(labels) if self._is_flow(one)]
+        if not found:
+            raise Refused(503, "the engine does not list the container of this flow")
+        newest = max(found, key=lambda one: one["Created"])
+        status, details = await self._engine.ask("GET", f"/containers/{newest['Id']}/json")
+        if status != 200:
+            raise Refused(503, "the container of this flow is gone")
+        given = (one.partition("=") for one in details["Config"]["Env"] or ())
+        flow = Flow(
+            id=details["Id"],
+            image=details["Image"],
+            user=details["Config"]["User"],
+            variables={name: value for name, _, value in given},
+            worker=details["Config"]["Labels"].get(WORKER_LABEL, ""),
+        )
+        self._known[run.id] = flow
+        while len(self._known) > _MOST_KNOWN:
+            self._known.popitem(last=False)
+        return flow
+
+    def _is_flow(self, listed: dict[str, Any]) -> bool:
+        """Whether it has the broker's socket, as only the worker can have it.
+
+        Labels alone prove nothing: the container of a build step has those of its Dockerfile.
+        """
+        return any(
+            mount["Destination"] == ENGINE_FOLDER and mount["Source"] == str(self._folder)
+            for mount in listed["Mounts"]
+        )
+
+    def roots(self, flow: Flow) -> Roots:
+        """The folders that a flow reads and writes."""
+        variables = flow.variables
+        written = variables.get("PREFECTURE_SCRATCH") or variables["PREFECTURE_RESULTS_ROOT"]
+        return Roots(Path(variables["PREFECTURE_INPUTS_ROOT"]), Path(written), self._folder)
+
+    async def routes(self, flow: Flow) -> list[str]:
+        """The arguments of the program that sets the routes of a user's container.
+
+        The name servers are those that the engine gave the flow: containers ask the same.
+        """
+        status, network = await self._engine.ask("GET", f"/networks/{NETWORK}")
+        if status != 200:
+            raise Refused(503, "there is no network for containers")
+        config = network["IPAM"]["Config"][0]
+        subnet = ipaddress.IPv4Network(config["Subnet"])
+        query = {"path": "/etc/resolv.conf"}
+        status, data = await self._engine.fetch("GET", f"/containers/{flow.id}/archive", query)
+        if status != 200:
+            raise Refused(503, "the name servers of this host cannot be read")
+        servers = name_servers(_text(data))
+        return await asyncio.to_thread(route_arguments, subnet, config["Gateway"], servers)
+
+
+def _text(archive: bytes) -> str:
+    """The text of the one file in a tarball."""
+    with tarfile.open(fileobj=io.BytesIO(archive)) as tar:
+        member = tar.next()
+        file = tar.extractfile(member) if member is not None else None
+        return file.read().decode(errors="replace") if file is not None else ""

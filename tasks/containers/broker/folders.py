@@ -1,0 +1,170 @@
+"""Mounts of a job's containers: folders of its own stage, and inputs, whatever is made of paths.
+
+A job may change its stage at any time, also between the broker's look at a path and the moment at
+which the engine, which is root, follows it. So the engine gets no path of a stage: it mounts what
+the broker holds open, by a volume whose device is the broker's descriptor in /proc. The volume has
+no name, and is removed with its container.
+"""
+
+import os
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack, suppress
+from pathlib import Path, PurePosixPath
+from tempfile import mkdtemp
+from typing import Any
+
+from tasks.containers.broker.http import Refused
+from tasks.containers.broker.runs import Run
+from tasks.containers.broker.templates import Mount
+from tasks.contracts import SECRETS_FOLDER, SECRETS_VOLUME
+
+_ACCOUNTS = ("/etc/passwd", "/etc/group")
+_MOST_ACCOUNTS = 2**21  # bytes
+_STAGING = ".staging"  # under the folder that jobs write: see tasks/storage/results/local_files.py
+
+
+class Roots:
+    """The folders of a host that jobs read and write.
+
+    `inputs`: what they read; `written`: the folder of their stages; `own`: a folder of the broker,
+    which jobs cannot write.
+    """
+
+    def __init__(self, inputs: Path, written: Path, own: Path) -> None:
+        self._inputs = inputs.resolve()
+        self._written = written.resolve()
+        self._given = (inputs, written)
+        self._own = own
+
+    def mount(self, asked: Mount, run: Run, held: ExitStack) -> dict[str, Any]:
+        """A mount for the engine. `held`: is to be closed when the container has been removed.
+
+        Raises Refused for any other folder than one of the run's stage, or of the inputs.
+        """
+        if asked.Type == "volume":
+            return _secrets(asked, run)
+        for given, real in zip(self._given, (self._inputs, self._written), strict=True):
+            source = PurePosixPath(asked.Source)
+            if not source.is_relative_to(given):
+                continue
+            parts = source.relative_to(given).parts
+            if ".." in parts:
+                break
+            if real == self._inputs:
+                return self._input(asked, real.joinpath(*parts), held)
+            if len(parts) > 2 and parts[0] == _STAGING and _is_stage(parts[1], run):
+                return self._of_stage(asked, real, parts, held)
+        raise Refused(403, f"the mount {asked.Source[:200]} is none of this run's")
+
+    def _input(self, asked: Mount, place: Path, held: ExitStack) -> dict[str, Any]:
+        if not asked.ReadOnly:
+            raise Refused(403, "inputs are mounted read-only")
+        with suppress(OSError):
+            # Jobs cannot write there: a link is the operator's, and stays what it is.
+            real = place.resolve(strict=True)
+            if real.is_relative_to(self._inputs):
+                if real.is_dir():
+                    return _folder(asked, Path("/"), real.parts[1:], held)
+                if real.is_file():
+                    return _bind(real, asked.Target)
+        raise Refused(403, f"the mount {asked.Source[:200]} is no file or folder of the inputs")
+
+    def _of_stage(
+        self, asked: Mount, root: Path, parts: Sequence[str], held: ExitStack
+    ) -> dict[str, Any]:
+        if asked.ReadOnly and asked.Target in _ACCOUNTS:
+            return _bind(self._copied(root, parts, held), asked.Target)
+        return _folder(asked, root, parts, held)
+
+    def _copied(self, root: Path, parts: Sequence[str], held: ExitStack) -> Path:
+        """A copy of a small file of a stage, in the broker's own folder."""
+        with ExitStack() as opened:
+            folder = _opened(root, parts[:-1], opened)
+            try:
+                flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK
+                file = os.open(parts[-1], flags, dir_fd=folder)
+            except OSError as error:
+                raise _unopened(error) from None
+            with os.fdopen(file, "rb") as source:
+                data = source.read(_MOST_ACCOUNTS + 1)
+        if len(data) > _MOST_ACCOUNTS:
+            raise Refused(403, f"{parts[-1]} has more than {_MOST_ACCOUNTS:,} bytes")
+        folder = Path(mkdtemp(dir=self._own))
+        folder.chmod(0o711)
+        copy = folder / "file"
+        held.callback(_removed, copy)
+        copy.write_bytes(data)
+        copy.chmod(0o644)
+        return copy
+
+
+def _secrets(asked: Mount, run: Run) -> dict[str, Any]:
+    name = f"{SECRETS_VOLUME}{run.id}"
+    if (asked.Source, asked.Target, asked.ReadOnly) != (name, SECRETS_FOLDER, True):
+        raise Refused(403, f"the volume {asked.Source[:200]} is none of this run's")
+    return secrets_volume(run, read_only=True)
+
+
+def secrets_volume(run: Run, *, read_only: bool) -> dict[str, Any]:
+    """The mount of the volume with a run's secrets."""
+    return {
+        "Type": "volume",
+        "Source": f"{SECRETS_VOLUME}{run.id}",
+        "Target": SECRETS_FOLDER,
+        "ReadOnly": read_only,
+        "VolumeOptions": {"NoCopy": True},
+    }
+
+
+def _is_stage(name: str, run: Run) -> bool:
+    return name.startswith(f"{run.job}.{run.id}.")
+
+
+def _bind(source: Path, target: str) -> dict[str, Any]:
+    return {"Type": "bind", "Source": str(source), "Target": target, "ReadOnly": True}
+
+
+def _folder(asked: Mount, root: Path, parts: Sequence[str], held: ExitStack) -> dict[str, Any]:
+    """The mount of a folder that stays what it is now, whatever becomes of its path."""
+    opened = _opened(root, parts, held)
+    options: Mapping[str, str] = {
+        "type": "none",
+        # The engine takes no other read-only volume without a name.
+        "o": "bind,ro" if asked.ReadOnly else "bind",
+        "device": f"/proc/{os.getpid()}/fd/{opened}",
+    }
+    return {
+        "Type": "volume",
+        "Target": asked.Target,
+        "VolumeOptions": {
+            "NoCopy": True,
+            "DriverConfig": {"Name": "local", "Options": options},
+        },
+    }
+
+
+def _opened(root: Path, parts: Sequence[str], held: ExitStack) -> int:
+    """A descriptor of a folder below a root, reached by no link."""
+    flags = os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+    with ExitStack() as passed:
+        try:
+            place = os.open(root, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+            passed.callback(os.close, place)
+            for part in parts[:-1]:
+                place = os.open(part, flags, dir_fd=place)
+                passed.callback(os.close, place)
+            last = os.open(parts[-1], flags, dir_fd=place)
+        except OSError as error:
+            raise _unopened(error) from None
+        held.callback(os.close, last)
+        return last
+
+
+def _unopened(error: OSError) -> Refused:
+    return Refused(403, f"a mount is no folder or file that the broker can open: {error.strerror}")
+
+
+def _removed(copy: Path) -> None:
+    with suppress(OSError):
+        copy.unlink(missing_ok=True)
+        copy.parent.rmdir()

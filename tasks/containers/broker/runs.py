@@ -1,0 +1,150 @@
+"""Who asks the broker: flow runs that go on, whose deployments start containers."""
+
+import hashlib
+import logging
+import re
+import ssl
+import time
+from collections import OrderedDict
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Protocol
+from uuid import UUID
+
+import httpx
+from pydantic import BaseModel, ValidationError
+
+from tasks.containers.broker.http import Refused
+from tasks.contracts import (
+    RUN_HEADER,
+    GenerateData,
+    RunContainer,
+    engine_task,
+    job_id,
+    size_in_bytes,
+)
+
+_KNOWN_FOR = 5.0  # seconds between two questions about one run
+_MOST_KNOWN = 1024  # runs
+_FINAL = {"COMPLETED", "FAILED", "CANCELLED", "CRASHED"}
+_ID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Run:
+    """A flow run that may start containers, and what its payload asks for them."""
+
+    id: UUID
+    job: UUID
+    is_over: bool
+    """Whether its state is final: then it can only remove what it has made."""
+    memory: int
+    """Bytes of each container, at most."""
+    cpus: float
+    network: str
+    """none, or bridge."""
+    containers: int = 1
+    """How many at once."""
+
+
+class Runs(Protocol):
+    """Knows flow runs by what a request says."""
+
+    async def of(self, headers: Mapping[str, str]) -> Run:
+        """The run that asks. Raises Refused where there is none, or it may not."""
+        ...
+
+
+class RunsOfApi:
+    """Flow runs of a Prefect server, which is asked with the very token that a request has.
+
+    So the server checks it, and the broker knows no password. While the server does not answer,
+    its last answer counts.
+    """
+
+    def __init__(self, api: str, certificates: str | bool) -> None:
+        """`api`: its address; `certificates`: see api_certificates."""
+        file = certificates if isinstance(certificates, str) else None
+        verify = ssl.create_default_context(cafile=file) if certificates else False
+        self._client = httpx.AsyncClient(base_url=api, verify=verify, timeout=10)
+        self._known: OrderedDict[tuple[str, bytes], tuple[float, Run]] = OrderedDict()
+
+    async def of(self, headers: Mapping[str, str]) -> Run:
+        """See Runs."""
+        id, token = headers.get(RUN_HEADER.lower(), ""), headers.get("authorization", "")
+        if not _ID.fullmatch(id):
+            raise Refused(401, f"the header {RUN_HEADER} names no flow run")
+        key = id, hashlib.sha256(token.encode()).digest()
+        at, known = self._known.get(key, (0.0, None))
+        if known is not None and time.monotonic() - at < _KNOWN_FOR:
+            return known
+        try:
+            run = await self._read(id, {"Authorization": token} if token else {})
+        except _Unanswered as error:
+            if known is not None:
+                return known
+            raise Refused(503, f"the Prefect server does not answer: {error}") from None
+        except Refused:
+            self._known.pop(key, None)
+            raise
+        self._known[key] = time.monotonic(), run
+        self._known.move_to_end(key)
+        while len(self._known) > _MOST_KNOWN:
+            self._known.popitem(last=False)
+        return run
+
+    async def _read(self, id: str, headers: Mapping[str, str]) -> Run:
+        found = _FlowRun.model_validate(await self._get(f"/flow_runs/{id}", headers))
+        path = f"/deployments/{found.deployment_id}"
+        deployment = _Deployment.model_validate(await self._get(path, headers))
+        task = engine_task(deployment.entrypoint, deployment.pull_steps)
+        if task is None:
+            raise Refused(403, "its deployment is none of those that start containers")
+        return run_of(found, task)
+
+    async def _get(self, path: str, headers: Mapping[str, str]) -> Any:
+        try:
+            response = await self._client.get(path, headers=headers)
+        except httpx.HTTPError as error:
+            raise _Unanswered(type(error).__name__) from None
+        if response.status_code >= 500 or response.status_code == 429:
+            raise _Unanswered(str(response.status_code))
+        if response.status_code != 200:
+            raise Refused(403, "the token is not that of a flow run that goes on")
+        return response.json()
+
+
+class _Unanswered(Exception):
+    pass
+
+
+class _FlowRun(BaseModel):
+    id: UUID
+    state_type: str | None = None
+    deployment_id: UUID | None = None
+    labels: dict[str, Any] = {}
+    parameters: dict[str, Any] = {}
+
+
+class _Deployment(BaseModel):
+    entrypoint: str | None = None
+    pull_steps: list[dict[str, Any]] | None = None
+
+
+def run_of(found: _FlowRun, task: str) -> Run:
+    """A run, by what the server knows of it. Raises Refused where its payload is not its task's."""
+    kind = GenerateData if task == "generate-data" else RunContainer
+    try:
+        payload = kind.model_validate(found.parameters.get("payload"))
+    except ValidationError:
+        raise Refused(403, "its payload is not one of its task") from None
+    return Run(
+        id=found.id,
+        job=job_id(found.labels, found.id),
+        is_over=found.state_type in _FINAL,
+        memory=size_in_bytes(payload.memory),
+        cpus=payload.cpus,
+        network=payload.network,
+        containers=payload.containers if isinstance(payload, GenerateData) else 1,
+    )
