@@ -11,8 +11,8 @@ from prefect_docker.worker import (  # pyright: ignore[reportMissingTypeStubs]
 
 from work_pools.worker.containers.standby_containers import StandbyContainers
 from work_pools.worker.gpus import Gpus, with_devices, with_variable
-from work_pools.worker.low_waits import LowWaits
 from work_pools.worker.network.internal_network import InternalNetwork
+from work_pools.worker.order.low_waits import LowWaits
 from work_pools.worker.prefect_internals import SparingPaused, WithoutSubmitting
 from work_pools.worker.processes.fork_servers import ForkServers
 from work_pools.worker.prompt import Prompt
