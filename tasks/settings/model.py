@@ -243,6 +243,13 @@ class Settings(BaseSettings):
         description="Seconds after which a job that waits in `low` comes before those in `normal`, "
         "though not before `high`; of four jobs that a worker starts, one at most. Default: never.",
     )
+    fair_share: int | None = Field(
+        default=None,
+        ge=1,
+        le=30 * 86_400,
+        description="Users share the queue `normal`: next is the job of the user whose jobs there "
+        "have used least, where half counts after so many seconds. Default: first in, first out.",
+    )
     max_attempts: int = Field(
         default=5,
         ge=1,

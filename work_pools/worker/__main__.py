@@ -1,5 +1,5 @@
 """python -m work_pools.worker --pool POOL --name NAME --limit N [--standby N] [--reuse N]
-[--low-waits SECONDS] [--internal-network [--reach HOST:PORT ...]]
+[--low-waits SECONDS] [--fair-share SECONDS] [--internal-network [--reach HOST:PORT ...]]
 [--memory BYTES] [--cpus N] [--gpus IDS] [--label TEXT ...]
 """
 
@@ -59,6 +59,9 @@ def main() -> None:
         "--low-waits", type=int, help="seconds after which a run of low comes before normal"
     )
     parser.add_argument(
+        "--fair-share", type=int, help="seconds after which half of a user's usage counts"
+    )
+    parser.add_argument(
         "--internal-network", action="store_true", help="a closed network for containers of jobs"
     )
     parser.add_argument(
@@ -87,6 +90,7 @@ def main() -> None:
                 standby=given.standby,
                 reuse=given.reuse,
                 low_waits=given.low_waits,
+                fair_share=given.fair_share,
                 name=given.name,
                 limit=given.limit,
             )

@@ -12,6 +12,7 @@ from prefect_docker.worker import (  # pyright: ignore[reportMissingTypeStubs]
 from work_pools.worker.containers.standby_containers import StandbyContainers
 from work_pools.worker.gpus import Gpus, with_devices, with_variable
 from work_pools.worker.network.internal_network import InternalNetwork
+from work_pools.worker.order.fair_share import FairShare
 from work_pools.worker.order.low_waits import LowWaits
 from work_pools.worker.prefect_internals import SparingPaused, WithoutSubmitting
 from work_pools.worker.processes.fork_servers import ForkServers
@@ -29,6 +30,7 @@ with warnings.catch_warnings():
         Prompt,
         Gpus,
         LowWaits,
+        FairShare,
         ReadingOnce,
         WithoutSubmitting,
         SparingPaused,
@@ -50,6 +52,7 @@ with warnings.catch_warnings():
         Prompt,
         Gpus,
         LowWaits,
+        FairShare,
         ReadingOnce,
         WithoutSubmitting,
         SparingPaused,

@@ -7,6 +7,7 @@ from typing import Any
 from uuid import UUID, uuid4
 
 import pytest
+from prefect.client.orchestration import PrefectClient
 from prefect.settings import PREFECT_API_URL, temporary_settings
 from prefect.workers.process import ProcessWorker
 
@@ -15,7 +16,10 @@ from tests.support.platform import post, rest
 from tests.support.recorded import recorded_client
 from tests.support.servers import stock_server
 from work_pools.worker.admission import Admission
+from work_pools.worker.order.fair_share import FairClient
 from work_pools.worker.order.further import Further
+from work_pools.worker.order.usage import Usage
+from work_pools.worker.order.users_waiting import UsersWaiting, fair_order
 
 NOW = datetime.now(UTC)
 QUEUES = ("high", "normal", "low")
@@ -117,3 +121,69 @@ async def test_what_never_fits_here_is_read_once_and_what_may_fit_each_time(api:
         assert await read() == [["gpu-2", "gpu-3"], ["gpu-4"]]
         # The queues, the pages of `normal`, `low`, and Prefect's own `default`.
         assert len(requests) == 1 + 3 + 2
+
+
+def fair(client: PrefectClient, name: str, usage: Usage | None = None) -> FairClient:
+    """A worker's client with two free slots, which reads four runs of the queue at a time."""
+    waiting = UsersWaiting("normal", page=4)
+    used = usage or Usage(3600)
+    return FairClient(client, name, used, waiting, lambda: (set(), 2), lambda _: True)
+
+
+async def names(client: FairClient, pool: Pool) -> list[str]:
+    found = await client.get_scheduled_flow_runs_for_work_pool(pool.name, [], datetime.now(UTC))
+    return [each.flow_run.name for each in found]
+
+
+async def test_users_share_normal_however_many_jobs_one_of_them_has(api: str) -> None:
+    pool = Pool(api, slots=2)
+    for number in range(6):
+        pool.wait("normal", f"anna-{number}", 50 - number, tags=["user:anna"])
+    async with recorded_client(api, []) as client:
+        one, other = fair(client, "one"), fair(client, "other")
+        assert await names(one, pool) == ["anna-0", "anna-1"]
+        pool.wait("normal", "ben-0", 5, tags=["user:ben"])
+        pool.wait("normal", "ben-1", 4, tags=["user:ben"])
+        pool.wait("normal", "nobody-0", 3)
+        assert await names(other, pool) == ["anna-0", "ben-0"]
+
+        # What ben has used on another host counts.
+        usage, ended = Usage(3600), uuid4()
+        usage.take(ended, "ben")
+        usage.end(ended)
+        usage.take(uuid4(), "ben")
+        await usage.exchange(client, pool.name, "third")
+        later = fair(client, "later")
+        assert await names(later, pool) == ["anna-0", "nobody-0"]
+
+        # The other queues stay as they are: the pool has two slots.
+        pool.wait("high", "high-0", 1, tags=["user:ben"])
+        assert await names(later, pool) == ["high-0", "anna-0"]
+
+
+async def test_runs_that_were_held_or_cancelled_are_not_picked(api: str) -> None:
+    pool = Pool(api, slots=1)
+    pool.wait("normal", "anna-0", 50, tags=["user:anna"])
+    runs = [
+        pool.wait("normal", f"ben-{number}", 40 - number, tags=["user:ben"]) for number in range(3)
+    ]
+    async with recorded_client(api, []) as client:
+        usage = Usage(3600)
+        usage.take(uuid4(), "anna")
+        one = fair(client, "one", usage)
+        assert await names(one, pool) == ["ben-0"]
+        for run, state in zip(runs, ("CANCELLED", "PAUSED"), strict=False):
+            body = {"state": {"type": state}, "force": True}
+            rest(api, "POST", f"/flow_runs/{run}/set_state", body).raise_for_status()
+        assert await names(one, pool) == ["ben-2"]
+
+
+def test_of_two_users_who_have_used_as_much_the_first_comes_first() -> None:
+    def place(minutes: int) -> tuple[datetime, UUID]:
+        return NOW - timedelta(minutes=minutes), uuid4()
+
+    anna, ben = [place(9), place(8), place(7), place(1)], [place(6), place(5)]
+    order = fair_order({"anna": anna, "ben": ben}, {})
+    assert order == [id for _, id in (anna[0], ben[0], anna[1], ben[1], *anna[2:])]
+    order = fair_order({"anna": anna, "ben": ben}, {"anna": 1.5})
+    assert order == [id for _, id in (ben[0], ben[1], *anna)]
