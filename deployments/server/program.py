@@ -2,8 +2,8 @@
        [--bind ADDRESS [--certificate FILE --key FILE]] [--no-services]
 
 Prefect's server, extended: one more endpoint, a check that refuses requests from pages of other
-origins, bounds on the connections that clients hold, a check of what jobs ask, and answers that
-clients retry while the database or Redis is away.
+origins, bounds on the connections that clients hold, a check of what jobs ask, workers that look
+for runs one after the other, and answers that clients retry while the database or Redis is away.
 NAME: a further host name by which the server is known.
 --bind: a second address, with TLS where there is a certificate.
 --no-services: the background services run elsewhere, once for several servers.
@@ -21,6 +21,7 @@ with importing():
     import deployments.server.bulk_endpoint  # noqa: F401  # registers its route  # pyright: ignore[reportUnusedImport]
     from deployments.server.job_plane import JobPlane
     from deployments.server.login import Login
+    from deployments.server.looks import Looks
     from deployments.server.outages import Outages
     from deployments.server.request_limit import take_limit
     from deployments.serving import listeners
@@ -39,9 +40,9 @@ def main() -> None:
     # Prefect makes it anew for each request, in almost a second in which nobody else is answered.
     app.openapi = cache(app.openapi)
     limit = take_limit(app)
-    guarded: ASGIApp = app
+    guarded: ASGIApp = Looks(app)
     if password:
-        guarded = Login(JobPlane(app, str(password)), str(password))
+        guarded = Login(JobPlane(guarded, str(password)), str(password))
     listeners.serve(
         SameOrigin(Admission(Outages(guarded), limit), at.names),
         at,

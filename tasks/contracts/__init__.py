@@ -35,9 +35,11 @@ from tasks.contracts.generation import TOPICS, GenerateData
 from tasks.contracts.hosts import (
     AGENT_VARIABLES,
     DRAIN_VARIABLES,
+    USAGE_VARIABLES,
     WORKER_VARIABLES,
     AgentReport,
     Drain,
+    UsageReport,
     WorkerReport,
 )
 from tasks.contracts.jobs import (
@@ -150,6 +152,7 @@ __all__ = [
     "SIBLING_LABEL",
     "TOPICS",
     "UNTIL_LABEL",
+    "USAGE_VARIABLES",
     "USER_TAG",
     "WAITS_FOR_JOBS",
     "WORKER_LABEL",
@@ -182,6 +185,7 @@ __all__ = [
     "Source",
     "SumFiles",
     "TaskOptions",
+    "UsageReport",
     "WorkerReport",
     "attempt_number",
     "attempt_tag",

@@ -15,6 +15,9 @@ WORKER_VARIABLES = "prefecture_worker_"
 DRAIN_VARIABLES = "prefecture_drain_"
 """Prefix of the Prefect variables that say which hosts are drained."""
 
+USAGE_VARIABLES = "prefecture_usage_"
+"""Prefix of the Prefect variables in which workers report what each user has used."""
+
 
 class AgentReport(BaseModel):
     """The report of the agent beside a worker on its host, written every few seconds."""
@@ -46,11 +49,28 @@ class WorkerReport(BaseModel):
     host: str = ""
     slots: int = Field(ge=0, description="jobs that it runs at once")
     offer: Resources | None = Field(default=None, description="None before it reported any")
+    is_fair: bool = Field(default=False, description="whether users share the queue normal")
 
     @property
     def variable(self) -> str:
         """The name of the Prefect variable that holds this report."""
         return _variable(WORKER_VARIABLES, f"{self.pool}_{self.worker}")
+
+
+class UsageReport(BaseModel):
+    """The report of a worker on the jobs in `normal` that it has run, where users share it."""
+
+    model_config = ConfigDict(frozen=True)
+
+    pool: str
+    worker: str
+    seconds: dict[str, float] = Field(description="of each user's jobs; what is old counts less")
+    at: datetime
+
+    @property
+    def variable(self) -> str:
+        """The name of the Prefect variable that holds this report."""
+        return _variable(USAGE_VARIABLES, f"{self.pool}_{self.worker}")
 
 
 class Drain(BaseModel):

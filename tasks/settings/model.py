@@ -10,12 +10,12 @@ from pydantic_settings import SettingsConfigDict
 from tasks.contracts import S3Address
 from tasks.contracts.roots import Place, Root
 from tasks.settings.ecs import EcsSettings
+from tasks.settings.host import HostSettings
 
-_OFFERS = "What a host offers to jobs, in `prefecture up` or `work` there:"
 _IMAGE_USER = "10001:10001"  # the image's own user
 
 
-class Settings(EcsSettings):
+class Settings(HostSettings, EcsSettings):
     """The settings of Prefecture. Each description is a row of docs/reference/settings.md.
 
     The text after `Default: ` becomes its column of defaults.
@@ -257,6 +257,13 @@ class Settings(EcsSettings):
         description="Seconds after which a job that waits in `low` comes before those in `normal`, "
         "though not before `high`; of four jobs that a worker starts, one at most. Default: never.",
     )
+    fair_share: int | None = Field(
+        default=None,
+        ge=1,
+        le=30 * 86_400,
+        description="Users share the queue `normal`: next is the job of the user whose jobs there "
+        "have used least, where half counts after so many seconds. Default: first in, first out.",
+    )
     max_attempts: int = Field(
         default=5,
         ge=1,
@@ -344,18 +351,6 @@ class Settings(EcsSettings):
         le=36_500,
         description="Days that single attempts, jobs and backlogs are kept in the run history, and "
         "usage reports; counts are kept for ever.",
-    )
-    host_memory: ByteSize | None = Field(
-        default=None, description=f"{_OFFERS} memory: `16GiB`. Default: the machine's."
-    )
-    host_cpus: int | None = Field(
-        default=None, ge=1, description=f"{_OFFERS} CPUs. Default: the machine's."
-    )
-    host_gpus: str = Field(
-        default="", description=f"{_OFFERS} GPUs, by id, separated by commas: `0,1`. Default: none."
-    )
-    host_labels: str = Field(
-        default="", description=f"{_OFFERS} labels, separated by commas: `ssd,rack-4`."
     )
     slots: int | None = Field(
         default=None,

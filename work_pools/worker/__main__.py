@@ -1,6 +1,6 @@
 """python -m work_pools.worker --pool POOL --name NAME --limit N [--standby N] [--reuse N]
-[--low-waits SECONDS] [--internal-network [--reach HOST:PORT ...]] [--broker FOLDER]
-[--memory BYTES] [--cpus N] [--gpus IDS] [--label TEXT ...]
+[--low-waits SECONDS] [--fair-share SECONDS] [--internal-network [--reach HOST:PORT ...]]
+[--broker FOLDER] [--memory BYTES] [--cpus N] [--gpus IDS] [--label TEXT ...]
 """
 
 from tasks.runtime.importing import importing
@@ -28,7 +28,7 @@ with importing():
 
 _say = partial(print, flush=True)
 # There is no standby in ECS, and Fargate has no GPUs.
-_OF_ECS = ("name", "limit", "offer", "low_waits")
+_OF_ECS = ("name", "limit", "offer", "low_waits", "fair_share")
 
 
 async def work(
@@ -76,6 +76,9 @@ def main() -> None:
         "--low-waits", type=int, help="seconds after which a run of low comes before normal"
     )
     parser.add_argument(
+        "--fair-share", type=int, help="seconds after which half of a user's usage counts"
+    )
+    parser.add_argument(
         "--internal-network", action="store_true", help="a closed network for containers of jobs"
     )
     parser.add_argument(
@@ -113,6 +116,7 @@ def main() -> None:
                 standby=given.standby,
                 reuse=given.reuse,
                 low_waits=given.low_waits,
+                fair_share=given.fair_share,
                 name=given.name,
                 limit=given.limit,
             )

@@ -3,28 +3,27 @@
 import socket
 import time
 from collections.abc import Awaitable, Callable, Mapping
-from contextlib import suppress
-from datetime import datetime
+from contextlib import aclosing, suppress
+from datetime import UTC, datetime
 from typing import Any, ClassVar, cast
 from uuid import UUID
 
 import httpx
 from prefect.client.orchestration import PrefectClient
 from prefect.client.schemas.objects import FlowRun
-from prefect.client.schemas.responses import WorkerFlowRunResponse
 from prefect.exceptions import ObjectNotFound
 
 from tasks.contracts import Resources, resources_asked
 from tasks.prefect_api.clock import ServerClock
 from tasks.prefect_api.drains import drain_of, read_drains
 from work_pools.worker.changed_client import ChangedClient
-from work_pools.worker.fitting import fitting
 from work_pools.worker.mixin import WorkerMixin
+from work_pools.worker.order.fitting import Waiting
+from work_pools.worker.order.further import Further, Scheduled, is_cut
 
 _CACHED_FOR = 60.0  # seconds between two reads of a deployment's job variables, or of the clock
 
-Scheduled = list[WorkerFlowRunResponse]
-Admit = Callable[[PrefectClient, Scheduled], Awaitable[Scheduled]]
+Admit = Callable[[PrefectClient, str, Scheduled, datetime], Awaitable[Scheduled]]
 
 
 class Admission(WorkerMixin):
@@ -42,6 +41,7 @@ class Admission(WorkerMixin):
         super().__init__(*args, **kwargs)
         self._drained = False
         self._clock = ServerClock()
+        self._further = Further()
         self._measured = -_CACHED_FOR
         self._offer = offer
         self._asked: dict[UUID, Resources] = {}  # by the runs that were admitted
@@ -66,7 +66,9 @@ class Admission(WorkerMixin):
         """See BaseWorker."""
         return cast(PrefectClient, AdmittingClient(super().client, self._clock, self._admit))
 
-    async def _admit(self, client: PrefectClient, found: Scheduled) -> Scheduled:
+    async def _admit(
+        self, client: PrefectClient, pool: str, found: Scheduled, until: datetime
+    ) -> Scheduled:
         if not found:
             return found
         drained = drain_of(await read_drains(client), socket.gethostname(), self.name) is not None
@@ -75,18 +77,33 @@ class Admission(WorkerMixin):
             self._logger.info("drained: taking no run" if drained else "drained no longer")
         if drained:
             return []
-        asked = [await self._read_asked(client, entry.flow_run) for entry in found]
         if not self.shares_offer:
-            pairs = zip(found, asked, strict=True)
-            return [entry for entry, each in pairs if not self._offer.lacks(each)]
+            pairs = zip(found, await self._read_all_asked(client, found), strict=True)
+            return [entry for entry, asked in pairs if not self._offer.lacks(asked)]
         # The slots that are taken: Prefect's worker gives each in the name of its run.
         held = {run for run in self.limiter.statistics().borrowers if isinstance(run, UUID)}
         self._asked = {run: each for run, each in self._asked.items() if run in held}
-        may = fitting(asked, self._offer, list(self._asked.values()))
-        for entry, each, is_admitted in zip(found, asked, may, strict=True):
-            if is_admitted:
-                self._asked.setdefault(entry.flow_run.id, each)
-        return [entry for entry, is_admitted in zip(found, may, strict=True) if is_admitted]
+        waiting = Waiting(self._offer, held, list(self._asked.values()))
+        waiting.add(found, await self._read_all_asked(client, found))
+        # The server answers no more runs than the pool has slots.
+        most = min(int(self.limiter.available_tokens), waiting.new)
+        if not waiting.all_may_start and len(waiting.starting) < most and is_cut(self, found):
+            async with aclosing(self._further.pages(client, pool, found, until)) as pages:
+                async for page in pages:
+                    asked = await self._read_all_asked(client, page.runs)
+                    page.is_passed = all(self._offer.lacks(each) for each in asked)
+                    waiting.add(page.runs, asked)
+                    if len(waiting.starting) >= most:
+                        break
+            admitted = waiting.starting[:most]
+        else:
+            admitted = waiting.admitted
+        for entry, asked in admitted:
+            self._asked.setdefault(entry.flow_run.id, asked)
+        return [entry for entry, _ in admitted]
+
+    async def _read_all_asked(self, client: PrefectClient, runs: Scheduled) -> list[Resources]:
+        return [await self._read_asked(client, entry.flow_run) for entry in runs]
 
     async def _read_asked(self, client: PrefectClient, run: FlowRun) -> Resources:
         usual: Mapping[str, Any] = {}
@@ -125,4 +142,5 @@ class AdmittingClient(ChangedClient):
         found = await self._client.get_scheduled_flow_runs_for_work_pool(
             work_pool_name, work_queue_names, scheduled_before
         )
-        return await self._admit(self._client, found)
+        until = scheduled_before or datetime.now(UTC)
+        return await self._admit(self._client, work_pool_name, found, until)

@@ -49,6 +49,7 @@ class Prompt(Admission):
         super().__init__(*args, work_pool_name=work_pool_name, **kwargs)
         self._pool = work_pool_name
         self._slots: int | None = kwargs.get("limit")
+        self._is_fair = kwargs.get("fair_share") is not None
         self._queues: list[str] = sorted(kwargs.get("work_queues") or ())
         self._slots_are_known = self._slots is None
         self._workers = 1
@@ -147,6 +148,7 @@ class Prompt(Admission):
             host=socket.gethostname(),
             slots=self._slots,
             offer=self._offer,
+            is_fair=self._is_fair,
         )
         value = report.model_dump(mode="json")
         try:

@@ -12,8 +12,9 @@ from prefect_docker.worker import (  # pyright: ignore[reportMissingTypeStubs]
 from work_pools.worker.containers.engine_broker import EngineBroker
 from work_pools.worker.containers.standby_containers import StandbyContainers
 from work_pools.worker.gpus import Gpus, with_devices, with_variable
-from work_pools.worker.low_waits import LowWaits
 from work_pools.worker.network.internal_network import InternalNetwork
+from work_pools.worker.order.fair_share import FairShare
+from work_pools.worker.order.low_waits import LowWaits
 from work_pools.worker.prefect_internals import SparingPaused, WithoutSubmitting
 from work_pools.worker.processes.fork_servers import ForkServers
 from work_pools.worker.prompt import Prompt
@@ -30,6 +31,7 @@ with warnings.catch_warnings():
         Prompt,
         Gpus,
         LowWaits,
+        FairShare,
         ReadingOnce,
         WithoutSubmitting,
         SparingPaused,
@@ -51,6 +53,7 @@ with warnings.catch_warnings():
         Prompt,
         Gpus,
         LowWaits,
+        FairShare,
         ReadingOnce,
         WithoutSubmitting,
         SparingPaused,

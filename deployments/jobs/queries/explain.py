@@ -1,7 +1,7 @@
 """Explains the state of a job: why it waits, its place in the queue, and an estimate."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from uuid import UUID
 
@@ -29,9 +29,16 @@ from deployments.jobs.queries.estimate import (
 from deployments.jobs.queries.listing import read_task_names, record
 from deployments.jobs.queries.standings import undone, waits_for
 from deployments.jobs.records import Explanation, JobRecord, JobState
-from deployments.pools import drained_workers, lacking, read_offers, read_queues, read_slots
+from deployments.pools import (
+    drained_workers,
+    lacking,
+    read_offers,
+    read_queues,
+    read_slots,
+    read_worker_reports,
+)
 from deployments.status import RUNNING, SCHEDULED, AgentStatus, read_agents
-from tasks.contracts import Queue, Resources, resources_asked
+from tasks.contracts import USER_TAG, Queue, Resources, resources_asked, user_of
 
 _LAST = 200  # completed jobs from which typical run times are taken
 _NO_SLOT = "AwaitingConcurrencySlot"  # Prefect's state at the concurrency limit of a deployment
@@ -56,6 +63,8 @@ class PoolState:
     """What the job asks for and no host has; empty where a host has it."""
     running: Sequence[tuple[str, float]] = ()
     """Task and seconds so far of each job that holds a slot."""
+    is_fair: bool = False
+    """Whether users share the queue `normal`: its order is not that of submission."""
 
     @property
     def slots(self) -> int:
@@ -138,6 +147,16 @@ def why_it_waits(state: PoolState, name: str, state_name: str, before: int | Non
     return reasons
 
 
+def in_fair_order(before: int, own: int | None, queue: str) -> str:
+    """What the order of submission says where users share a queue. `own`: how many of the jobs
+    before it are of the same user; None where it is nobody's."""
+    same = "" if own is None else f", {own:,} of them of the same user,"
+    return (
+        f"users share the queue {queue}: of the {before:,} before it{same} those of others may "
+        "start later than it, and those of others behind it sooner"
+    )
+
+
 def _busy(state: PoolState, before: int | None) -> str:
     if before:
         return (
@@ -192,12 +211,19 @@ async def _explain_waiting(
         # After a crash: a job that is scheduled for later does not wait yet.
         pause = in_words((due - datetime.now(UTC)).total_seconds())
         reasons.insert(0, f"attempt {job.attempt - 1} has crashed; the next one is due in {pause}")
+    shared = ""
+    if before and state.is_fair and job.queue == Queue.NORMAL:
+        shared = in_fair_order(before, await _own_before(client, run, due), job.queue)
+        reasons.append(shared)
     may_start = state.online and not state.pool.is_paused and state.slots
     estimate = None
     if may_start and before is not None:
         typical = await _typical(client, run, tasks)
         waiting = await _waiting(client, run, {*typical, job.task})
         estimate = estimate_start(before, waiting, state.running, state.slots, typical)
+    if estimate is not None and shared:
+        basis = f"{estimate.basis}; sooner or later, as users share the queue"
+        estimate = replace(estimate, basis=basis)
     return Explanation(job, reasons, before, None, estimate)
 
 
@@ -221,6 +247,28 @@ async def _explain_running(
     )
 
 
+async def _own_before(client: PrefectClient, run: FlowRun, due: datetime | None) -> int | None:
+    """How many jobs of the same user wait in the queue of a run, and were submitted before it.
+
+    None where it is nobody's.
+    """
+    user = user_of(run.tags)
+    if user is None or due is None:
+        return None
+    count = await client.count_flow_runs(
+        work_pool_filter=_pool(run),
+        work_queue_filter=WorkQueueFilter.model_validate({"name": {"any_": [run.work_queue_name]}}),
+        flow_run_filter=FlowRunFilter.model_validate(
+            {
+                "tags": {"all_": [f"{USER_TAG}{user}"]},
+                "state": {"type": {"any_": SCHEDULED}},
+                "next_scheduled_start_time": {"before_": due},
+            }
+        ),
+    )
+    return max(0, count - 1)  # the run itself
+
+
 async def _pool_state(
     client: PrefectClient, run: FlowRun, tasks: dict[UUID, str]
 ) -> PoolState | None:
@@ -238,6 +286,7 @@ async def _pool_state(
         flow_run_filter=FlowRunFilter.model_validate({"state": {"type": {"any_": RUNNING}}}),
     )
     queues = {queue.name: queue for queue in await read_queues(client, pool.name)}
+    reports = await read_worker_reports(client)
     return PoolState(
         pool=pool,
         queue=queues.get(run.work_queue_name or ""),
@@ -251,6 +300,9 @@ async def _pool_state(
             (tasks.get(each.flow_id, "unknown"), each.estimated_run_time.total_seconds())
             for each in running
         ],
+        is_fair=any(
+            each.is_fair for each in reports if each.pool == pool.name and each.worker in online
+        ),
     )
 
 

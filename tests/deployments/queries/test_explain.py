@@ -7,7 +7,7 @@ from uuid import uuid4
 import pytest
 from prefect.client.schemas.objects import WorkPool, WorkQueue
 
-from deployments.jobs.queries.explain import PoolState, why_it_waits
+from deployments.jobs.queries.explain import PoolState, in_fair_order, why_it_waits
 from deployments.status import AgentStatus
 from tasks.contracts import AgentReport
 
@@ -90,3 +90,9 @@ def test_slots_are_the_least_of_what_is_known() -> None:
     assert state().slots == 2
     assert state(taken=None).slots == 2
     assert state(taken=4).slots == 4
+
+
+def test_a_place_among_users_who_share_the_queue_is_none_of_its_own() -> None:
+    said = in_fair_order(1200, 7, "normal")
+    assert said.startswith("users share the queue normal: of the 1,200 before it, 7 of them of the")
+    assert "same user" not in in_fair_order(3, None, "normal")

@@ -9,7 +9,8 @@ from prefect_aws.workers.ecs_worker import (  # pyright: ignore[reportMissingTyp
 
 from work_pools.worker.ecs.following import Following
 from work_pools.worker.ecs.sizes import Sizes
-from work_pools.worker.low_waits import LowWaits
+from work_pools.worker.order.fair_share import FairShare
+from work_pools.worker.order.low_waits import LowWaits
 from work_pools.worker.prefect_internals import SparingPaused, WithoutSubmitting
 from work_pools.worker.prompt import Prompt
 from work_pools.worker.reading_once import ReadingOnce
@@ -22,6 +23,7 @@ with warnings.catch_warnings():
     class PromptEcsWorker(  # pyright: ignore[reportIncompatibleVariableOverride]
         Prompt,
         LowWaits,
+        FairShare,
         ReadingOnce,
         WithoutSubmitting,
         SparingPaused,

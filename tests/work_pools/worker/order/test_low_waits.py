@@ -12,7 +12,7 @@ from prefect.client.schemas.objects import FlowRun
 from tests.support.platform import post, rest
 from tests.support.recorded import recorded_client
 from tests.support.servers import stock_server
-from work_pools.worker.low_waits import PatientClient, Turns
+from work_pools.worker.order.low_waits import PatientClient, Turns
 
 NOW = datetime.now(UTC)
 # Submitted so many minutes ago, by queue.

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from tasks.contracts import Resources, resources_asked
-from work_pools.worker.fitting import fitting
+from work_pools.worker.order.fitting import fitting
 
 GIB = 2**30
 HOST = Resources(memory=8 * GIB, cpus=4, gpus=2, labels=frozenset({"ssd"}))
