@@ -22,6 +22,7 @@ DOCS = "/docs"
 """The path of the page of the API, which anybody may read: it has no data of users."""
 _STATIC = Path(__file__).parent / "static"
 _PAGE, _API = "index.html", "docs.html"
+_SCRIPT_OF_API = "docs.js"
 _NOT_FOUND = 404
 _TYPES = {
     "css": "text/css; charset=utf-8",
@@ -66,12 +67,25 @@ def _site() -> _Site:
         whole.update(name.encode() + found[name])
     version = whole.hexdigest()[:16]
     documents = {name: found.pop(name) for name in (_PAGE, _API)}
-    place = f"{ASSETS}{version}".encode()
+    place = f"{ASSETS}{version}"
+    # All at once: a browser would find each in one that it has read.
+    scripts = "\n".join(
+        f'<link rel="modulepreload" href="{place}/{name}">'
+        for name in sorted(found)
+        if name.endswith(".js") and name != _SCRIPT_OF_API
+    )
+    parts = {b"{{assets}}": place.encode(), b"{{scripts}}": scripts.encode()}
     return _Site(
-        {name: text.replace(b"{{assets}}", place) for name, text in documents.items()},
+        {name: _with(parts, text) for name, text in documents.items()},
         version,
         {name: (content, gzip.compress(content, mtime=0)) for name, content in found.items()},
     )
+
+
+def _with(parts: Mapping[bytes, bytes], text: bytes) -> bytes:
+    for name, part in parts.items():
+        text = text.replace(name, part)
+    return text
 
 
 async def _page() -> Response:

@@ -1,5 +1,6 @@
 """Lists jobs, the newest first."""
 
+import asyncio
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from datetime import UTC, datetime
@@ -60,15 +61,20 @@ async def count_jobs(client: PrefectClient, selection: Selection) -> int | None:
     """
     if selection.directory is not None:
         return None
-    filters = filters_of(selection)
-    runs = await client.count_flow_runs(**filters)
-    runs -= await client.count_flow_runs(**filters, deployment_filter=_INTERNAL)
-    for some in doubtful(selection):
-        if await client.count_flow_runs(**some) > _MOST_DOUBTFUL:
-            return None
-        found = [run async for run in read_runs(client, some, PAGE)]
-        now = datetime.now(UTC)
-        runs -= sum(is_job(run) and not takes(selection, run, now) for run in found)
+    filters, all_doubtful = filters_of(selection), [*doubtful(selection)]
+    runs, internal, *numbers = await asyncio.gather(
+        client.count_flow_runs(**filters),
+        client.count_flow_runs(**filters, deployment_filter=_INTERNAL),
+        *(client.count_flow_runs(**some) for some in all_doubtful),
+    )
+    if any(number > _MOST_DOUBTFUL for number in numbers):
+        return None
+    runs -= internal
+    for some, number in zip(all_doubtful, numbers, strict=True):
+        if number:
+            found = [run async for run in read_runs(client, some, PAGE)]
+            now = datetime.now(UTC)
+            runs -= sum(is_job(run) and not takes(selection, run, now) for run in found)
     return runs
 
 

@@ -24,6 +24,9 @@ export async function jobsView(view, query, go, signal) {
   let next = null;
   let total = 0;
   let settling = null;
+  // Both at a time: the first jobs are what a person waits for.
+  const first = get(`/jobs?${parameters()}`);
+  first.catch(() => {}); // said by `load`
   const tasks = await get("/tasks");
   const body = el("tbody");
   const all = el("input", { type: "checkbox", "aria-label": "Select all", onchange: selectAll });
@@ -70,7 +73,7 @@ export async function jobsView(view, query, go, signal) {
     empty,
     el("div", { class: "row spread foot" }, amount, more),
   );
-  await load(false);
+  await load(false, first);
 
   const unsubscribe = subscribe(hear);
   const ticking = setInterval(() => rows.forEach((each) => each.tick()), TICK);
@@ -148,11 +151,11 @@ export async function jobsView(view, query, go, signal) {
     return wanted;
   }
 
-  async function load(isMore) {
+  async function load(isMore, asked = null) {
     const wanted = parameters();
     if (isMore && next) wanted.set("after", next);
     more.disabled = true;
-    const found = await get(`/jobs?${wanted}`).catch((error) => (say(error.message, "failed"), null));
+    const found = await (asked ?? get(`/jobs?${wanted}`)).catch((error) => (say(error.message, "failed"), null));
     more.disabled = false;
     if (!found || signal.aborted) return;
     if (!isMore) {
