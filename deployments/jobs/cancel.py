@@ -16,6 +16,7 @@ _MESSAGE = "cancelled on request"
 _POLL = 0.25  # seconds between two queries
 _REQUEUED = 2.0  # seconds in which a supervisor that saw the crash first may still requeue
 _ENDED = (StateType.COMPLETED, StateType.FAILED)
+_QUEUED = (StateType.SCHEDULED, StateType.PAUSED)
 
 
 async def cancel(client: PrefectClient, job: str, limit: float, *, wait: bool = True) -> str:
@@ -47,7 +48,8 @@ async def cancel(client: PrefectClient, job: str, limit: float, *, wait: bool = 
                 await client.set_flow_run_state(latest.id, Cancelled(message=_MESSAGE), force=True)
                 settled = now() + _REQUEUED
         elif latest.state_type not in (StateType.CANCELLED, StateType.CANCELLING):
-            await _request(client, latest)
+            if await _request(client, latest) and latest.state_type in _QUEUED:
+                return f"job {wanted} is cancelled"
         if now() - started > limit:
             raise PrefectureError(
                 f"job {wanted} is still {_state(latest)} after {limit:.0f} s: is the supervisor "
@@ -62,18 +64,22 @@ async def _latest(client: PrefectClient, job: UUID) -> FlowRun:
     return (await known_attempts(client, job))[-1]
 
 
-async def _request(client: PrefectClient, run: FlowRun) -> None:
-    """Request the cancellation of an attempt. The server itself cancels runs without a worker.
+async def _request(client: PrefectClient, run: FlowRun) -> bool:
+    """Request the cancellation of an attempt. Returns whether it is cancelled now, for the server
+    itself cancels runs without a worker.
 
     Where the attempt has ended meanwhile, the server changes nothing.
     """
-    await client.set_flow_run_state(run.id, Cancelling(message=_MESSAGE))
+    answer = await client.set_flow_run_state(run.id, Cancelling(message=_MESSAGE))
+    if answer.state is not None and answer.state.type is StateType.CANCELLED:
+        return True
     if run.state_type is not StateType.SCHEDULED:
-        return
+        return False
     # A run that a restart of its worker put back in the queue still names its former process, so
     # the server waits for a worker to kill that. The process is gone.
     if (await _history(client, run))[-2:] == [StateType.SCHEDULED, StateType.CANCELLING]:
         await client.set_flow_run_state(run.id, Cancelled(message=_MESSAGE), force=True)
+    return False  # as its state, read once more, will tell
 
 
 async def _history(client: PrefectClient, run: FlowRun) -> list[StateType]:

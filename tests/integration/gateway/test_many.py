@@ -66,11 +66,17 @@ def act(user: httpx.Client, verb: str, **criteria: Any) -> dict[str, Any]:
     """Act on all jobs that meet the criteria."""
     counted = user.post(f"/jobs/{verb}", json=criteria).json()
     assert not counted["done"]
-    answer = user.post(f"/jobs/{verb}", json=criteria | {"confirm": counted["count"]})
-    assert answer.is_success, answer.text
-    done = answer.json()
-    assert (done["done"], done["count"]) == (True, counted["count"])
-    return done
+    request = criteria | {"confirm": counted["count"]}
+    whole: dict[str, Any] = {"count": counted["count"], "acted": 0, "refused": [], "jobs": []}
+    done: dict[str, Any] = {"done": False, "next": None}
+    while not done["done"]:
+        answer = user.post(f"/jobs/{verb}", json=request | {"next": done["next"] or ""})
+        assert answer.is_success, answer.text
+        done = answer.json()
+        assert done["count"] == counted["count"]
+        for name in ("acted", "refused", "jobs"):
+            whole[name] += done[name]
+    return whole
 
 
 def test_many_are_counted_and_then_done(gateway: Gateway, process_platform: Platform) -> None:
