@@ -1,5 +1,7 @@
 """How many jobs of a user may wait and run at a time, and how many bytes their results may have."""
 
+import time
+from dataclasses import dataclass
 from typing import Annotated
 
 from fastapi import Depends, HTTPException, Request
@@ -25,6 +27,15 @@ _ACTIVE = [
     StateType.CANCELLING,
 ]
 _PAUSE = 60  # seconds after which a client may try again: some job may have ended by then
+_COUNTED = 10.0  # seconds for which a count of jobs holds, with those that were admitted since
+
+
+@dataclass
+class _Count:
+    """How many jobs of a user wait or run, at most."""
+
+    at: float
+    active: int
 
 
 class Quota:
@@ -37,6 +48,7 @@ class Quota:
         self.use = use
         self._most = most
         self._most_bytes = most_bytes
+        self._counts: dict[str, _Count] = {}  # by user
 
     async def check(self, client: PrefectClient, caller: Caller, new: int, *, key: bool) -> None:
         """Check that a user may submit `new` jobs more. Raises HTTPException: 429, 507.
@@ -45,6 +57,13 @@ class Quota:
         was interrupted is repeated whole, and submits what is missing.
         """
         await self._check_results(caller)
+        now, user = time.monotonic(), caller.token.user
+        counted = self._counts.get(user)
+        is_known = counted is not None and not key and now - counted.at < _COUNTED
+        # The server is asked again only where that may be too many: jobs have ended since.
+        if counted and is_known and counted.active + new <= self._most:
+            counted.active += new
+            return
         active = await client.count_flow_runs(
             flow_run_filter=FlowRunFilter(
                 tags=FlowRunFilterTags(all_=[caller.token.tag]),
@@ -52,9 +71,10 @@ class Quota:
             )
         )
         if active + (0 if key else new) <= self._most - (1 if key else 0):
+            self._counts[user] = _Count(now, active + new)
             return
         reason = (
-            f"{active:,} jobs of user '{caller.token.user}' wait or run, and {self._most:,} may: "
+            f"{active:,} jobs of user '{user}' wait or run, and {self._most:,} may: "
             "submit fewer, or wait until some have ended"
         )
         caller.record(_TOO_MANY, reason=reason)

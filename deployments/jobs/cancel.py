@@ -48,7 +48,8 @@ async def cancel(client: PrefectClient, job: str, limit: float, *, wait: bool = 
                 await client.set_flow_run_state(latest.id, Cancelled(message=_MESSAGE), force=True)
                 settled = now() + _REQUEUED
         elif latest.state_type not in (StateType.CANCELLED, StateType.CANCELLING):
-            if await _request(client, latest) and latest.state_type in _QUEUED:
+            is_cancelled = await _request(client, latest)
+            if is_cancelled and latest.state_type in _QUEUED:
                 return f"job {wanted} is cancelled"
         if now() - started > limit:
             raise PrefectureError(

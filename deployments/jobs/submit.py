@@ -1,8 +1,11 @@
 """Submits a job, after all checks that are possible before it runs."""
 
+import time
 from collections.abc import Mapping
+from math import inf
 from typing import Any
 from uuid import UUID, uuid4
+from weakref import WeakKeyDictionary
 
 import httpx
 from prefect.client.orchestration import PrefectClient
@@ -24,6 +27,10 @@ from tasks.errors import InvalidPayload
 
 REFUSED = (400, 404, 409, 422)
 """Status codes with which the server refuses a job."""
+_KNOWN_FOR = 5.0  # seconds for which a client knows the deployment of a job that it has submitted
+_known: WeakKeyDictionary[PrefectClient, dict[str, tuple[float, DeploymentResponse]]] = (
+    WeakKeyDictionary()
+)
 
 
 async def submit(
@@ -44,7 +51,7 @@ async def submit(
     if key is not None:
         check_key(key)
     parameters = terms.parameters(payload)
-    deployment = await find_deployment(client, terms, payload)
+    deployment = await find_deployment(client, terms, payload, known_for=_KNOWN_FOR)
     (prepared,) = await prepare(client, terms, [parameters["payload"]], deployment, owner, see)
     parameters["payload"], after = prepared.payload, prepared.dependencies
     # Prefect's client repeats a request whose answer was lost: without a key, that is a second job.
@@ -76,17 +83,29 @@ async def _existing(
 
 
 async def find_deployment(
-    client: PrefectClient, terms: Terms, payload: Mapping[str, Any] | None = None
+    client: PrefectClient,
+    terms: Terms,
+    payload: Mapping[str, Any] | None = None,
+    *,
+    known_for: float = 0.0,
 ) -> DeploymentResponse:
     """Find the deployment for these terms. Raises InvalidPayload where there is none, or where no
-    host has as many GPUs as the terms or the payload ask for."""
-    try:
-        deployment = await client.read_deployment_by_name(f"{terms.task}/{terms.in_queue}")
-    except ObjectNotFound:
-        raise InvalidPayload(
-            f"there is no compute task '{cut(terms.task)}': `prefecture tasks` lists them, "
-            "`prefecture apply` puts them on the server"
-        ) from None
+    host has as many GPUs as the terms or the payload ask for.
+
+    `known_for`: seconds that may have passed since the client read it.
+    """
+    name = f"{terms.task}/{terms.in_queue}"
+    known = _known.setdefault(client, {})
+    read, deployment = known.get(name, (-inf, None))
+    if deployment is None or time.monotonic() - read > known_for:
+        try:
+            deployment = await client.read_deployment_by_name(name)
+        except ObjectNotFound:
+            raise InvalidPayload(
+                f"there is no compute task '{cut(terms.task)}': `prefecture tasks` lists them, "
+                "`prefecture apply` puts them on the server"
+            ) from None
+        known[name] = time.monotonic(), deployment
     terms.check_deployment(deployment)
     await _check_gpus(client, deployment, resources_asked([terms.limits], payload))
     return deployment
