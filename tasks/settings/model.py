@@ -261,8 +261,8 @@ class Settings(HostSettings, EcsSettings):
         default=None,
         ge=1,
         le=30 * 86_400,
-        description="Seconds after which used slot time counts half. Users then share `normal`: next "
-        "is the job of the user whose jobs there have used least. Default: first in, first out.",
+        description="Seconds after which used slot time counts half. Users then share `normal`: "
+        "next is the job of the user whose jobs there have used least. Default: first in, first out.",
     )
     max_attempts: int = Field(
         default=5,
