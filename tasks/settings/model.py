@@ -262,7 +262,7 @@ class Settings(HostSettings, EcsSettings):
         ge=1,
         le=30 * 86_400,
         description="Seconds after which used slot time counts half. Users then share `normal`: "
-        "next is the job of the user whose jobs there have used least. Default: first in, first out.",
+        "next is the job of the user who has used least there. Default: first in, first out.",
     )
     max_attempts: int = Field(
         default=5,
