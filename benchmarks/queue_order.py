@@ -4,10 +4,10 @@
         [--database sqlite|postgresql] [--taken 200] [--users 1] [--fair-share SECONDS]
 
 Jobs of mixed priority wait, as many in each queue. Workers of ours take `--taken` of them, which
-end at once: it measures what workers do between a free slot and the start of a job, and nothing
-else. Prints how many jobs took the slot of another one, how many jobs a second were taken, and the
-CPU time of server and workers. With `--users` the jobs of
-the first user are submitted before those of the second, and so on; the shares of all are printed.
+end at once: it measures only what workers do between a free slot and the start of a job. Prints how
+many jobs took the slot of another one, how many jobs a second were taken, and the CPU time of the
+server and the workers. With `--users` the jobs of the first user are submitted before those of the
+second, and so on; the shares of all are printed.
 """
 
 import argparse

@@ -85,7 +85,7 @@ def job_template(
 
 
 def engine_volume(socket: Path) -> str:
-    """The volume that gives a container the Docker engine's socket."""
+    """The volume with the Docker engine's socket, which a worker replaces by the broker's."""
     return f"{socket}:{ENGINE_SOCKET}"
 
 

@@ -61,5 +61,5 @@ def _routes(paths: Mapping[str, Any]) -> Iterator[str]:
 
 def _row(name: str, field: Mapping[str, Any], *, is_required: bool) -> str:
     default = field.get("default")
-    shown = "required" if is_required else "none" if default in (None, []) else f"`{default}`"
+    shown = "required" if is_required else "none" if default in (None, [], "") else f"`{default}`"
     return f"| `{name}` | {shown} | {field.get('description', '')} |\n"

@@ -16,6 +16,7 @@ from docs.python_api import python_api_page
 from docs.rest_api import rest_api_page
 from tasks.settings import Settings
 from tasks.settings.ecs import EcsSettings
+from tasks.settings.host import HostSettings
 
 ROOT = Path(__file__).resolve().parents[1]
 _CLI = """\
@@ -87,9 +88,10 @@ def cli_page() -> str:
 
 def settings_page() -> str:
     """Every setting: its variables, default and meaning."""
-    # Those of the base class last: pydantic has them first.
-    fields = sorted(Settings.model_fields.items(), key=lambda x: x[0] in EcsSettings.model_fields)
-    rows = [_row(name, field) for name, field in fields]
+    # Those of the base classes last: pydantic has them first.
+    last = [*HostSettings.model_fields, *EcsSettings.model_fields]
+    first = [name for name in Settings.model_fields if name not in last]
+    rows = [_row(name, Settings.model_fields[name]) for name in (*first, *last)]
     return _SETTINGS + "".join(rows) + _PREFECTS_OWN
 
 

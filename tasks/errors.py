@@ -90,7 +90,7 @@ class StorageUnavailable(PrefectureError):
 
 
 class EngineUnavailable(PrefectureError):
-    """The Docker engine, or ECS, does not answer. Start it; jobs wait until it does."""
+    """The Docker engine, or ECS, does not answer. Start the engine; jobs wait until it answers."""
 
 
 class RegistryUnavailable(EngineUnavailable):

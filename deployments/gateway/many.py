@@ -1,7 +1,7 @@
 """Routes that act on many jobs at once: chosen by criteria or ids, counted first, then confirmed.
 
-A request answers within some seconds, however many they are: what it has not reached is done by
-repeating it with the `next` of its answer.
+A request answers within some seconds, however many the jobs are. When it has not reached all, the
+same request with the `next` of its answer goes on with the rest.
 """
 
 import asyncio
@@ -48,16 +48,16 @@ class _Work:
 
     verb: str
     states: Sequence[JobState]
-    """Of the jobs with which it can be done."""
+    """Those in which a job must be."""
     action: Callable[[str, Walk], Awaitable[str]]
-    """Does it with one job, as `for_each` calls it."""
+    """Acts on one job, as `for_each` calls it."""
     admit: Callable[[int], Awaitable[None]] | None = None
-    """Raises HTTPException where it may not be done with so many jobs more."""
+    """Raises HTTPException where the user's bounds do not allow that many jobs more."""
 
     @property
     def oldest_first(self) -> bool:
-        """Whether jobs enter a queue, in the order of their submission; others leave it from its
-        end."""
+        """Whether the oldest job is first: jobs enter a queue in the order of their submission, and
+        leave it from its end."""
         return self.verb in _ENTERING
 
 
@@ -138,9 +138,9 @@ async def delete_jobs(caller: Submitter, client: Client, request: ManyRequest) -
 
 
 async def _act(caller: Caller, client: PrefectClient, request: ManyRequest, work: _Work) -> Many:
-    """Count the jobs, or act on them. Raises HTTPException: 409 for another number."""
+    """Count the jobs, or act on them. Raises HTTPException: 409 where the number has changed."""
     if request.next and request.confirm is None:
-        raise InvalidPayload("next: `confirm` is to be with it, as before")
+        raise InvalidPayload("next: repeat `confirm` too, with the same number")
     is_everything = request.selection().is_everything
     if request.jobs:
         if not is_everything:
@@ -201,7 +201,7 @@ async def _act_in_time(
 async def _act_on_named(
     caller: Caller, client: PrefectClient, request: ManyRequest, work: _Work
 ) -> Many:
-    """Count those of the named jobs with which it can be done, or act on them."""
+    """Count the named jobs that are in a state for this action, or act on them."""
     wanted, now = Selection(states=tuple(work.states)), datetime.now(UTC)
     runs = [
         run
@@ -230,8 +230,8 @@ def _deadline() -> float:
 
 
 async def _apply(work: _Work, walk: Walk, runs: Sequence[FlowRun], done: Many, until: float) -> int:
-    """Act on the jobs of these runs, and note what has become of them. Returns how many were
-    reached before the time was over."""
+    """Act on the jobs of these runs, and add the outcome to `done`. Returns how many were reached
+    before the time was over."""
     jobs = [str(job_id(run.labels, run.id)) for run in runs]
     outcome = await for_each(
         jobs, lambda job: work.action(job, walk), in_order=work.verb == "release", until=until
@@ -263,7 +263,7 @@ async def _kinds(client: PrefectClient, runs: Sequence[FlowRun]) -> list[str]:
 
 
 def _compare(number: int, agreed: int) -> None:
-    """Raise HTTPException where the jobs are not as many as was agreed to: 409."""
+    """Raise HTTPException where the number of jobs is not the confirmed one: 409."""
     if number != agreed:
         raise HTTPException(
             _CONFLICT,

@@ -64,8 +64,8 @@ def remove_old(uploads: Uploads, found: Sequence[OldUpload], before: datetime) -
 
 
 class UploadsExpiry:
-    """Removes old uploads by itself: whole ones by PREFECTURE_INPUTS_DAYS, and those that nobody
-    has continued for a week."""
+    """Removes old uploads: whole files after PREFECTURE_INPUTS_DAYS, and uploads that nobody has
+    continued for a week."""
 
     def __init__(self, client: PrefectClient, settings: Settings) -> None:
         self._client = client

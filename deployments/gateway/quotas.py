@@ -27,7 +27,7 @@ _ACTIVE = [
     StateType.CANCELLING,
 ]
 _PAUSE = 60  # seconds after which a client may try again: some job may have ended by then
-_COUNTED = 10.0  # seconds for which a count of jobs holds, with those that were admitted since
+_COUNTED = 10.0  # seconds for which a count of jobs, plus those admitted since, is used
 
 
 @dataclass

@@ -137,16 +137,16 @@ class ManyRequest(Where):
     """Jobs on which to act, and the number that was agreed to."""
 
     jobs: list[UUID] = Field(
-        [], max_length=MOST_NAMED, description="These jobs, in place of criteria: at most 100."
+        [], max_length=MOST_NAMED, description="Ids of jobs, in place of criteria: at most 100."
     )
     confirm: int | None = Field(
-        None, ge=0, description="The `count` of an answer without it: then it is done."
+        None, ge=0, description="The `count` of an answer without it, to act on the jobs."
     )
     next: str = Field(
         "",
         max_length=LONGEST_NEXT,
-        description="The `next` of an answer that did not reach all jobs: the rest is done. "
-        "All other fields stay as they were.",
+        description="The `next` of an answer that has not reached all jobs, to go on with the "
+        "rest. All other fields stay the same.",
     )
 
 
@@ -165,18 +165,18 @@ class MoveManyRequest(ManyRequest):
 
 
 class Many(BaseModel):
-    """Jobs on which to act, or on which was acted."""
+    """The jobs to act on, or what an action has done."""
 
     count: int
-    """How many they are."""
+    """How many jobs these are."""
     kinds: list[str]
-    """How many of each task, state and queue; of those that this request has reached."""
+    """How many of each task, state and queue; after an action, of those that it has reached."""
     done: bool
     """Whether all of them were reached."""
     acted: int = 0
     """How many this request has reached."""
     next: str | None = None
-    """Where to go on, with a request like this one: an answer takes some seconds at most."""
+    """Where to go on: the `next` of the next request. None once all were reached."""
     jobs: list[UUID] = []
     """For a restart: the new jobs."""
     refused: list[str] = []

@@ -80,7 +80,7 @@ async def _request(client: PrefectClient, run: FlowRun) -> bool:
     # the server waits for a worker to kill that. The process is gone.
     if (await _history(client, run))[-2:] == [StateType.SCHEDULED, StateType.CANCELLING]:
         await client.set_flow_run_state(run.id, Cancelled(message=_MESSAGE), force=True)
-    return False  # as its state, read once more, will tell
+    return False  # the caller reads its state once more
 
 
 async def _history(client: PrefectClient, run: FlowRun) -> list[StateType]:

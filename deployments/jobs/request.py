@@ -27,11 +27,11 @@ if TYPE_CHECKING:  # what works through the gateway needs no Prefect
     from prefect.client.schemas.responses import DeploymentResponse
 
 _RENDERED = "__prefect_kind"  # Prefect's API renders a value that holds this key as a template
-_MAX_DURATION = 31_536_000  # seconds, a year: the maximum in both pools' templates
+_MAX_DURATION = 31_536_000  # seconds, a year: the maximum in the pools' templates
 _SHORTEST_KEPT, _LONGEST_KEPT = 60, 3_153_600_000  # seconds, a century: as in the templates
 _SHOWN = 80  # characters of a value in a message
 _MAX_REFUSAL = 400  # characters of a refusal, which may quote the refused value
-_MOST_GPUS = 64  # in both pools' templates
+_MOST_GPUS = 64  # as in the templates of the pools docker and process
 _MAX_KEY = 200  # characters
 _AFTER_LABELS = (AFTER_LABEL, AFTER_ENDED_LABEL)
 

@@ -1,4 +1,4 @@
-"""Repeats a look for what is to be removed, for as long as the program runs."""
+"""Repeats the removal of what is old, for as long as the program runs."""
 
 import asyncio
 import logging
@@ -12,8 +12,8 @@ _log = logging.getLogger(__name__)
 
 
 async def repeat(look: Callable[[], Awaitable[None]], failed: str) -> None:
-    """Look until cancelled. An error is logged, once while it is the same: `failed` begins the
-    line."""
+    """Call `look` until cancelled. An error is logged, once while it is the same; `failed` begins
+    the line."""
     clock = asyncio.get_running_loop().time
     said = ""
     while True:

@@ -1,15 +1,15 @@
-"""Lets workers look for runs one after the other.
+"""Answers the requests of workers for scheduled runs one after the other.
 
-Prefect's server locks what a look finds in PostgreSQL until it is answered, and leaves out of a
-look what another has locked (`FOR UPDATE SKIP LOCKED`). Of two workers that look at the same time
-one would find the runs in `low` alone, or none at all, though there are more in `high`.
+In PostgreSQL, Prefect's server locks the runs that a request finds until it has answered, and skips
+those that another request has locked (`FOR UPDATE SKIP LOCKED`). Of two workers that ask at the
+same time, one would find only runs in `low`, or none at all, though more wait in `high`.
 """
 
 import asyncio
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-_LONGEST = 30.0  # seconds that a look waits for others: they wait for a database that is away
+_LONGEST = 30.0  # seconds that a request waits for others: the database of theirs may be away
 _START, _END = "/work_pools/", "/get_scheduled_flow_runs"
 
 
@@ -21,7 +21,7 @@ class Looks:
         self._turn = asyncio.Lock()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Pass on a request, one for scheduled runs in its turn."""
+        """Pass a request on; one for scheduled runs waits for its turn."""
         path = str(scope.get("path", "")) if scope["type"] == "http" else ""
         if not (_START in path and path.endswith(_END)):
             return await self._app(scope, receive, send)

@@ -2,8 +2,8 @@
        [--bind ADDRESS [--certificate FILE --key FILE]] [--no-services]
 
 Prefect's server, extended: one more endpoint, a check that refuses requests from pages of other
-origins, bounds on the connections that clients hold, a check of what jobs ask, workers that look
-for runs one after the other, and answers that clients retry while the database or Redis is away.
+origins, bounds on the connections that clients hold, a check of what jobs ask, requests for runs
+answered one after the other, and answers that clients retry while the database or Redis is away.
 NAME: a further host name by which the server is known.
 --bind: a second address, with TLS where there is a certificate.
 --no-services: the background services run elsewhere, once for several servers.

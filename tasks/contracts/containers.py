@@ -28,10 +28,10 @@ SECRETS_FOLDER = "/run/secrets"
 MOST_SECRETS = 20
 """Secrets of one job."""
 ENGINE_FOLDER = "/run/prefecture"
-"""The folder of ENGINE_SOCKET, where the broker's own is mounted."""
+"""The folder of ENGINE_SOCKET, at which the broker's folder is mounted."""
 ENGINE_SOCKET = f"{ENGINE_FOLDER}/docker.sock"
-"""Path of the broker's socket in the containers of ENGINE_TASKS, and of no other tasks; the
-engine's own where PREFECTURE_BROKER says so, and for Prefect's own workers."""
+"""Path of the broker's socket in the containers of ENGINE_TASKS, and of no other tasks. It is the
+engine's own socket where PREFECTURE_BROKER is false, and with Prefect's own workers."""
 RUN_HEADER = "Prefecture-Run"
 """Header of each request to the broker: the id of the flow run that asks, beside its token."""
 PULL_STEPS = [{"prefect.deployments.steps.set_working_directory": {"directory": "."}}]

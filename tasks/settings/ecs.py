@@ -21,7 +21,7 @@ class EcsSettings(BaseSettings):
         default=None,
         pattern=r"^aws-credentials/[a-z0-9-]+$",
         description="The Prefect block with which worker and supervisor reach ECS, such as "
-        "`aws-credentials/ecs`. Without keys in it, they have the role of their machine.",
+        "`aws-credentials/ecs`. If it has no keys, they use the role of their machine.",
     )
     ecs_execution_role: str | None = Field(
         default=None,

@@ -19,5 +19,6 @@ class HostSettings(BaseSettings):
         default="", description=f"{_OFFERS} GPUs, by id, separated by commas: `0,1`. Default: none."
     )
     host_labels: str = Field(
-        default="", description=f"{_OFFERS} labels, separated by commas: `ssd,rack-4`."
+        default="",
+        description=f"{_OFFERS} labels, separated by commas: `ssd,rack-4`. Default: none.",
     )

@@ -114,8 +114,8 @@ class Settings(HostSettings, EcsSettings):
         default=None,
         ge=1,
         le=36_500,
-        description="Days after which a file is removed that a user of the gateway has uploaded, "
-        "unless a waiting or running job names it. Default: never.",
+        description="Days after which the notifier removes a file that a user of the gateway has "
+        "uploaded, unless a waiting or running job names it. Default: never.",
     )
     results_root: Place | None = Field(
         default=None,
@@ -234,8 +234,8 @@ class Settings(HostSettings, EcsSettings):
     broker: bool = Field(
         default=True,
         description="Whether jobs of `run-container` and `generate-data` reach the Docker engine "
-        "through a broker, which makes no other containers than theirs; else they have its socket, "
-        "and so the host. See [security](security.md#the-broker).",
+        "through a broker, which makes no other containers than theirs. If false, they have the "
+        "engine's socket, and with it the host. See [security](security.md#the-broker).",
     )
     standby: int = Field(
         default=1,
@@ -261,8 +261,8 @@ class Settings(HostSettings, EcsSettings):
         default=None,
         ge=1,
         le=30 * 86_400,
-        description="Users share the queue `normal`: next is the job of the user whose jobs there "
-        "have used least, where half counts after so many seconds. Default: first in, first out.",
+        description="Seconds after which used slot time counts half. Users then share `normal`: "
+        "next is the job of the user who has used least there. Default: first in, first out.",
     )
     max_attempts: int = Field(
         default=5,

@@ -7,9 +7,9 @@ Runs `python -m prefect.engine` in this interpreter.
 exits with 1, and the worker reports Crashed, as for a lost container. Here the run becomes Failed,
 with a reason of one line, so that Crashed always means that the infrastructure failed.
 
-2. A run that has the Docker engine's socket through a job variable, but whose task starts no
-containers, or has pull steps other than ours, becomes Failed before any of the user's code or data
-is read.
+2. A run that a job variable gives the socket of the broker, or of the Docker engine, but whose task
+starts no containers, or has pull steps other than ours, becomes Failed before any of the user's
+code or data is read.
 
 3. A run that is over already (cancelled, or declared lost while its container was created) does
 not start. Prefect's engine would start it, and make it Running beside the attempt that replaced it.

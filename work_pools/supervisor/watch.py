@@ -14,7 +14,7 @@ from work_pools.supervisor.runs import ACTIVE, Runs, worker_of
 from work_pools.turns import Turns
 
 # Seconds between two reads of the whole pool while it has no run to look after, and between two
-# reads of its crashes while there is no sign of one.
+# reads of its crashes while no run has ended and no event has come.
 _IDLE = 10.0
 
 

@@ -87,7 +87,7 @@ def main() -> None:
     parser.add_argument(
         "--broker",
         type=Path,
-        help="the folder of a broker's socket, which jobs get for the engine's",
+        help="the folder of a broker's socket, which jobs get in place of the engine's",
     )
     parser.add_argument(
         "--memory", type=int, help="bytes; default: this machine's, or all of Fargate's"

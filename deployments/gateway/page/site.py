@@ -68,7 +68,7 @@ def _site() -> _Site:
     version = whole.hexdigest()[:16]
     documents = {name: found.pop(name) for name in (_PAGE, _API)}
     place = f"{ASSETS}{version}"
-    # All at once: a browser would find each in one that it has read.
+    # So that a browser fetches all at once, and not each after the one that imports it.
     scripts = "\n".join(
         f'<link rel="modulepreload" href="{place}/{name}">'
         for name in sorted(found)

@@ -148,8 +148,8 @@ def why_it_waits(state: PoolState, name: str, state_name: str, before: int | Non
 
 
 def in_fair_order(before: int, own: int | None, queue: str) -> str:
-    """What the order of submission says where users share a queue. `own`: how many of the jobs
-    before it are of the same user; None where it is nobody's."""
+    """What the place of a job means where users share its queue. `own`: how many of the jobs
+    before it are of the same user; None where it has no user."""
     same = "" if own is None else f", {own:,} of them of the same user,"
     return (
         f"users share the queue {queue}: of the {before:,} before it{same} those of others may "
@@ -250,7 +250,7 @@ async def _explain_running(
 async def _own_before(client: PrefectClient, run: FlowRun, due: datetime | None) -> int | None:
     """How many jobs of the same user wait in the queue of a run, and were submitted before it.
 
-    None where it is nobody's.
+    None where it has no user.
     """
     user = user_of(run.tags)
     if user is None or due is None:

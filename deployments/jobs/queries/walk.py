@@ -22,15 +22,15 @@ _MARK = 32  # characters
 
 @dataclass(frozen=True)
 class Walk:
-    """How far the jobs of a selection were reached. As text it is the `next` of an answer."""
+    """How far an action on a selection has come. As text it is the `next` of an answer."""
 
     mark: str
-    """Its own name, which the jobs that it restarts have in their keys: it passes them by."""
+    """Its own name. The jobs that it restarts have it in their keys, and it skips them."""
     place: Place = TOP
 
     @classmethod
     def begin(cls) -> Self:
-        """A walk that has reached none."""
+        """A walk that has reached no job yet."""
         return cls(uuid4().hex)
 
     @classmethod

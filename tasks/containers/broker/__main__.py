@@ -25,12 +25,12 @@ from tasks.contracts import ENGINE_SOCKET
 from tasks.settings import api_certificates, api_url, engine_socket
 
 _LOOK = 5.0  # seconds between two looks at the worker
-_ROUNDS = 12  # looks between two at what is held
+_ROUNDS = 12  # such looks between two that release what is held for removed containers
 _BACKLOG = 512
 
 
 async def serve(folder: Path, worker: int, name: str) -> None:
-    """Answer requests until the worker has ended, and no job needs an answer any more."""
+    """Answer requests until the worker has ended and no job needs this broker any more."""
     socket_of_engine = engine_socket()
     if socket_of_engine is None:
         sys.exit("no broker: there is no socket of a Docker engine on this host (DOCKER_HOST)")
@@ -59,14 +59,14 @@ async def serve(folder: Path, worker: int, name: str) -> None:
 
 
 def shares_processes(place: Path) -> bool:
-    """Whether who listens at a socket knows this process by the number that it has here.
+    """Whether the listener of a socket knows this process by the number that it has here.
 
-    The folders that the engine mounts are named by that number: see folders.
+    The paths of the folders that the engine mounts contain that number: see folders.
     """
     with socket.socket(socket.AF_UNIX) as one:
         one.connect(str(place))
         (pid,) = struct.unpack_from("i", one.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12))
-    # 0 for a process that is not seen from here; several numbers for one that has others inside.
+    # 0: a process that is not visible here. More numbers: one in a namespace inside this one.
     return pid != 0 and len(_numbers(str(pid))) == len(_numbers("self"))
 
 
@@ -77,7 +77,7 @@ def _numbers(process: str) -> list[str]:
 
 
 def listener(place: Path) -> socket.socket:
-    """A socket that listens at a path, in the place of one of before; its path may be long."""
+    """A socket that listens at a path, which may be long, in place of an earlier one."""
     place.parent.chmod(0o711)  # jobs find the socket by its name, and list nothing
     folder = os.open(place.parent, os.O_PATH | os.O_DIRECTORY)
     try:
@@ -86,7 +86,7 @@ def listener(place: Path) -> socket.socket:
         # An address of a socket has 107 bytes at most.
         made.bind(f"/proc/self/fd/{folder}/{new}")
         made.listen(_BACKLOG)
-        (place.parent / new).chmod(0o666)  # who has no token gets no answer
+        (place.parent / new).chmod(0o666)  # without a token there is no answer
         (place.parent / new).rename(place)
         return made
     finally:
@@ -94,7 +94,7 @@ def listener(place: Path) -> socket.socket:
 
 
 async def _is_needed(engine: Engine, place: Path, own: int, name: str) -> bool:
-    """Whether jobs run that would ask this broker, and no later one."""
+    """Whether jobs run that would ask this broker, and not a later one."""
     try:
         if place.stat().st_ino != own:
             return False

@@ -1,4 +1,4 @@
-"""A request of a run, and the reading of what it says."""
+"""A request of a run, and how its fields are read."""
 
 import asyncio
 import contextlib
@@ -24,7 +24,7 @@ class Asked:
     request: Request
     client: asyncio.StreamWriter
     groups: tuple[str, ...]
-    """The parts of its path that its rule names."""
+    """The parts of its path that the groups of its rule match."""
     answered: bool = False
     """Whether an answer has begun."""
 
@@ -61,20 +61,20 @@ class Asked:
 
 
 def filters(text: str) -> dict[str, set[str]]:
-    """The filters of a query, each with its values. Raises Refused where they are none."""
+    """The filters of a query, each with its values. Raises Refused for any other text."""
     try:
         found: Any = json.loads(text or "{}")
     except ValueError:
         found = None
     if not isinstance(found, dict):
-        raise Refused(400, "filters are an object of JSON")
+        raise Refused(400, "filters must be a JSON object")
     listed = cast(dict[str, Any], found)
     if not all(isinstance(values, list) for values in listed.values()):
-        raise Refused(400, "a filter is a list of texts")
+        raise Refused(400, "a filter must be a list of texts")
     return {name: {str(one) for one in values} for name, values in listed.items()}
 
 
 async def _gone(reader: asyncio.StreamReader) -> None:
-    # It has nothing else to send: what comes now is the end, or one request too many.
+    # The client has nothing else to send: this is its end, or a second request.
     with contextlib.suppress(OSError):
         await reader.read(1)

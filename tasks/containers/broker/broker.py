@@ -1,7 +1,7 @@
-"""What a run may ask of the engine: about the containers of its own job, and images to run.
+"""The requests that a run may send: about the containers of its own job, and images to run.
 
-Each rule is a method, a pattern of paths, and a function. What has no rule is refused, as is all
-that belongs to another job. The engine's labels say what belongs to whom: they are the broker's.
+Each rule is a method, a pattern of paths, and a function. A request without a rule is refused, and
+one about another job's things. Labels, which the broker sets, say which job a thing belongs to.
 """
 
 import asyncio
@@ -25,7 +25,7 @@ from tasks.contracts import RUN_HEADER
 
 _FIRST = ("GET", "/version")  # Docker's client asks it before it can be told of a token
 _MOST_REQUESTS = 256  # of one run, at a time
-_MOST_STRANGERS = 256  # connections that have said nothing yet
+_MOST_STRANGERS = 256  # connections that have not sent the head of a request yet
 _GONE = 404
 _log = logging.getLogger(__name__)
 
@@ -80,7 +80,7 @@ class Broker:
         except Refused as refusal:
             self._say(request, refusal)
             if asked is not None and asked.answered:
-                return  # an answer has begun: that it breaks off says it
+                return  # an answer has begun: the client sees that it breaks off
             client.write(http.answer(refusal.status, {"message": f"the broker: {refusal}"}))
             await client.drain()
             if request is not None:
@@ -89,7 +89,7 @@ class Broker:
     async def _read(
         self, reader: asyncio.StreamReader, client: asyncio.StreamWriter
     ) -> Request | None:
-        """The head of a request. Of many that do not come, the oldest are given up."""
+        """Read the head of a request. While too many are awaited, the oldest are given up."""
         self._strangers.append(client)
         if len(self._strangers) > _MOST_STRANGERS:
             self._strangers.pop(0).transport.abort()
@@ -144,11 +144,11 @@ _RULES: list[tuple[str, str, _Rule, bool]] = [
     ("POST", "/build", lambda broker: broker.images.build, False),
     ("POST", "/auth", lambda broker: broker.images.log_in, False),
 ]
-"""Method, path, what answers, and whether that is allowed to a run whose state is final."""
+"""Method, path, the function that answers, and whether a run whose state is final may ask it."""
 
 
 def _rule(request: Request) -> tuple[_Rule, tuple[str, ...], bool]:
     for method, pattern, rule, at_the_end in _RULES:
         if method == request.method and (found := re.fullmatch(pattern, request.path)):
             return rule, found.groups(), at_the_end
-    raise Refused(403, "there is no such request for a job")
+    raise Refused(403, "jobs may not send this request")

@@ -86,10 +86,10 @@ def values_of(text: str) -> dict[str, str]:
     except ValueError:
         found = None
     if not isinstance(found, dict):
-        raise Refused(400, "buildargs is no object of JSON")
+        raise Refused(400, "buildargs must be a JSON object")
     values = cast(dict[Any, Any], found)
     if not all(isinstance(value, str) for value in values.values()):
-        raise Refused(400, "buildargs has a value that is no text")
+        raise Refused(400, "buildargs has a value that is not a text")
     return values
 
 
@@ -104,7 +104,7 @@ async def check(
     target: str,
     read: Callable[[str], Awaitable[dict[str, Any] | None]],
 ) -> None:
-    """Raise Refused where the engine would fetch an address, or a base image is not to be used.
+    """Raise Refused where the engine would fetch an address, or the run may not use a base image.
 
     `read`: details of an image that the run may use; None where it is not on this host.
     """
@@ -141,7 +141,7 @@ async def content(file: IO[bytes]) -> AsyncIterator[bytes]:
 
 
 class Steps:
-    """Reads what the engine says of a build, and limits the containers of its steps."""
+    """Reads the engine's answer to a build, and limits the containers of its steps."""
 
     def __init__(self, engine: Engine, network: str) -> None:
         self._engine = engine

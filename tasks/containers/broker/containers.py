@@ -1,6 +1,6 @@
-"""What a run may ask about containers: to make those of its own job, and to follow and end them.
+"""Requests about containers: to make those of the run's own job, and to follow and end them.
 
-The engine's labels say what belongs to whom: they are the broker's own.
+Labels, which the broker sets, say which job a container belongs to.
 """
 
 import asyncio
@@ -39,7 +39,7 @@ class _Made:
 
 
 class Containers:
-    """The containers of runs. `flows`: the flows' own, `images`: what they may run."""
+    """Answers requests about containers. `flows`: the flows' own ones; `images`: those to run."""
 
     def __init__(self, engine: Engine, flows: Flows, images: Images) -> None:
         self._engine = engine
@@ -92,7 +92,7 @@ class Containers:
 
     async def _check_network(self, mode: str, run: Run) -> None:
         if mode != "none" and not await self.is_network(mode, run):
-            raise Refused(403, f"the network {mode[:100]} is none of this run's")
+            raise Refused(403, f"the network {mode[:100]} does not belong to this run")
 
     async def is_network(self, mode: str, run: Run) -> bool:
         """Whether a network mode is that of a container of a run which has set its routes."""
@@ -143,7 +143,7 @@ class Containers:
         await self._own(id, asked.run)
         made = self._made.get(id)
         if made is None:
-            # Its folders were held open by that one: the engine would find others, or none.
+            # That broker held its folders open: the engine would find others, or none.
             raise Refused(503, "this container was made by a broker that has ended")
         if made.kind is Kind.PROBE:
             raise Refused(403, "this container is never started")
@@ -214,11 +214,11 @@ class Containers:
         wanted = filters(asked.request.query.get("filters", ""))
         id = next(iter(wanted.get("container", "")), "")
         if wanted != {"container": {id}, "event": {"kill"}} or not re.fullmatch(ID, id):
-            raise Refused(403, "events are those of one container, and kill")
+            raise Refused(403, "only the events `kill` of one container are sent")
         await self._own(id, asked.run)
         times = {name: asked.request.query.get(name, "") for name in ("since", "until")}
         if not all(re.fullmatch(r"[0-9]{1,12}(\.[0-9]{1,9})?", time) for time in times.values()):
-            raise Refused(400, "events are asked for from one time to another")
+            raise Refused(400, "events need the times `since` and `until`")
         query = times | {"filters": json.dumps({"container": [id], "event": ["kill"]})}
         await self._pass_on(asked, "/events", query, method="GET")
 
@@ -253,7 +253,7 @@ class Containers:
         """DELETE /volumes/<name>."""
         asked.only({"force"})
         if asked.groups[0] != f"{SECRETS_VOLUME}{asked.run.id}":
-            raise Refused(403, "this volume is none of this run's")
+            raise Refused(403, "this volume does not belong to this run")
         await asked.answer(*await self._engine.ask("DELETE", f"/volumes/{asked.groups[0]}"))
 
     async def _own(self, id: str, run: Run) -> dict[str, Any]:
@@ -269,7 +269,7 @@ class Containers:
             return details
         if "prefecture" not in own:
             raise Refused(_GONE, f"No such container: {id}")  # none of Prefecture's
-        raise Refused(403, f"the container {id[:12]} is none of this job's")
+        raise Refused(403, f"the container {id[:12]} does not belong to this job")
 
     def _has_made(self, id: str, kind: Kind) -> bool:
         # Not by a label: the container of a build step has those of its Dockerfile.
@@ -282,7 +282,7 @@ class Containers:
             made.held.close()
 
     async def tidy(self) -> None:
-        """Let go what was held for containers that somebody else has removed."""
+        """Release what is held for containers that somebody else has removed."""
         known = {one["Id"] for one in await self._engine.listed({f"prefecture={SIBLING_LABEL}"})}
         for id in self._made.keys() - known:
             status, _ = await self._engine.ask("GET", f"/containers/{id}/json")
@@ -318,5 +318,5 @@ class _Volume(BaseModel, extra="forbid", strict=True):
 
 def _number(text: str) -> int:
     if not re.fullmatch(r"[0-9]{1,4}", text):
-        raise Refused(400, "a number of seconds is wanted")
+        raise Refused(400, "this must be a number of seconds")
     return int(text)

@@ -1,4 +1,4 @@
-"""The Docker engine, as the broker speaks to it: one connection a request, of its own words."""
+"""The broker's client of the Docker engine: one connection for each request."""
 
 import asyncio
 import contextlib
@@ -18,7 +18,7 @@ from urllib.parse import quote, urlencode
 
 from tasks.containers.broker.http import PIECE, Refused
 
-_PATIENCE = 60.0  # seconds for an answer that is read as a whole
+_TIMEOUT = 60.0  # seconds for an answer that is read as a whole
 _MOST = 2**26  # bytes of such an answer
 _HEAD_END = b"\r\n\r\n"
 _BODILESS = (204, 304)
@@ -38,7 +38,7 @@ class Engine:
         query: Mapping[str, str] | None = None,
         body: Any = None,
     ) -> tuple[int, Any]:
-        """The status of an answer, and its JSON; None where it has none."""
+        """Send a request. Returns the status of the answer and its JSON; None where it has none."""
         status, data = await self.fetch(method, path, query, body)
         try:
             return status, json.loads(data) if data else None
@@ -60,16 +60,16 @@ class Engine:
         query: Mapping[str, str] | None = None,
         body: Any = None,
     ) -> tuple[int, bytes]:
-        """The status of an answer, and its body, of at most 64 MiB.
+        """Send a request. Returns the status of the answer, and its body, of at most 64 MiB.
 
-        `body`: bytes of a tarball, or what becomes JSON.
+        `body`: the bytes of a tarball, or a value to send as JSON.
         """
         is_tar = isinstance(body, bytes)
         data = body if is_tar else b"" if body is None else json.dumps(body).encode()
         sent = {"Content-Length": str(len(data))}
         if data:
             sent["Content-Type"] = "application/x-tar" if is_tar else "application/json"
-        async with self._connected() as (reader, writer), asyncio.timeout(_PATIENCE):
+        async with self._connected() as (reader, writer), asyncio.timeout(_TIMEOUT):
             writer.write(_head(method, path, query, sent) + data)
             head = await reader.readuntil(_HEAD_END)
             whole = bytearray()
@@ -90,7 +90,7 @@ class Engine:
     ) -> None:
         """Pass an answer on as it comes, in pieces, no faster than its client reads.
 
-        `gone` ends when the client has closed: so does the connection to the engine then.
+        `gone` ends when the client has closed; the connection to the engine is closed then, too.
         """
         sent = {"Connection": "close", **(headers or {}), "Content-Length": "0"}
         async with self._connected() as (reader, writer):
@@ -109,7 +109,7 @@ class Engine:
         begin: Callable[[int], Awaitable[None]],
         take: Callable[[bytes], Awaitable[None]],
     ) -> None:
-        """POST, and call `begin` with the status of the answer, then `take` with each piece."""
+        """Send a POST. Calls `begin` with the status of the answer, then `take` with each piece."""
 
         async def read(reader: asyncio.StreamReader) -> None:
             head = await reader.readuntil(_HEAD_END)
@@ -126,7 +126,7 @@ class Engine:
     async def said_after(
         self, attach: str, start: str, wanted: bytes, seconds: float
     ) -> tuple[int, Any]:
-        """Start a container, and wait for what it is to print. Returns the answer to the start.
+        """Start a container, and wait until it prints `wanted`. Returns the answer to the start.
 
         `attach`, `start`: paths. Raises Refused where it prints something else, or ends.
         """
@@ -190,7 +190,7 @@ async def _until(gone: "asyncio.Task[Any]", work: Coroutine[Any, Any, None]) -> 
 
 
 async def _body(reader: asyncio.StreamReader, head: bytes) -> AsyncGenerator[bytes]:
-    """The body of an answer, piece by piece, to where the answer says that it ends."""
+    """The body of an answer, piece by piece, as long as the answer says."""
     fields = (line.partition(b":") for line in head.lower().split(b"\r\n")[1:])
     headers = {name: value.strip() for name, _, value in fields}
     if _status(head) in _BODILESS:

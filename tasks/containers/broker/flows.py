@@ -1,4 +1,4 @@
-"""The flows' own containers, which say what the worker gave each run."""
+"""The flows' own containers, from which the broker reads what the worker gave each run."""
 
 import asyncio
 import io
@@ -72,7 +72,7 @@ class Flows:
     async def routes(self, flow: Flow) -> list[str]:
         """The arguments of the program that sets the routes of a user's container.
 
-        The name servers are those that the engine gave the flow: containers ask the same.
+        The name servers are those that the engine gave the flow: its containers use the same.
         """
         status, network = await self._engine.ask("GET", f"/networks/{NETWORK}")
         if status != 200:

@@ -1,9 +1,9 @@
-"""Mounts of a job's containers: folders of its own stage, and inputs, whatever is made of paths.
+"""Mounts of a job's containers: folders of its own stage, and inputs, even if a path is replaced.
 
-A job may change its stage at any time, also between the broker's look at a path and the moment at
-which the engine, which is root, follows it. So the engine gets no path of a stage: it mounts what
-the broker holds open, by a volume whose device is the broker's descriptor in /proc. The volume has
-no name, and is removed with its container.
+A job may change its stage at any time, also between the broker's check of a path and the moment at
+which the engine, which is root, follows it. So the engine gets no path in a stage: it mounts the
+folder that the broker holds open, by a volume whose device is the broker's descriptor in /proc. The
+volume has no name, and is removed with its container.
 """
 
 import os
@@ -37,7 +37,7 @@ class Roots:
         self._own = own
 
     def mount(self, asked: Mount, run: Run, held: ExitStack) -> dict[str, Any]:
-        """A mount for the engine. `held`: is to be closed when the container has been removed.
+        """A mount for the engine. `held`: to be closed when the container has been removed.
 
         Raises Refused for any other folder than one of the run's stage, or of the inputs.
         """
@@ -54,7 +54,7 @@ class Roots:
                 return self._input(asked, real.joinpath(*parts), held)
             if len(parts) > 2 and parts[0] == _STAGING and _is_stage(parts[1], run):
                 return self._of_stage(asked, real, parts, held)
-        raise Refused(403, f"the mount {asked.Source[:200]} is none of this run's")
+        raise Refused(403, f"the mount {asked.Source[:200]} does not belong to this run")
 
     def _input(self, asked: Mount, place: Path, held: ExitStack) -> dict[str, Any]:
         if not asked.ReadOnly:
@@ -101,7 +101,7 @@ class Roots:
 def _secrets(asked: Mount, run: Run) -> dict[str, Any]:
     name = f"{SECRETS_VOLUME}{run.id}"
     if (asked.Source, asked.Target, asked.ReadOnly) != (name, SECRETS_FOLDER, True):
-        raise Refused(403, f"the volume {asked.Source[:200]} is none of this run's")
+        raise Refused(403, f"the volume {asked.Source[:200]} does not belong to this run")
     return secrets_volume(run, read_only=True)
 
 
@@ -125,7 +125,7 @@ def _bind(source: Path, target: str) -> dict[str, Any]:
 
 
 def _folder(asked: Mount, root: Path, parts: Sequence[str], held: ExitStack) -> dict[str, Any]:
-    """The mount of a folder that stays what it is now, whatever becomes of its path."""
+    """The mount of the folder that is there now, even if another one replaces it later."""
     opened = _opened(root, parts, held)
     options: Mapping[str, str] = {
         "type": "none",
@@ -144,7 +144,7 @@ def _folder(asked: Mount, root: Path, parts: Sequence[str], held: ExitStack) -> 
 
 
 def _opened(root: Path, parts: Sequence[str], held: ExitStack) -> int:
-    """A descriptor of a folder below a root, reached by no link."""
+    """A descriptor of a folder below a root, opened without following links."""
     flags = os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
     with ExitStack() as passed:
         try:

@@ -1,7 +1,7 @@
 """HTTP/1.1 as the broker takes it: one request a connection, strictly, with bodies of known length.
 
-Nothing of a request is passed on as it came, and nothing behind it is read: so there is no way to
-hide a second request in it.
+Nothing of a request is passed on as it came, and nothing behind it is read: so a second request
+cannot be hidden in it.
 """
 
 import asyncio
@@ -15,9 +15,9 @@ from urllib.parse import parse_qsl, unquote
 _LINE = re.compile(r"([A-Z]{1,10}) (/[!-~]*) HTTP/1\.1")
 _FIELD = re.compile(r"([A-Za-z0-9-]+):[ \t]*([\t -~]*)")
 _LENGTH = re.compile(r"[0-9]{1,15}")
-_PATIENCE = 30.0  # seconds for a request's head, and for each piece of its body
+_TIMEOUT = 30.0  # seconds for a request's head, and for each piece of its body
 PIECE = 2**16
-"""Bytes that are read at once, and kept in memory of any stream."""
+"""Bytes of a stream that are read at once, and held in memory."""
 MOST_JSON = 2**20
 """Bytes of a body that is read as a whole."""
 _UNSENT = 1.0  # seconds for each piece of a body that is not wanted any more
@@ -25,7 +25,7 @@ _DRAINED = 2**26  # bytes of a refused request's body that are read, so that its
 
 
 class Refused(Exception):
-    """A request that is not passed on: the status of the answer, and why, in one line."""
+    """A request is not passed on. Has the status of the answer, and the reason in one line."""
 
     def __init__(self, status: int, reason: str) -> None:
         super().__init__(reason)
@@ -52,7 +52,7 @@ class Request:
         """The body, piece by piece. Raises Refused where it ends early, or does not come."""
         while self.read < self.length:
             try:
-                async with asyncio.timeout(_PATIENCE):
+                async with asyncio.timeout(_TIMEOUT):
                     data = await self.reader.read(min(PIECE, self.length - self.read))
             except TimeoutError:
                 raise Refused(408, "the body of the request does not come") from None
@@ -101,7 +101,7 @@ async def read_request(reader: asyncio.StreamReader) -> Request | None:
     Raises Refused for anything that is not exactly what a client of Docker sends.
     """
     try:
-        async with asyncio.timeout(_PATIENCE):
+        async with asyncio.timeout(_TIMEOUT):
             head = await reader.readuntil(b"\r\n\r\n")
     except asyncio.IncompleteReadError as error:
         if not error.partial:

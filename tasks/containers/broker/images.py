@@ -1,4 +1,4 @@
-"""What a run may ask about images: to find, to pull and to build one, and to remove its own."""
+"""Requests about images: to find, to pull and to build one, and to remove the run's own."""
 
 import re
 from collections.abc import Awaitable, Callable
@@ -26,8 +26,8 @@ _ERROR = 400
 
 
 class Images:
-    """Images of the engine. `is_network`: whether a network mode is a run's own; `folder`: for
-    contexts of builds, on a disk."""
+    """Answers requests about images. `is_network`: whether a network mode is a run's own; `folder`:
+    for contexts of builds, on a disk."""
 
     def __init__(
         self,
@@ -72,7 +72,7 @@ class Images:
         asked.only({"force", "noprune"})
         name = f"{BUILT_REPOSITORY}:{asked.run.job}"
         if asked.groups[0] != name:
-            raise Refused(403, "a run removes no other image than that of its own build")
+            raise Refused(403, "a run may remove only the image of its own build")
         query = {"force": "1", "noprune": "1"}
         await asked.answer(*await self._engine.ask("DELETE", f"/images/{name}", query))
 
@@ -104,9 +104,9 @@ class Images:
         name = f"{BUILT_REPOSITORY}:{run.job}"
         network, target = query.get("networkmode", "none"), query.get("target", "")
         if query.get("t") != name:
-            raise Refused(403, f"a build of this run has the name {name}")
+            raise Refused(403, f"a build of this run must have the name {name}")
         if network != "none" and not await self._is_network(network, run):
-            raise Refused(403, f"the network {network[:100]} is none of this run's")
+            raise Refused(403, f"the network {network[:100]} does not belong to this run")
         if target and not _PLAIN.fullmatch(target):
             raise Refused(400, "no stage of a Dockerfile has such a name")
         values = builds.values_of(query.get("buildargs", ""))
@@ -141,7 +141,7 @@ class Images:
 
 
 class _Answer:
-    """Passes on what the engine says of a build: as a stream, or an error as it is."""
+    """Passes on the engine's answer to a build: as a stream, or an error as it is."""
 
     def __init__(self, asked: Asked, steps: Steps) -> None:
         self._asked = asked

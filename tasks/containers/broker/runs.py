@@ -1,4 +1,4 @@
-"""Who asks the broker: flow runs that go on, whose deployments start containers."""
+"""The senders of requests: flow runs of deployments that start containers."""
 
 import hashlib
 import logging
@@ -49,18 +49,18 @@ class Run:
 
 
 class Runs(Protocol):
-    """Knows flow runs by what a request says."""
+    """Finds the flow run that sends a request."""
 
     async def of(self, headers: Mapping[str, str]) -> Run:
-        """The run that asks. Raises Refused where there is none, or it may not."""
+        """The run that sends a request with these headers. Raises Refused where none may."""
         ...
 
 
 class RunsOfApi:
-    """Flow runs of a Prefect server, which is asked with the very token that a request has.
+    """Finds flow runs on a Prefect server, which it asks with the token of the request.
 
-    So the server checks it, and the broker knows no password. While the server does not answer,
-    its last answer counts.
+    So the server checks the token, and the broker needs no password. While the server does not
+    answer, its last answer counts.
     """
 
     def __init__(self, api: str, certificates: str | bool) -> None:
@@ -133,12 +133,12 @@ class _Deployment(BaseModel):
 
 
 def run_of(found: _FlowRun, task: str) -> Run:
-    """A run, by what the server knows of it. Raises Refused where its payload is not its task's."""
+    """The run that the server describes. Raises Refused where its payload does not fit its task."""
     kind = GenerateData if task == "generate-data" else RunContainer
     try:
         payload = kind.model_validate(found.parameters.get("payload"))
     except ValidationError:
-        raise Refused(403, "its payload is not one of its task") from None
+        raise Refused(403, "its payload does not fit its task") from None
     return Run(
         id=found.id,
         job=job_id(found.labels, found.id),

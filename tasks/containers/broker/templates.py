@@ -1,7 +1,7 @@
 """The containers that a job may have, of four kinds, each written anew from its own template.
 
-A request says what differs from job to job: image, command, environment, limits, mounts. Whatever
-it says else must be exactly what the template has; a field that is not known here is refused.
+A request says what differs from job to job: image, command, environment, limits, mounts. All its
+other fields must have the values of the template; a field that is not known here is refused.
 """
 
 import re
@@ -172,7 +172,7 @@ class Flow:
 
 @dataclass(frozen=True)
 class Named:
-    """The kind of a container, and its number of several, by the name that it is to have."""
+    """The kind of a container and its number among several, read from its name."""
 
     kind: Kind
     number: int = 1
@@ -190,12 +190,12 @@ def named(name: str | None, run: Run) -> Named:
     pattern = rf"prefecture-(network-)?{id}-([1-9][0-9]?)(-[0-{_MOST_RESTARTS}])?"
     found = re.fullmatch(pattern, name)
     if not found or int(found[2]) > run.containers or bool(found[1]) == bool(found[3]):
-        raise Refused(403, "a container of this name is none of this run's")
+        raise Refused(403, "a container of this name does not belong to this run")
     return Named(Kind.NETWORK if found[1] else Kind.USER, int(found[2]))
 
 
 def labels(run: Run, flow: Flow, kind: Kind) -> dict[str, str]:
-    """The labels of each container of a run, which stand above those of its image."""
+    """The labels of each container of a run, which win over those of its image."""
     own = {"prefecture": SIBLING_LABEL, JOB_ID_LABEL: str(run.job), RUN_LABEL: str(run.id)}
     return own | {KIND_LABEL: kind, WORKER_LABEL: flow.worker}
 
@@ -265,7 +265,7 @@ def user(
 def network(
     run: Run, flow: Flow, own: Mapping[str, str], number: int, arguments: Sequence[str]
 ) -> dict[str, Any]:
-    """The container whose network that of a user's is, by the program that sets its routes."""
+    """The container that holds the network of a user's container, and sets its routes."""
     return {
         "Image": flow.image,
         "Cmd": ["python", "-m", "tasks.containers.routes", *arguments],

@@ -27,8 +27,8 @@ _Task = dict[str, Any]
 
 
 class EcsTasks:
-    """The tasks of jobs in one cluster, started by any worker. They are on no host: one supervisor
-    looks after all of them."""
+    """The tasks of jobs in one cluster, started by any worker. As they are on no host, one
+    supervisor looks after all of them."""
 
     def __init__(self, cluster: EcsCluster) -> None:
         self._cluster = cluster
@@ -84,7 +84,7 @@ class EcsTasks:
 
     def _find(self) -> Found:
         with self._finding:
-            # Those that run first: a task that ends meanwhile is in both lists, not in none.
+            # The running ones first: a task that ends meanwhile is in both lists, not in neither.
             listed = {*self._list("RUNNING")}
             now = time.monotonic()
             if now - self._listed_ended >= _ENDED:

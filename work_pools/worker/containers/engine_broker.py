@@ -1,4 +1,4 @@
-"""A Docker worker whose jobs never have the engine's socket, but that of a broker beside it."""
+"""A Docker worker whose jobs have the socket of a broker beside it, not the engine's."""
 
 import asyncio
 import logging
@@ -59,7 +59,7 @@ class EngineBroker(WorkerMixin):
                 await asyncio.to_thread(self._broker.wait, _END)
 
     def _start(self, folder: Path) -> None:
-        """Start the broker, where it does not run."""
+        """Start the broker unless it runs."""
         if self._broker is not None and self._broker.poll() is None:
             return
         make_private_folder(folder.parent)  # only the engine, which is root, passes through it
@@ -110,7 +110,7 @@ def configuration_with(
             if has_engine(self.volumes):
                 others = [volume for volume in self.volumes if not has_engine([volume])]
                 self.volumes = [*others, f"{folder}:{ENGINE_FOLDER}:ro"]
-                # The group of the engine's socket is of no use, except to misuse.
+                # The group of the engine's socket would only be of use to an attacker.
                 without: dict[str, Any] = {"group_add": []}
                 self.container_create_kwargs = (self.container_create_kwargs or {}) | without
 

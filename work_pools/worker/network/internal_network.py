@@ -25,8 +25,8 @@ class InternalNetwork(WorkerMixin):
     """Puts the containers of jobs into a closed network, where `reachable` says so.
 
     `reachable`: hosts that jobs may connect to besides the API, as HOST:PORT; None to leave jobs in
-    the network of Prefect's Docker worker. A job that has the engine's socket is left there too: it
-    makes containers and networks itself.
+    the network of Prefect's Docker worker. A job that starts containers, through the broker or the
+    engine, is left there too.
     """
 
     def __init__(self, *args: Any, reachable: list[str] | None, **kwargs: Any) -> None:

@@ -1,10 +1,10 @@
 """Fair share between the users whose jobs wait in `normal`, where a setting asks for it.
 
-Of the runs in `normal` that of the user comes first whose jobs there have used least of the slots.
-The queues keep their order, and so do the jobs of one user.
+The next run of `normal` is one of the user whose jobs there have used the least slot time. The
+queues keep their order, and so do the jobs of one user.
 
-The server answers the first 200 runs that wait. Where those are not all, an index of the queue says
-which runs of other users wait behind them: a request or two for each poll.
+The server answers with the first 200 runs that wait. Where more wait, an index of the queue has the
+runs of other users behind them: this takes a request or two for each poll.
 """
 
 from collections.abc import Callable
@@ -25,7 +25,7 @@ from work_pools.worker.order.further import Scheduled, is_cut
 from work_pools.worker.order.usage import Usage
 from work_pools.worker.order.users_waiting import UsersWaiting, fair_order
 
-_SPARE = 8  # runs that are picked besides: others may have been started, or are held
+_SPARE = 8  # runs that are picked beyond the free slots: some may have started, or be held
 _TRIES = 3  # reads of what was picked
 
 

@@ -1,4 +1,4 @@
-"""Which of the runs that wait a host has room for."""
+"""Decides which of the waiting runs a host has room for."""
 
 from collections.abc import Collection, Sequence
 from uuid import UUID
@@ -15,8 +15,8 @@ def fitting(asked: Sequence[Resources], offer: Resources, taken: Sequence[Resour
     """Whether each of the runs that wait, in their order, may start on this host now.
 
     `taken`: what the jobs that run here ask for. A run that this host can never serve is left to
-    others, and keeps nobody waiting. One that it can serve later holds its share: what comes after
-    it does not take the memory that it waits for, so it starts before them.
+    others, and keeps nobody waiting. One that it can serve later holds its share: the runs behind
+    it do not take the memory or GPUs that it waits for.
     """
     left = offer
     for each in taken:

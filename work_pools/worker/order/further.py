@@ -1,7 +1,7 @@
-"""Looks further down the queues where what waits in front does not fit on this host.
+"""Reads further down the queues when the runs in front do not fit on this host.
 
-The server answers the first 200 runs that wait, or as many as the pool has free slots. Where those
-are for other hosts, this one would stay idle, however many jobs behind them it could run.
+The server answers with the first 200 runs that wait, or as many as the pool has free slots. If
+those are for other hosts, this one would stay idle, however many runs behind them it could serve.
 """
 
 import time
@@ -25,8 +25,8 @@ from prefect.client.schemas.sorting import FlowRunSort
 from tasks.prefect_api.pages import PAGE
 from work_pools.worker.mixin import WorkerMixin
 
-_MOST_PAGES = 5  # that one look reads
-_KEPT = 60.0  # seconds for which a place in a queue is kept: runs may be moved to before it
+_MOST_PAGES = 5  # pages in one read
+_KEPT = 60.0  # seconds for which a place in a queue is kept: runs may be moved in front of it
 
 Scheduled = list[WorkerFlowRunResponse]
 
@@ -39,9 +39,10 @@ async def read_waiting(
     until: datetime,
     limit: int = PAGE,
 ) -> list[FlowRun]:
-    """Read a page of the runs that wait in a queue, from the moment `after` on that one was due.
+    """Read a page of the runs that wait in a queue and were due at `after` or later.
 
-    Unlike a look it locks nothing, and does not ask whether pool or queue are paused.
+    Unlike the request of Prefect's worker, it locks no run, and disregards pauses of the pool and
+    the queue.
     """
     return await client.read_flow_runs(
         work_pool_filter=WorkPoolFilter(name=WorkPoolFilterName(any_=[pool])),
@@ -58,7 +59,7 @@ async def read_waiting(
 
 
 def is_cut(worker: WorkerMixin, found: Scheduled) -> bool:
-    """Whether more runs may wait than the server has answered."""
+    """Whether more runs may wait than the server has answered with."""
     if len(found) >= PAGE:
         return True
     try:
@@ -78,11 +79,11 @@ class Page:
 
     runs: Scheduled
     is_passed: bool = False
-    """Whether none of them can ever start on this host, as the reader of the page has found."""
+    """Whether none of them can ever start on this host: set by the reader of the page."""
 
 
 class Further:
-    """Reads the queues of a pool on, and keeps how far in each no run can start on this host.
+    """Reads the queues of a pool further, and keeps up to where in each no run fits on this host.
 
     `page`: how many runs it reads at a time.
     """
@@ -94,7 +95,7 @@ class Further:
     async def pages(
         self, client: PrefectClient, pool: str, found: Scheduled, until: datetime
     ) -> AsyncGenerator[Page]:
-        """Read what is served after `found`, the runs that a look has found. At most five pages.
+        """Read the runs that follow `found`, the server's answer. At most five pages.
 
         Queues that are paused, or have a limit, are left out: the server alone knows what may start
         there. So are runs that this host passed over less than a minute ago.
@@ -130,7 +131,7 @@ class Further:
                 place = last
 
     def _place(self, queue: UUID, found: Scheduled) -> datetime | None:
-        """From when on to read a queue: behind what a look has found, and what was passed over."""
+        """The due time from which to read a queue: behind the runs found, and those passed over."""
         runs = (each.flow_run for each in reversed(found) if each.work_queue_id == queue)
         last = next(runs, None)
         due = None if last is None else last.next_scheduled_start_time

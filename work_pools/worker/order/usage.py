@@ -1,4 +1,4 @@
-"""How much of the slots each user has had: seconds, of which half count after some time.
+"""The slot time of each user, in seconds that count half after a set time.
 
 Each worker reports what its own jobs have used in a Prefect variable, and reads what the others
 report.
@@ -36,7 +36,7 @@ class _Open:
 
 
 class Usage:
-    """What users have used on all hosts of a pool. `half_life`: seconds after which half counts."""
+    """The slot time of users on all hosts of a pool. `half_life`: seconds in which it halves."""
 
     def __init__(self, half_life: float) -> None:
         self._half_life = half_life
@@ -64,13 +64,13 @@ class Usage:
             self._used[job.user] = self._used.get(job.user, 0.0) + _seconds(job)
 
     def keep(self, held: Collection[UUID]) -> None:
-        """Forget jobs that another worker has started: they have no slot here."""
+        """Forget jobs that have not started and are not in `held`: they have no slot here."""
         self._open = {
             run: job for run, job in self._open.items() if run in held or job.started is not None
         }
 
     def of_all(self) -> dict[str, float]:
-        """Seconds of each user."""
+        """Seconds of each user, on all hosts."""
         seconds = self._own()
         now = datetime.now(UTC)
         for report in self._others:
@@ -80,14 +80,14 @@ class Usage:
         return seconds
 
     async def exchange(self, client: PrefectClient, pool: str, worker: str) -> None:
-        """Report, and read what others report, each some seconds."""
+        """Report, and read the reports of other workers, every few seconds."""
         if time.monotonic() - self._exchanged < _INTERVAL:
             return
         reports = await _read(client, pool)
         own = next((each for each in reports if each.worker == worker), None)
         if own is not None and not self._is_known:
             share = self._share(max(0.0, (datetime.now(UTC) - own.at).total_seconds()))
-            for user, used in own.seconds.items():  # before this worker started anew
+            for user, used in own.seconds.items():  # from before this worker was restarted
                 self._used[user] = self._used.get(user, 0.0) + used * share
         self._is_known = True
         self._others = [each for each in reports if each.worker != worker]
@@ -118,7 +118,7 @@ def _seconds(job: _Open) -> float:
 
 
 def _report(pool: str, worker: str, seconds: Mapping[str, float]) -> UsageReport:
-    """What fits into a variable: the users who have used most."""
+    """A report that fits into a variable: it has the users who have used most."""
     kept: dict[str, float] = {}
     length = 300 + len(pool) + len(worker)
     for user, used in sorted(seconds.items(), key=lambda each: -each[1]):

@@ -13,11 +13,11 @@ from tasks.contracts import user_of
 from tasks.prefect_api.pages import PAGE
 from work_pools.worker.order.further import is_for_workers, read_waiting
 
-_MOST_PAGES = 5  # that are read at a time: the rest is read next time
+_MOST_PAGES = 5  # pages in one read: the next one goes on
 _INTERVAL = 1.0  # seconds between two reads of what is new
-_OVERLAP = timedelta(seconds=2)  # runs that two servers make at a time may come out of order
-_ANEW = 300.0  # seconds between two reads of all: runs may be moved to before the end
-_ENTRY = 1.0  # seconds that a pick counts: as many picks follow one another as are fair
+_OVERLAP = timedelta(seconds=2)  # two servers may make runs out of order, within this time
+_ANEW = 300.0  # seconds between two reads of all: runs may be moved to a place that was read
+_ENTRY = 1.0  # seconds that each pick adds to its user's time in the order
 
 Place = tuple[datetime, UUID]
 
@@ -39,7 +39,7 @@ class UsersWaiting:
         self._read_anew = 0.0
 
     async def read(self, client: PrefectClient, pool: str, until: datetime) -> None:
-        """Read what has come since the last time, at most five pages."""
+        """Read the runs that have come since the last time, at most five pages."""
         now = time.monotonic()
         if self._is_complete and now - self._read < _INTERVAL:
             return
@@ -82,7 +82,7 @@ class UsersWaiting:
         self._known -= {*runs}
 
     def put_back(self, run: FlowRun) -> bool:
-        """Whether a run waits at the place that is known. Else it gets the place that it has."""
+        """Whether a run waits at its known place. If not, note the place that it has now."""
         places = self._places.get(user_of(run.tags) or "", [])
         if (run.next_scheduled_start_time, run.id) in places:
             return True
