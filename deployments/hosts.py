@@ -20,7 +20,7 @@ from prefect.client.schemas.objects import FlowRun
 from prefect.client.schemas.sorting import FlowRunSort
 from prefect.exceptions import ObjectNotFound
 
-from deployments.pools import read_worker_reports
+from deployments.pools import read_worker_reports, read_workers
 from deployments.status import RUNNING, read_agents
 from tasks.contracts import WORKER_LABEL, Drain, Pool
 from tasks.errors import OperatorError
@@ -92,11 +92,7 @@ async def members_of(client: PrefectClient, host: str) -> list[Member]:
     members: list[Member] = []
     known: set[str] = set()
     for pool in Pool:
-        try:
-            workers = await client.read_workers_for_work_pool(pool)
-        except ObjectNotFound:
-            continue
-        for worker in workers:
+        for worker in await read_workers(client, pool):
             key = (pool.value, worker.name)
             names = {
                 worker.name,

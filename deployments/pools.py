@@ -11,8 +11,8 @@ from uuid import UUID
 
 from prefect.client.orchestration import PrefectClient
 from prefect.client.schemas.actions import WorkPoolCreate, WorkPoolUpdate
-from prefect.client.schemas.objects import Variable, WorkQueue
-from prefect.exceptions import ObjectAlreadyExists, ObjectNotFound
+from prefect.client.schemas.objects import Variable, Worker, WorkQueue
+from prefect.exceptions import ObjectAlreadyExists, ObjectNotFound, PrefectHTTPStatusError
 from pydantic import ValidationError
 
 from deployments.ecs.template import ecs_template
@@ -34,6 +34,7 @@ from tasks.settings import NETWORK_VARIABLE, RESULT_BLOCK_VARIABLE, Settings, jo
 TREE = Path(__file__).resolve().parent.parent
 """The folder that holds this code: flows, tasks, work_pools and prefect.yaml."""
 
+_NOT_FOUND = 404
 _MOST_WORKERS = 200  # read by one request
 _SHOWN = 5  # hosts in a message
 _BILLION = 1_000_000_000
@@ -151,6 +152,16 @@ async def scale(client: PrefectClient, pool: Pool, jobs: int | None) -> None:
         await client.update_work_pool(pool, WorkPoolUpdate(concurrency_limit=jobs))
     except ObjectNotFound as error:
         raise OperatorError(f"there is no pool {pool} yet: prefecture apply makes it") from error
+
+
+async def read_workers(client: PrefectClient, pool: str) -> list[Worker]:
+    """The workers of a pool, online or not; none where there is no such pool."""
+    try:
+        return await client.read_workers_for_work_pool(pool)
+    except PrefectHTTPStatusError as error:
+        if error.response.status_code != _NOT_FOUND:
+            raise
+        return []
 
 
 async def read_slots(client: PrefectClient, pool: str) -> int | None:

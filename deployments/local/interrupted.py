@@ -9,6 +9,7 @@ from prefect.exceptions import ObjectNotFound, PrefectHTTPStatusError
 from prefect.states import Cancelled, Scheduled
 
 from deployments.hosts import held_runs
+from deployments.pools import read_workers
 from tasks.contracts import WORKER_LABEL, Pool, job_id
 from tasks.errors import PrefectureError
 from tasks.storage.results.interface import ResultsRoot
@@ -57,11 +58,7 @@ async def _no_other_host(client: PrefectClient, worker: str) -> bool:
     """Whether all workers that the server regards as online were started on this host."""
     here = worker.rpartition("-")[0] + "-"  # workers are named after their host
     for pool in Pool:
-        try:
-            workers = await client.read_workers_for_work_pool(pool)
-        except ObjectNotFound:
-            continue  # the pool `ecs` is made where it is used
-        for other in workers:
+        for other in await read_workers(client, pool):
             if other.status == "ONLINE" and not other.name.startswith(here):
                 return False
     return True

@@ -250,7 +250,8 @@ async def test_a_run_that_is_no_job_and_one_that_was_deleted_are_left_alone(
     job = await jobs.submit_job()
     await jobs.set(job, Failed())
     await jobs.end(job, look)
-    assert set(await jobs.ends()) == {job}
+    # The platform is that of other tests too, whose jobs may end meanwhile.
+    assert {other, deleted, job}.intersection(await jobs.ends()) == {job}
 
 
 async def test_one_that_is_started_again_goes_on_where_the_other_was(
