@@ -11,7 +11,12 @@ from typing import IO, Any, cast
 
 from tasks.containers.broker.engine import Engine
 from tasks.containers.broker.http import PIECE, Refused, Request
-from tasks.containers.images.dockerfile import bases, check_dockerfile, fetches, instructions
+from tasks.containers.images.dockerfile import (
+    bases,
+    check_dockerfile,
+    copied_from,
+    trigger_fetches,
+)
 from tasks.containers.images.steps import DELAYS, MOST_PROCESSES, Watch
 from tasks.errors import InvalidPayload
 
@@ -120,17 +125,12 @@ async def check(
         config: dict[str, Any] = details.get("Config") or {}
         triggers: list[str] = config.get("OnBuild") or []
         for trigger in triggers:
-            if fetches(trigger.split()):
+            if trigger_fetches(trigger):
                 raise Refused(403, f"FROM {base.name}: its ONBUILD fetches an address")
-    for name in _copied_from(text):
+            for name in copied_from(trigger):
+                await read(name)
+    for name in copied_from(text):
         await read(name)
-
-
-def _copied_from(text: str) -> list[str]:
-    """The images, or stages, that files are copied from."""
-    words = [word for line in instructions(text) for word in line]
-    names = [word.partition("=")[2] for word in words if word.lower().startswith("--from=")]
-    return [name.strip("\"'") for name in names]
 
 
 async def content(file: IO[bytes]) -> AsyncIterator[bytes]:
