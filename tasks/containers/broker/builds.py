@@ -11,6 +11,7 @@ from typing import IO, Any, cast
 
 from tasks.containers.broker.engine import Engine
 from tasks.containers.broker.http import PIECE, Refused, Request
+from tasks.containers.broker.tarballs import members
 from tasks.containers.images.dockerfile import (
     bases,
     check_dockerfile,
@@ -55,27 +56,17 @@ async def receive(request: Request, folder: Path) -> tuple[IO[bytes], str]:
 def _rewrite(source: IO[bytes], target: IO[bytes]) -> str:
     """Copy a tarball member by member, so that the engine reads what was read here."""
     dockerfile: tuple[tarfile.TarInfo, bytes] | None = None
-    with (
-        tarfile.open(fileobj=source, mode="r:") as old,
-        tarfile.open(fileobj=target, mode="w", format=tarfile.PAX_FORMAT) as new,
-    ):
-        for member in old:
-            name = member.name.removeprefix("./").rstrip("/")
-            if member.isdev() or ".." in name.split("/") or name.startswith("/"):
+    with tarfile.open(fileobj=target, mode="w", format=tarfile.PAX_FORMAT) as new:
+        for made in members(source):
+            name = made.name
+            if ".." in name.split("/") or name.startswith("/") or "\0" in name:
                 raise Refused(400, f"a context cannot have the member {name[:100]}")
-            made = tarfile.TarInfo(name)
-            made.mode, made.mtime = member.mode, member.mtime
-            made.type, made.linkname = member.type, member.linkname
-            file = None
-            if member.isreg():
-                made.type, made.size = tarfile.REGTYPE, member.size
-                file = old.extractfile(member)
             if name.lower() != _DOCKERFILE.lower():
-                new.addfile(made, file)
+                new.addfile(made, source if made.isreg() else None)
                 continue
-            if name != _DOCKERFILE or file is None or dockerfile or member.size > _MOST_TEXT:
+            if name != _DOCKERFILE or not made.isreg() or dockerfile or made.size > _MOST_TEXT:
                 raise Refused(400, "a context has one file Dockerfile, of that name, and no link")
-            dockerfile = made, file.read()
+            dockerfile = made, source.read(made.size)
         if dockerfile is None:
             raise Refused(400, "the context has no Dockerfile")
         # Last: nothing that the engine unpacks before, through a link, replaces it.
