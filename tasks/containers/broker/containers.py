@@ -277,7 +277,12 @@ class Containers:
         body = {
             "Name": wanted.Name,
             "Driver": "local",
-            "DriverOpts": {"type": "tmpfs", "device": "tmpfs", "o": wanted.DriverOpts.o},
+            "DriverOpts": {
+                "type": "tmpfs",
+                "device": "tmpfs",
+                # An archive that is copied there could have devices, and files without content.
+                "o": f"{wanted.DriverOpts.o},nr_inodes=1024,nodev,nosuid",
+            },
             "Labels": templates.labels(run, flow, Kind.SECRETS),
         }
         await asked.answer(*await self._engine.ask("POST", "/volumes/create", body=body))
