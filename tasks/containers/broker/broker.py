@@ -26,6 +26,7 @@ from tasks.contracts import RUN_HEADER
 _FIRST = ("GET", "/version")  # Docker's client asks it before it can be told of a token
 _MOST_REQUESTS = 256  # of one run, at a time
 _MOST_STRANGERS = 256  # connections that have not sent the head of a request yet
+_UNREAD = 30.0  # seconds in which a client reads the rest of an answer, where no run counts it
 _GONE = 404
 _log = logging.getLogger(__name__)
 
@@ -59,6 +60,10 @@ class Broker:
                 await self._serve(reader, client)
         finally:
             client.close()
+            with contextlib.suppress(OSError, TimeoutError):
+                async with asyncio.timeout(_UNREAD):
+                    await client.wait_closed()
+            client.transport.abort()
             self.open -= 1
 
     async def _serve(self, reader: asyncio.StreamReader, client: asyncio.StreamWriter) -> None:
@@ -77,6 +82,8 @@ class Broker:
                 if run.is_over and not at_the_end:
                     raise Refused(403, "its run is over")
                 await rule(self)(asked)
+                client.close()
+                await client.wait_closed()  # a connection counts until its client has read all
         except Refused as refusal:
             self._say(request, refusal)
             if asked is not None and asked.answered:
@@ -103,7 +110,9 @@ class Broker:
         of = (request.headers.get(RUN_HEADER.lower(), "") if request else "")[:36] or "unknown"
         what = f"{request.method} {request.path}"[:200] if request else "a request"
         level = logging.DEBUG if refusal.status == _GONE else logging.WARNING
-        _log.log(level, "run %s may not: %s: %s", of, what, refusal)
+        # It may quote the request: no line, and no escape of a terminal, is to be made up by that.
+        why = "".join(char if char.isprintable() else " " for char in str(refusal))
+        _log.log(level, "run %s may not: %s: %s", of, what, why)
 
     @contextlib.contextmanager
     def _counted(self, run: Run) -> Generator[None]:

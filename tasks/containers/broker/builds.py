@@ -11,7 +11,13 @@ from typing import IO, Any, cast
 
 from tasks.containers.broker.engine import Engine
 from tasks.containers.broker.http import PIECE, Refused, Request
-from tasks.containers.images.dockerfile import bases, check_dockerfile, fetches, instructions
+from tasks.containers.broker.tarballs import members
+from tasks.containers.images.dockerfile import (
+    bases,
+    check_dockerfile,
+    copied_from,
+    trigger_fetches,
+)
 from tasks.containers.images.steps import DELAYS, MOST_PROCESSES, Watch
 from tasks.errors import InvalidPayload
 
@@ -50,27 +56,17 @@ async def receive(request: Request, folder: Path) -> tuple[IO[bytes], str]:
 def _rewrite(source: IO[bytes], target: IO[bytes]) -> str:
     """Copy a tarball member by member, so that the engine reads what was read here."""
     dockerfile: tuple[tarfile.TarInfo, bytes] | None = None
-    with (
-        tarfile.open(fileobj=source, mode="r:") as old,
-        tarfile.open(fileobj=target, mode="w", format=tarfile.PAX_FORMAT) as new,
-    ):
-        for member in old:
-            name = member.name.removeprefix("./").rstrip("/")
-            if member.isdev() or ".." in name.split("/") or name.startswith("/"):
+    with tarfile.open(fileobj=target, mode="w", format=tarfile.PAX_FORMAT) as new:
+        for made in members(source):
+            name = made.name
+            if ".." in name.split("/") or name.startswith("/") or "\0" in name:
                 raise Refused(400, f"a context cannot have the member {name[:100]}")
-            made = tarfile.TarInfo(name)
-            made.mode, made.mtime = member.mode, member.mtime
-            made.type, made.linkname = member.type, member.linkname
-            file = None
-            if member.isreg():
-                made.type, made.size = tarfile.REGTYPE, member.size
-                file = old.extractfile(member)
             if name.lower() != _DOCKERFILE.lower():
-                new.addfile(made, file)
+                new.addfile(made, source if made.isreg() else None)
                 continue
-            if name != _DOCKERFILE or file is None or dockerfile or member.size > _MOST_TEXT:
+            if name != _DOCKERFILE or not made.isreg() or dockerfile or made.size > _MOST_TEXT:
                 raise Refused(400, "a context has one file Dockerfile, of that name, and no link")
-            dockerfile = made, file.read()
+            dockerfile = made, source.read(made.size)
         if dockerfile is None:
             raise Refused(400, "the context has no Dockerfile")
         # Last: nothing that the engine unpacks before, through a link, replaces it.
@@ -120,17 +116,12 @@ async def check(
         config: dict[str, Any] = details.get("Config") or {}
         triggers: list[str] = config.get("OnBuild") or []
         for trigger in triggers:
-            if fetches(trigger.split()):
+            if trigger_fetches(trigger):
                 raise Refused(403, f"FROM {base.name}: its ONBUILD fetches an address")
-    for name in _copied_from(text):
+            for name in copied_from(trigger):
+                await read(name)
+    for name in copied_from(text):
         await read(name)
-
-
-def _copied_from(text: str) -> list[str]:
-    """The images, or stages, that files are copied from."""
-    words = [word for line in instructions(text) for word in line]
-    names = [word.partition("=")[2] for word in words if word.lower().startswith("--from=")]
-    return [name.strip("\"'") for name in names]
 
 
 async def content(file: IO[bytes]) -> AsyncIterator[bytes]:

@@ -9,6 +9,7 @@ import re
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from typing import Any
+from uuid import UUID
 
 from pydantic import BaseModel
 
@@ -28,14 +29,24 @@ ID = "([0-9a-f]{64})"
 _READY = 30.0  # seconds in which the routes of a network are set
 _MOST_SECRETS = 2**21  # bytes of an archive
 _GONE = 404
+_ENDING = ("removing", "dead")  # states of a container
 
 
 @dataclass
 class _Made:
     """A container that this broker has made."""
 
+    run: UUID
     kind: Kind
+    number: int
     held: ExitStack = field(default_factory=ExitStack)
+    has_started: bool = False
+    """Whether its start was asked for; known of those that hold a network."""
+
+    @property
+    def place(self) -> tuple[UUID, Kind, int]:
+        """A run has one container of each at a time, whatever their names."""
+        return self.run, self.kind, self.number
 
 
 class Containers:
@@ -47,6 +58,7 @@ class Containers:
         self._images = images
         self._made: dict[str, _Made] = {}
         self._ready: set[str] = set()
+        self._making: set[tuple[UUID, Kind, int]] = set()
 
     async def create(self, asked: Asked) -> None:
         """POST /containers/create."""
@@ -54,8 +66,12 @@ class Containers:
         run, wanted = asked.run, await asked.parsed(Wanted)
         named = templates.named(asked.request.query.get("name"), run)
         flow = await self._flows.of(run)
-        made = _Made(named.kind)
+        made = _Made(run.id, named.kind, named.number)
+        if made.place in self._making:
+            raise Refused(429, "such a container of this run is being made")
+        self._making.add(made.place)
         try:
+            await self._check_free(made)
             body = await self._body(run, flow, wanted, named, made.held)
             name = asked.request.query.get("name")
             query = {"name": name} if name else {}
@@ -64,8 +80,17 @@ class Containers:
                 self._made[answer["Id"]] = made
             await asked.answer(status, answer)
         finally:
+            self._making.discard(made.place)
             if made not in self._made.values():
                 made.held.close()
+
+    async def _check_free(self, wanted: _Made) -> None:
+        for id in [id for id, one in self._made.items() if one.place == wanted.place]:
+            status, details = await self._engine.ask("GET", f"/containers/{id}/json")
+            if status == _GONE:
+                self._forget(id)
+            elif status != 200 or details["State"]["Status"] not in _ENDING:
+                raise Refused(409, "this run has such a container: remove it first")
 
     async def _body(
         self, run: Run, flow: Flow, wanted: Wanted, named: templates.Named, held: ExitStack
@@ -148,8 +173,12 @@ class Containers:
         if made.kind is Kind.PROBE:
             raise Refused(403, "this container is never started")
         if made.kind is Kind.NETWORK:
+            if made.has_started:
+                # Until its routes are set again, containers that share it would reach everything.
+                raise Refused(403, "the container of a network is started once")
+            made.has_started = True
             attach = f"/containers/{id}/attach"
-            status, body = await self._engine.said_after(attach, path, b"ready", _READY)
+            status, body = await self._engine.said_after(attach, path, b"ready\n", _READY)
             if status < 400:
                 self._ready.add(id)
             return await asked.answer(status, body)
@@ -232,19 +261,28 @@ class Containers:
 
     async def read_network(self, asked: Asked) -> None:
         """GET /networks/prefecture-containers."""
-        await asked.answer(*await self._engine.ask("GET", f"/networks/{NETWORK}"))
+        status, found = await self._engine.ask("GET", f"/networks/{NETWORK}")
+        if status == 200:
+            # Not the containers in it, which are those of other jobs.
+            found = {name: found[name] for name in ("Name", "Id", "IPAM")}
+        await asked.answer(status, found)
 
     async def volume(self, asked: Asked) -> None:
         """POST /volumes/create: the volume of the run's secrets."""
         wanted, run = await asked.parsed(_Volume), asked.run
-        found = re.fullmatch(r"size=([0-9]{1,7}),mode=0755", wanted.DriverOpts.o)
+        found = re.fullmatch(r"size=([1-9][0-9]{0,6}),mode=0755", wanted.DriverOpts.o)
         if wanted.Name != f"{SECRETS_VOLUME}{run.id}" or not found:
             raise Refused(403, "a run has no other volume than that of its secrets")
         flow = await self._flows.of(run)
         body = {
             "Name": wanted.Name,
             "Driver": "local",
-            "DriverOpts": {"type": "tmpfs", "device": "tmpfs", "o": wanted.DriverOpts.o},
+            "DriverOpts": {
+                "type": "tmpfs",
+                "device": "tmpfs",
+                # An archive that is copied there could have devices, and files without content.
+                "o": f"{wanted.DriverOpts.o},nr_inodes=1024,nodev,nosuid",
+            },
             "Labels": templates.labels(run, flow, Kind.SECRETS),
         }
         await asked.answer(*await self._engine.ask("POST", "/volumes/create", body=body))

@@ -7,6 +7,7 @@ volume has no name, and is removed with its container.
 """
 
 import os
+import stat
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack, suppress
 from pathlib import Path, PurePosixPath
@@ -85,7 +86,10 @@ class Roots:
                 file = os.open(parts[-1], flags, dir_fd=folder)
             except OSError as error:
                 raise _unopened(error) from None
-            with os.fdopen(file, "rb") as source:
+            opened.callback(os.close, file)
+            if not stat.S_ISREG(os.fstat(file).st_mode):
+                raise Refused(403, f"{parts[-1]} is no file")
+            with os.fdopen(file, "rb", closefd=False) as source:
                 data = source.read(_MOST_ACCOUNTS + 1)
         if len(data) > _MOST_ACCOUNTS:
             raise Refused(403, f"{parts[-1]} has more than {_MOST_ACCOUNTS:,} bytes")

@@ -20,7 +20,7 @@ PIECE = 2**16
 """Bytes of a stream that are read at once, and held in memory."""
 MOST_JSON = 2**20
 """Bytes of a body that is read as a whole."""
-_UNSENT = 1.0  # seconds for each piece of a body that is not wanted any more
+_UNSENT = 10.0  # seconds in which a body that is not wanted any more is read
 _DRAINED = 2**26  # bytes of a refused request's body that are read, so that its answer is read too
 
 
@@ -80,11 +80,11 @@ class Request:
 
     async def drain(self) -> None:
         """Read what is left of the body, up to a bound: then its sender reads the answer."""
-        while self.read < min(self.length, _DRAINED):
-            async with asyncio.timeout(_UNSENT):
+        async with asyncio.timeout(_UNSENT):
+            while self.read < min(self.length, _DRAINED):
                 if not (data := await self.reader.read(PIECE)):
                     return
-            self.read += len(data)
+                self.read += len(data)
 
 
 def parsed(body: bytes) -> Any:

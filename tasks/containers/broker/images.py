@@ -54,8 +54,10 @@ class Images:
             raise Refused(400 if status < 500 else 503, f"the engine answers {status}: {details}")
         tags: list[str] = details.get("RepoTags") or []
         own = f"{BUILT_REPOSITORY}:{run.job}"
-        is_public = any(not tag.startswith(f"{BUILT_REPOSITORY}:") for tag in tags)
-        if own in tags or is_public or details.get("RepoDigests"):
+        # Some engines (containerd's image store) give a built image a digest, too.
+        digests: list[str] = details.get("RepoDigests") or []
+        built = (f"{BUILT_REPOSITORY}:", f"{BUILT_REPOSITORY}@")
+        if own in tags or any(not name.startswith(built) for name in (*tags, *digests)):
             return details
         raise Refused(403, f"the image {name[:100]} has no name, or was built for another job")
 

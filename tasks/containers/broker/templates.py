@@ -48,7 +48,7 @@ class Mount(_Exact):
     """A mount as it is asked for."""
 
     Type: Literal["bind", "volume"]
-    Source: str
+    Source: Annotated[str, Field(pattern=r"^[^\x00\n]*$", max_length=4096)]
     Target: Annotated[str, Field(pattern=r"^/[^\x00\n]*$", max_length=4096)]
     ReadOnly: bool = False
     VolumeOptions: "_NoCopy | None" = None
@@ -96,7 +96,7 @@ class Host(_Exact):
     Tmpfs: dict[str, str] = {}
     Init: Literal[True] | None = None
     Runtime: str | None = None
-    Mounts: list[Mount] = []
+    Mounts: Annotated[list[Mount], Field(max_length=64)] = []
     DeviceRequests: list[_Gpus] | None = None
 
 

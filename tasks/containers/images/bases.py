@@ -7,7 +7,7 @@ import docker
 import docker.auth
 
 from tasks.containers.images import pinned
-from tasks.containers.images.dockerfile import Base, fetches
+from tasks.containers.images.dockerfile import Base, trigger_fetches
 from tasks.containers.images.pinned import Image, Login
 from tasks.errors import InvalidPayload
 
@@ -24,7 +24,7 @@ def check_bases(
     """
     for base in bases:
         for trigger in _image_of(client, base, platform, login).triggers:
-            if fetches(trigger.split()):
+            if trigger_fetches(trigger):
                 raise InvalidPayload(
                     f"Dockerfile: FROM {base.name}: a build on this image executes its ONBUILD "
                     f"{trigger[:100]}, and ADD cannot fetch an address here: use another image"

@@ -7,10 +7,12 @@ from typing import NamedTuple
 from tasks.containers.images import buildkit
 from tasks.errors import InvalidPayload
 
-_ESCAPE = re.compile(r"^#\s*escape\s*=\s*`", re.IGNORECASE | re.MULTILINE)
+_ESCAPE = re.compile(r"^[\s\ufeff]*#\s*escape\s*=\s*`", re.IGNORECASE | re.MULTILINE)
 # ${NAME:-text} is the text where NAME is empty, ${NAME:+text} where it is not.
 _VARIABLE = re.compile(r"\$(?:(\w+)|\{(\w+)(?::([-+])([^${}]*))?\})")
 _NAME = re.compile(r"\w[\w.:/@-]*")
+_COPIED = re.compile(r"--from=(\S*)", re.IGNORECASE)
+_NUMBER = re.compile(r"[0-9]{1,3}")  # of a stage
 
 
 class Base(NamedTuple):
@@ -35,9 +37,8 @@ def check_dockerfile(text: str | None, in_folders: Sequence[str] = ()) -> str:
             f"the build's files hold no Dockerfile{other}: put one at their top, or give its text"
         )
     buildkit.refuse(instructions(text))
-    # With either escape character, since the one in force is not known for certain.
-    for escape in "\\`":
-        for words in _instructions(text, escape):
+    for lines in _readings(text):
+        for words in lines:
             while words and words[0].upper() == "ONBUILD":
                 words = words[1:]
             if fetches(words):
@@ -59,14 +60,32 @@ def fetches(words: Sequence[str]) -> bool:
     return bool(words) and words[0].upper() == "ADD" and any(map(_is_remote, words[1:]))
 
 
+def trigger_fetches(text: str) -> bool:
+    """Whether the engine may fetch an address for a trigger of an image (ONBUILD).
+
+    The engine reads it like a Dockerfile, with comments and continued lines.
+    """
+    return any(fetches(words) for lines in _readings(text) for words in lines)
+
+
+def copied_from(text: str) -> list[str]:
+    """The images, and named stages, that a Dockerfile or a trigger copies files from."""
+    found: list[str] = []
+    for lines in _readings(text):
+        for words in lines:
+            if words and words[0].upper() in ("COPY", "ONBUILD"):
+                # The engine removes quotes and escapes from flags, too.
+                found += _COPIED.findall(re.sub(r"[\"'`\\]", "", " ".join(words)))
+    return [name for name in dict.fromkeys(found) if not _NUMBER.fullmatch(name)]
+
+
 def bases(text: str, args: Mapping[str, str], target: str = "") -> list[Base]:
     """The images that a Dockerfile builds on, as far as the stage `target`, empty for the last.
 
     `args`: values of its ARGs. Raises InvalidPayload where a name cannot be read.
     """
-    # As in check_dockerfile: engines differ in where they look for the escape character.
     escapes = "\\`" if _ESCAPE.search(text) else "\\"
-    found = (_bases(_instructions(text, escape), args, target.lower()) for escape in escapes)
+    found = (_bases(lines, args, target.lower()) for lines in _readings(text, escapes))
     return list(dict.fromkeys(base for some in found for base in some))
 
 
@@ -122,19 +141,35 @@ def _is_remote(word: str) -> bool:
     return "$" in bare or "\\" in bare or "://" in bare or "git@" in bare
 
 
-def _instructions(text: str, escape: str) -> list[Sequence[str]]:
-    """The words of each instruction, continued lines joined, with the given escape character."""
+def _readings(text: str, escapes: str = "\\`") -> Generator[list[Sequence[str]]]:
+    """The instructions of a Dockerfile, in each way in which an engine may read them.
+
+    Engines differ in where they look for the escape character, and in whether a line that ends with
+    two of them goes on.
+    """
+    for escape in escapes:
+        for doubled in (True, False):
+            yield _instructions(text, escape, doubled=doubled)
+
+
+def _instructions(text: str, escape: str, *, doubled: bool = True) -> list[Sequence[str]]:
+    """The words of each instruction, continued lines joined, with the given escape character.
+
+    `doubled`: whether a line that ends with two of these goes on.
+    """
     joined: list[str] = []
     goes_on = False
-    for line in text.splitlines():
-        bare = line.strip()
-        if goes_on and (not bare or bare.startswith("#")):
-            continue  # the engine skips these inside an instruction
-        more = bare.endswith(escape)
-        bare = bare.removesuffix(escape)
+    # Lines end, and go on, where they do for the engine: splitlines() and strip() find more.
+    for line in text.removeprefix("\ufeff").split("\n"):
+        whole = line.rstrip("\r").rstrip(" \t")
+        bare = whole.strip()
+        if bare.startswith("#") or (goes_on and not bare):
+            continue  # the engine skips these, also inside an instruction
+        more = whole.endswith(escape) and (doubled or not whole.endswith(escape * 2))
+        kept = whole.removesuffix(escape) if more else whole
         if goes_on:
-            joined[-1] += bare
+            joined[-1] += kept
         else:
-            joined.append(bare)
+            joined.append(kept)
         goes_on = more
     return [line.split() for line in joined]

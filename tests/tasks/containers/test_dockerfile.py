@@ -83,6 +83,9 @@ ESCAPED = "# escape=`\nFROM x\nRUN dir \\\nADD http://127.0.0.1/ /x"
         "FROM x\nONBUILD ADD http://127.0.0.1/ /x",
         "FROM x\nRUN echo `date`\nADD http://127.0.0.1/ /x",
         "FROM x\nADD git@example.org:a/b /x",
+        "FROM x\nADD\x0chttp://127.0.0.1/ /x",
+        "FROM x\nADD\\\n  http://127.0.0.1/ /x",
+        "FROM x\nRUN true \\\\\n# `\nADD http://127.0.0.1/ /x",
         ESCAPED,
     ],
 )
@@ -128,6 +131,10 @@ def test_other_dockerfiles_pass(text: str) -> None:
         ("FROM a\nARG GIVEN\nFROM b${GIVEN:-c}", ["a", "bc"]),
         # Engines differ in whether this is the escape character: what either reads is looked at.
         ("# a comment\n# escape=`\nFROM a\nRUN true `\nFROM b", ["a", "b"]),
+        (" # escape=`\nFROM a\nRUN true \\\nFROM b", ["a", "b"]),
+        ("FROM a\nRUN true \\\\\nFROM b", ["a", "b"]),
+        ("# a \\\nFROM a", ["a"]),
+        ("\ufeffFROM a", ["a"]),
         ("RUN dir \\\nFROM b\nFROM a", ["a"]),
     ],
 )
