@@ -71,8 +71,8 @@ class Containers:
             raise Refused(429, "such a container of this run is being made")
         self._making.add(made.place)
         try:
-            await self._check_free(made)
             body = await self._body(run, flow, wanted, named, made.held)
+            await self._check_free(made)
             name = asked.request.query.get("name")
             query = {"name": name} if name else {}
             status, answer = await self._engine.ask("POST", "/containers/create", query, body)
