@@ -43,7 +43,7 @@ async def test_the_saved_block_is_known_without_a_server(
     assert (root / ".prefect" / "returned").is_file()
 
 
-@pytest.mark.parametrize("pool", Pool)
+@pytest.mark.parametrize("pool", [Pool.DOCKER, Pool.PROCESS])
 def test_jobs_get_the_block(root: Path, pool: Pool) -> None:
     environment = job_template(pool, Settings(), None, block=DOCUMENT)["job_configuration"]["env"]
     assert environment[RESULT_BLOCK_VARIABLE] == str(DOCUMENT)

@@ -26,7 +26,6 @@ _MISSED = 3  # heartbeats that a worker may miss
 _REPORT = 5.0  # seconds between two reports, at most
 _REPORTS_IN_TIMEOUT = 4  # reports within agent_timeout, after which the others call it silent
 _FEW = 4  # up to so many hosts read all other reports at each of their own
-_ALONE = 2.0  # reports of a host alone, after which it looks whether another has come
 _EARLY = 0.5  # share of an interval by which a report may be early
 _EVENT_INTERVAL = 60.0  # seconds between two events about the same state
 _NOT_FOUND = 404
@@ -72,7 +71,7 @@ class Agents:
         """Report this host's health, read the others', and pause or resume the pool's intake."""
         # N hosts that each read N reports every time are more than a server can answer.
         urgent = bool(failed) or self._own.holds_intake
-        reports = 1.0 if urgent else _ALONE if self.alone else max(1.0, self.hosts / _FEW)
+        reports = 1.0 if urgent else max(1.0, self.hosts / _FEW)
         await self.refresh(self.interval * (reports - _EARLY))
         empty = self._own.drained and not self._own.running
         self._own = self._own.model_copy(
