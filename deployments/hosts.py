@@ -6,9 +6,7 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import timedelta
 
-import httpx
 from prefect.client.orchestration import PrefectClient
-from prefect.client.schemas.actions import VariableCreate, VariableUpdate
 from prefect.client.schemas.filters import (
     FlowRunFilter,
     FlowRunFilterState,
@@ -27,8 +25,8 @@ from tasks.errors import OperatorError
 from tasks.prefect_api.clock import server_time
 from tasks.prefect_api.drains import announce_drain, read_drains
 from tasks.prefect_api.pages import PAGE
+from tasks.prefect_api.variables import put_variable
 
-_NOT_FOUND = 404
 _LOOK = 1.0  # seconds between two looks at what still runs on a host
 _SHOWN = 20  # names in an error
 
@@ -56,13 +54,7 @@ async def drain(client: PrefectClient, host: str, deadline: timedelta | None) ->
     now = await server_time(client)
     until = now + deadline if deadline is not None else None
     wanted = Drain(host=host, since=now, until=until)
-    value = wanted.model_dump(mode="json")
-    try:
-        await client.update_variable(VariableUpdate(name=wanted.variable, value=value))
-    except httpx.HTTPStatusError as error:
-        if error.response.status_code != _NOT_FOUND:
-            raise
-        await client.create_variable(VariableCreate(name=wanted.variable, value=value))
+    await put_variable(client, wanted.variable, wanted)
     await announce_drain(client, host)
     return members
 

@@ -4,16 +4,14 @@ import json
 import shlex
 import sys
 from collections.abc import Collection, Mapping
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 from uuid import UUID
 
 from prefect.client.orchestration import PrefectClient
 from prefect.client.schemas.actions import WorkPoolCreate, WorkPoolUpdate
-from prefect.client.schemas.objects import Variable, Worker, WorkQueue
+from prefect.client.schemas.objects import Worker, WorkQueue
 from prefect.exceptions import ObjectAlreadyExists, ObjectNotFound, PrefectHTTPStatusError
-from pydantic import ValidationError
 
 from deployments.ecs.template import ecs_template
 from deployments.result_block import result_block
@@ -29,13 +27,13 @@ from tasks.contracts import (
 from tasks.errors import OperatorError
 from tasks.prefect_api.drains import drain_of, read_drains
 from tasks.prefect_api.pages import PAGE
+from tasks.prefect_api.variables import read_variables, values_as
 from tasks.settings import NETWORK_VARIABLE, RESULT_BLOCK_VARIABLE, Settings, job_environment
 
 TREE = Path(__file__).resolve().parent.parent
 """The folder that holds this code: flows, tasks, work_pools and prefect.yaml."""
 
 _NOT_FOUND = 404
-_MOST_WORKERS = 200  # read by one request
 _SHOWN = 5  # hosts in a message
 _BILLION = 1_000_000_000
 
@@ -211,16 +209,8 @@ def lacking(asked: Resources, offers: Mapping[str, Resources | None]) -> str:
 
 async def read_worker_reports(client: PrefectClient) -> list[WorkerReport]:
     """What our workers have reported of themselves, those that have ended included."""
-    response = await client.request(
-        "POST",
-        "/variables/filter",
-        json={"variables": {"name": {"like_": WORKER_VARIABLES}}, "limit": _MOST_WORKERS},
-    )
-    reports: list[WorkerReport] = []
-    for variable in Variable.model_validate_list(response.json()):
-        with suppress(ValidationError):  # not ours, in spite of its name
-            reports.append(WorkerReport.model_validate(variable.value))
-    return reports
+    found = await read_variables(client, WORKER_VARIABLES)
+    return [report for _, report in values_as(found, WorkerReport)]
 
 
 async def _put_pool(client: PrefectClient, name: str, kind: Pool, template: dict[str, Any]) -> None:

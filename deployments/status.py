@@ -14,10 +14,10 @@ from prefect.client.schemas.filters import (
     WorkQueueFilter,
     WorkQueueFilterName,
 )
-from prefect.client.schemas.objects import FlowRun, StateType, Variable
+from prefect.client.schemas.objects import FlowRun, StateType
 from prefect.client.schemas.sorting import FlowRunSort
 from prefect.exceptions import ObjectNotFound
-from pydantic import TypeAdapter, ValidationError
+from pydantic import TypeAdapter
 
 from deployments.pools import read_queues, read_worker_reports
 from tasks.contracts import (
@@ -31,7 +31,7 @@ from tasks.contracts import (
 )
 from tasks.prefect_api.clock import server_time
 from tasks.prefect_api.drains import drain_of, read_drains
-from tasks.prefect_api.pages import PAGE
+from tasks.prefect_api.variables import read_variables, values_as
 
 SCHEDULED = [StateType.SCHEDULED]
 RUNNING = [StateType.PENDING, StateType.RUNNING, StateType.CANCELLING]
@@ -220,17 +220,9 @@ async def read_agents(client: PrefectClient, now: datetime | None = None) -> lis
     The server's clock also wrote `updated`: with another clock the age would be off.
     """
     now = now or await server_time(client)
-    response = await client.request(
-        "POST",
-        "/variables/filter",
-        json={"variables": {"name": {"like_": AGENT_VARIABLES}}, "limit": PAGE},
-    )
     agents: list[AgentStatus] = []
-    for variable in Variable.model_validate_list(response.json()):
-        try:
-            report = AgentReport.model_validate(variable.value)
-        except ValidationError:
-            continue  # not ours, in spite of its name
+    found = await read_variables(client, AGENT_VARIABLES)
+    for variable, report in values_as(found, AgentReport):
         ago = (now - (variable.updated or report.at)).total_seconds()
         agents.append(AgentStatus(report, max(0.0, ago)))
     return agents

@@ -1,16 +1,13 @@
 """Which hosts are drained: read from the server, where that is kept."""
 
-import sys
 from collections.abc import Iterable
 from uuid import uuid4
 
 from prefect.client.orchestration import PrefectClient
-from prefect.client.schemas.objects import Variable
 from prefect.events import Event
-from pydantic import ValidationError
 
 from tasks.contracts import DRAIN_VARIABLES, Drain, Pool
-from tasks.prefect_api.pages import PAGE
+from tasks.prefect_api.variables import read_variables, values_as
 
 DRAIN_CHANGED = "prefecture.host.drain-changed"
 """The event that a host is drained, or no longer, or until another time."""
@@ -18,23 +15,8 @@ DRAIN_CHANGED = "prefecture.host.drain-changed"
 
 async def read_drains(client: PrefectClient) -> list[Drain]:
     """Read which hosts are drained."""
-    found: list[Drain] = []
-    for offset in range(0, sys.maxsize, PAGE):
-        wanted = {"variables": {"name": {"like_": f"{DRAIN_VARIABLES}%"}}}
-        response = await client.request(
-            "POST",
-            "/variables/filter",
-            json=wanted | {"limit": PAGE, "offset": offset, "sort": "NAME_ASC"},
-        )
-        page = Variable.model_validate_list(response.json())
-        for variable in page:
-            try:
-                found.append(Drain.model_validate(variable.value))
-            except ValidationError:
-                continue  # not ours, in spite of its name
-        if len(page) < PAGE:
-            break
-    return found
+    found = await read_variables(client, DRAIN_VARIABLES)
+    return [drain for _, drain in values_as(found, Drain)]
 
 
 def drain_of(drains: Iterable[Drain], host: str, worker: str) -> Drain | None:

@@ -8,14 +8,14 @@ from datetime import UTC, datetime
 
 import httpx
 from prefect.client.orchestration import PrefectClient
-from prefect.client.schemas.actions import VariableCreate, VariableUpdate, WorkPoolUpdate
+from prefect.client.schemas.actions import WorkPoolUpdate
 from prefect.client.schemas.objects import Variable
 from prefect.exceptions import ObjectNotFound
-from pydantic import ValidationError
 
 from tasks.contracts import AGENT_VARIABLES, AgentReport
 from tasks.prefect_api.clock import ServerClock
 from tasks.prefect_api.pages import PAGE
+from tasks.prefect_api.variables import put_variable, values_as
 from tasks.runtime import events
 from tasks.settings import Settings
 from work_pools.supervisor.liveness import Liveness
@@ -28,7 +28,6 @@ _REPORTS_IN_TIMEOUT = 4  # reports within agent_timeout, after which the others 
 _FEW = 4  # up to so many hosts read all other reports at each of their own
 _EARLY = 0.5  # share of an interval by which a report may be early
 _EVENT_INTERVAL = 60.0  # seconds between two events about the same state
-_NOT_FOUND = 404
 _log = logging.getLogger(__name__)
 
 
@@ -166,11 +165,7 @@ class Agents:
         if date := response.headers.get("date"):
             self.clock.measure(date)
         others: dict[str, AgentReport] = {}
-        for variable in listed:
-            try:
-                report = AgentReport.model_validate(variable.value)
-            except ValidationError:
-                continue  # not an agent's, in spite of its name
+        for _, report in values_as(listed, AgentReport):
             if report.pool != self._own.pool:
                 continue
             if report.worker == self._own.worker:
@@ -194,15 +189,7 @@ class Agents:
 
     async def _publish(self) -> None:
         self._own = self._own.model_copy(update={"at": datetime.now(UTC)})
-        value = self._own.model_dump(mode="json")
-        name = self._own.variable
-        try:
-            # Not with Prefect's Variable, which reads first, and with a new client each time.
-            await self._client.update_variable(VariableUpdate(name=name, value=value))
-        except httpx.HTTPStatusError as error:
-            if error.response.status_code != _NOT_FOUND:
-                raise
-            await self._client.create_variable(VariableCreate(name=name, value=value))
+        await put_variable(self._client, self._own.variable, self._own)
 
     async def _hold(self) -> None:
         pool = await self._client.read_work_pool(self._own.pool)

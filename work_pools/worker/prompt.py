@@ -6,11 +6,9 @@ import random
 import socket
 import time
 from datetime import UTC, datetime, timedelta
-from http import HTTPStatus
 from typing import Any
 
 import httpx
-from prefect.client.schemas.actions import VariableCreate, VariableUpdate
 from prefect.client.schemas.filters import WorkerFilter, WorkerFilterStatus
 from prefect.client.schemas.objects import FlowRun
 from prefect.exceptions import ObjectNotFound
@@ -19,6 +17,7 @@ from prefect.settings import PREFECT_WORKER_PREFETCH_SECONDS, PREFECT_WORKER_QUE
 from tasks.contracts import WorkerReport
 from tasks.prefect_api.drains import DRAIN_CHANGED
 from tasks.prefect_api.pages import PAGE
+from tasks.prefect_api.variables import put_variable
 from work_pools.listening import listen
 from work_pools.turns import Turns
 from work_pools.worker.admission import Admission
@@ -150,13 +149,7 @@ class Prompt(Admission):
             offer=self._offer,
             is_fair=self._is_fair,
         )
-        value = report.model_dump(mode="json")
-        try:
-            await self.client.update_variable(VariableUpdate(name=report.variable, value=value))
-        except httpx.HTTPStatusError as error:
-            if error.response.status_code != HTTPStatus.NOT_FOUND:
-                raise
-            await self.client.create_variable(VariableCreate(name=report.variable, value=value))
+        await put_variable(self.client, report.variable, report)
         self._slots_are_known = True
 
     def _on_event(self, event: str | None) -> None:

@@ -9,17 +9,12 @@ import time
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from http import HTTPStatus
 from uuid import UUID
 
-import httpx
 from prefect.client.orchestration import PrefectClient
-from prefect.client.schemas.actions import VariableCreate, VariableUpdate
-from prefect.client.schemas.objects import Variable
-from pydantic import ValidationError
 
 from tasks.contracts import USAGE_VARIABLES, UsageReport
-from tasks.prefect_api.pages import PAGE
+from tasks.prefect_api.variables import put_variable, read_variables, values_as
 
 _LEAST = 1.0  # seconds that a job counts from its start: short jobs are not free
 _INTERVAL = 5.0  # seconds between two exchanges with the other workers
@@ -83,7 +78,8 @@ class Usage:
         """Report, and read the reports of other workers, every few seconds."""
         if time.monotonic() - self._exchanged < _INTERVAL:
             return
-        reports = await _read(client, pool)
+        found = values_as(await read_variables(client, USAGE_VARIABLES), UsageReport)
+        reports = [report for _, report in found if report.pool == pool]
         own = next((each for each in reports if each.worker == worker), None)
         if own is not None and not self._is_known:
             share = self._share(max(0.0, (datetime.now(UTC) - own.at).total_seconds()))
@@ -92,7 +88,8 @@ class Usage:
         self._is_known = True
         self._others = [each for each in reports if each.worker != worker]
         self._exchanged = time.monotonic()
-        await _write(client, _report(pool, worker, self._own()))
+        report = _report(pool, worker, self._own())
+        await put_variable(client, report.variable, report)
 
     def _own(self) -> dict[str, float]:
         self._decay()
@@ -127,27 +124,3 @@ def _report(pool: str, worker: str, seconds: Mapping[str, float]) -> UsageReport
             break
         kept[user] = round(used, 3)
     return UsageReport(pool=pool, worker=worker, seconds=kept, at=datetime.now(UTC))
-
-
-async def _read(client: PrefectClient, pool: str) -> list[UsageReport]:
-    wanted = {"variables": {"name": {"like_": f"{USAGE_VARIABLES}%"}}, "limit": PAGE}
-    answer = await client.request("POST", "/variables/filter", json=wanted)
-    reports: list[UsageReport] = []
-    for variable in Variable.model_validate_list(answer.json()):
-        try:
-            report = UsageReport.model_validate(variable.value)
-        except ValidationError:
-            continue  # not ours, in spite of its name
-        if report.pool == pool:
-            reports.append(report)
-    return reports
-
-
-async def _write(client: PrefectClient, report: UsageReport) -> None:
-    value = report.model_dump(mode="json")
-    try:
-        await client.update_variable(VariableUpdate(name=report.variable, value=value))
-    except httpx.HTTPStatusError as error:
-        if error.response.status_code != HTTPStatus.NOT_FOUND:
-            raise
-        await client.create_variable(VariableCreate(name=report.variable, value=value))
