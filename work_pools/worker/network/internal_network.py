@@ -1,7 +1,6 @@
 """A Docker worker whose jobs' containers are in a network of their own."""
 
 import asyncio
-import logging
 from typing import Any
 
 import docker
@@ -10,15 +9,11 @@ from prefect_docker.worker import (  # pyright: ignore[reportMissingTypeStubs]
     DockerWorkerJobConfiguration,
 )
 
-from tasks.errors import in_short
+from work_pools.worker.containers.companion import keep
 from work_pools.worker.containers.engine_broker import has_engine
 from work_pools.worker.containers.standby_container import ENGINE_TIMEOUT
 from work_pools.worker.mixin import WorkerMixin
 from work_pools.worker.network.job_network import NAME, JobNetwork
-
-_LOOK = 5.0  # seconds between two looks at the relay
-_WORKER = "io.prefect.worker-name"
-_log = logging.getLogger(__name__)
 
 
 class InternalNetwork(WorkerMixin):
@@ -42,7 +37,7 @@ class InternalNetwork(WorkerMixin):
             await asyncio.to_thread(_open, network)
             self._network = network
             self.job_configuration = configuration_inside(network)
-            self._keeping = asyncio.create_task(_keep(network))
+            self._keeping = asyncio.create_task(keep(network.keep_relay))
         await super().setup()
 
     async def teardown(self, *exc_info: Any) -> None:
@@ -52,7 +47,7 @@ class InternalNetwork(WorkerMixin):
         finally:
             if self._keeping is not None:
                 self._keeping.cancel()
-            if self._network is not None and not await asyncio.to_thread(_has_jobs, self.name):
+            if self._network is not None:
                 await asyncio.to_thread(self._network.close)
 
 
@@ -90,24 +85,3 @@ def _open(network: JobNetwork) -> None:
         network.open(client)
     finally:
         client.close()
-
-
-def _has_jobs(worker: str) -> bool:
-    """Whether containers of a worker run; True where the engine does not say."""
-    client = docker.from_env(timeout=ENGINE_TIMEOUT)
-    try:
-        return bool(client.containers.list(filters={"label": f"{_WORKER}={worker}"}))
-    except Exception as error:  # noqa: BLE001  # then the relay ends by itself
-        _log.info("the relay of the network of jobs is left to end by itself: %s", in_short(error))
-        return True
-    finally:
-        client.close()
-
-
-async def _keep(network: JobNetwork) -> None:
-    while True:
-        await asyncio.sleep(_LOOK)
-        try:
-            await asyncio.to_thread(network.keep_relay)
-        except OSError as error:
-            _log.warning("%s", in_short(error))

@@ -2,8 +2,6 @@
 
 import ipaddress
 import os
-import subprocess
-import sys
 import zlib
 from collections.abc import Sequence
 from typing import Any
@@ -13,6 +11,7 @@ import docker
 from docker.errors import APIError
 
 from tasks.errors import OperatorError
+from work_pools.worker.containers.companion import Companion
 
 NAME = "prefecture-jobs"
 """The network's name in the engine: one for all workers of a host."""
@@ -20,7 +19,6 @@ _HOST = "host.docker.internal"  # by which our server is known in containers
 _PORTS = {"http": 80, "https": 443}
 _FIRST_PORT, _SO_MANY = 20_000, 10_000
 _CONFLICT = 409  # of the engine: it exists
-_END = 10.0  # seconds
 
 
 class JobNetwork:
@@ -34,7 +32,8 @@ class JobNetwork:
         self._api = urlsplit(api)
         self._port = _FIRST_PORT + zlib.crc32(worker.encode()) % _SO_MANY
         self._reachable = reachable
-        self._relay: subprocess.Popen[str] | None = None
+        self._worker = worker
+        self._relay = Companion("work_pools.worker.network.relay", "relay for the network of jobs")
         self.gateway = ""
         """The address of this host in the network."""
 
@@ -69,32 +68,16 @@ class JobNetwork:
 
     def keep_relay(self) -> None:
         """Start the relay, where it does not run. Raises OSError where it cannot listen."""
-        if self._relay is not None and self._relay.poll() is None:
-            return
         api = f"{self._api.hostname}:{self._api.port or _PORTS[self._api.scheme]}"
-        self._relay = subprocess.Popen(
-            [
-                *(sys.executable, "-m", "work_pools.worker.network.relay"),
-                *(self.gateway, str(self._port), str(os.getpid()), api, *self._reachable),
-            ],
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            text=True,
-            # A signal from the terminal is for the worker: its jobs need the relay to the end.
-            start_new_session=True,
+        port = self._relay.start(
+            [self.gateway, str(self._port), str(os.getpid()), api, *self._reachable]
         )
-        assert self._relay.stdout is not None
-        with self._relay.stdout as said:
-            port = said.readline()
-        if not port:
-            raise OSError("no relay for the network of jobs: the line above says why")
-        self._port = int(port)
+        if port is not None:
+            self._port = int(port)
 
     def close(self) -> None:
-        """End the relay: no job needs it any more."""
-        if self._relay is not None:
-            self._relay.terminate()
-            self._relay.wait(_END)
+        """End the relay, unless a job needs it."""
+        self._relay.end_unless_needed(self._worker)
 
     @property
     def url(self) -> str:
