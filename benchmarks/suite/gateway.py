@@ -172,7 +172,7 @@ def _open_pages(user: httpx.Client, gateway: Gateway, pages: int) -> Row:
 
     try:
         wait_until(both_run, what="both jobs run")
-        scopes = (*USUAL, Scope.READ_ALL)  # each page hears of both jobs
+        scopes = (*USUAL, Scope.READ_ALL)  # each page gets the events of both jobs
         tokens = [Tokens(gateway.home).add(f"reader-{n}", scopes) for n in range(_USERS)]
         found = {f"{many} pages": asyncio.run(_share(gateway, tokens, many)) for many in (1, pages)}
     finally:

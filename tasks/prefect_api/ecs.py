@@ -6,6 +6,7 @@ from threading import Lock
 from typing import Any, cast
 from urllib.parse import unquote
 
+from tasks.contracts import ECS_FAMILY
 from tasks.errors import EngineUnavailable, OperatorError
 from tasks.settings import Settings
 
@@ -20,6 +21,8 @@ _CLIENT_CONFIG: dict[str, Any] = {
     "read_timeout": 15,
 }
 _TASKS = "ecs-tasks.amazonaws.com"
+ECS_PAGE = 100
+"""Tasks in one answer of ECS, at most."""
 
 
 class EcsCluster:
@@ -102,6 +105,18 @@ class EcsCluster:
             f"ECS has no active cluster {self.name}: create it, or correct PREFECTURE_ECS_CLUSTER "
             f"or the region in {self._block}"
         )
+
+
+def has_ended(task: dict[str, Any]) -> bool:
+    """Whether a task, as ECS describes it, runs no more."""
+    return task["lastStatus"] in ("STOPPED", "DELETED")
+
+
+def container_of(task: dict[str, Any]) -> dict[str, Any]:
+    """The container of a job's task, as ECS describes it; empty where it has none yet."""
+    containers: list[dict[str, Any]] = task.get("containers", [])
+    nothing = dict[str, Any]()
+    return next((each for each in containers if each.get("name") == ECS_FAMILY), nothing)
 
 
 def ecs_cluster(settings: Settings) -> EcsCluster:

@@ -2,10 +2,9 @@
 
 import asyncio
 import contextlib
-import json
 from collections.abc import AsyncGenerator, Collection
 from dataclasses import dataclass
-from typing import Any, TypeVar, cast
+from typing import Any, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
@@ -62,13 +61,7 @@ class Asked:
 
 def filters(text: str) -> dict[str, set[str]]:
     """The filters of a query, each with its values. Raises Refused for any other text."""
-    try:
-        found: Any = json.loads(text or "{}")
-    except ValueError:
-        found = None
-    if not isinstance(found, dict):
-        raise Refused(400, "filters must be a JSON object")
-    listed = cast(dict[str, Any], found)
+    listed = http.object_of(text, "filters")
     if not all(isinstance(values, list) for values in listed.values()):
         raise Refused(400, "a filter must be a list of texts")
     return {name: {str(one) for one in values} for name, values in listed.items()}

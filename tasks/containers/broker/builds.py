@@ -10,7 +10,7 @@ from tempfile import TemporaryFile
 from typing import IO, Any, cast
 
 from tasks.containers.broker.engine import Engine
-from tasks.containers.broker.http import PIECE, Refused, Request
+from tasks.containers.broker.http import PIECE, Refused, Request, object_of
 from tasks.containers.broker.tarballs import members
 from tasks.containers.images.dockerfile import (
     bases,
@@ -77,13 +77,7 @@ def _rewrite(source: IO[bytes], target: IO[bytes]) -> str:
 
 def values_of(text: str) -> dict[str, str]:
     """The values of a build's ARGs, as the query has them. Raises Refused."""
-    try:
-        found: Any = json.loads(text or "{}")
-    except ValueError:
-        found = None
-    if not isinstance(found, dict):
-        raise Refused(400, "buildargs must be a JSON object")
-    values = cast(dict[Any, Any], found)
+    values = object_of(text, "buildargs")
     if not all(isinstance(value, str) for value in values.values()):
         raise Refused(400, "buildargs has a value that is not a text")
     return values

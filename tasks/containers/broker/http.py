@@ -1,4 +1,4 @@
-"""HTTP/1.1 as the broker takes it: one request a connection, strictly, with bodies of known length.
+"""HTTP/1.1 as the broker reads it: one request per connection, and bodies of known length alone.
 
 Nothing of a request is passed on as it came, and nothing behind it is read: so a second request
 cannot be hidden in it.
@@ -9,7 +9,7 @@ import json
 import re
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 from urllib.parse import parse_qsl, unquote
 
 _LINE = re.compile(r"([A-Z]{1,10}) (/[!-~]*) HTTP/1\.1")
@@ -93,6 +93,20 @@ def parsed(body: bytes) -> Any:
         return json.loads(body, object_pairs_hook=_once, parse_constant=_no_number)
     except (ValueError, RecursionError) as error:
         raise Refused(400, f"the body is not JSON: {error}") from None
+
+
+def object_of(text: str, name: str) -> dict[str, Any]:
+    """A value of a query as an object of JSON; empty where there is none.
+
+    `name`: that of the value. Raises Refused for any other text.
+    """
+    try:
+        found: Any = json.loads(text or "{}")
+    except ValueError:
+        found = None
+    if not isinstance(found, dict):
+        raise Refused(400, f"{name} must be a JSON object")
+    return cast(dict[str, Any], found)
 
 
 async def read_request(reader: asyncio.StreamReader) -> Request | None:

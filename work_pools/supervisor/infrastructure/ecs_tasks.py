@@ -11,18 +11,16 @@ from uuid import UUID
 
 from tasks.contracts import ECS_FAMILY
 from tasks.errors import EngineUnavailable
-from tasks.prefect_api.ecs import EcsCluster
+from tasks.prefect_api.ecs import ECS_PAGE, EcsCluster, container_of, has_ended
 from work_pools.supervisor.infrastructure.instance import Exit, Found, Instance
 from work_pools.supervisor.infrastructure.threads import in_thread
 
 _KIND = ("prefecture", "job")  # the tag of a task, from the pool's template
 _RUN, _WORKER = "prefect.io/flow-run-id", "prefect.io/worker-name"  # tags, set by Prefect's worker
-_PAGE = 100  # tasks in one answer, at most
 _ENDED = 60.0  # seconds between two lists of tasks that have ended: ECS keeps them for an hour
 _LOOK = 1.0  # seconds between two looks at a task that is being stopped
 _LATE = 60.0  # seconds that ECS may need to stop a task, beyond its grace
 _MIB = 2**20
-_OVER = ("STOPPED", "DELETED")
 _Task = dict[str, Any]
 
 
@@ -49,7 +47,7 @@ class EcsTasks:
         deadline = time.monotonic() + grace + _LATE
         while time.monotonic() < deadline:
             tasks = await in_thread(self._describe, [instance.id])
-            if all(task["lastStatus"] in _OVER for task in tasks):
+            if all(has_ended(task) for task in tasks):
                 return
             await asyncio.sleep(_LOOK)
         raise EngineUnavailable(f"ECS has not stopped {instance.id} yet")
@@ -101,7 +99,7 @@ class EcsTasks:
             for task in tasks:
                 arn = str(task["taskArn"])
                 instance = _instance(task, self._seen[arn])
-                if task["lastStatus"] in _OVER:
+                if has_ended(task):
                     self._ended[arn] = instance
                 elif instance is not None:
                     alive[arn] = instance
@@ -116,7 +114,7 @@ class EcsTasks:
         after = dict[str, str]()
         while True:
             page = self._cluster.call(
-                "list_tasks", family=ECS_FAMILY, desiredStatus=status, maxResults=_PAGE, **after
+                "list_tasks", family=ECS_FAMILY, desiredStatus=status, maxResults=ECS_PAGE, **after
             )
             yield from map(str, page["taskArns"])
             if not page.get("nextToken"):
@@ -125,8 +123,8 @@ class EcsTasks:
 
     def _describe(self, arns: Iterable[str]) -> list[_Task]:
         wanted, found = sorted(arns), list[_Task]()
-        for start in range(0, len(wanted), _PAGE):
-            some = wanted[start : start + _PAGE]
+        for start in range(0, len(wanted), ECS_PAGE):
+            some = wanted[start : start + ECS_PAGE]
             found += self._cluster.call("describe_tasks", tasks=some, include=["TAGS"])["tasks"]
         return found
 
@@ -138,16 +136,14 @@ def _instance(task: _Task, seen: datetime) -> Instance | None:
         return None
     with suppress(ValueError):
         run, arn, worker = UUID(tags.get(_RUN, "")), str(task["taskArn"]), tags.get(_WORKER)
-        if task["lastStatus"] in _OVER:
+        if has_ended(task):
             return Instance(run, arn, False, task.get("stoppedAt") or seen, worker, _exit_of(task))
         return Instance(run, arn, True, task.get("createdAt") or seen, worker)
     return None  # not ours, in spite of its tag
 
 
 def _exit_of(task: _Task) -> Exit:
-    containers: list[dict[str, Any]] = task.get("containers", [])
-    nothing = dict[str, Any]()
-    own = next((each for each in containers if each.get("name") == ECS_FAMILY), nothing)
+    own = container_of(task)
     reason = str(own.get("reason", ""))
     return Exit(
         code=own.get("exitCode"),

@@ -8,13 +8,11 @@ from typing import Any
 import anyio.abc
 from prefect.client.schemas.objects import FlowRun
 
-from tasks.contracts import ECS_FAMILY
 from tasks.errors import in_short
+from tasks.prefect_api.ecs import ECS_PAGE, container_of, has_ended
 from work_pools.worker.mixin import WorkerMixin
 
 _LOOK = 3.0  # seconds between two looks at the tasks that run
-_AT_ONCE = 100  # tasks in one answer of ECS, at most
-_OVER = ("STOPPED", "DELETED")
 _log = logging.getLogger(__name__)
 
 
@@ -78,8 +76,8 @@ class _Ends:
             await asyncio.sleep(_LOOK)
             for (client, cluster), ends in list(self._waiting.items()):
                 arns = sorted(ends)
-                for start in range(0, len(arns), _AT_ONCE):
-                    some = arns[start : start + _AT_ONCE]
+                for start in range(0, len(arns), ECS_PAGE):
+                    some = arns[start : start + ECS_PAGE]
                     try:
                         answer = await asyncio.to_thread(
                             client.describe_tasks, cluster=cluster, tasks=some
@@ -87,18 +85,12 @@ class _Ends:
                     except Exception as error:  # noqa: BLE001  # of any kind: asked again
                         _log.warning("ECS does not say what runs: %s", in_short(error))
                         continue
-                    alive = {
-                        task["taskArn"]
-                        for task in answer["tasks"]
-                        if task["lastStatus"] not in _OVER
+                    tasks: list[dict[str, Any]] = answer["tasks"]
+                    alive = {task["taskArn"] for task in tasks if not has_ended(task)}
+                    codes = {
+                        task["taskArn"]: int(container_of(task).get("exitCode") or 0)
+                        for task in tasks
                     }
-                    codes = {task["taskArn"]: _code(task) for task in answer["tasks"]}
                     for arn in {*some} - alive:  # one that ECS has forgotten, too
                         if arn in ends and not ends[arn].done():
                             ends[arn].set_result(codes.get(arn, 0))
-
-
-def _code(task: dict[str, Any]) -> int:
-    containers: list[dict[str, Any]] = task.get("containers", [])
-    codes = [each.get("exitCode") for each in containers if each.get("name") == ECS_FAMILY]
-    return int(codes[0] or 0) if codes else 0
