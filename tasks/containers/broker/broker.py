@@ -8,8 +8,10 @@ import asyncio
 import contextlib
 import logging
 import re
+import time
 from collections.abc import Awaitable, Callable, Generator
 from pathlib import Path
+from typing import Any
 from uuid import UUID
 
 from tasks.containers.broker import http
@@ -24,8 +26,11 @@ from tasks.containers.broker.templates import NETWORK
 from tasks.contracts import RUN_HEADER
 
 _FIRST = ("GET", "/version")  # Docker's client asks it before it can be told of a token
+_VERSION_KNOWN_FOR = 5.0  # seconds
 _MOST_REQUESTS = 256  # of one run, at a time
 _MOST_STRANGERS = 256  # connections that have not sent the head of a request yet
+_MOST_SAID = 120  # refusals that the log shows, a minute
+_MINUTE = 60.0
 _UNREAD = 30.0  # seconds in which a client reads the rest of an answer, where no run counts it
 _GONE = 404
 _log = logging.getLogger(__name__)
@@ -46,6 +51,8 @@ class Broker:
         """Answers the requests about containers."""
         self._requests: dict[UUID, int] = {}
         self._strangers: list[asyncio.StreamWriter] = []
+        self._minute, self._said, self._unsaid = 0.0, 0, 0
+        self._version: tuple[float, Any] = 0.0, None
         self.open = 0
         """Connections."""
 
@@ -73,7 +80,7 @@ class Broker:
             if request is None:
                 return
             if (request.method, request.path) == _FIRST:
-                client.write(http.answer(*await self._engine.ask(*_FIRST)))
+                client.write(http.answer(*await self._first()))
                 return await client.drain()
             run = await self._runs.of(request.headers)
             with self._counted(run):
@@ -93,6 +100,16 @@ class Broker:
             if request is not None:
                 await request.drain()
 
+    async def _first(self) -> tuple[int, Any]:
+        """What the engine says of its version; asked anew after a while only."""
+        at, version = self._version
+        if version is None or time.monotonic() - at > _VERSION_KNOWN_FOR:
+            status, version = await self._engine.ask(*_FIRST)
+            if status != 200:
+                return status, version
+            self._version = time.monotonic(), version
+        return 200, version
+
     async def _read(
         self, reader: asyncio.StreamReader, client: asyncio.StreamWriter
     ) -> Request | None:
@@ -107,6 +124,15 @@ class Broker:
                 self._strangers.remove(client)
 
     def _say(self, request: Request | None, refusal: Refused) -> None:
+        now = time.monotonic()
+        if now - self._minute > _MINUTE:
+            if self._unsaid:
+                _log.warning("%d more requests were refused", self._unsaid)
+            self._minute, self._said, self._unsaid = now, 0, 0
+        if self._said >= _MOST_SAID:
+            self._unsaid += 1
+            return
+        self._said += 1
         of = (request.headers.get(RUN_HEADER.lower(), "") if request else "")[:36] or "unknown"
         what = f"{request.method} {request.path}"[:200] if request else "a request"
         level = logging.DEBUG if refusal.status == _GONE else logging.WARNING

@@ -139,6 +139,9 @@ class Containers:
         of_flow = {"prefecture=job", f"{templates.RUN_LABEL}={run.id}"}
         wanted = filters(asked.request.query.get("filters", ""))
         if wanted == {"label": of_job}:
+            if not run.is_over:
+                # A run's first request of all: what it is given is read now, and its stage opened.
+                await self._flows.now(run)
             found = await self._engine.listed(of_job)
             names = ("Id", "ImageID", "Names", "State", "Status", "Labels", "Created")
             await asked.answer(200, [{name: one[name] for name in names} for one in found])
@@ -320,7 +323,8 @@ class Containers:
             made.held.close()
 
     async def tidy(self) -> None:
-        """Release what is held for containers that somebody else has removed."""
+        """Release what is held for containers that somebody else has removed. Raises Refused."""
+        await self._flows.tidy()
         known = {one["Id"] for one in await self._engine.listed({f"prefecture={SIBLING_LABEL}"})}
         for id in self._made.keys() - known:
             status, _ = await self._engine.ask("GET", f"/containers/{id}/json")

@@ -4,7 +4,6 @@ import asyncio
 import io
 import ipaddress
 import tarfile
-from collections import OrderedDict
 from pathlib import Path
 from typing import Any
 from uuid import UUID
@@ -14,10 +13,9 @@ from tasks.containers.broker.engine import Engine
 from tasks.containers.broker.folders import Roots
 from tasks.containers.broker.http import Refused
 from tasks.containers.broker.runs import Run
-from tasks.containers.broker.templates import NETWORK, RUN_LABEL, WORKER_LABEL, Flow
+from tasks.containers.broker.stages import stages_of
+from tasks.containers.broker.templates import NETWORK, RUN_LABEL, WORKER_LABEL, Flow, written
 from tasks.contracts import ENGINE_FOLDER
-
-_MOST_KNOWN = 256
 
 
 class Flows:
@@ -26,32 +24,47 @@ class Flows:
     def __init__(self, engine: Engine, folder: Path) -> None:
         self._engine = engine
         self._folder = folder
-        self._known: OrderedDict[UUID, Flow] = OrderedDict()
+        self._known: dict[UUID, Flow] = {}
 
     async def of(self, run: Run) -> Flow:
-        """The container of a run. Raises Refused where there is none."""
-        if (known := self._known.get(run.id)) is not None:
-            return known
+        """The container of a run, as it was first seen. Raises Refused where there is none."""
+        return self._known.get(run.id) or await self.now(run)
+
+    async def now(self, run: Run) -> Flow:
+        """The same, read again: a run that was put back in its queue runs in another container.
+
+        Each run asks for this before it reads anything of its user's. Raises Refused as `of` does.
+        """
         labels = {"prefecture=job", f"{RUN_LABEL}={run.id}"}
         found = [one for one in await self._engine.listed(labels) if self._is_flow(one)]
         if not found:
             raise Refused(503, "the engine does not list the container of this flow")
         newest = max(found, key=lambda one: one["Created"])
+        if (known := self._known.get(run.id)) is not None and known.id == newest["Id"]:
+            return known
         status, details = await self._engine.ask("GET", f"/containers/{newest['Id']}/json")
         if status != 200:
             raise Refused(503, "the container of this flow is gone")
         given = (one.partition("=") for one in details["Config"]["Env"] or ())
+        variables = {name: value for name, _, value in given}
         flow = Flow(
             id=details["Id"],
             image=details["Image"],
             user=details["Config"]["User"],
-            variables={name: value for name, _, value in given},
+            variables=variables,
             worker=details["Config"]["Labels"].get(WORKER_LABEL, ""),
+            stages=await asyncio.to_thread(stages_of, run, written(variables)),
         )
         self._known[run.id] = flow
-        while len(self._known) > _MOST_KNOWN:
-            self._known.popitem(last=False)
         return flow
+
+    async def tidy(self) -> None:
+        """Forget the flows whose containers have been removed. Raises Refused."""
+        known = dict(self._known)
+        there = {one["Id"] for one in await self._engine.listed({"prefecture=job"})}
+        for id, flow in known.items():
+            if flow.id not in there:
+                del self._known[id]
 
     def _is_flow(self, listed: dict[str, Any]) -> bool:
         """Whether it has the broker's socket, as only the worker can have it.
@@ -65,9 +78,7 @@ class Flows:
 
     def roots(self, flow: Flow) -> Roots:
         """The folders that a flow reads and writes."""
-        variables = flow.variables
-        written = variables.get("PREFECTURE_SCRATCH") or variables["PREFECTURE_RESULTS_ROOT"]
-        return Roots(Path(variables["PREFECTURE_INPUTS_ROOT"]), Path(written), self._folder)
+        return Roots(flow.inputs, flow.written, flow.stages, self._folder)
 
     async def routes(self, flow: Flow) -> list[str]:
         """The arguments of the program that sets the routes of a user's container.

@@ -1,4 +1,4 @@
-"""Mounts of a job's containers: folders of its own stage, and inputs, even if a path is replaced.
+"""Mounts of a job's containers: folders of its own stages, and inputs, even if a path is replaced.
 
 A job may change its stage at any time, also between the broker's check of a path and the moment at
 which the engine, which is root, follows it. So the engine gets no path in a stage: it mounts the
@@ -16,25 +16,26 @@ from typing import Any
 
 from tasks.containers.broker.http import Refused
 from tasks.containers.broker.runs import Run
+from tasks.containers.broker.stages import FOLDER, STAGING, Stage, stage_named
 from tasks.containers.broker.templates import Mount
 from tasks.contracts import SECRETS_FOLDER, SECRETS_VOLUME
 
 _ACCOUNTS = ("/etc/passwd", "/etc/group")
 _MOST_ACCOUNTS = 2**21  # bytes
-_STAGING = ".staging"  # under the folder that jobs write: see tasks/storage/results/local_files.py
 
 
 class Roots:
     """The folders of a host that jobs read and write.
 
-    `inputs`: what they read; `written`: the folder of their stages; `own`: a folder of the broker,
-    which jobs cannot write.
+    `inputs`: what they read; `written`: the folder of their stages; `stages`: those of the run that
+    asks, by their names; `own`: a folder of the broker, which jobs cannot write.
     """
 
-    def __init__(self, inputs: Path, written: Path, own: Path) -> None:
+    def __init__(self, inputs: Path, written: Path, stages: Mapping[str, Stage], own: Path) -> None:
         self._inputs = inputs.resolve()
         self._written = written.resolve()
         self._given = (inputs, written)
+        self._stages = stages
         self._own = own
 
     def mount(self, asked: Mount, run: Run, held: ExitStack) -> dict[str, Any]:
@@ -53,8 +54,8 @@ class Roots:
                 break
             if real == self._inputs:
                 return self._input(asked, real.joinpath(*parts), held)
-            if len(parts) > 2 and parts[0] == _STAGING and _is_stage(parts[1], run):
-                return self._of_stage(asked, real, parts, held)
+            if len(parts) > 2 and parts[0] == STAGING:
+                return self._of_stage(asked, stage_named(parts[1], self._stages), parts[2:], held)
         raise Refused(403, f"the mount {asked.Source[:200]} does not belong to this run")
 
     def _input(self, asked: Mount, place: Path, held: ExitStack) -> dict[str, Any]:
@@ -65,22 +66,25 @@ class Roots:
             real = place.resolve(strict=True)
             if real.is_relative_to(self._inputs):
                 if real.is_dir():
-                    return _folder(asked, Path("/"), real.parts[1:], held)
+                    with ExitStack() as passed:
+                        root = os.open("/", FOLDER)
+                        passed.callback(os.close, root)
+                        return _folder(asked, root, (".", *real.parts[1:]), held)
                 if real.is_file():
                     return _bind(real, asked.Target)
         raise Refused(403, f"the mount {asked.Source[:200]} is no file or folder of the inputs")
 
     def _of_stage(
-        self, asked: Mount, root: Path, parts: Sequence[str], held: ExitStack
+        self, asked: Mount, stage: Stage, parts: Sequence[str], held: ExitStack
     ) -> dict[str, Any]:
         if asked.ReadOnly and asked.Target in _ACCOUNTS:
-            return _bind(self._copied(root, parts, held), asked.Target)
-        return _folder(asked, root, parts, held)
+            return _bind(self._copied(stage, parts, held), asked.Target)
+        return _folder(asked, stage.descriptor, parts, held)
 
-    def _copied(self, root: Path, parts: Sequence[str], held: ExitStack) -> Path:
+    def _copied(self, stage: Stage, parts: Sequence[str], held: ExitStack) -> Path:
         """A copy of a small file of a stage, in the broker's own folder."""
         with ExitStack() as opened:
-            folder = _opened(root, parts[:-1], opened)
+            folder = _opened(stage.descriptor, (".", *parts[:-1]), opened)
             try:
                 flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK
                 file = os.open(parts[-1], flags, dir_fd=folder)
@@ -120,15 +124,11 @@ def secrets_volume(run: Run, *, read_only: bool) -> dict[str, Any]:
     }
 
 
-def _is_stage(name: str, run: Run) -> bool:
-    return name.startswith(f"{run.job}.{run.id}.")
-
-
 def _bind(source: Path, target: str) -> dict[str, Any]:
     return {"Type": "bind", "Source": str(source), "Target": target, "ReadOnly": True}
 
 
-def _folder(asked: Mount, root: Path, parts: Sequence[str], held: ExitStack) -> dict[str, Any]:
+def _folder(asked: Mount, root: int, parts: Sequence[str], held: ExitStack) -> dict[str, Any]:
     """The mount of the folder that is there now, even if another one replaces it later."""
     opened = _opened(root, parts, held)
     options: Mapping[str, str] = {
@@ -147,17 +147,15 @@ def _folder(asked: Mount, root: Path, parts: Sequence[str], held: ExitStack) -> 
     }
 
 
-def _opened(root: Path, parts: Sequence[str], held: ExitStack) -> int:
-    """A descriptor of a folder below a root, opened without following links."""
-    flags = os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+def _opened(root: int, parts: Sequence[str], held: ExitStack) -> int:
+    """A descriptor of a folder below an open one, opened without following links."""
+    place = root
     with ExitStack() as passed:
         try:
-            place = os.open(root, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
-            passed.callback(os.close, place)
             for part in parts[:-1]:
-                place = os.open(part, flags, dir_fd=place)
+                place = os.open(part, FOLDER, dir_fd=place)
                 passed.callback(os.close, place)
-            last = os.open(parts[-1], flags, dir_fd=place)
+            last = os.open(parts[-1], FOLDER, dir_fd=place)
         except OSError as error:
             raise _unopened(error) from None
         held.callback(os.close, last)

@@ -1,5 +1,6 @@
 """The senders of requests: flow runs of deployments that start containers."""
 
+import asyncio
 import hashlib
 import logging
 import re
@@ -8,7 +9,7 @@ import time
 from collections import OrderedDict
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 from uuid import UUID
 
 import httpx
@@ -26,6 +27,9 @@ from tasks.contracts import (
 
 _KNOWN_FOR = 5.0  # seconds between two questions about one run
 _MOST_KNOWN = 1024  # runs
+_TRUSTED_FOR = 3600.0  # seconds that an answer counts while the server does not answer
+_MOST_QUESTIONS = 8  # at a time, of senders that are not known
+_MOST_WAITING = 512  # senders for one of these
 _FINAL = {"COMPLETED", "FAILED", "CANCELLED", "CRASHED"}
 _ID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 _log = logging.getLogger(__name__)
@@ -60,7 +64,7 @@ class RunsOfApi:
     """Finds flow runs on a Prefect server, which it asks with the token of the request.
 
     So the server checks the token, and the broker needs no password. While the server does not
-    answer, its last answer counts.
+    answer, its last answer counts, for an hour. Made-up tokens are asked about one after the other.
     """
 
     def __init__(self, api: str, certificates: str | bool) -> None:
@@ -68,7 +72,9 @@ class RunsOfApi:
         file = certificates if isinstance(certificates, str) else None
         verify = ssl.create_default_context(cafile=file) if certificates else False
         self._client = httpx.AsyncClient(base_url=api, verify=verify, timeout=10)
-        self._known: OrderedDict[tuple[str, bytes], tuple[float, Run]] = OrderedDict()
+        self._known: OrderedDict[tuple[str, bytes], _Answer] = OrderedDict()
+        self._questions = asyncio.Semaphore(_MOST_QUESTIONS)
+        self._waiting = 0
 
     async def of(self, headers: Mapping[str, str]) -> Run:
         """See Runs."""
@@ -76,23 +82,34 @@ class RunsOfApi:
         if not _ID.fullmatch(id):
             raise Refused(401, f"the header {RUN_HEADER} names no flow run")
         key = id, hashlib.sha256(token.encode()).digest()
-        at, known = self._known.get(key, (0.0, None))
-        if known is not None and time.monotonic() - at < _KNOWN_FOR:
-            return known
+        known, now = self._known.get(key), time.monotonic()
+        if known is not None and now - known.at < _KNOWN_FOR:
+            return known.run
+        given = {"Authorization": token} if token else {}
         try:
-            run = await self._read(id, {"Authorization": token} if token else {})
+            run = await (self._read(id, given) if known else self._read_in_turn(id, given))
         except _Unanswered as error:
-            if known is not None:
-                return known
+            if known is not None and now - known.at < _TRUSTED_FOR:
+                return known.run
             raise Refused(503, f"the Prefect server does not answer: {error}") from None
         except Refused:
             self._known.pop(key, None)
             raise
-        self._known[key] = time.monotonic(), run
+        self._known[key] = _Answer(time.monotonic(), run)
         self._known.move_to_end(key)
         while len(self._known) > _MOST_KNOWN:
             self._known.popitem(last=False)
         return run
+
+    async def _read_in_turn(self, id: str, headers: Mapping[str, str]) -> Run:
+        if self._waiting >= _MOST_WAITING:
+            raise Refused(429, "too many senders are not known yet")
+        self._waiting += 1
+        try:
+            async with self._questions:
+                return await self._read(id, headers)
+        finally:
+            self._waiting -= 1
 
     async def _read(self, id: str, headers: Mapping[str, str]) -> Run:
         found = _FlowRun.model_validate(await self._get(f"/flow_runs/{id}", headers))
@@ -113,6 +130,13 @@ class RunsOfApi:
         if response.status_code != 200:
             raise Refused(403, "the token is not that of a flow run that goes on")
         return response.json()
+
+
+class _Answer(NamedTuple):
+    """What the server said of a run, and when."""
+
+    at: float
+    run: Run
 
 
 class _Unanswered(Exception):

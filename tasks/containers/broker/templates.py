@@ -8,6 +8,7 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
+from pathlib import Path
 from typing import Annotated, Any, Literal
 from uuid import UUID
 
@@ -15,6 +16,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from tasks.containers.broker.http import Refused
 from tasks.containers.broker.runs import Run
+from tasks.containers.broker.stages import Stage
 from tasks.contracts import JOB_ID_LABEL, SECRETS_VOLUME, SIBLING_LABEL
 
 RUN_LABEL = "io.prefect.flow-run-id"
@@ -163,11 +165,28 @@ class Flow:
     """uid:gid of all containers of its job."""
     variables: Mapping[str, str]
     worker: str
+    stages: Mapping[str, Stage]
+    """By their names, as they were when the broker first heard of the flow."""
 
     @property
     def gpus(self) -> set[str]:
         """The ids of the GPUs that the worker gave the run."""
         return {id for id in self.variables.get("PREFECTURE__GPUS", "").split(",") if id}
+
+    @property
+    def inputs(self) -> Path:
+        """The folder that it reads."""
+        return Path(self.variables["PREFECTURE_INPUTS_ROOT"])
+
+    @property
+    def written(self) -> Path:
+        """The folder of all stages of its host."""
+        return written(self.variables)
+
+
+def written(variables: Mapping[str, str]) -> Path:
+    """The folder that a flow with these variables writes its stages in."""
+    return Path(variables.get("PREFECTURE_SCRATCH") or variables["PREFECTURE_RESULTS_ROOT"])
 
 
 @dataclass(frozen=True)

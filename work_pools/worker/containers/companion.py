@@ -4,6 +4,7 @@ import asyncio
 import logging
 import subprocess
 import sys
+import threading
 from collections.abc import Callable, Mapping, Sequence
 
 import docker
@@ -12,6 +13,7 @@ from tasks.errors import in_short
 from work_pools.worker.containers.standby_container import ENGINE_TIMEOUT
 
 _LOOK = 5.0  # seconds between two looks at a program
+_START = 300.0  # seconds until it has said its line
 _END = 10.0  # seconds
 _WORKER = "io.prefect.worker-name"
 _log = logging.getLogger(__name__)
@@ -36,7 +38,7 @@ class Companion:
     def start(self, arguments: Sequence[str]) -> str | None:
         """Start the program, and return its line; None where it runs already.
 
-        Raises OSError where it ends without one.
+        Raises OSError where it ends without one, or says none for minutes.
         """
         if self.is_running:
             return None
@@ -50,8 +52,13 @@ class Companion:
             start_new_session=True,
         )
         assert self._process.stdout is not None
-        with self._process.stdout as said:
-            line = said.readline()
+        too_late = threading.Timer(_START, self._process.kill)
+        too_late.start()
+        try:
+            with self._process.stdout as said:
+                line = said.readline()
+        finally:
+            too_late.cancel()
         if not line:
             raise OSError(f"no {self._name}: the line above says why")
         return line

@@ -179,6 +179,29 @@ def test_a_folder_that_is_replaced_afterwards_stays_the_one_that_was_asked(
         user_container.remove(client, id)
 
 
+def test_a_job_has_no_other_stage_by_another_name(bench: Bench, run: Run) -> None:
+    stage, other = bench.stage(run), bench.stage(bench.run())
+    for place, name in ((stage, "mine"), (other, "of-another")):
+        (place / "output" / name).mkdir(parents=True)
+    with bench.client(run) as client:
+        assert user_container.remove_all_of(client, run.job) == 0  # a run's first request
+        stage.rename(stage.with_name(f"{stage.name}-away"))
+        other.rename(stage)
+        later = stage.with_name(f"{run.job}.{run.id}.later")
+        (later / "output").mkdir(parents=True)
+        mount = {"Type": "bind", "Source": str(later / "output"), "Target": "/output"}
+        status, message = create(bench, run, body(Mounts=[mount]))
+        assert (status, "no stage of this run" in message) == (403, True)
+        mount["Source"] = str(stage / "output")
+        config = {**body(Mounts=[mount]), "Cmd": ["ls", "/output"]}
+        api: Any = client.api
+        id = api.create_container_from_config(config, f"prefecture-{run.id}")["Id"]
+        printed = user_container.attach(client, id)
+        user_container.start(client, id)
+        assert b"".join(out or b"" for out, _ in printed) == b"mine\n"
+        user_container.remove(client, id)
+
+
 def test_containers_of_others(bench: Bench, run: Run, caplog: pytest.LogCaptureFixture) -> None:
     other = bench.run()
     theirs = container(bench, other)

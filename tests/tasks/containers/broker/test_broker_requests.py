@@ -150,6 +150,19 @@ async def test_the_server_says_who_may_ask(monkeypatch: pytest.MonkeyPatch) -> N
                 await known.of(good)
 
 
+async def test_many_made_up_tokens_at_once_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(runs, "_MOST_WAITING", 4)
+    with serving(Api) as address:
+        known = RunsOfApi(f"http://{address}", True)
+        made_up = [
+            {"prefecture-run": str(uuid4()), "authorization": f"Basic {number}"}
+            for number in range(20)
+        ]
+        answers = await asyncio.gather(*map(known.of, made_up), return_exceptions=True)
+    statuses = [one.status for one in answers if isinstance(one, Refused)]
+    assert (statuses.count(403), statuses.count(429)) == (4, 16)
+
+
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root makes namespaces of processes")
 def test_an_engine_with_processes_of_its_own_is_told_apart() -> None:
     program = (
