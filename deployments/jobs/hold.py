@@ -36,7 +36,13 @@ async def hold(client: PrefectClient, job: str) -> str:
     name = job_id(run.labels, run.id)
     if is_held(run):
         return f"job {name} is held already"
-    await take(client, run)
+    try:
+        await take(client, run)
+    except PrefectureError:
+        latest = await latest_attempt(client, job)
+        if latest.id == run.id or not is_held(latest):
+            raise
+        # Moved to another queue in the same moment, where it is held.
     return f"job {name} is held"
 
 
@@ -90,6 +96,7 @@ async def take(client: PrefectClient, run: FlowRun) -> None:
     if run.state_type is StateType.SCHEDULED:
         # By Prefect's own name: to a state of another name it lets a claimed run change.
         await client.set_flow_run_state(run.id, Pending(message=HOLDS))
+    if run.state_type in (StateType.SCHEDULED, StateType.PENDING):
         await asyncio.sleep(_ASKED)
         run = await client.read_flow_run(run.id)
     if run.state_type is not StateType.PAUSED and not is_held(run):

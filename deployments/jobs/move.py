@@ -12,17 +12,20 @@ from prefect.client.schemas.objects import FlowRun, StateType
 from prefect.exceptions import PrefectHTTPStatusError
 from prefect.states import Crashed
 
-from deployments.jobs.hold import is_held, latest_attempt, take
+from deployments.jobs.hold import latest_attempt, take
 from deployments.jobs.queries.filters import state_of
 from deployments.jobs.records import JobState
 from deployments.jobs.request import check_queue
 from tasks.contracts import (
     ATTEMPT_LABEL,
+    HELD,
+    HOLDS,
     JOB_ID_LABEL,
     MOVED,
     MOVES_LABEL,
     REQUEUE_OF_LABEL,
     REQUEUED_AS_LABEL,
+    WAITS_FOR_JOBS,
     attempt_number,
     job_id,
     moves,
@@ -55,7 +58,7 @@ async def move(client: PrefectClient, job: str, queue: str) -> str:
             "then submit it again"
         )
     before = state_of(run, datetime.now(UTC))
-    if not is_held(run):
+    if run.state_type is not StateType.PAUSED:
         await take(client, run)
     try:
         answer = await client.request(
@@ -99,11 +102,11 @@ def _next_attempt(run: FlowRun, number: int, queue: str, state: JobState) -> dic
     }
     due = run.next_scheduled_start_time
     if state in (JobState.HELD, JobState.BLOCKED):
-        assert run.state is not None
+        is_blocked = state is JobState.BLOCKED and run.state is not None
         body["state"] = {
             "type": StateType.PAUSED.value,
-            "name": run.state.name,
-            "message": run.state.message,
+            "name": WAITS_FOR_JOBS if is_blocked else HELD,
+            "message": run.state.message if is_blocked else HOLDS,
             "state_details": {"pause_reschedule": True},
         }
     elif due is not None:

@@ -54,6 +54,17 @@ def test_a_moved_job_keeps_its_place_among_those_of_its_new_queue(here: Platform
         second.cancel()
 
 
+def test_a_job_that_is_moved_while_it_is_being_held_is_held_there(here: Platform) -> None:
+    with pause(here), ThreadPoolExecutor(1) as thread:
+        job = submit("find-primes", SHORT, "held-moved", queue="high")
+        holding = thread.submit(job.hold)
+        wait_until(lambda: job.status == "Pending", what="the hold has begun", every=0)
+        job.move("low")
+        holding.result()
+        assert (job.status, job.progress().attempt) == ("Held", 2)
+        job.cancel()
+
+
 @pytest.mark.thorough
 def test_a_job_that_is_held_while_a_worker_takes_it_runs_once_or_not_at_all(
     here: Platform,
