@@ -117,8 +117,7 @@ async def jobs(caller: Reader, client: Client, where: WhereQuery) -> Listing:
 @router.get("/jobs/{job}")
 async def job(caller: Reader, client: Client, job: UUID) -> Explanation:
     """The state of a job, the reasons for it, its place in the queue, and an estimate."""
-    await find_visible(client, caller, job)
-    return await explain(client, job)
+    return await explain(client, job, await find_attempts(client, caller, job))
 
 
 @router.post("/jobs/{job}/cancel")
@@ -180,13 +179,19 @@ def _owner(caller: Caller) -> str:
 
 
 async def find_visible(client: PrefectClient, caller: Caller, job: UUID) -> FlowRun:
-    """The first attempt at a job that a user may see. Raises HTTPException: 404.
+    """The first attempt at a job that a user may see. Raises HTTPException: 404."""
+    return (await find_attempts(client, caller, job))[0]
+
+
+async def find_attempts(client: PrefectClient, caller: Caller, job: UUID) -> list[FlowRun]:
+    """All attempts at a job that a user may see, in order. Raises HTTPException: 404.
 
     Whether a job of another user exists is no business of theirs.
     """
-    for run in (await attempts(client, job))[:1]:
+    found = await attempts(client, job)
+    for run in found[:1]:
         if is_job(run) and is_in_pool_of_jobs(run) and caller.may_see(run.tags):
-            return run
+            return found
     caller.record(_NOT_FOUND, job)
     raise HTTPException(_NOT_FOUND, f"there is no job {job} that this token may see")
 

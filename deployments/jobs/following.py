@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import AsyncGenerator
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from uuid import UUID
 
 import httpx
@@ -31,11 +31,13 @@ from deployments.jobs.attempts import (
 from deployments.jobs.records import AWAY, LONGEST_OUTAGE, SETTLED, Progress
 from tasks.contracts import Queue, attempt_number, job_id
 from tasks.errors import ServerUnavailable
+from tasks.prefect_api.briefly import briefly
 from tasks.prefect_api.clock import server_time
 from tasks.prefect_api.progress import text_of
 from tasks.prefect_api.transient import is_transient
 
 _POLL = 0.5  # seconds between two queries
+_SHARED = 2.0  # seconds for which what many jobs share counts
 
 
 async def read_progress(client: PrefectClient, job: UUID) -> Progress:
@@ -43,7 +45,7 @@ async def read_progress(client: PrefectClient, job: UUID) -> Progress:
 
     Raises InvalidPayload where the server knows no such job.
     """
-    return await _progress(client, await _decisive(client, job))
+    return await progress_now(client, await _decisive(client, job))
 
 
 async def follow(job: UUID) -> AsyncGenerator[Progress]:
@@ -55,7 +57,7 @@ async def follow(job: UUID) -> AsyncGenerator[Progress]:
     now = asyncio.get_running_loop().time
     async with connect() as client:
         run = await _decisive(client, job)
-        progress = await _progress(client, run)
+        progress = await progress_now(client, run)
     answered, ended = now(), None
     # Without the retries of Prefect's client: its pauses double, so it would notice late that the
     # server is back, and an outage would look like a job without progress.
@@ -71,7 +73,7 @@ async def follow(job: UUID) -> AsyncGenerator[Progress]:
             await asyncio.sleep(_POLL)
             try:
                 run = await _refreshed(client, run)
-                progress = await _progress(client, run)
+                progress = await progress_now(client, run)
                 answered = now()
             except httpx.HTTPError as error:
                 if not is_transient(error):
@@ -106,14 +108,15 @@ async def _decisive(client: PrefectClient, job: UUID) -> FlowRun:
     return decisive_attempt(await known_attempts(client, job))
 
 
-async def _progress(client: PrefectClient, run: FlowRun) -> Progress:
+async def progress_now(client: PrefectClient, run: FlowRun) -> Progress:
+    """The progress of a job, from its decisive attempt."""
     state = run.state
     outcome = OUTCOMES.get(run.state_type)
     explained = state is not None and (state.is_final() or state.is_paused())
     text = (state.message or "") if state and explained and outcome != "completed" else ""
     before = None
     if run.state_type is StateType.SCHEDULED:
-        before = await _jobs_before(client, run, await server_time(client))
+        before = await _jobs_before(client, run, datetime.now(UTC) + await _clock_offset(client))
         if before is None and run.expected_start_time:
             text = f"due at {run.expected_start_time.astimezone(UTC):%F %T} UTC"
     fraction = 1.0 if outcome == "completed" else 0.0
@@ -151,23 +154,42 @@ async def _jobs_before(client: PrefectClient, run: FlowRun, now: datetime) -> in
 
     None where it is scheduled for later, or is in none of our queues.
     """
-    due, queues = run.next_scheduled_start_time, list(Queue)
-    if due is None or run.work_pool_name is None or run.work_queue_name not in queues:
+    due, pool, queue = run.next_scheduled_start_time, run.work_pool_name, run.work_queue_name
+    if due is None or pool is None or queue is None or queue not in set(Queue):
         return None
     if run.expected_start_time is not None and run.expected_start_time > now:
         return None
-    more_urgent = queues[: queues.index(Queue(run.work_queue_name))]
-    in_pool = WorkPoolFilter(name=WorkPoolFilterName(any_=[run.work_pool_name]))
-    before = -1  # the counts include the run itself
-    for names, until in ((more_urgent, max(due, now)), ([run.work_queue_name], due)):
-        before += await client.count_flow_runs(
-            work_pool_filter=in_pool,
-            work_queue_filter=WorkQueueFilter.model_validate({"name": {"any_": names}}),
-            flow_run_filter=FlowRunFilter.model_validate(
-                {
-                    "state": {"type": {"any_": [StateType.SCHEDULED]}},
-                    "next_scheduled_start_time": {"before_": until},
-                }
-            ),
-        )
-    return max(0, before)
+    queues = list(Queue)
+    more_urgent = tuple(queues[: queues.index(Queue(queue))])
+    in_queue = await _waiting(client, pool, (queue,), due)
+    before = await _waiting_now(client, pool, more_urgent) + in_queue
+    return max(0, before - 1)  # the run itself is among them
+
+
+@briefly(_SHARED)
+async def _clock_offset(client: PrefectClient) -> timedelta:
+    return await server_time(client) - datetime.now(UTC)
+
+
+@briefly(_SHARED)
+async def _waiting_now(client: PrefectClient, pool: str, queues: tuple[str, ...]) -> int:
+    """How many jobs are due in queues of a pool: for all jobs in less urgent queues the same."""
+    if not queues:
+        return 0
+    now = datetime.now(UTC) + await _clock_offset(client)
+    return await _waiting(client, pool, queues, now)
+
+
+async def _waiting(
+    client: PrefectClient, pool: str, queues: tuple[str, ...], until: datetime
+) -> int:
+    return await client.count_flow_runs(
+        work_pool_filter=WorkPoolFilter(name=WorkPoolFilterName(any_=[pool])),
+        work_queue_filter=WorkQueueFilter.model_validate({"name": {"any_": [*queues]}}),
+        flow_run_filter=FlowRunFilter.model_validate(
+            {
+                "state": {"type": {"any_": [StateType.SCHEDULED]}},
+                "next_scheduled_start_time": {"before_": until},
+            }
+        ),
+    )

@@ -7,7 +7,7 @@ seconds finds what it has lost, and what changed while the server or the gateway
 import asyncio
 import contextlib
 import logging
-from collections.abc import AsyncGenerator, Awaitable, Collection
+from collections.abc import AsyncGenerator, Awaitable, Collection, Mapping
 from datetime import UTC, datetime, timedelta
 from typing import TypeVar
 from uuid import UUID
@@ -69,7 +69,7 @@ class Watcher:
         self._unread: dict[UUID, tuple[datetime, int]] = {}  # since when, and how often it was read
         self._read_now = asyncio.Event()
         self._attempts: dict[UUID, Attempt | None] = {}  # None: a flow run of something else
-        self._tasks: dict[UUID, str] = {}
+        self._tasks: Mapping[UUID, str] = {}
         self._offset = timedelta()  # of the server's clock
         self._is_away = False
         self._not_before: datetime | None = None  # older changes are no news

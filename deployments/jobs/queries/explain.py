@@ -1,24 +1,19 @@
 """Explains the state of a job: why it waits, its place in the queue, and an estimate."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import UTC, datetime
 from uuid import UUID
 
 from prefect.client.orchestration import PrefectClient
-from prefect.client.schemas.filters import (
-    FlowFilter,
-    FlowRunFilter,
-    WorkPoolFilter,
-    WorkPoolFilterName,
-    WorkQueueFilter,
-)
-from prefect.client.schemas.objects import FlowRun, StateType, WorkPool, WorkQueue
+from prefect.client.schemas.filters import FlowFilter, FlowRunFilter, WorkQueueFilter
+from prefect.client.schemas.objects import FlowRun, StateType
+from prefect.client.schemas.responses import DeploymentResponse
 from prefect.client.schemas.sorting import FlowRunSort
 from prefect.exceptions import ObjectNotFound
 
 from deployments.jobs.attempts import decisive_attempt, known_attempts
-from deployments.jobs.following import read_progress
+from deployments.jobs.following import progress_now
 from deployments.jobs.queries.estimate import (
     Typical,
     estimate_end,
@@ -27,68 +22,37 @@ from deployments.jobs.queries.estimate import (
     typical_times,
 )
 from deployments.jobs.queries.listing import read_task_names, record
+from deployments.jobs.queries.pool_state import SECONDS, PoolState, pool_filter, read_pool_state
 from deployments.jobs.queries.standings import undone, waits_for
 from deployments.jobs.records import Explanation, JobRecord, JobState
-from deployments.pools import (
-    drained_workers,
-    lacking,
-    read_offers,
-    read_queues,
-    read_slots,
-    read_worker_reports,
-)
-from deployments.status import RUNNING, SCHEDULED, AgentStatus, read_agents
+from deployments.pools import lacking, read_offers
+from deployments.status import SCHEDULED
 from tasks.contracts import USER_TAG, Queue, Resources, resources_asked, user_of
+from tasks.prefect_api.briefly import briefly
 
 _LAST = 200  # completed jobs from which typical run times are taken
 _NO_SLOT = "AwaitingConcurrencySlot"  # Prefect's state at the concurrency limit of a deployment
 
 
-@dataclass(frozen=True)
-class PoolState:
-    """The state of a pool that decides whether it starts a job."""
+async def explain(
+    client: PrefectClient, job: UUID, runs: Sequence[FlowRun] | None = None
+) -> Explanation:
+    """Explain the state of a job. `job` is its id, or that of any attempt at it. `runs`: all its
+    attempts, where they have just been read.
 
-    pool: WorkPool
-    queue: WorkQueue | None
-    """The queue that the job waits in."""
-    online: int
-    """Number of workers with a recent heartbeat."""
-    offline: int
-    taken: int | None
-    """How many jobs the online workers take at once; None unless all report it."""
-    agents: list[AgentStatus]
-    drained: int = 0
-    """Number of those online that take no new job: their host is drained."""
-    unfit: str = ""
-    """What the job asks for and no host has; empty where a host has it."""
-    running: Sequence[tuple[str, float]] = ()
-    """Task and seconds so far of each job that holds a slot."""
-    is_fair: bool = False
-    """Whether users share the queue `normal`: its order is not that of submission."""
-
-    @property
-    def slots(self) -> int:
-        """How many jobs can run at once; where workers do not report it, as many as run now."""
-        limit = self.pool.concurrency_limit
-        taken = len(self.running) if self.taken is None else self.taken
-        return taken if limit is None else min(limit, taken)
-
-
-async def explain(client: PrefectClient, job: UUID) -> Explanation:
-    """Explain the state of a job. `job` is its id, or that of any attempt at it.
-
-    Raises InvalidPayload where the server knows no such job.
+    What many jobs share, such as the state of their pool, may be two seconds old. Raises
+    InvalidPayload where the server knows no such job.
     """
-    run = decisive_attempt(await known_attempts(client, job))
+    run = decisive_attempt(runs or await known_attempts(client, job))
     tasks = await read_task_names(client)
     known = record(run, tasks.get(run.flow_id, "unknown"))
     match known.state:
         case JobState.WAITING:
-            return await _explain_waiting(client, run, known, tasks)
+            return await _explain_waiting(client, run, known)
         case JobState.BLOCKED:
             return Explanation(known, await _blocked_by(client, run), None, None, None)
         case JobState.STARTING | JobState.RUNNING | JobState.CANCELLING:
-            return await _explain_running(client, run, known, tasks)
+            return await _explain_running(client, run, known)
         case _:
             return Explanation(known, _other_reasons(known), None, None, None)
 
@@ -197,11 +161,9 @@ async def _blocked_by(client: PrefectClient, run: FlowRun) -> list[str]:
     return [waits_for(named) or "the jobs that it waits for have ended: it enters its queue"]
 
 
-async def _explain_waiting(
-    client: PrefectClient, run: FlowRun, job: JobRecord, tasks: dict[UUID, str]
-) -> Explanation:
-    before = (await read_progress(client, run.id)).ahead
-    state = await _pool_state(client, run, tasks)
+async def _explain_waiting(client: PrefectClient, run: FlowRun, job: JobRecord) -> Explanation:
+    before = (await progress_now(client, run)).ahead
+    state = await _pool_state(client, run)
     if state is None:
         gone = f"its pool '{run.work_pool_name}' is gone: `prefecture apply` makes the pools"
         return Explanation(job, [gone], before, None, None)
@@ -218,8 +180,9 @@ async def _explain_waiting(
     may_start = state.online and not state.pool.is_paused and state.slots
     estimate = None
     if may_start and before is not None:
-        typical = await _typical(client, run, tasks)
-        waiting = await _waiting(client, run, {*typical, job.task})
+        pool = state.pool.name
+        typical = await _typical(client, pool)
+        waiting = await _waiting(client, pool, job.queue, frozenset({*typical, job.task}))
         estimate = estimate_start(before, waiting, state.running, state.slots, typical)
     if estimate is not None and shared:
         basis = f"{estimate.basis}; sooner or later, as users share the queue"
@@ -227,17 +190,15 @@ async def _explain_waiting(
     return Explanation(job, reasons, before, None, estimate)
 
 
-async def _explain_running(
-    client: PrefectClient, run: FlowRun, job: JobRecord, tasks: dict[UUID, str]
-) -> Explanation:
+async def _explain_running(client: PrefectClient, run: FlowRun, job: JobRecord) -> Explanation:
     if job.state is JobState.STARTING:
         return Explanation(job, ["a worker has taken it, and starts it"], None, 0.0, None)
     if job.state is JobState.CANCELLING:
         return Explanation(job, ["its cancellation was requested"], None, None, None)
-    progress = await read_progress(client, run.id)
+    progress = await progress_now(client, run)
     began = run.state.timestamp if run.state is not None else run.start_time
     ran = (datetime.now(UTC) - began).total_seconds() if began is not None else job.ran
-    typical = {} if progress.fraction else await _typical(client, run, tasks)
+    typical = {} if progress.fraction else await _typical(client, run.work_pool_name or "")
     return Explanation(
         job,
         [progress.text or f"it has run for {in_words(ran)}"],
@@ -256,7 +217,7 @@ async def _own_before(client: PrefectClient, run: FlowRun, due: datetime | None)
     if user is None or due is None:
         return None
     count = await client.count_flow_runs(
-        work_pool_filter=_pool(run),
+        work_pool_filter=pool_filter(run.work_pool_name or ""),
         work_queue_filter=WorkQueueFilter.model_validate({"name": {"any_": [run.work_queue_name]}}),
         flow_run_filter=FlowRunFilter.model_validate(
             {
@@ -269,49 +230,23 @@ async def _own_before(client: PrefectClient, run: FlowRun, due: datetime | None)
     return max(0, count - 1)  # the run itself
 
 
-async def _pool_state(
-    client: PrefectClient, run: FlowRun, tasks: dict[UUID, str]
-) -> PoolState | None:
+async def _pool_state(client: PrefectClient, run: FlowRun) -> PoolState | None:
+    """The state of the pool that a job waits in; None where it is gone."""
     if run.work_pool_name is None:
         return None
-    try:
-        pool = await client.read_work_pool(run.work_pool_name)
-    except ObjectNotFound:
+    found = await read_pool_state(client, run.work_pool_name)
+    if found is None:
         return None
-    workers = await client.read_workers_for_work_pool(pool.name)
-    online = [worker.name for worker in workers if worker.status == "ONLINE"]
-    drained = await drained_workers(client, pool.name)
-    running = await client.read_flow_runs(
-        work_pool_filter=_pool(run),
-        flow_run_filter=FlowRunFilter.model_validate({"state": {"type": {"any_": RUNNING}}}),
-    )
-    queues = {queue.name: queue for queue in await read_queues(client, pool.name)}
-    reports = await read_worker_reports(client)
-    return PoolState(
-        pool=pool,
-        queue=queues.get(run.work_queue_name or ""),
-        online=len(online),
-        offline=len(workers) - len(online),
-        drained=len(drained & {*online}),
-        unfit=await _unfit(client, run, {*online} - drained),
-        taken=await read_slots(client, pool.name),
-        agents=await read_agents(client) if pool.is_paused else [],
-        running=[
-            (tasks.get(each.flow_id, "unknown"), each.estimated_run_time.total_seconds())
-            for each in running
-        ],
-        is_fair=any(
-            each.is_fair for each in reports if each.pool == pool.name and each.worker in online
-        ),
-    )
+    queue = found.queues.get(run.work_queue_name or "")
+    return replace(found, queue=queue, unfit=await _unfit(client, run, found.taking))
 
 
-async def _unfit(client: PrefectClient, run: FlowRun, workers: set[str]) -> str:
+async def _unfit(client: PrefectClient, run: FlowRun, workers: frozenset[str]) -> str:
     """What a job asks for that none of these workers offers; empty where one may take it."""
     variables = [run.job_variables or {}]
     if run.deployment_id is not None:
         try:
-            deployment = await client.read_deployment(run.deployment_id)
+            deployment = await _deployment(client, run.deployment_id)
             variables.insert(0, deployment.job_variables or {})
         except ObjectNotFound:
             return ""
@@ -321,11 +256,17 @@ async def _unfit(client: PrefectClient, run: FlowRun, workers: set[str]) -> str:
     return lacking(asked, await read_offers(client, run.work_pool_name or "", workers))
 
 
-async def _typical(
-    client: PrefectClient, run: FlowRun, tasks: dict[UUID, str]
-) -> dict[str, Typical]:
+@briefly(SECONDS)
+async def _deployment(client: PrefectClient, id: UUID) -> DeploymentResponse:
+    return await client.read_deployment(id)
+
+
+@briefly(SECONDS)
+async def _typical(client: PrefectClient, pool: str) -> dict[str, Typical]:
+    """How long jobs of each task take on a pool."""
+    tasks = await read_task_names(client)
     completed = await client.read_flow_runs(
-        work_pool_filter=_pool(run),
+        work_pool_filter=pool_filter(pool),
         flow_run_filter=FlowRunFilter.model_validate(
             {"state": {"type": {"any_": [StateType.COMPLETED]}}}
         ),
@@ -338,14 +279,17 @@ async def _typical(
     )
 
 
-async def _waiting(client: PrefectClient, run: FlowRun, tasks: set[str]) -> dict[str, int]:
-    """Number of waiting jobs per task, in the queue of a run and in more urgent queues."""
+@briefly(SECONDS)
+async def _waiting(
+    client: PrefectClient, pool: str, queue: str, tasks: frozenset[str]
+) -> dict[str, int]:
+    """Number of waiting jobs per task, in a queue of a pool and in more urgent queues."""
     queues = list(Queue)
-    names = queues[: queues.index(Queue(run.work_queue_name)) + 1]
+    names = queues[: queues.index(Queue(queue)) + 1]
     return {
         task: await client.count_flow_runs(
             flow_filter=FlowFilter.model_validate({"name": {"any_": [task]}}),
-            work_pool_filter=_pool(run),
+            work_pool_filter=pool_filter(pool),
             work_queue_filter=WorkQueueFilter.model_validate({"name": {"any_": names}}),
             flow_run_filter=FlowRunFilter.model_validate(
                 {
@@ -356,7 +300,3 @@ async def _waiting(client: PrefectClient, run: FlowRun, tasks: set[str]) -> dict
         )
         for task in sorted(tasks)
     }
-
-
-def _pool(run: FlowRun) -> WorkPoolFilter:
-    return WorkPoolFilter(name=WorkPoolFilterName(any_=[run.work_pool_name or ""]))

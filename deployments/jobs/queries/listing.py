@@ -1,7 +1,7 @@
 """Lists jobs, the newest first."""
 
 import asyncio
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Mapping
 from contextlib import aclosing
 from datetime import UTC, datetime
 from uuid import UUID
@@ -16,11 +16,13 @@ from deployments.jobs.queries.places import TOP, Place
 from deployments.jobs.queries.selection import Selection
 from deployments.jobs.records import ENDED, JobRecord, JobState, Listing
 from tasks.contracts import attempt_number, job_id
+from tasks.prefect_api.briefly import briefly
 from tasks.prefect_api.pages import PAGE
 
 _INTERNAL = DeploymentFilter(tags=DeploymentFilterTags(all_=["internal"]))
 _WITH_REASON = (*ENDED, JobState.CRASHED, JobState.BLOCKED)
 _MOST_DOUBTFUL = 1_000  # runs that are read to count jobs
+_NAMES_KNOWN_FOR = 1.0  # seconds
 _SPARE = 10  # additional runs in a page, since some are helper flows or replaced attempts
 
 
@@ -78,8 +80,9 @@ async def count_jobs(client: PrefectClient, selection: Selection) -> int | None:
     return runs
 
 
-async def read_task_names(client: PrefectClient) -> dict[UUID, str]:
-    """The names of all flows, by flow id."""
+@briefly(_NAMES_KNOWN_FOR)
+async def read_task_names(client: PrefectClient) -> Mapping[UUID, str]:
+    """The names of all flows, by flow id. A flow that was made within a second may be missing."""
     names: dict[UUID, str] = {}
     while True:
         page = await client.read_flows(limit=PAGE, offset=len(names))

@@ -7,7 +7,8 @@ from uuid import uuid4
 import pytest
 from prefect.client.schemas.objects import WorkPool, WorkQueue
 
-from deployments.jobs.queries.explain import PoolState, in_fair_order, why_it_waits
+from deployments.jobs.queries.explain import in_fair_order, why_it_waits
+from deployments.jobs.queries.pool_state import PoolState
 from deployments.status import AgentStatus
 from tasks.contracts import AgentReport
 

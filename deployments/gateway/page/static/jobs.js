@@ -13,6 +13,7 @@ const TICK = 1000; // ms
 const LOOK = 10_000; // ms between two looks at places in the queue
 const PLACES = 12; // waiting jobs whose place is looked up
 const SETTLE = 250; // ms in which changes are gathered
+const FEW = 3; // ended jobs that are read one by one
 const FLOOD = 20; // changes of unknown jobs for which the list is read anew
 
 /** The table. `query`: the filters, as parameters of the address. */
@@ -228,7 +229,15 @@ export async function jobsView(view, query, go, signal) {
       wanted.reverse().forEach((job) => put(job, true));
       if (found) total = found.total;
     }
-    await forEach(jobs.filter((job) => rows.has(job) && !fresh.includes(job)), async (job) => {
+    let ended = jobs.filter((job) => rows.has(job) && !fresh.includes(job));
+    if (ended.length > FEW) {
+      // One request for most of them. Those further down, and those that the filters leave out, follow.
+      const found = await get(`/jobs?${parameters()}`).catch(() => null);
+      const read = new Map(found?.jobs.map((job) => [job.job, job]));
+      for (const job of ended) if (read.has(job)) rows.get(job)?.set(read.get(job));
+      ended = ended.filter((job) => !read.has(job));
+    }
+    await forEach(ended, async (job) => {
       const found = await get(`/jobs/${job}`);
       rows.get(job)?.set(found.job);
     });
