@@ -57,7 +57,7 @@ def gateway(home: Path, jobs: int, pages: int, rounds: int) -> list[Row]:
             rows = _lists(user, Server(up.api), jobs, rounds)
             rows.append(_submissions(user, up, rounds))
         token = Tokens(up.home).add(_USER)
-        with chromium(home / "profile", gateway.url) as browser:
+        with chromium(home / "profile") as browser:
             page = browser.new_page()
             page.goto(f"{gateway.url}/")
             page.get_by_label("Your token").fill(token)
@@ -147,8 +147,7 @@ def _events(page: Page, user: httpx.Client, up: Platform, rounds: int) -> Row:
     page.evaluate(_NOTES)
     for number in range(rounds):
         name = f"event-{number}"
-        job = UUID(_submit(user, _SHORT, name))
-        up.ended(job)
+        job = _submit(user, _SHORT, name)
         row = page.get_by_role("row", name=name)
         row.locator(".badge.completed").wait_for()
         seen = page.evaluate("window.seen")

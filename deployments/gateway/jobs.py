@@ -111,7 +111,8 @@ async def jobs(caller: Reader, client: Client, where: WhereQuery) -> Listing:
     """The newest jobs: one's own or, with the scope read-all, those of all users. `next` in the
     answer is where the list goes on."""
     own = [] if caller.token.allows(Scope.READ_ALL) else [caller.token.tag]
-    return await list_jobs(client, where.selection(*own), where.limit, where.after)
+    chosen = where.selection(*own)
+    return await list_jobs(client, chosen, where.limit, where.after, is_counted=where.total)
 
 
 @router.get("/jobs/{job}")

@@ -188,6 +188,7 @@ class ListWhere(Where):
 
     limit: int = Field(100, ge=1, le=MOST_LISTED, description="How many at most, up to 1,000.")
     after: str = Field("", description="The `next` of an earlier answer: the jobs that follow it.")
+    total: bool = Field(True, description="Whether to count all jobs, which takes longest.")
 
 
 WhereQuery = Annotated[ListWhere, Query()]

@@ -102,11 +102,14 @@ def _next_attempt(run: FlowRun, number: int, queue: str, state: JobState) -> dic
     }
     due = run.next_scheduled_start_time
     if state in (JobState.HELD, JobState.BLOCKED):
-        is_blocked = state is JobState.BLOCKED and run.state is not None
+        # Not those of a run that is being held at this moment: it is Pending.
+        name, message = HELD, HOLDS
+        if state is JobState.BLOCKED and run.state is not None:
+            name, message = WAITS_FOR_JOBS, run.state.message
         body["state"] = {
             "type": StateType.PAUSED.value,
-            "name": WAITS_FOR_JOBS if is_blocked else HELD,
-            "message": run.state.message if is_blocked else HOLDS,
+            "name": name,
+            "message": message,
             "state_details": {"pause_reschedule": True},
         }
     elif due is not None:

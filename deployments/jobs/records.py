@@ -90,8 +90,8 @@ class Listing:
     is_all: bool
     """Whether these are all jobs of the selection."""
     total: int | None
-    """How many jobs the selection has; None where only reading all of them would tell, and in a
-    list that goes on with `after`."""
+    """How many jobs the selection has; None where only reading all of them would tell, in a list
+    that goes on with `after`, and where nobody asked."""
     next: str | None = None
     """Where the list goes on, as `after`; None at its end."""
 

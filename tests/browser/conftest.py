@@ -19,7 +19,7 @@ def page(
     docker_platform: Platform, tmp_path: Path, request: pytest.FixtureRequest
 ) -> Generator[Page]:
     """A tab at the start page of the UI. What it shows at the end of the test is kept."""
-    with chromium(tmp_path / "profile", docker_platform.ui) as context:
+    with chromium(tmp_path / "profile") as context:
         test = cast(pytest.Item, request.node)  # pyright: ignore[reportUnknownMemberType]
         tab = context.new_page()
         link = login_link.make(docker_platform.ui, PASSWORD)

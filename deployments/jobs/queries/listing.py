@@ -1,6 +1,6 @@
 """Lists jobs, the newest first."""
 
-import asyncio
+from asyncio import create_task, gather
 from collections.abc import AsyncGenerator, Mapping
 from contextlib import aclosing
 from datetime import UTC, datetime
@@ -23,35 +23,50 @@ _INTERNAL = DeploymentFilter(tags=DeploymentFilterTags(all_=["internal"]))
 _WITH_REASON = (*ENDED, JobState.CRASHED, JobState.BLOCKED)
 _MOST_DOUBTFUL = 1_000  # runs that are read to count jobs
 _NAMES_KNOWN_FOR = 1.0  # seconds
+_HELPERS_KNOWN_FOR = 10.0  # seconds
 _SPARE = 10  # additional runs in a page, since some are helper flows or replaced attempts
 
 
 async def list_jobs(
-    client: PrefectClient, selection: Selection, limit: int | None = None, after: str = ""
+    client: PrefectClient,
+    selection: Selection,
+    limit: int | None = None,
+    after: str = "",
+    *,
+    is_counted: bool = True,
 ) -> Listing:
     """The newest jobs of a selection, `limit` at most, or those that follow where an earlier list
     has stopped: `after` is its `next`. Jobs that are submitted meanwhile do not move the others.
-    Raises InvalidPayload where `after` is none.
+    `is_counted`: whether to count those that are not listed. Raises InvalidPayload where `after` is
+    none.
 
     Reads pages of up to 200 runs until there are enough. The server cannot filter by results
     directory: a selection by directory reads all runs that match its other criteria.
     """
     jobs: dict[UUID, JobRecord] = {}
     place = Place.parse(after)
-    tasks = await read_task_names(client)
     size = PAGE if limit is None or selection.directory else min(PAGE, limit + _SPARE)
-    async with aclosing(job_runs(client, selection, size, place)) as runs:
-        async for run in runs:
-            # Of two attempts at a job, the later one comes first.
-            job = job_id(run.labels, run.id)
-            if job in jobs:
+    # Counted meanwhile: the server's database answers several questions at a time.
+    is_counted = is_counted and limit is not None and not after
+    counting = create_task(count_jobs(client, selection)) if is_counted else None
+    try:
+        tasks = await read_task_names(client)
+        async with aclosing(job_runs(client, selection, size, place)) as runs:
+            async for run in runs:
+                # Of two attempts at a job, the later one comes first.
+                job = job_id(run.labels, run.id)
+                if job in jobs:
+                    place = place.reached(run)
+                    continue
+                if limit is not None and len(jobs) == limit:
+                    total = await counting if counting else None
+                    return Listing(list(jobs.values()), False, total, str(place))
+                jobs[job] = record(run, tasks.get(run.flow_id, "unknown"))
                 place = place.reached(run)
-                continue
-            if limit is not None and len(jobs) == limit:
-                total = None if after else await count_jobs(client, selection)
-                return Listing(list(jobs.values()), False, total, str(place))
-            jobs[job] = record(run, tasks.get(run.flow_id, "unknown"))
-            place = place.reached(run)
+    finally:
+        if counting is not None:
+            counting.cancel()
+            await gather(counting, return_exceptions=True)
     return Listing(list(jobs.values()), is_all=True, total=None if after else len(jobs))
 
 
@@ -64,9 +79,10 @@ async def count_jobs(client: PrefectClient, selection: Selection) -> int | None:
     if selection.directory is not None:
         return None
     filters, all_doubtful = filters_of(selection), [*doubtful(selection)]
-    runs, internal, *numbers = await asyncio.gather(
+    helpers = {"any_": [*await _internal_deployments(client)]}
+    runs, internal, *numbers = await gather(
         client.count_flow_runs(**filters),
-        client.count_flow_runs(**filters, deployment_filter=_INTERNAL),
+        client.count_flow_runs(**filters_of(selection, deployment_id=helpers)),
         *(client.count_flow_runs(**some) for some in all_doubtful),
     )
     if any(number > _MOST_DOUBTFUL for number in numbers):
@@ -78,6 +94,13 @@ async def count_jobs(client: PrefectClient, selection: Selection) -> int | None:
             now = datetime.now(UTC)
             runs -= sum(is_job(run) and not takes(selection, run, now) for run in found)
     return runs
+
+
+@briefly(_HELPERS_KNOWN_FOR)
+async def _internal_deployments(client: PrefectClient) -> list[UUID]:
+    """The deployments of helper flows. By their ids the server counts faster than by their tag."""
+    found = await client.read_deployments(deployment_filter=_INTERNAL, limit=PAGE)
+    return [deployment.id for deployment in found]
 
 
 @briefly(_NAMES_KNOWN_FOR)

@@ -23,7 +23,7 @@ def gateway(process_platform: Platform) -> Generator[Gateway]:
 @pytest.fixture
 def browser(gateway: Gateway, tmp_path: Path) -> Generator[BrowserContext]:
     """A browser that nobody is signed in with."""
-    with chromium(tmp_path / "profile", gateway.url, timezone_id="UTC") as context:
+    with chromium(tmp_path / "profile", timezone_id="UTC") as context:
         yield context
 
 

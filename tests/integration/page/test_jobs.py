@@ -137,7 +137,7 @@ def test_the_page_says_that_the_server_is_away_and_recovers(
     with (
         relay(process_platform.port) as line,
         gateway_up(process_platform.home, f"http://127.0.0.1:{line.port}/api") as gateway,
-        chromium(tmp_path / "profile", gateway.url) as browser,
+        chromium(tmp_path / "profile") as browser,
         gateway.user("rhea") as rhea,
     ):
         page = browser.new_page()

@@ -12,7 +12,8 @@ const PAGE = 50;
 const TICK = 1000; // ms
 const LOOK = 10_000; // ms between two looks at places in the queue
 const PLACES = 12; // waiting jobs whose place is looked up
-const SETTLE = 250; // ms in which changes are gathered
+const SETTLE = 250; // ms in which changes are gathered that follow others
+const NEWEST = 10; // jobs that are read to find a new one
 const FEW = 3; // ended jobs that are read one by one
 const FLOOD = 20; // changes of unknown jobs for which the list is read anew
 
@@ -22,9 +23,12 @@ export async function jobsView(view, query, go, signal) {
   const rows = new Map(); // by job
   const selected = new Set();
   const changed = new Set();
+  const unknown = new Map(); // the newest event of each job that has no row yet
   let next = null;
   let total = 0;
   let settling = null;
+  let settled = -SETTLE; // when changes were last shown
+  let isSettling = false;
   // Both at a time: the first jobs are what a person waits for.
   const first = get(`/jobs?${parameters()}`);
   first.catch(() => {}); // said by `load`
@@ -211,28 +215,37 @@ export async function jobsView(view, query, go, signal) {
     if (kind !== "job") return;
     const known = rows.get(data.job);
     if (known) known.event(data);
+    else unknown.set(data.job, data);
     // What an event does not have, such as how long it ran, is read once the job has ended.
     if (!known || ENDED.includes(data.outcome)) changed.add(data.job);
-    if (changed.size) settling ??= setTimeout(settle, SETTLE);
+    settleSoon();
+  }
+
+  function settleSoon() {
+    if (!changed.size || isSettling) return;
+    const pause = performance.now() - settled < SETTLE ? SETTLE : 0;
+    settling ??= setTimeout(async () => {
+      settling = null;
+      isSettling = true; // one at a time: what changes meanwhile is read next
+      await settle().finally(() => (isSettling = false));
+      settled = performance.now();
+      if (!signal.aborted) settleSoon();
+    }, pause);
   }
 
   async function settle() {
-    settling = null;
     const jobs = [...changed];
     changed.clear();
     const fresh = jobs.filter((job) => !rows.has(job));
-    if (fresh.length > FLOOD) return load(false);
-    if (fresh.length) {
-      // Those that the filters admit, the newest last, so that it is the first in the table.
-      const found = await get(`/jobs?${parameters()}`).catch(() => null);
-      const wanted = found?.jobs.filter(({ job }) => fresh.includes(job) && !rows.has(job)) ?? [];
-      wanted.reverse().forEach((job) => put(job, true));
-      if (found) total = found.total;
+    if (fresh.length > FLOOD) {
+      unknown.clear();
+      return load(false);
     }
+    if (fresh.length) await admit(fresh);
     let ended = jobs.filter((job) => rows.has(job) && !fresh.includes(job));
     if (ended.length > FEW) {
       // One request for most of them. Those further down, and those that the filters leave out, follow.
-      const found = await get(`/jobs?${parameters()}`).catch(() => null);
+      const found = await listed(PAGE);
       const read = new Map(found?.jobs.map((job) => [job.job, job]));
       for (const job of ended) if (read.has(job)) rows.get(job)?.set(read.get(job));
       ended = ended.filter((job) => !read.has(job));
@@ -242,6 +255,33 @@ export async function jobsView(view, query, go, signal) {
       rows.get(job)?.set(found.job);
     });
     if (!signal.aborted) shown();
+  }
+
+  /** Give the new jobs that the filters admit their rows. */
+  async function admit(fresh) {
+    fresh.forEach((job) => unknown.delete(job)); // what they are now is about to be read
+    // Without filters a new job is the newest.
+    const found = await listed(query.size ? PAGE : fresh.length + NEWEST);
+    const wanted = found?.jobs.filter(({ job }) => fresh.includes(job) && !rows.has(job)) ?? [];
+    // The newest last, so that it is the first in the table.
+    for (const job of wanted.reverse()) {
+      put(job, true);
+      const later = unknown.get(job.job);
+      if (later) rows.get(job.job).event(later);
+    }
+    if (typeof total === "number") total += wanted.length;
+    for (const job of fresh) {
+      unknown.delete(job);
+      changed.delete(job);
+    }
+  }
+
+  /** The newest jobs, without their number, which takes longest; null where they cannot be read. */
+  function listed(limit) {
+    const wanted = parameters();
+    wanted.set("limit", limit);
+    wanted.set("total", false);
+    return get(`/jobs?${wanted}`).catch(() => null);
   }
 
   async function places() {
