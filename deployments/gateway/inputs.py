@@ -151,20 +151,27 @@ async def delete_input(caller: Submitter, uploads: _Uploads, path: str) -> Messa
 
 async def _write(request: Request, part: Part, length: int) -> None:
     """Write a body of `length` bytes. Raises HTTPException where it does not arrive."""
-    left, waiting = length, bytearray()
+    left, waiting, size = length, list[bytes](), 0
+    writing: asyncio.Task[None] | None = None  # of what has arrived before: one at a time
     try:
         async for some in _arriving(request):
             left -= len(some)
             if left < 0:
                 raise HTTPException(_TOO_LARGE, f"the body is longer than {length:,} bytes")
-            waiting += some
-            if len(waiting) >= AT_ONCE:
-                await asyncio.to_thread(part.write, bytes(waiting))
-                waiting.clear()
+            waiting.append(some)
+            size += len(some)
+            if size >= AT_ONCE:
+                if writing is not None:
+                    await writing
+                writing = asyncio.create_task(asyncio.to_thread(part.write, b"".join(waiting)))
+                waiting, size = [], 0
     except BrokenOff:
         pass
+    finally:
+        if writing is not None:
+            await writing
     if waiting:
-        await asyncio.to_thread(part.write, bytes(waiting))
+        await asyncio.to_thread(part.write, b"".join(waiting))
     if left:
         raise HTTPException(_UNPROCESSABLE, f"{left:,} bytes of the body have not arrived")
 

@@ -71,6 +71,12 @@ async def result_zip(caller: Reader, client: Client, settings: InForce, job: UUI
     return await asyncio.to_thread(_archive, found)
 
 
+class _File(FileResponse):
+    """Reads more at once than Starlette does: each piece is read by a thread."""
+
+    chunk_size = 2**20
+
+
 class _Reading(Response):
     """A response with files of a result, which is not removed while they are sent."""
 
@@ -90,7 +96,7 @@ def _respond(found: Result, number: int, file: PublishedFile, tag: str) -> Respo
         return RedirectResponse(links[number], _TEMPORARY_REDIRECT, {"Cache-Control": "no-store"})
     place = _place(found, file.path)
     headers = _saved_as(place.name) | {"ETag": tag, "Cache-Control": "private, no-cache"}
-    response = FileResponse(place, headers=headers, media_type="application/octet-stream")
+    response = _File(place, headers=headers, media_type="application/octet-stream")
     return _Reading(found, response)
 
 
