@@ -22,6 +22,7 @@ from deployments.gateway.requests import (
     WhereQuery,
 )
 from deployments.gateway.secret_names import check_secrets
+from deployments.gateway.uploads.receiving import Uploads
 from deployments.gateway.users.access import Caller, allowed
 from deployments.gateway.users.tokens import Scope
 from deployments.jobs import bulk, cancel, finished, hold, move, submit
@@ -49,9 +50,15 @@ async def _settings(request: Request) -> Settings:
     return request.app.state.settings
 
 
+async def _uploads(request: Request) -> Uploads:
+    return request.app.state.uploads
+
+
 Client = Annotated[PrefectClient, Depends(_client)]
 InForce = Annotated[Settings, Depends(_settings)]
 """The settings of the gateway."""
+InUploads = Annotated[Uploads, Depends(_uploads)]
+"""The files of users."""
 Anyone = Annotated[Caller, Depends(allowed())]
 Submitter = Annotated[Caller, Depends(allowed(Scope.SUBMIT))]
 Reader = Annotated[Caller, Depends(allowed(Scope.READ_OWN))]
