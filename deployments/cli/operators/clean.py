@@ -85,7 +85,8 @@ def inputs(
 ) -> None:
     """Remove files that users of the gateway have uploaded long ago, after asking.
 
-    Those that a waiting or running job names stay. Works on the host with the inputs root.
+    Those that a waiting or running job names stay. Works on the host with the inputs root,
+    or on any one where they are in S3.
 
     Example: `prefecture clean inputs --older 4w --dry-run`
 
