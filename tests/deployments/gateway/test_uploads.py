@@ -4,10 +4,12 @@ import hashlib
 import os
 import time
 from collections.abc import Generator
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
 
+from deployments.gateway.uploads.old import OldUpload, remove_old
 from deployments.gateway.uploads.receiving import Uploads
 from deployments.gateway.uploads.records import (
     QuotaExceeded,
@@ -192,6 +194,17 @@ def test_what_nobody_continues_is_removed(uploads: Uploads, tmp_path: Path) -> N
     os.utime(old, (0, 0))
     upload(uploads, "b", b"1")
     assert uploads.offset("anna", "a") is None
+
+
+def test_old_files_are_removed_unless_they_are_new(uploads: Uploads, kept: Kept) -> None:
+    for path in ("a", "b/c"):
+        upload(uploads, path, b"1")
+    found = [OldUpload("anna", file) for file in uploads.store.listed("anna")]
+    now = datetime.now(UTC)
+    assert remove_old(uploads.store, found, now - timedelta(hours=1)) == 0
+    uploads.store.delete("anna", "a")
+    assert remove_old(uploads.store, found, now + timedelta(hours=1)) == 1
+    assert kept.files() == {}
 
 
 def test_folders_that_have_long_been_empty_are_removed(to_disk: Uploads, tmp_path: Path) -> None:
