@@ -4,7 +4,15 @@ import os
 from pathlib import Path
 from typing import Literal
 
-from pydantic import AliasChoices, ByteSize, Field, IPvAnyAddress, SecretStr
+from pydantic import (
+    AliasChoices,
+    ByteSize,
+    Field,
+    IPvAnyAddress,
+    SecretStr,
+    ValidationInfo,
+    field_validator,
+)
 from pydantic_settings import SettingsConfigDict
 
 from tasks.contracts import S3Address
@@ -321,6 +329,22 @@ class Settings(GatewaySettings, HostSettings, EcsSettings):
         description="How many jobs run at once, on all hosts together: the line in the usage "
         "report's chart of slots in use. Default: what `up` was started with.",
     )
+
+    @field_validator("results_root")
+    @classmethod
+    def _are_apart(cls, results: Place | None, others: ValidationInfo) -> Place | None:
+        # A user's upload would be a result, or a result the upload of another user.
+        uploads = others.data.get("uploads_root")  # the fields of bases are validated first
+        if (
+            isinstance(results, S3Address)
+            and isinstance(uploads, S3Address)
+            and (results.contains(uploads) or uploads.contains(results))
+        ):
+            raise ValueError(
+                f"{results} and PREFECTURE_UPLOADS_ROOT, {uploads}, are one in the other: let "
+                "them be side by side"
+            )
+        return results
 
     @property
     def inputs(self) -> Path:
