@@ -16,6 +16,7 @@ from docs.python_api import python_api_page
 from docs.rest_api import rest_api_page
 from tasks.settings import Settings
 from tasks.settings.ecs import EcsSettings
+from tasks.settings.gateway import GatewaySettings
 from tasks.settings.host import HostSettings
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -89,7 +90,8 @@ def cli_page() -> str:
 def settings_page() -> str:
     """Every setting: its variables, default and meaning."""
     # Those of the base classes last: pydantic has them first.
-    last = [*HostSettings.model_fields, *EcsSettings.model_fields]
+    groups = (GatewaySettings, HostSettings, EcsSettings)
+    last = [name for group in groups for name in group.model_fields]
     first = [name for name in Settings.model_fields if name not in last]
     rows = [_row(name, Settings.model_fields[name]) for name in (*first, *last)]
     return _SETTINGS + "".join(rows) + _PREFECTS_OWN

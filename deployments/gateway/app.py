@@ -1,9 +1,12 @@
 """The application of the gateway: its REST API, version 1."""
 
+import asyncio
+import logging
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from importlib.metadata import version
 
+import httpx
 from fastapi import FastAPI
 
 from deployments.connection import connect
@@ -16,17 +19,20 @@ from deployments.gateway.logs import MOST_FOLLOWED
 from deployments.gateway.page import overview, pictures, sign_in, site, story
 from deployments.gateway.quotas import Quota
 from deployments.gateway.requests import Message
-from deployments.gateway.uploads import Uploads
+from deployments.gateway.uploads.opening import open_store, open_uploads
+from deployments.gateway.uploads.receiving import Uploads
 from deployments.gateway.users.access import Access
 from deployments.gateway.users.audit import AuditLog
 from deployments.gateway.users.sessions import Sessions
 from deployments.gateway.users.tokens import Tokens
 from deployments.retention.use import ResultsUse
+from tasks.errors import PrefectureError
 from tasks.settings import Settings
 from tasks.storage.retention.opening import open_retention
 
 VERSION = "/v1"
 """Begins the paths of this version."""
+_log = logging.getLogger(__name__)
 
 
 def create_app(settings: Settings) -> FastAPI:
@@ -36,7 +42,9 @@ def create_app(settings: Settings) -> FastAPI:
     async def connected(app: FastAPI) -> AsyncGenerator[None]:
         async with connect() as client:
             app.state.client = client
+            probing = asyncio.create_task(_probe(app.state.uploads))
             yield
+            probing.cancel()
             await app.state.events.watcher.stop()
 
     app = FastAPI(
@@ -59,9 +67,7 @@ def create_app(settings: Settings) -> FastAPI:
         ResultsUse(open_retention(settings)),
         None if most is None else int(most),
     )
-    app.state.uploads = Uploads(
-        settings.inputs, int(settings.gateway_inputs), int(settings.min_free_disk)
-    )
+    app.state.uploads = open_uploads(settings, open_store(settings))
     app.state.events = Events(settings)
     app.state.followed_logs = Places(settings.gateway_streams, MOST_FOLLOWED)
     add_handlers(app)
@@ -70,6 +76,15 @@ def create_app(settings: Settings) -> FastAPI:
     app.include_router(site.router)
     app.add_api_route("/health", health, include_in_schema=False)
     return app
+
+
+async def _probe(uploads: Uploads) -> None:
+    """Say at the start why files cannot be kept. It is tried anew with each upload: the credentials
+    may be saved while the gateway runs."""
+    try:
+        await uploads.in_background(uploads.store.probe)
+    except (PrefectureError, httpx.HTTPError) as error:
+        _log.warning("no file can be uploaded for now: %s", error)
 
 
 def end_streams(app: FastAPI) -> None:

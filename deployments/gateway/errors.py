@@ -9,7 +9,7 @@ from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 from starlette.responses import JSONResponse, Response
 
-from deployments.gateway.uploads import QuotaExceeded, WrongOffset
+from deployments.gateway.uploads.records import QuotaExceeded, WrongOffset
 from tasks.errors import (
     InvalidPayload,
     KeyTaken,
@@ -18,13 +18,14 @@ from tasks.errors import (
     ResultExpired,
     ServerUnavailable,
     SourceNotFound,
+    StorageUnavailable,
 )
 
 _log = logging.getLogger(__name__)
 _TYPE = "application/problem+json"
 _NOT_FOUND, _CONFLICT, _GONE, _UNPROCESSABLE, _UNAVAILABLE, _NO_SPACE = 404, 409, 410, 422, 503, 507
 PAUSE = "5"
-"""Seconds after which a client may try again, where the server is away."""
+"""Seconds after which a client may try again, where the server or S3 is away."""
 _AWAY = "the gateway cannot do its work now: try again, or ask its operator, whose log says why"
 
 
@@ -74,7 +75,7 @@ def _failed(request: Request, error: Exception) -> Response:
             return problem(_NOT_FOUND, str(error))
         case InvalidPayload():
             return problem(_UNPROCESSABLE, str(error))
-        case ServerUnavailable() | OperatorError() | httpx.HTTPError():
+        case ServerUnavailable() | StorageUnavailable() | OperatorError() | httpx.HTTPError():
             # Its text is for the operator: it names addresses and variables of the host.
             _log.warning("%s %s: %s", request.method, request.url.path, error)
             return problem(_UNAVAILABLE, _AWAY, **{"Retry-After": PAUSE})

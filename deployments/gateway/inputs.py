@@ -5,19 +5,21 @@ import base64
 import binascii
 from collections.abc import AsyncGenerator
 from datetime import UTC, datetime
+from functools import partial
 from itertools import islice
 from typing import Annotated
 
-from fastapi import APIRouter, Depends, Header, HTTPException, Query, Request
+from fastapi import APIRouter, Header, HTTPException, Query, Request
 from pydantic import BaseModel
 from starlette.requests import ClientDisconnect
 from starlette.responses import Response
 from starlette.types import Scope as ASGIScope
 
 from deployments.gateway.archives.receive import AT_ONCE, BrokenOff, Bytes, receive
-from deployments.gateway.jobs import Reader, Submitter
+from deployments.gateway.jobs import InUploads, Reader, Submitter
 from deployments.gateway.requests import Message
-from deployments.gateway.uploads import USERS, Part, Uploaded, Uploads
+from deployments.gateway.uploads.receiving import Part
+from deployments.gateway.uploads.records import Uploaded
 from tasks.storage.in_threads import in_threads
 
 PATH = "/inputs/"
@@ -32,11 +34,6 @@ _TIMEOUT, _NO_LENGTH, _TOO_LARGE, _UNSUPPORTED, _UNPROCESSABLE = 408, 411, 413, 
 router = APIRouter()
 
 
-async def _uploads(request: Request) -> Uploads:
-    return request.app.state.uploads
-
-
-_Uploads = Annotated[Uploads, Depends(_uploads)]
 _Under = Annotated[str, Query(description="Only this file, or the files in this folder.")]
 
 
@@ -70,18 +67,18 @@ def is_upload(scope: ASGIScope) -> bool:
 
 
 @router.get("/inputs")
-async def inputs(caller: Reader, uploads: _Uploads, under: _Under = "") -> list[Input]:
+async def inputs(caller: Reader, uploads: InUploads, under: _Under = "") -> list[Input]:
     """The user's own files, 10,000 at most, sorted by path."""
 
     def read() -> list[Input]:
-        listed = uploads.listed(caller.token.user, under)
+        listed = uploads.store.listed(caller.token.user, under)
         return [_described(each) for each in islice(listed, MOST_LISTED)]
 
     return await asyncio.to_thread(read)
 
 
 @router.head("/inputs/{path:path}")
-async def input_state(caller: Submitter, uploads: _Uploads, path: str) -> Response:
+async def input_state(caller: Submitter, uploads: InUploads, path: str) -> Response:
     """Where to continue the upload of a file: `Upload-Offset`. 404 where none was begun."""
     offset = await asyncio.to_thread(uploads.offset, caller.token.user, path)
     if offset is None:
@@ -92,7 +89,7 @@ async def input_state(caller: Submitter, uploads: _Uploads, path: str) -> Respon
 @router.put("/inputs/{path:path}", status_code=_CREATED)
 async def put_input(
     caller: Submitter,
-    uploads: _Uploads,
+    uploads: InUploads,
     request: Request,
     path: str,
     content_length: Annotated[int | None, Header(ge=0)] = None,
@@ -119,7 +116,7 @@ async def put_input(
         except BrokenOff:
             raise HTTPException(_UNPROCESSABLE, "the archive has not arrived whole") from None
         found = Folder(
-            path=path, source=f"{USERS}/{user}/{path}", files=done.files, bytes=done.bytes
+            path=path, source=uploads.store.source(user, path), files=done.files, bytes=done.bytes
         )
         caller.record(
             _CREATED, reason=f"{found.source}, {done.files:,} files, {done.bytes:,} bytes"
@@ -136,15 +133,16 @@ async def put_input(
             await asyncio.to_thread(uploads.discard, user, path)
             reason = f"Repr-Digest: the SHA-256 of what has arrived is {part.sha256}: send it again"
             raise HTTPException(_UNPROCESSABLE, reason)
-        found = await asyncio.to_thread(uploads.publish, user, path, part, overwrite=overwrite)
+        publish = partial(uploads.publish, user, path, part, overwrite=overwrite)
+        found = await uploads.in_background(publish)
     caller.record(_CREATED, reason=f"{found.source}, {found.bytes:,} bytes")
     return _described(found, part.sha256)
 
 
 @router.delete("/inputs/{path:path}")
-async def delete_input(caller: Submitter, uploads: _Uploads, path: str) -> Message:
+async def delete_input(caller: Submitter, uploads: InUploads, path: str) -> Message:
     """Delete a file of the user's own, or a folder with all that is in it."""
-    await asyncio.to_thread(uploads.delete, caller.token.user, path)
+    await asyncio.to_thread(uploads.store.delete, caller.token.user, path)
     caller.record(_OK, reason=path)
     return Message(message=f"{path} is deleted")
 

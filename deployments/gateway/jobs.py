@@ -22,6 +22,8 @@ from deployments.gateway.requests import (
     WhereQuery,
 )
 from deployments.gateway.secret_names import check_secrets
+from deployments.gateway.source_names import check_sources
+from deployments.gateway.uploads.receiving import Uploads
 from deployments.gateway.users.access import Caller, allowed
 from deployments.gateway.users.tokens import Scope
 from deployments.jobs import bulk, cancel, finished, hold, move, submit
@@ -49,9 +51,15 @@ async def _settings(request: Request) -> Settings:
     return request.app.state.settings
 
 
+async def _uploads(request: Request) -> Uploads:
+    return request.app.state.uploads
+
+
 Client = Annotated[PrefectClient, Depends(_client)]
 InForce = Annotated[Settings, Depends(_settings)]
 """The settings of the gateway."""
+InUploads = Annotated[Uploads, Depends(_uploads)]
+"""The files of users."""
 Anyone = Annotated[Caller, Depends(allowed())]
 Submitter = Annotated[Caller, Depends(allowed(Scope.SUBMIT))]
 Reader = Annotated[Caller, Depends(allowed(Scope.READ_OWN))]
@@ -71,11 +79,12 @@ async def tasks(_: Anyone, client: Client) -> list[ComputeTask]:
 
 @router.post("/jobs", status_code=_CREATED)
 async def submit_job(
-    caller: Submitter, client: Client, quota: JobQuota, request: JobRequest
+    caller: Submitter, client: Client, quota: JobQuota, uploads: InUploads, request: JobRequest
 ) -> Submitted:
     """Submit a job."""
     terms = request.terms(caller.token)
     await check_secrets(client, caller, [request.payload])
+    await check_sources(client, caller, uploads.store, terms, [request.payload])
     await quota.check(client, caller, 1, key=request.key is not None)
     see = partial(find_visible, client, caller)
     job = await submit.submit(client, terms, request.payload, request.key, _owner(caller), see)
@@ -85,7 +94,12 @@ async def submit_job(
 
 @router.post("/jobs/bulk", status_code=_CREATED)
 async def submit_jobs(
-    caller: Submitter, client: Client, settings: InForce, quota: JobQuota, request: JobsRequest
+    caller: Submitter,
+    client: Client,
+    settings: InForce,
+    quota: JobQuota,
+    uploads: InUploads,
+    request: JobsRequest,
 ) -> SubmittedMany:
     """Submit a job for each payload. All are checked before the first is submitted.
 
@@ -94,6 +108,7 @@ async def submit_jobs(
     many, key = len(request.payloads), request.key
     terms = request.terms(caller.token).for_many(many, settings.bulk_to_low)
     await check_secrets(client, caller, request.payloads)
+    await check_sources(client, caller, uploads.store, terms, request.payloads)
     await quota.check(client, caller, many, key=key is not None)
     try:
         see = partial(find_visible, client, caller)

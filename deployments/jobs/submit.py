@@ -27,7 +27,8 @@ from tasks.errors import InvalidPayload
 
 REFUSED = (400, 404, 409, 422)
 """Status codes with which the server refuses a job."""
-_KNOWN_FOR = 5.0  # seconds for which a client knows the deployment of a job that it has submitted
+KNOWN_FOR = 5.0
+"""Seconds for which a client knows the deployment of a job that it has submitted."""
 _known: WeakKeyDictionary[PrefectClient, dict[str, tuple[float, DeploymentResponse]]] = (
     WeakKeyDictionary()
 )
@@ -51,7 +52,7 @@ async def submit(
     if key is not None:
         check_key(key)
     parameters = terms.parameters(payload)
-    deployment = await find_deployment(client, terms, payload, known_for=_KNOWN_FOR)
+    deployment = await find_deployment(client, terms, payload, known_for=KNOWN_FOR)
     (prepared,) = await prepare(client, terms, [parameters["payload"]], deployment, owner, see)
     parameters["payload"], after = prepared.payload, prepared.dependencies
     # Prefect's client repeats a request whose answer was lost: without a key, that is a second job.

@@ -90,6 +90,10 @@ class S3Address:
         """Return the key of an object below the prefix, made of path segments."""
         return "/".join((self.prefix, *parts) if self.prefix else parts)
 
+    def contains(self, other: "S3Address") -> bool:
+        """Whether another location is this one, or below it."""
+        return self.bucket == other.bucket and f"{other.prefix}/".startswith(self.key(""))
+
     def __str__(self) -> str:
         return f"{S3_SCHEME}{self.bucket}/{self.prefix}".removesuffix("/")
 

@@ -33,7 +33,13 @@ def _parse_place(value: object) -> object:
     return value
 
 
+def _parse_in_s3(value: object) -> object:
+    return S3Address.parse(value) if isinstance(value, str) else value
+
+
 Root = Annotated[Path, AfterValidator(_check_root)]
 """An absolute path of a folder on this host that can be mounted at the same path."""
 Place = Annotated[S3Address | Root, BeforeValidator(_parse_place)]
 """A Root, or a prefix in S3."""
+PlaceInS3 = Annotated[S3Address, BeforeValidator(_parse_in_s3)]
+"""A prefix in S3."""

@@ -4,18 +4,27 @@ import os
 from pathlib import Path
 from typing import Literal
 
-from pydantic import AliasChoices, ByteSize, Field, IPvAnyAddress, SecretStr
+from pydantic import (
+    AliasChoices,
+    ByteSize,
+    Field,
+    IPvAnyAddress,
+    SecretStr,
+    ValidationInfo,
+    field_validator,
+)
 from pydantic_settings import SettingsConfigDict
 
 from tasks.contracts import S3Address
 from tasks.contracts.roots import Place, Root
 from tasks.settings.ecs import EcsSettings
+from tasks.settings.gateway import GatewaySettings
 from tasks.settings.host import HostSettings
 
 _IMAGE_USER = "10001:10001"  # the image's own user
 
 
-class Settings(HostSettings, EcsSettings):
+class Settings(GatewaySettings, HostSettings, EcsSettings):
     """The settings of Prefecture. Each description is a row of docs/reference/settings.md.
 
     The text after `Default: ` becomes its column of defaults.
@@ -69,53 +78,15 @@ class Settings(HostSettings, EcsSettings):
     tls_key: Root | None = Field(
         default=None, description="File with the key of that certificate, as PEM."
     )
-    gateway_port: int | None = Field(
-        default=None,
-        ge=0,
-        le=65535,
-        description="The port of the gateway that `up` starts, at the addresses of the server; 0: "
-        "it starts none. Default: the server's port and 80, so 4280.",
-    )
-    gateway_rate: int = Field(
-        default=600,
-        ge=1,
-        description="Requests that each user of the gateway may send in a minute.",
-    )
-    gateway_jobs: int = Field(
-        default=100_000,
-        ge=1,
-        description="Jobs of each user of the gateway that may wait and run at a time.",
-    )
     bulk_to_low: int | None = Field(
         default=None,
         ge=1,
         description="More jobs than this, submitted in one call that names no queue, go to the "
         "queue `low`: by the gateway, and by `submit-many`. Default: to `normal`, however many.",
     )
-    gateway_streams: int = Field(
-        default=100,
-        ge=1,
-        description="Streams of events that each user of the gateway may have open.",
-    )
-    gateway_inputs: ByteSize = Field(
-        default=ByteSize(100 * 2**30),
-        description="Bytes of the files that each user of the gateway may upload, all together.",
-    )
-    gateway_results: ByteSize | None = Field(
-        default=None,
-        description="Bytes that the results of each user of the gateway may have, all together, "
-        "when a job is submitted. Default: any number.",
-    )
     inputs_root: Root | None = Field(
         default=None,
         description="The folder that payloads may read. Default: `inputs` in the home.",
-    )
-    inputs_days: int | None = Field(
-        default=None,
-        ge=1,
-        le=36_500,
-        description="Days after which the notifier removes a file that a user of the gateway has "
-        "uploaded, unless a waiting or running job names it. Default: never.",
     )
     results_root: Place | None = Field(
         default=None,
@@ -358,6 +329,22 @@ class Settings(HostSettings, EcsSettings):
         description="How many jobs run at once, on all hosts together: the line in the usage "
         "report's chart of slots in use. Default: what `up` was started with.",
     )
+
+    @field_validator("results_root")
+    @classmethod
+    def _are_apart(cls, results: Place | None, others: ValidationInfo) -> Place | None:
+        # A user's upload would be a result, or a result the upload of another user.
+        uploads = others.data.get("uploads_root")  # the fields of bases are validated first
+        if (
+            isinstance(results, S3Address)
+            and isinstance(uploads, S3Address)
+            and (results.contains(uploads) or uploads.contains(results))
+        ):
+            raise ValueError(
+                f"{results} and PREFECTURE_UPLOADS_ROOT, {uploads}, are one in the other: let "
+                "them be side by side"
+            )
+        return results
 
     @property
     def inputs(self) -> Path:

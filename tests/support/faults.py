@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Literal
 
-Fault = Literal["busy", "refused", "unknown", "dropped", "cut", "silent"]
+Fault = Literal["busy", "refused", "unknown", "dropped", "cut", "silent", "unheard"]
 _STATUS = {"busy": 503, "refused": 403, "unknown": 501}
 _OF_ONE_HOP = {"connection", "transfer-encoding"}
 
@@ -90,11 +90,11 @@ class _Handler(BaseHTTPRequestHandler):
             self.connection.shutdown(socket.SHUT_RDWR)
             self.close_connection = True
         else:
-            self._pass_on(body, cut=fault == "cut")
+            self._pass_on(body, fault)
 
     do_HEAD = do_PUT = do_POST = do_DELETE = do_GET
 
-    def _pass_on(self, sent: bytes, cut: bool) -> None:
+    def _pass_on(self, sent: bytes, fault: Fault | None) -> None:
         behind = http.client.HTTPConnection("127.0.0.1", self.front.behind, timeout=120)
         try:
             headers = {k: v for k, v in self.headers.items() if k.lower() != "expect"}
@@ -103,6 +103,10 @@ class _Handler(BaseHTTPRequestHandler):
             body = answer.read()
         finally:
             behind.close()
+        if fault == "unheard":  # it is done, and nobody is told
+            self.connection.shutdown(socket.SHUT_RDWR)
+            self.close_connection = True
+            return
         self.send_response_only(answer.status)
         for name, value in answer.getheaders():
             if name.lower() not in _OF_ONE_HOP:
@@ -110,8 +114,8 @@ class _Handler(BaseHTTPRequestHandler):
         if answer.chunked:
             self.send_header("Content-Length", str(len(body)))
         self.end_headers()
-        self.wfile.write(body[: len(body) // 2] if cut else body)
-        self.close_connection = cut
+        self.wfile.write(body[: len(body) // 2] if fault == "cut" else body)
+        self.close_connection = fault == "cut"
 
     def log_message(self, format: str, *args: object) -> None:
         """Quiet."""

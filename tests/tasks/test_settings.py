@@ -116,6 +116,32 @@ def test_results_may_stand_in_s3(
 
 
 @pytest.mark.parametrize(
+    ("results", "uploads", "is_refused"),
+    [
+        ("s3://bucket/results", "s3://bucket/uploads", False),
+        ("s3://bucket/team", "s3://bucket/teams", False),
+        ("s3://bucket", "s3://other", False),
+        ("s3://bucket", "s3://bucket/uploads", True),
+        ("s3://bucket/team/results", "s3://bucket/team", True),
+        ("s3://bucket/team", "s3://bucket/team", True),
+        ("~/results", "s3://bucket", False),
+        ("~/results", "~/uploads", True),
+    ],
+)
+def test_uploads_may_stand_in_s3_apart_from_results(
+    monkeypatch: pytest.MonkeyPatch, results: str, uploads: str, *, is_refused: bool
+) -> None:
+    assert Settings().uploads_root is None
+    monkeypatch.setenv("PREFECTURE_RESULTS_ROOT", results)
+    monkeypatch.setenv("PREFECTURE_UPLOADS_ROOT", uploads)
+    if is_refused:
+        with pytest.raises(ValidationError, match=r"let them be side by side|no place in S3"):
+            Settings()
+    else:
+        assert str(Settings().uploads_root) == uploads
+
+
+@pytest.mark.parametrize(
     ("names", "image"),
     [
         (("BASE_IMAGE",), "BASE_IMAGE"),

@@ -12,8 +12,8 @@ from rich.filesize import decimal
 from deployments.cli.output.console import Flag, confirm, out, say
 from deployments.cli.where import needed_span
 from deployments.connection import connect
-from deployments.gateway.old_uploads import OldUpload, old_uploads, remove_old
-from deployments.gateway.uploads import Uploads
+from deployments.gateway.uploads.old import OldUpload, old_uploads, remove_old
+from deployments.gateway.uploads.opening import open_store
 from deployments.retention.choice import Rules
 from deployments.retention.results import Chosen, Expiry, rules_of
 from deployments.tables import plain_table
@@ -85,7 +85,8 @@ def inputs(
 ) -> None:
     """Remove files that users of the gateway have uploaded long ago, after asking.
 
-    Those that a waiting or running job names stay. Works on the host with the inputs root.
+    Those that a waiting or running job names stay. Works on the host with the inputs root,
+    or on any one where they are in S3.
 
     Example: `prefecture clean inputs --older 4w --dry-run`
 
@@ -100,11 +101,11 @@ def inputs(
     """
     settings = get_settings()
     before = datetime.now(UTC) - needed_span(older, "--older")
-    uploads = Uploads(settings.inputs, 0, 0)
+    store = open_store(settings)
 
     async def choose() -> list[OldUpload]:
         async with connect() as client:
-            return await old_uploads(client, uploads, before, user)
+            return await old_uploads(client, store, before, user)
 
     found = asyncio.run(choose())
     table = plain_table("Old uploads", "file", ">bytes", "uploaded")
@@ -113,7 +114,7 @@ def inputs(
         table.add_row(each.file.source, f"{each.file.bytes:,}", at)
     total = sum(each.file.bytes for each in found)
     if _agreed(table, found, "file", total, dry_run=dry_run, yes=yes):
-        say(f"{_some(remove_old(uploads, found, before), 'file')} removed, {decimal(total)}")
+        say(f"{_some(remove_old(store, found, before), 'file')} removed, {decimal(total)}")
 
 
 def _agreed(

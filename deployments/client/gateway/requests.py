@@ -34,12 +34,12 @@ class Refused(Exception):
         """Whether the same request may succeed later."""
         return self.status == _TOO_MANY or self.status in _AWAY
 
-    async def is_over(self, patience: Patience) -> bool:
+    async def is_over(self, patience: Patience, *, is_turn: bool = False) -> bool:
         """Pause before the next try, as long as the gateway asks for. Returns whether there is to
-        be none."""
+        be none. `is_turn`: whether the gateway is known to work on it."""
         value = self.headers.get("Retry-After", "")
         seconds = float(value) if value.isdecimal() else 0.0
-        return not await patience.rest(seconds, is_turn=self.status == _TOO_MANY)
+        return not await patience.rest(seconds, is_turn=is_turn or self.status == _TOO_MANY)
 
     def error(self) -> PrefectureError:
         """What a user is told."""

@@ -143,7 +143,9 @@ class Uploads:
                     raise refused.error() from None
                 if refused.status == _CONFLICT and await self._listed(file.path):
                     return
-                if await refused.is_over(patience):
+                # All has arrived: an earlier request, whose answer was lost, still sends it to S3.
+                is_sent = refused.status == _CONFLICT and offset == file.bytes
+                if await refused.is_over(patience, is_turn=is_sent):
                     raise refused.error() from None
             before, offset = offset, await self._arrived(path)
             if offset > before:

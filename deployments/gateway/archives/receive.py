@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from deployments.gateway.archives.staged import StagedFolder, staging
 from deployments.gateway.archives.tar import Member, TarReader
-from deployments.gateway.uploads import Uploads
+from deployments.gateway.uploads.receiving import Uploads
 from tasks.errors import InvalidPayload
 from tasks.storage.in_threads import in_threads
 
@@ -93,13 +93,13 @@ async def receive(
             await _unpack(TarReader(body), staged)
             found = await body.rest()
         except BrokenOff:
-            await asyncio.to_thread(staged.publish)
+            await uploads.in_background(staged.publish)
             raise
         if sha256 not in (None, found):
             raise InvalidPayload(
                 f"Repr-Digest: the SHA-256 of what has arrived is {found}: send it again"
             )
-        files, size = await asyncio.to_thread(staged.publish)
+        files, size = await uploads.in_background(staged.publish)
     return UnpackedFolder(files, size)
 
 

@@ -10,13 +10,13 @@ import hashlib
 import os
 import secrets
 import shutil
-from collections import defaultdict
 from collections.abc import Generator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 
 from deployments.gateway.archives.tar import Member
-from deployments.gateway.uploads import PARTS, Space, UploadExists, Uploads, exists, split
+from deployments.gateway.uploads.receiving import Space, Uploads
+from deployments.gateway.uploads.records import Staged, split
 from tasks.errors import InvalidPayload
 
 _FILE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
@@ -44,6 +44,7 @@ class StagedFolder:
         self._files: list[_File] = []
         self._names: set[str] = set()
         self._above: set[str] = set()
+        self._check = uploads.store.check_in(user, path, overwrite=overwrite)
         self._open: int | None = None
         self._digest = hashlib.sha256()
 
@@ -95,21 +96,8 @@ class StagedFolder:
         Raises UploadExists, and InvalidPayload where a folder of a path is a file.
         """
         whole = self._files[:-1] if self._open is not None else self._files
-        folders: dict[tuple[str, ...], list[_File]] = defaultdict(list)
-        for file in whole:
-            folders[tuple(file.parts[:-1])].append(file)
-        for parts, files in folders.items():
-            path = "/".join(parts)
-            try:
-                with self._uploads.folder(self._user, parts, make=True) as target:
-                    for file in files:
-                        path = "/".join(file.parts)
-                        self._rename(file, target)
-                    os.fsync(target)
-            except (NotADirectoryError, IsADirectoryError):
-                raise InvalidPayload(
-                    f"path: {path!r} has a folder where there is a file, or the other way round"
-                ) from None
+        staged = [Staged("/".join(file.parts), self._folder, str(file.number)) for file in whole]
+        self._uploads.store.put(self._user, staged, overwrite=self._overwrite)
         self._files = []
         return len(whole), sum(file.bytes for file in whole)
 
@@ -128,17 +116,10 @@ class StagedFolder:
             raise InvalidPayload(f"path: {path[-80:]!r} is in the archive twice")
         if path in self._above or above & self._names:
             raise InvalidPayload(f"path: {path[-80:]!r} is a file and a folder in the archive")
-        if not self._overwrite and self._uploads.find(self._user, path) is not None:
-            raise UploadExists(f"there is a file {path!r}: delete it, or add overwrite=true")
+        self._check(path)
         self._names.add(path)
         self._above |= above
         return parts
-
-    def _rename(self, file: _File, target: int) -> None:
-        name = file.parts[-1]
-        if not self._overwrite and exists(name, target):
-            raise UploadExists(f"there is a file {'/'.join(file.parts)!r}: delete it first")
-        os.rename(str(file.number), name, src_dir_fd=self._folder, dst_dir_fd=target)
 
     def _close(self, member: Member) -> None:
         self.close()
@@ -154,11 +135,14 @@ def staging(uploads: Uploads, user: str, path: str, *, overwrite: bool) -> Gener
     the block is removed. Raises InvalidPayload for a path that is none."""
     split(path)
     name = f"folder-{secrets.token_hex(8)}"
-    with uploads.folder(user, (PARTS, name), make=True) as folder, uploads.reserving(user) as space:
+    with (
+        uploads.parts(user, below=name, make=True) as folder,
+        uploads.reserving(user) as space,
+    ):
         staged = StagedFolder(uploads, user, path, folder, space, overwrite=overwrite)
         try:
             yield staged
         finally:
             staged.close()
-            with suppress(FileNotFoundError), uploads.folder(user, (PARTS,)) as parts:
+            with suppress(FileNotFoundError), uploads.parts(user) as parts:
                 shutil.rmtree(name, dir_fd=parts)

@@ -5,16 +5,18 @@ import hashlib
 import io
 import os
 import tarfile
-from collections.abc import AsyncGenerator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from deployments.gateway.archives.receive import AT_ONCE, BrokenOff, Bytes, receive
+from deployments.gateway.archives.receive import AT_ONCE, BrokenOff, receive
 from deployments.gateway.archives.tar import DIGEST
-from deployments.gateway.uploads import QuotaExceeded, UploadExists, Uploads
+from deployments.gateway.uploads.receiving import Uploads
+from deployments.gateway.uploads.records import QuotaExceeded, UploadExists
 from tasks.errors import InvalidPayload, PrefectureError
+from tests.deployments.gateway.archived import body, packed
+from tests.deployments.gateway.kept import on_disk
 
 MOST = 64 * 2**20  # bytes of a user
 LARGE = os.urandom(AT_ONCE + 100_000)
@@ -22,21 +24,7 @@ LARGE = os.urandom(AT_ONCE + 100_000)
 
 @pytest.fixture
 def uploads(tmp_path: Path) -> Uploads:
-    return Uploads(tmp_path, MOST, 0)
-
-
-def packed(*files: tuple[str, bytes], form: int = tarfile.PAX_FORMAT, **kind: Any) -> bytes:
-    """An archive of files. `kind`: attributes of the last of them."""
-    whole = io.BytesIO()
-    with tarfile.open(fileobj=whole, mode="w", format=form) as archive:
-        for name, content in files:
-            info = tarfile.TarInfo(name)
-            info.size = len(content)
-            if (name, content) == files[-1]:
-                for attribute, value in kind.items():
-                    setattr(info, attribute, value)
-            archive.addfile(info, io.BytesIO(content))
-    return whole.getvalue()
+    return on_disk(tmp_path).uploads(MOST)
 
 
 async def unpack(
@@ -52,14 +40,8 @@ async def unpack(
 ) -> int:
     """Unpack an archive that arrives in steps. Returns how many files it had."""
 
-    async def parts() -> AsyncGenerator[bytes]:
-        for start in range(0, len(archive), step):
-            yield archive[start : start + step]
-        if breaks:
-            raise BrokenOff
-
-    body = Bytes(parts(), is_gzip=is_gzip)
-    return (await receive(uploads, "anna", path, body, sha256, overwrite=overwrite)).files
+    arriving = body(archive, step, is_gzip=is_gzip, breaks=breaks)
+    return (await receive(uploads, "anna", path, arriving, sha256, overwrite=overwrite)).files
 
 
 def files(folder: Path) -> dict[str, bytes]:
@@ -165,7 +147,7 @@ async def test_the_digest_of_the_whole_is_compared(uploads: Uploads, tmp_path: P
 
 
 async def test_an_archive_counts(tmp_path: Path) -> None:
-    uploads = Uploads(tmp_path, 1_500_000, 0)
+    uploads = on_disk(tmp_path).uploads(1_500_000)
     zeros = gzip.compress(packed(("a", LARGE[:100]), ("bomb", bytes(8 * 2**20))))
     assert len(zeros) < 100_000
     many = packed(*((f"{number}", bytes(10_000)) for number in range(200)))

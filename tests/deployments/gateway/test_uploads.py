@@ -1,57 +1,79 @@
-"""Files of users below the inputs root: whole or not there, and never anywhere else."""
+"""Files of users: whole or not there, and never anywhere else; on the disk and in S3 alike."""
 
 import hashlib
 import os
 import time
+from collections.abc import Generator
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
 
-from deployments.gateway.uploads import (
+from deployments.gateway.uploads.old import OldUpload, remove_old
+from deployments.gateway.uploads.receiving import Uploads
+from deployments.gateway.uploads.records import (
     QuotaExceeded,
     UploadBusy,
     UploadExists,
-    Uploads,
     WrongOffset,
     split,
 )
 from tasks.errors import InvalidPayload, SourceNotFound
+from tests.deployments.gateway.kept import BUCKET, Kept, content_of, in_s3, on_disk, upload
+from tests.support.storage import client_of, moto_server
 
 FEW = 1000  # bytes
 
 
+@pytest.fixture(scope="module")
+def server() -> Generator[str]:
+    with moto_server() as address:
+        client = client_of(address)
+        client.create_bucket(Bucket=BUCKET)
+        client.close()
+        yield address
+
+
+@pytest.fixture(params=["disk", "s3"])
+def kept(request: pytest.FixtureRequest, server: str, tmp_path: Path) -> Generator[Kept]:
+    if request.param == "disk":
+        yield on_disk(tmp_path)
+        return
+    with in_s3(tmp_path, server) as kept:
+        yield kept
+
+
 @pytest.fixture
-def uploads(tmp_path: Path) -> Uploads:
-    return Uploads(tmp_path, FEW, 0)
+def uploads(kept: Kept) -> Uploads:
+    return kept.uploads(FEW)
 
 
-def upload(uploads: Uploads, path: str, content: bytes, user: str = "anna", **more: bool) -> str:
-    overwrite = more.get("overwrite", False)
-    with uploads.receive(user, path, 0, len(content), overwrite=overwrite) as part:
-        part.write(content)
-        assert part.sha256 == hashlib.sha256(content).hexdigest()
-        return uploads.publish(user, path, part, overwrite=overwrite).source
+@pytest.fixture
+def to_disk(tmp_path: Path) -> Uploads:
+    return on_disk(tmp_path).uploads(FEW)
 
 
-def files(folder: Path) -> dict[str, bytes]:
-    return {
-        path.relative_to(folder).as_posix(): path.read_bytes()
-        for path in folder.rglob("*")
-        if path.is_file()
-    }
-
-
-def test_a_file_has_its_name_once_it_is_whole(uploads: Uploads, tmp_path: Path) -> None:
+def test_a_file_has_its_name_once_it_is_whole(uploads: Uploads, kept: Kept) -> None:
     with uploads.receive("anna", "a/b.csv", 0, 4, overwrite=False) as part:
         part.write(b"1\n2\n")
-        assert uploads.find("anna", "a/b.csv") is None
-        uploads.publish("anna", "a/b.csv", part, overwrite=False)
-    assert files(tmp_path) == {"users/anna/a/b.csv": b"1\n2\n"}
+        assert part.sha256 == hashlib.sha256(b"1\n2\n").hexdigest()
+        assert uploads.store.find("anna", "a/b.csv") is None
+        done = uploads.publish("anna", "a/b.csv", part, overwrite=False)
+    assert kept.files() == {"anna/a/b.csv": b"1\n2\n"}
+    assert kept.arriving() == {}
+    (listed,) = uploads.store.listed("anna")
+    assert (listed.path, listed.bytes, listed.source) == ("a/b.csv", 4, done.source)
+    assert done.source == uploads.store.source("anna", "a/b.csv")
+    assert abs(listed.modified - time.time()) < 600
+    assert uploads.store.users() == ["anna"]
+
+
+def test_jobs_may_read_a_file_on_the_disk(to_disk: Uploads, tmp_path: Path) -> None:
+    assert upload(to_disk, "a/b.csv", b"1") == "users/anna/a/b.csv"
     assert (tmp_path / "users/anna/a/b.csv").stat().st_mode & 0o777 == 0o644
-    assert [each.path for each in uploads.listed("anna")] == ["a/b.csv"]
 
 
-def test_an_upload_that_breaks_off_is_continued(uploads: Uploads, tmp_path: Path) -> None:
+def test_an_upload_that_breaks_off_is_continued(uploads: Uploads, kept: Kept) -> None:
     with uploads.receive("anna", "a", 0, 6, overwrite=False) as part:
         part.write(b"abc")
     assert uploads.offset("anna", "a") == 3
@@ -64,19 +86,20 @@ def test_an_upload_that_breaks_off_is_continued(uploads: Uploads, tmp_path: Path
         part.write(b"CDEF")
         assert part.sha256 == hashlib.sha256(b"abCDEF").hexdigest()
         uploads.publish("anna", "a", part, overwrite=False)
-    assert files(tmp_path) == {"users/anna/a": b"abCDEF"}
+    assert kept.files() == {"anna/a": b"abCDEF"}
+    assert uploads.offset("anna", "a") is None
 
 
-def test_nothing_is_overwritten_unless_it_is_asked_for(uploads: Uploads, tmp_path: Path) -> None:
+def test_nothing_is_overwritten_unless_it_is_asked_for(uploads: Uploads, kept: Kept) -> None:
     upload(uploads, "a", b"first")
     with pytest.raises(UploadExists):
         upload(uploads, "a", b"second")
-    assert files(tmp_path) == {"users/anna/a": b"first"}
+    assert kept.files() == {"anna/a": b"first"}
     upload(uploads, "a", b"second", overwrite=True)
-    assert files(tmp_path) == {"users/anna/a": b"second"}
+    assert kept.files() == {"anna/a": b"second"}
 
 
-def test_one_request_uploads_a_file_at_a_time(uploads: Uploads, tmp_path: Path) -> None:
+def test_one_request_uploads_a_file_at_a_time(uploads: Uploads, kept: Kept) -> None:
     with uploads.receive("anna", "a", 0, 1, overwrite=False) as part:
         with (
             pytest.raises(UploadBusy),
@@ -85,7 +108,7 @@ def test_one_request_uploads_a_file_at_a_time(uploads: Uploads, tmp_path: Path) 
             pass
         part.write(b"1")
         uploads.publish("anna", "a", part, overwrite=False)
-    assert files(tmp_path) == {"users/anna/a": b"1"}
+    assert kept.files() == {"anna/a": b"1"}
 
 
 @pytest.mark.parametrize(
@@ -102,7 +125,7 @@ def test_paths_that_are_none(path: str) -> None:
 
 
 @pytest.mark.parametrize("link", ["users", "users/anna", "users/anna/a"])
-def test_no_link_is_followed(uploads: Uploads, tmp_path: Path, link: str) -> None:
+def test_no_link_is_followed(to_disk: Uploads, tmp_path: Path, link: str) -> None:
     outside = tmp_path.parent / f"{tmp_path.name}.outside"
     (outside / "anna" / "a").mkdir(parents=True)
     (outside / "anna" / "a" / "secret").write_bytes(b"old")
@@ -110,19 +133,20 @@ def test_no_link_is_followed(uploads: Uploads, tmp_path: Path, link: str) -> Non
     place.parent.mkdir(parents=True, exist_ok=True)
     place.symlink_to(outside)
     with pytest.raises((InvalidPayload, NotADirectoryError)):
-        upload(uploads, "a/b", b"new")
-    assert uploads.find("anna", "a/secret") is None
+        upload(to_disk, "a/b", b"new")
+    assert to_disk.store.find("anna", "a/secret") is None
     with pytest.raises(SourceNotFound):
-        uploads.delete("anna", "a/secret")
-    assert files(outside) == {"anna/a/secret": b"old"}
+        to_disk.store.delete("anna", "a/secret")
+    assert content_of(outside) == {"anna/a/secret": b"old"}
 
 
-def test_a_folder_is_no_file_and_a_file_no_folder(uploads: Uploads) -> None:
+def test_a_folder_is_no_file_and_a_file_no_folder(uploads: Uploads, kept: Kept) -> None:
     upload(uploads, "a/b", b"1")
     for path in ("a", "a/b/c"):
         for overwrite in (False, True):
             with pytest.raises((InvalidPayload, UploadExists)):
                 upload(uploads, path, b"2", overwrite=overwrite)
+    assert kept.files() == {"anna/a/b": b"1"}
 
 
 def test_a_user_has_so_many_bytes(uploads: Uploads) -> None:
@@ -133,22 +157,34 @@ def test_a_user_has_so_many_bytes(uploads: Uploads) -> None:
         upload(uploads, "c", b"x" * 200)
     upload(uploads, "b", b"x" * 400)
     upload(uploads, "a", b"x" * 600, user="bob")
-    uploads.delete("anna", "a")
+    uploads.store.delete("anna", "a")
     upload(uploads, "a", b"x" * 600)
 
 
-def test_a_disk_that_is_nearly_full_takes_nothing(tmp_path: Path) -> None:
+def test_a_disk_that_is_nearly_full_takes_nothing(kept: Kept) -> None:
     with pytest.raises(QuotaExceeded, match="nearly full"):
-        upload(Uploads(tmp_path, FEW, 2**60), "a", b"x")
+        upload(kept.uploads(FEW, 2**60), "a", b"x")
 
 
-def test_a_folder_is_deleted_with_its_files(uploads: Uploads, tmp_path: Path) -> None:
-    for path in ("a/b", "a/c/d", "e"):
+def test_a_file_or_a_folder_is_listed_and_deleted(uploads: Uploads, kept: Kept) -> None:
+    for path in ("a/b", "a/c/d", "ab", "e"):
         upload(uploads, path, b"1")
-    uploads.delete("anna", "a")
-    assert files(tmp_path) == {"users/anna/e": b"1"}
-    with pytest.raises(SourceNotFound):
-        uploads.delete("anna", "a")
+
+    def listed(under: str) -> list[str]:
+        return sorted(each.path for each in uploads.store.listed("anna", under))
+
+    assert listed("") == ["a/b", "a/c/d", "ab", "e"]
+    assert (listed("a"), listed("ab"), listed("x")) == (["a/b", "a/c/d"], ["ab"], [])
+    assert [*uploads.store.listed("ann")] == []
+    uploads.store.delete("anna", "a")
+    uploads.store.delete("anna", "e")
+    assert kept.files() == {"anna/ab": b"1"}
+    for path in ("a", "x", "ab/c"):
+        with pytest.raises(SourceNotFound):
+            uploads.store.delete("anna", path)
+    for path in ("../bob", "", "a//b"):
+        with pytest.raises(InvalidPayload, match="path: "):
+            uploads.store.delete("anna", path)
 
 
 def test_what_nobody_continues_is_removed(uploads: Uploads, tmp_path: Path) -> None:
@@ -160,12 +196,23 @@ def test_what_nobody_continues_is_removed(uploads: Uploads, tmp_path: Path) -> N
     assert uploads.offset("anna", "a") is None
 
 
-def test_folders_that_have_long_been_empty_are_removed(uploads: Uploads, tmp_path: Path) -> None:
-    for path in ("a/b/c", "d/e"):
+def test_old_files_are_removed_unless_they_are_new(uploads: Uploads, kept: Kept) -> None:
+    for path in ("a", "b/c"):
         upload(uploads, path, b"1")
-    uploads.delete("anna", "a/b/c")
-    assert uploads.users() == ["anna"]
-    uploads.remove_empty("anna", 0.0)
+    found = [OldUpload("anna", file) for file in uploads.store.listed("anna")]
+    now = datetime.now(UTC)
+    assert remove_old(uploads.store, found, now - timedelta(hours=1)) == 0
+    uploads.store.delete("anna", "a")
+    assert remove_old(uploads.store, found, now + timedelta(hours=1)) == 1
+    assert kept.files() == {}
+
+
+def test_folders_that_have_long_been_empty_are_removed(to_disk: Uploads, tmp_path: Path) -> None:
+    for path in ("a/b/c", "d/e"):
+        upload(to_disk, path, b"1")
+    to_disk.store.delete("anna", "a/b/c")
+    assert to_disk.store.users() == ["anna"]
+    to_disk.store.remove_empty("anna", 0.0)
     assert (tmp_path / "users/anna/a/b").is_dir()
-    uploads.remove_empty("anna", time.time() + 1)
+    to_disk.store.remove_empty("anna", time.time() + 1)
     assert [path.name for path in (tmp_path / "users/anna").iterdir()] == [".uploads", "d"]

@@ -65,6 +65,8 @@ def test_what_the_reasons_say() -> None:
         ("users/anna/a/b*", {"users/anna/a/b.csv"}),
         ("users/*/a", {"users/anna/a/b.csv", "users/anna/a/c.csv", "users/bob/a"}),
         ("users/ann", set[str]()),
+        ("s3://up/x/users/anna/", {"s3://up/x/users/anna/a.csv"}),
+        ("s3://up/x/users/*/a.csv", {"s3://up/x/users/anna/a.csv"}),
         ("photos", set[str]()),
     ],
 )
@@ -73,5 +75,6 @@ def test_inputs_that_a_job_names_are_kept(source: str, kept: set[str]) -> None:
     read = [f"job://{other}/x.csv", f"job://trips/2026/{third}/*"]
     in_use.add(job, {"payload": {"build": {"context": source}, "more": read}})
     files = {"users/anna/a/b.csv", "users/anna/a/c.csv", "users/bob/a"}
+    files |= {"s3://up/x/users/anna/a.csv"}
     assert {path for path in files if in_use.has_input(path)} == kept
     assert in_use.jobs == {job, other, third}

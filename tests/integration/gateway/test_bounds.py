@@ -10,8 +10,8 @@ import httpx
 import pytest
 
 from deployments.connection import connect
-from deployments.gateway.old_uploads import UploadsExpiry
-from deployments.gateway.uploads import PARTS
+from deployments.gateway.uploads.old import UploadsExpiry
+from deployments.gateway.uploads.records import PARTS
 from deployments.retention.results import Chosen, Expiry
 from tasks.contracts import PublishedFile
 from tasks.settings import get_settings

@@ -15,7 +15,7 @@ import httpx
 import pytest
 
 from deployments.gateway.__main__ import LARGEST_BODY
-from deployments.gateway.users.tokens import Tokens
+from deployments.gateway.users.tokens import Scope, Tokens
 from tests.support.platform import Platform, wait_until
 from tests.support.web.gateway import Gateway, gateway_up
 
@@ -86,6 +86,16 @@ def test_a_job_reads_what_its_user_has_uploaded(
         process_platform.completed(job, "uploaded")
         means = nora.get(f"/jobs/{job}/result/means.parquet")
         assert means.content.startswith(b"PAR1")
+        with gateway.user("lena") as lena, gateway.user("chief", Scope.OPERATE) as chief:
+            for source in ("users/nora/numbers", "users//NORA/numbers/*", "**/*.csv"):
+                other = request | {"payload": {"source": source}}
+                many = {name: other[name] for name in ("task", "results_directory")}
+                many |= {"payloads": [{"source": "users/lena/x"}, {"source": source}]}
+                for refused in (lena.post("/jobs", json=other), lena.post("/jobs/bulk", json=many)):
+                    assert refused.status_code == 403, source
+                    assert "name your own, which are in users/lena/" in refused.json()["detail"]
+            job = UUID(chief.post("/jobs", json=request).json()["job"])
+            process_platform.completed(job, "uploaded")
         assert nora.delete("/inputs/numbers").is_success
         assert nora.get("/inputs").json() == []
     assert '"reason": "users/nora/numbers/a.csv, 6 bytes"' in gateway.audit

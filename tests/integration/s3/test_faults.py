@@ -1,21 +1,30 @@
-"""A job on the process pool whose storage fails for a while: retried step by step, and finished."""
+"""S3 that fails for a while, for jobs on the process pool and uploads through a gateway."""
 
 from collections.abc import Generator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 from uuid import UUID
 
+import httpx
 import pytest
 
 from tests.support.faults import FaultyStorage, faulty_storage
 from tests.support.images import make_album
 from tests.support.platform import FINAL, Platform, platform_up, wait_until
 from tests.support.storage import client_of, moto_server, save_aws_block
+from tests.support.web.gateway import gateway_up
+from tests.support.web.laptop import laptop_of
 
 pytestmark = pytest.mark.thorough
 
 LIST = "GET /photos?"
+UPLOADS = {
+    "PREFECTURE_UPLOADS_ROOT": "s3://photos/team",
+    "PREFECTURE_S3_CREDENTIALS": "aws-credentials/photos",
+}
 
 
 @dataclass
@@ -154,3 +163,55 @@ def test_local_files_cost_no_task_run(faulty: Faulty) -> None:
     later, _ = faulty.ended("s3://photos/trip/a.jpg", "local")
     faulty.ended_task_runs(later, expected=2)
     assert faulty.task_runs(local) == []
+
+
+def test_uploads_through_a_gateway_are_in_s3(faulty: Faulty, tmp_path: Path) -> None:
+    platform, storage = faulty.platform, faulty.storage
+    up = partial(gateway_up, platform.home, platform.api, **UPLOADS)
+    numbers = {"task": "average-files", "results_directory": "uploaded"}
+    late = "PUT /photos/team/users/anna/numbers/late.csv"
+    with up() as gateway, gateway.user("anna") as anna:
+        for name in ("a.csv", "b.csv"):
+            done = anna.put(f"/inputs/numbers/{name}", content=b"1\n2\n")
+            assert done.status_code == 201, done.text
+            assert done.json()["source"] == f"s3://photos/team/users/anna/numbers/{name}"
+        assert anna.put("/inputs/numbers/a.csv", content=b"3\n").status_code == 409
+
+        storage.fail(late, "busy", times=100)
+        away = anna.put("/inputs/numbers/late.csv", content=b"5\n6\n")
+        assert (away.status_code, away.headers["retry-after"]) == (503, "5")
+        with ThreadPoolExecutor(1) as threads:
+            before = storage.count(late)
+            lost = threads.submit(anna.put, "/inputs/numbers/late.csv", content=b"5\n6\n")
+            wait_until(lambda: storage.count(late) > before, what="the last byte has arrived")
+            gateway.process.kill()
+            with pytest.raises(httpx.HTTPError):
+                lost.result()
+    storage.reset()
+    with up() as gateway, gateway.user("anna") as anna:
+        arrived = anna.head("/inputs/numbers/late.csv").headers["upload-offset"]
+        assert arrived == "4"
+        rest = anna.put("/inputs/numbers/late.csv", content=b"", headers={"Upload-Offset": arrived})
+        assert rest.status_code == 201, rest.text
+        assert [each["path"] for each in anna.get("/inputs").json()] == [
+            *("numbers/a.csv", "numbers/b.csv", "numbers/late.csv")
+        ]
+
+        source = "s3://photos/team/users/anna/numbers"
+        with gateway.user("bob") as bob:
+            for spelling in (source, "s3://photos/team//users/anna", "s3://photos/team/**"):
+                refused = bob.post("/jobs", json=numbers | {"payload": {"source": spelling}})
+                assert refused.status_code == 403, spelling
+        answer = anna.post("/jobs", json=numbers | {"payload": {"source": source}})
+        platform.completed(UUID(answer.json()["job"]), "uploaded")
+
+        laptop = laptop_of(gateway, tmp_path / "anna", "anna")
+        (laptop.folder / "more").mkdir()
+        for number in range(3):
+            (laptop.folder / "more" / f"{number}.csv").write_text("7\n")
+        submitted = laptop.run("submit", "average-files", '{"source": "more"}', "uploaded")
+        assert "3 files, 6 bytes: s3://photos/team/users/anna/uploaded/more-" in submitted.stderr
+        platform.completed(UUID(submitted.stdout.strip()), "uploaded")
+        assert anna.delete("/inputs/numbers").is_success
+        assert anna.delete("/inputs/numbers").status_code == 404
+    assert not list((platform.inputs / "users" / "anna" / ".uploads").iterdir())

@@ -3,7 +3,7 @@
 import { del, get } from "./api.js";
 import { button, confirm, el, fill } from "./dom.js";
 import { say, setTitle } from "./notice.js";
-import { bytes, clock, encoded, some } from "./words.js";
+import { bytes, clock, encoded, some, topOf } from "./words.js";
 
 /** The view: a row for each folder or file at the top. */
 export async function filesView(view) {
@@ -12,7 +12,7 @@ export async function filesView(view) {
   const groups = new Map();
   for (const { path, source, bytes: size, modified } of inputs) {
     const [top] = path.split("/");
-    const known = groups.get(top) ?? { top, files: 0, size: 0, modified, isFolder: path.includes("/"), source };
+    const known = groups.get(top) ?? { top, files: 0, size: 0, modified, isFolder: path.includes("/"), source: topOf({ source, path }) };
     known.files += 1;
     known.size += size;
     if (modified > known.modified) known.modified = modified;
@@ -34,7 +34,7 @@ export async function filesView(view) {
       "ul",
       { class: "files panel", hidden: list.length === 0 },
       list.map((each) => {
-        const source = each.source.split("/").slice(0, 3).join("/");
+        const { source } = each;
         const item = el(
           "li",
           {},

@@ -3,7 +3,7 @@
 import { get } from "./api.js";
 import { button, el, fill, newId } from "./dom.js";
 import { chosen, filesOf, newFolder, Upload } from "./uploads.js";
-import { bytes, some } from "./words.js";
+import { bytes, some, topOf } from "./words.js";
 
 const LISTED = 6;
 
@@ -173,7 +173,7 @@ export async function knownSources(after) {
     after ? get(`/jobs/${encodeURIComponent(after)}/result`).catch(() => null) : null,
   ]);
   inputs.sort((one, other) => other.modified.localeCompare(one.modified));
-  const names = inputs.map(({ source }) => source.split("/").slice(0, 3).join("/"));
+  const names = inputs.map(topOf);
   const files = (published?.files ?? []).slice(0, OFFERED).map(({ path }) => `job://${after}/${path}`);
   return [...files, ...[...new Set(names)].slice(0, OFFERED)];
 }

@@ -1,12 +1,14 @@
 // Uploads of files into the user's own folder, which go on where they broke off.
 
-import { OURS, pause } from "./api.js";
+import { get, OURS, pause } from "./api.js";
 import { encoded } from "./words.js";
 
 const AT_ONCE = 3;
 const RETRIES = 8; // with nothing arriving in between
 const LONGEST_PAUSE = 15_000; // ms
+const BUSY = 600_000; // ms for which the gateway may take what has arrived to S3
 const TOO_MANY = 429;
+const CONFLICT = 409;
 const PASSING = [0, 408, 422, 429, 502, 503, 504]; // 422: the body broke off
 
 /** Some files on their way into one folder. Dispatches "progress"; `done` settles once. */
@@ -63,8 +65,10 @@ export class Upload extends EventTarget {
 
   async send(item) {
     const address = `/v1/inputs/${encoded(`${this.folder}/${item.path}`)}`;
+    const begun = Date.now();
     let failures = 0;
     let before = -1;
+    let isAgain = false;
     while (!this.stopped) {
       const offset = failures ? await arrived(address) : 0;
       failures = offset > before ? 1 : failures + 1;
@@ -77,6 +81,20 @@ export class Upload extends EventTarget {
         return this.changed();
       }
       item.error = answer.detail;
+      if (answer.status === CONFLICT && isAgain) {
+        // An earlier request has all of it: its answer was lost, or is still to come.
+        item.source = await there(`${this.folder}/${item.path}`, item.file.size);
+        if (item.source) {
+          item.sent = item.file.size;
+          item.error = "";
+          return this.changed();
+        }
+        if (offset === item.file.size && Date.now() - begun < BUSY) {
+          await pause(LONGEST_PAUSE / 5);
+          continue;
+        }
+      }
+      isAgain = true;
       if (!PASSING.includes(answer.status) || failures > RETRIES || item.file.size === 0) break;
       const seconds = answer.status === TOO_MANY ? answer.wait : 2 ** (failures - 2);
       await pause(Math.min(LONGEST_PAUSE, 1000 * seconds));
@@ -128,6 +146,12 @@ async function arrived(address) {
   } catch {
     return 0;
   }
+}
+
+/** What a payload names for a file that is there with so many bytes; nothing where it is not. */
+async function there(path, size) {
+  const listed = await get(`/inputs?under=${encodeURIComponent(path)}`).catch(() => []);
+  return listed.find((each) => each.path === path && each.bytes === size)?.source ?? "";
 }
 
 /** A folder for files that are uploaded together: `2026-01-31-140500-x7f`. */

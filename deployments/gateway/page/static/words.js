@@ -88,3 +88,8 @@ export function percent(fraction) {
 export function encoded(path) {
   return path.split("/").map(encodeURIComponent).join("/");
 }
+
+/** What a payload names for the first folder of an uploaded file, or for a file in none. */
+export function topOf({ source, path }) {
+  return source.slice(0, source.length - path.length) + path.split("/")[0];
+}

@@ -9,7 +9,9 @@ from datetime import UTC, datetime, timedelta
 
 from prefect.client.orchestration import PrefectClient
 
-from deployments.gateway.uploads import Uploaded, Uploads
+from deployments.gateway.uploads.opening import open_store, open_uploads
+from deployments.gateway.uploads.records import Uploaded
+from deployments.gateway.uploads.store import Store
 from deployments.retention.in_use import read_in_use
 from deployments.retention.repeating import repeat
 from tasks.errors import SourceNotFound
@@ -27,17 +29,17 @@ class OldUpload:
 
 
 async def old_uploads(
-    client: PrefectClient, uploads: Uploads, before: datetime, user: str | None = None
+    client: PrefectClient, store: Store, before: datetime, user: str | None = None
 ) -> list[OldUpload]:
     """The files that were uploaded before a time, of one user or of all, and that no job names
     which waits or runs."""
 
     def read() -> list[OldUpload]:
-        users = [user] if user else uploads.users()
+        users = [user] if user else store.users()
         return [
             OldUpload(name, file)
             for name in users
-            for file in uploads.listed(name)
+            for file in store.listed(name)
             if file.modified < before.timestamp()
         ]
 
@@ -48,18 +50,18 @@ async def old_uploads(
     return [each for each in found if not in_use.has_input(each.file.source)]
 
 
-def remove_old(uploads: Uploads, found: Sequence[OldUpload], before: datetime) -> int:
+def remove_old(store: Store, found: Sequence[OldUpload], before: datetime) -> int:
     """Remove files, unless they have been uploaded anew, and folders that have long been empty.
     Returns how many files were removed."""
     removed = 0
     for each in found:
-        now = uploads.find(each.user, each.file.path)
+        now = store.find(each.user, each.file.path)
         if now is not None and now.modified < before.timestamp():
             with suppress(SourceNotFound):  # its user has just deleted it
-                uploads.delete(each.user, each.file.path)
+                store.delete(each.user, each.file.path)
                 removed += 1
     for name in {each.user for each in found}:
-        uploads.remove_empty(name, before.timestamp())
+        store.remove_empty(name, before.timestamp())
     return removed
 
 
@@ -70,7 +72,8 @@ class UploadsExpiry:
     def __init__(self, client: PrefectClient, settings: Settings) -> None:
         self._client = client
         self._days = settings.inputs_days
-        self._uploads = Uploads(settings.inputs, 0, 0)
+        self._store = open_store(settings)
+        self._uploads = open_uploads(settings, self._store)
 
     async def run(self) -> None:
         """Remove what is old, until cancelled."""
@@ -78,14 +81,10 @@ class UploadsExpiry:
 
     async def look(self) -> None:
         """Remove what is old now."""
-        await asyncio.to_thread(self._remove_unfinished)
+        await asyncio.to_thread(self._uploads.remove_unfinished)
         if self._days is None:
             return
         before = datetime.now(UTC) - timedelta(days=self._days)
-        found = await old_uploads(self._client, self._uploads, before)
-        if removed := await asyncio.to_thread(remove_old, self._uploads, found, before):
+        found = await old_uploads(self._client, self._store, before)
+        if removed := await asyncio.to_thread(remove_old, self._store, found, before):
             _log.info("%d old uploads removed", removed)
-
-    def _remove_unfinished(self) -> None:
-        for user in self._uploads.users():
-            self._uploads.remove_unfinished(user)
