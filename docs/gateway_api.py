@@ -1,11 +1,17 @@
 """The text of docs/reference/gateway-api.md, from the gateway's own OpenAPI schema."""
 
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import is_dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast, get_args, get_type_hints
+
+from fastapi import FastAPI
+from fastapi.routing import APIRoute
+from pydantic import BaseModel
 
 from deployments.gateway.app import create_app
+from docs.docstrings import attributes, paragraphs
 from tasks.settings import Settings
 
 _HEAD = """\
@@ -16,8 +22,8 @@ The gateway is for users with a token: see [users](../guides/users.md). All but 
 `http://127.0.0.1:4280`. The gateway has a page of every route at `/docs`, and their schema at
 `/openapi.json`.
 
-| route | purpose |
-|---|---|
+| route | purpose | answer |
+|---|---|---|
 """
 _BODIES = (
     ("Submit a job", "/v1/jobs", "JobRequest"),
@@ -34,10 +40,18 @@ _PARAMETERS = """
 """
 
 
+_ANSWERS = """
+## Answers
+
+An error is a JSON object with `detail`, one line that says what to change. Times are of ISO 8601.
+"""
+
+
 def gateway_api_page() -> str:
-    """Every route, and the fields of what is sent."""
+    """Every route, and the fields of what is sent and answered."""
     with tempfile.TemporaryDirectory() as home:
-        schema = create_app(Settings(home=Path(home))).openapi()
+        app = create_app(Settings(home=Path(home)))
+    schema = app.openapi()
     text = _HEAD + "".join(_routes(schema["paths"]))
     for title, path, name in _BODIES:
         text += f"\n## {title}\n\nThe body of `POST {path}`:\n\n"
@@ -49,14 +63,97 @@ def gateway_api_page() -> str:
     text += _PARAMETERS
     for each in schema["paths"]["/v1/jobs"]["get"]["parameters"]:
         text += _row(each["name"], {**each["schema"], **each}, is_required=each["required"])
-    return text
+    return text + _ANSWERS + "".join(_answers(schema, _classes(app)))
 
 
 def _routes(paths: Mapping[str, Any]) -> Iterator[str]:
     for path, methods in paths.items():
         for method, route in methods.items():
             purpose = " ".join(route["description"].split()).replace("|", "\\|")
-            yield f"| `{method.upper()} {path}` | {purpose} |\n"
+            answer = _type(_answered(route)) or ""
+            yield f"| `{method.upper()} {path}` | {purpose} | {answer} |\n"
+
+
+def _answered(route: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The schema of the JSON that a route answers; empty where it answers something else."""
+    for status, response in route["responses"].items():
+        if status.startswith("2"):
+            return response.get("content", {}).get("application/json", {}).get("schema", {})
+    return {}
+
+
+def _classes(app: FastAPI) -> dict[str, type]:
+    """The classes of all answers and of their fields, by their names."""
+    found: dict[str, type] = {}
+
+    def visit(kind: Any) -> None:
+        for part in get_args(kind):
+            visit(part)
+        if not isinstance(kind, type) or kind.__name__ in found:
+            return
+        if is_dataclass(kind) or issubclass(kind, BaseModel):
+            found[kind.__name__] = kind
+            for field in get_type_hints(kind).values():
+                visit(field)
+
+    for route in _all_routes(app.routes):
+        visit(route.response_model)
+    return found
+
+
+def _all_routes(routes: Iterable[Any]) -> Iterator[APIRoute]:
+    for route in routes:
+        if isinstance(route, APIRoute):
+            yield route
+        else:
+            yield from _all_routes(getattr(getattr(route, "original_router", route), "routes", ()))
+
+
+def _answers(schema: Mapping[str, Any], classes: Mapping[str, type]) -> Iterator[str]:
+    """A table for each answer, then for what its fields are."""
+    models = schema["components"]["schemas"]
+    routes = [route for methods in schema["paths"].values() for route in methods.values()]
+    waiting = [name for route in routes for name in _names(_answered(route))]
+    done = set[str]()
+    while waiting:
+        name = waiting.pop(0)
+        if name in done:
+            continue
+        done.add(name)
+        if "enum" in models[name]:
+            values = ", ".join(f"`{value}`" for value in models[name]["enum"])
+            yield f"\n### {name}\n\nOne of {values}.\n"
+            continue
+        yield f"\n### {name}\n\n{paragraphs(classes[name])}\n\n"
+        yield "| field | type | meaning |\n|---|---|---|\n"
+        texts = attributes(classes[name])
+        for field, each in models[name]["properties"].items():
+            _, text = texts.get(field, ("", ""))
+            meaning = text or each.get("description", "")
+            yield f"| `{field}` | {_type(each)} | {meaning.replace('|', chr(92) + '|')} |\n"
+            waiting += _names(each)
+
+
+def _names(schema: Any) -> list[str]:
+    """The names of the models that a schema refers to."""
+    if isinstance(schema, Mapping):
+        parts = cast(Mapping[str, Any], schema)
+        own = [str(parts["$ref"]).rpartition("/")[2]] if "$ref" in parts else []
+        return own + [name for part in parts.values() for name in _names(part)]
+    if isinstance(schema, list):
+        return [name for part in cast(list[Any], schema) for name in _names(part)]
+    return []
+
+
+def _type(schema: Mapping[str, Any]) -> str:
+    """The type of a field in words."""
+    if "$ref" in schema:
+        return str(schema["$ref"]).rpartition("/")[2]
+    if "anyOf" in schema:
+        return " or ".join(_type(each) for each in schema["anyOf"])
+    if schema.get("type") == "array":
+        return f"list of {_type(schema.get('items', {})) or 'anything'}"
+    return str(schema.get("format") or schema.get("type") or "")
 
 
 def _row(name: str, field: Mapping[str, Any], *, is_required: bool) -> str:
