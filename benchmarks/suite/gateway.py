@@ -1,4 +1,4 @@
-"""k: the gateway and its page: lists, submissions, first paint, events, and many open pages."""
+"""k: the gateway and its page: lists, submissions, first paint, events, open pages, files."""
 
 import asyncio
 import os
@@ -15,6 +15,7 @@ from playwright.sync_api import Page
 from benchmarks.reading_history import copy_rows
 from benchmarks.suite.report import OURS, Row
 from benchmarks.suite.server import Server, seconds
+from benchmarks.suite.transfers import transfers
 from deployments.gateway.users.tokens import USUAL, Scope, Tokens
 from tests.support.platform import Platform, pause, platform_up, wait_until
 from tests.support.web.chromium import chromium
@@ -66,6 +67,8 @@ def gateway(home: Path, jobs: int, pages: int, rounds: int) -> list[Row]:
             rows.append(_paint(page, gateway, jobs, rounds))
             rows.append(_events(page, user, up, rounds))
         rows.append(_open_pages(user, gateway, pages))
+        result = up.completed(first, _DIRECTORY)
+        rows += transfers(home, gateway, user, first, result, max(3, rounds // 4))
     return rows
 
 
