@@ -4,7 +4,7 @@
 
 All peers take turns in one run, on the same machine, with the same image and the same work; a first
 round that warms up is not counted. No other program should run meanwhile. Needs a Docker engine,
-and Debian's packages redis-server, imagemagick, primesieve, postgresql and chromium.
+and Debian's packages redis-server, imagemagick, primesieve, postgresql, chromium, nginx-core, curl.
 """
 
 import argparse
@@ -17,7 +17,6 @@ from benchmarks.suite import (
     after,
     compute,
     endurance,
-    gateway,
     hosts,
     machine,
     submissions,
@@ -35,6 +34,7 @@ from benchmarks.suite.sides import (
     stock,
 )
 from benchmarks.suite.starts import drains, freed, starts
+from benchmarks.suite.through_gateway.page import gateway
 from tests.support.platform import platform_up
 
 _SIZES = (1_000, 10_000)
@@ -72,7 +72,7 @@ def main() -> None:
         if "j" in given.only:
             rows += _shown(hosts.idle(home / "j", given.hosts))
         if "k" in given.only:
-            rows += _shown(gateway.gateway(home / "k", _LISTED, _PAGES, 4 * given.rounds))
+            rows += _shown(gateway(home / "k", _LISTED, _PAGES, 4 * given.rounds))
         if "d" in given.only:
             rows += _shown(submissions.submissions(home / "d", tuple(given.sizes), given.rounds))
     print("\n".join(table(rows)))

@@ -1,4 +1,4 @@
-"""k: the gateway and its page: lists, submissions, first paint, events, open pages, files."""
+"""The gateway and its page: lists, submissions, first paint, events, open pages, files."""
 
 import asyncio
 import os
@@ -15,7 +15,7 @@ from playwright.sync_api import Page
 from benchmarks.reading_history import copy_rows
 from benchmarks.suite.report import OURS, Row
 from benchmarks.suite.server import Server, seconds
-from benchmarks.suite.transfers import transfers
+from benchmarks.suite.through_gateway.transfers import transfers
 from deployments.gateway.users.tokens import USUAL, Scope, Tokens
 from tests.support.platform import Platform, pause, platform_up, wait_until
 from tests.support.web.chromium import chromium

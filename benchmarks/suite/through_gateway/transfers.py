@@ -1,4 +1,4 @@
-"""k: files through the gateway, beside nginx on the same disk and over the same loopback."""
+"""Files through the gateway, beside nginx on the same disk and over the same loopback."""
 
 import os
 import shutil

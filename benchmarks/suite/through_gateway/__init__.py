@@ -1,0 +1,1 @@
+"""k: the gateway, its page, and the files that go through it."""
