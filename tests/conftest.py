@@ -15,7 +15,7 @@ from hypothesis import HealthCheck, settings
 from tasks.settings import get_settings
 from tests.support.images import make_album, make_traps
 from tests.support.platform import Platform, platform_up
-from tests.support.session import groups, tiers
+from tests.support.session import collecting, groups, tiers
 from tests.support.session.on_time import OnTime
 
 
@@ -42,6 +42,7 @@ def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", "xdist_group: pytest-xdist's, where that is not there")
     config.addinivalue_line("markers", "thorough: run by `make test-rest`, not by `make test`")
     config.pluginmanager.register(groups)
+    config.pluginmanager.register(collecting)
 
 
 @pytest.hookimpl(wrapper=True, tryfirst=True)

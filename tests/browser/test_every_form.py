@@ -127,9 +127,9 @@ def deployments(docker_platform: Platform) -> Generator[dict[str, str]]:
 
 
 @pytest.fixture(params=["V1", "V2"])
-def form(request: pytest.FixtureRequest, docker_platform: Platform, page: Page) -> Form:
+def form(request: pytest.FixtureRequest, docker_platform: Platform, tab: Page) -> Form:
     """The form in each of Prefect's interfaces."""
-    return Form(page, docker_platform.ui, request.param)
+    return Form(tab, docker_platform.ui, request.param)
 
 
 @pytest.mark.thorough
@@ -151,7 +151,7 @@ def test_every_form(form: Form, deployments: dict[str, str]) -> None:
 
 
 @pytest.mark.thorough
-def test_a_refusal_is_shown_in_words(form: Form, page: Page, deployments: dict[str, str]) -> None:
+def test_a_refusal_is_shown_in_words(form: Form, tab: Page, deployments: dict[str, str]) -> None:
     good = CLICKS | {"Image": "a", "Results directory": "refused"}
     refused: list[tuple[dict[str, Any], str]] = [
         ({"Results directory": "../x"}, "or a control character' was expected"),
@@ -164,5 +164,5 @@ def test_a_refusal_is_shown_in_words(form: Form, page: Page, deployments: dict[s
         form.open(deployments["generate-data"])
         form.fill(good | values)
         form.press_submit()
-        page.get_by_text(words).first.wait_for()
-        assert "^" not in page.locator("body").inner_text()
+        tab.get_by_text(words).first.wait_for()
+        assert "^" not in tab.locator("body").inner_text()

@@ -56,7 +56,6 @@ def flows(platform: Platform, name: str) -> int:
 
 
 def test_nothing_is_read_or_written(docker_platform: Platform, page: Page) -> None:
-    page.context.unroute_all()
     with serving(Elsewhere) as address:
         page.goto(f"http://{address}/")
         came = page.evaluate("api => attack(api)", docker_platform.api)

@@ -94,21 +94,14 @@ def test_our_own_command_refuses(
     ("source", "message"),
     [
         ("nothing", "source 'nothing' names no file under the inputs root"),
-        thorough("nothing/*.jpg", "source 'nothing/*.jpg' names no file under the inputs root"),
-        thorough("empty", "source 'empty' names no file under the inputs root"),
         ("texts", "the source holds no readable image: note.jpg: "),
-        thorough(
-            "album/../../outside", "leaves the inputs root: name a path inside it, without '..'"
-        ),
         ("linked", "out.jpg is a symbolic link out of the inputs root"),
-        thorough("linked/out.jpg", "out.jpg is a symbolic link out of the inputs root"),
         thorough("tree", "out is a symbolic link "),
-        thorough("tree/out", "tree/out is a symbolic link out of the inputs root"),
-        thorough("tree/out/*.jpg", "tree/out is a symbolic link out of the inputs root"),
         ("s3://bucket/photos/", "s3:// addresses need credentials"),
     ],
 )
 def test_what_only_the_job_can_know(platform: Platform, source: str, message: str) -> None:
+    """One of each kind: tests/flows/test_bad_sources.py has more."""
     assert_failed(platform, COMPRESS, parameters({"source": source, "ratio": 0.5}), message)
 
 
@@ -121,9 +114,6 @@ def test_what_only_the_job_can_know(platform: Platform, source: str, message: st
             COMPRESS, parameters(GOOD | {"ratio": 2}), "payload.ratio: Input should be less than"
         ),
         ("find-primes/low", parameters({"upper_bound": 10}, "../x"), "results_directory: '../x'"),
-        thorough(
-            "find-primes/low", parameters({"upper_bound": 10}, "é" * 128), "longer than 255 bytes"
-        ),
     ],
 )
 def test_a_run_that_evaded_the_schema_fails_and_does_not_crash(

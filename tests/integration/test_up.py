@@ -11,19 +11,16 @@ from prefect.settings import PREFECT_API_URL, temporary_settings
 
 from deployments.local.interrupted import put_back
 from tasks.storage.results.local import LocalRoot
-from tests.chaos.harness.stopping import processes_of, start_a_long_job, survives
+from tests.chaos.harness.stopping import goes_on, leaves_nothing, processes_of, survives, work
 from tests.support.other_hosts import held_run
 from tests.support.platform import Platform, pause, platform_up, wait_until
 from tests.support.processes import frozen, supervisor
 from tests.support.session.tiers import thorough
 
 
-@pytest.mark.parametrize(
-    ("pool", "stop"), [("docker", signal.SIGKILL), thorough("process", signal.SIGTERM)], ids=str
-)
-def test_stopped_with_a_job_running(home: Path, pool: str, stop: signal.Signals) -> None:
-    """The other two ways: tests/chaos/hosts/test_up_stopped.py."""
-    survives(home, pool, stop)
+def test_killed_with_a_job_running(home: Path) -> None:
+    """By SIGTERM: below. The other two ways: tests/chaos/hosts/test_up_stopped.py."""
+    survives(home, "docker", signal.SIGKILL)
 
 
 @pytest.mark.thorough
@@ -48,7 +45,8 @@ def test_put_back_page_by_page(process_platform: Platform, monkeypatch: pytest.M
 
 
 @pytest.mark.thorough
-def test_the_supervisor_stays_up_and_goes_first(home: Path) -> None:
+def test_stopped_with_a_job_running(home: Path) -> None:
+    """The supervisor stays up, and goes first; and no job has seen a secret of the host."""
     secrets = {"AWS_SECRET_ACCESS_KEY": "hush", "PREFECT_SERVER_DATABASE_PASSWORD": "hush"}
     with platform_up(home, "process", settings=secrets) as platform:
         first = supervisor(platform)
@@ -59,14 +57,31 @@ def test_the_supervisor_stays_up_and_goes_first(home: Path) -> None:
         )
         log = home / "logs" / "supervisor.log"
         assert f"the supervisor ended with -9 (see {log}); restarting it" in platform.output
-        job = start_a_long_job(platform)
-        assert platform.stop() == 0
+        left = work(platform)
+        environments = jobs_environments(home)
+        assert environments
+        for environment in environments:
+            assert "hush" not in environment.values()
+            assert not secrets.keys() & environment.keys()
+        leaves_nothing(platform, signal.SIGTERM)
         assert not (home / "api_url").exists()
         assert not second.is_running()
-        assert str(job) not in log.read_text(), "it saw its jobs end"
+        assert str(left.job) not in log.read_text(), "it saw its jobs end"
     with platform_up(home, "process") as platform:
-        attempts = platform.rest("POST", "/flow_runs/filter", {}).json()
-        assert [attempt["id"] for attempt in attempts] == [str(job)]
+        runs = [run["id"] for run in platform.rest("POST", "/flow_runs/filter", {}).json()]
+        _, planned = left.of_the_user
+        assert sorted(runs) == sorted([str(left.job), *planned])
+        goes_on(platform, left)
+
+
+def jobs_environments(home: Path) -> list[dict[str, str]]:
+    """Of each job's process."""
+    return [
+        process.environ()
+        for process in psutil.process_iter(["cmdline"])
+        if "work_pools.entrypoint.run" in (process.info["cmdline"] or [])
+        and str(home) in process.environ().get("PREFECTURE_RESULTS_ROOT", "")
+    ]
 
 
 @pytest.mark.thorough
@@ -109,20 +124,3 @@ def test_bad_settings(
     done = other.command("prefecture", "up", "--pool", "docker")
     assert (done.returncode, done.stderr.count("\n")) == (1, 1)
     assert message in done.stderr
-
-
-@pytest.mark.thorough
-def test_the_job_sees_no_secret_of_the_host(home: Path) -> None:
-    secrets = {"AWS_SECRET_ACCESS_KEY": "hush", "PREFECT_SERVER_DATABASE_PASSWORD": "hush"}
-    with platform_up(home, "process", settings=secrets) as platform:
-        start_a_long_job(platform)
-        jobs = [
-            process.environ()
-            for process in psutil.process_iter(["cmdline"])
-            if "work_pools.entrypoint.run" in (process.info["cmdline"] or [])
-            and str(home) in process.environ().get("PREFECTURE_RESULTS_ROOT", "")
-        ]
-        assert jobs
-        for environment in jobs:
-            assert "hush" not in environment.values()
-            assert not secrets.keys() & environment.keys()

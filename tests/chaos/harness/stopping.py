@@ -3,6 +3,7 @@
 import contextlib
 import os
 import signal
+from dataclasses import dataclass
 from pathlib import Path
 from uuid import UUID
 
@@ -95,48 +96,71 @@ def start_a_long_job(platform: Platform) -> UUID:
     return job
 
 
+@dataclass
+class Work:
+    """What is on a server when `up` is stopped."""
+
+    job: UUID
+    """One that runs, and has begun to write."""
+    of_the_user: tuple[list[str], list[str]]
+    """The ids of a user's schedules, and of the runs that they have planned."""
+
+
+def work(platform: Platform) -> Work:
+    """Put a schedule of a user's, and a long job, on a server that has none."""
+    parameters = {"payload": {"upper_bound": 10}, "results_directory": "later"}
+    add_schedule(platform.api, platform.deployment("find-primes/low"), parameters=parameters)
+    before = _of_the_user(platform)
+    assert [len(some) for some in before] == [1, 3]
+    return Work(start_a_long_job(platform), before)
+
+
+def leaves_nothing(platform: Platform, stop: signal.Signals) -> None:
+    """Stop it so while its job works, and assert that nothing is left behind."""
+    code = stop_in_the_middle(platform, stop)
+    assert code == (-stop if stop is signal.SIGKILL else 0), platform.output
+    home, pool = platform.home, platform.pool
+    if stop is signal.SIGKILL:
+        # It cannot end its jobs, which wait for the server to come back, nor a server that one
+        # of their containers is connected to: the next `up` does.
+        if pool == "process":
+            wait_until(
+                lambda: not [p for p in processes_of(home) if "work_pools.entrypoint.run" not in p],
+                what="no process left but the job's",
+            )
+    else:
+        assert processes_of(home) == []
+        assert pool == "process" or containers_of(home) == []
+        assert not list((platform.results / ".staging").glob("*.*.*"))
+    assert not (platform.results / "long").exists()
+
+
+def goes_on(platform: Platform, work: Work) -> None:
+    """Assert that the next `up` has the job done, and leaves alone what is the user's."""
+    assert _of_the_user(platform) == work.of_the_user
+    folder = platform.completed(work.job, "long")
+    assert platform.manifest(work.job, "long")["summary"]["count"] == FOUND
+    assert [path.name for path in folder.parent.iterdir()] == [str(work.job)]
+    assert not list((platform.results / ".staging").glob("*.*.*"))
+    platform.stop()
+    assert platform.pool == "process" or containers_of(platform.home) == []
+    assert processes_of(platform.home) == []
+
+
 def survives(home: Path, pool: str, stop: signal.Signals) -> None:
     """Stop it so, and assert that nothing is left behind, and the job done by the next `up`.
 
     That one leaves a user's schedule alone, and the runs that it has planned.
     """
-
-    def of_the_user() -> tuple[list[str], list[str]]:
-        deployment = platform.deployment("find-primes/low")
-        found = schedules(platform.api, deployment), planned(platform.api, deployment)
-        ids = [[str(each["id"]) for each in some] for some in found]
-        return ids[0], ids[1]
-
     with platform_up(home, pool) as platform:
-        parameters = {"payload": {"upper_bound": 10}, "results_directory": "later"}
-        add_schedule(platform.api, platform.deployment("find-primes/low"), parameters=parameters)
-        before = of_the_user()
-        assert [len(some) for some in before] == [1, 3]
-        job = start_a_long_job(platform)
-        code = stop_in_the_middle(platform, stop)
-        assert code == (-stop if stop is signal.SIGKILL else 0), platform.output
-        if stop is signal.SIGKILL:
-            # It cannot end its jobs, which wait for the server to come back, nor a server that one
-            # of their containers is connected to: the next `up` does.
-            if pool == "process":
-                wait_until(
-                    lambda: (
-                        not [p for p in processes_of(home) if "work_pools.entrypoint.run" not in p]
-                    ),
-                    what="no process left but the job's",
-                )
-        else:
-            assert processes_of(home) == []
-            assert pool == "process" or containers_of(home) == []
-            assert not list((platform.results / ".staging").glob("*.*.*"))
-        assert not (platform.results / "long").exists()
-
+        left = work(platform)
+        leaves_nothing(platform, stop)
     with platform_up(home, pool) as platform:
-        assert of_the_user() == before
-        folder = platform.completed(job, "long")
-        assert platform.manifest(job, "long")["summary"]["count"] == FOUND
-        assert [path.name for path in folder.parent.iterdir()] == [str(job)]
-        assert not list((platform.results / ".staging").glob("*.*.*"))
-        platform.stop()
-        assert pool == "process" or containers_of(home) == []
-        assert processes_of(home) == []
+        goes_on(platform, left)
+
+
+def _of_the_user(platform: Platform) -> tuple[list[str], list[str]]:
+    deployment = platform.deployment("find-primes/low")
+    found = schedules(platform.api, deployment), planned(platform.api, deployment)
+    ids = [[str(each["id"]) for each in some] for some in found]
+    return ids[0], ids[1]

@@ -3,6 +3,7 @@
 import json
 import os
 import sqlite3
+from collections.abc import Generator
 from contextlib import closing, suppress
 from pathlib import Path
 from typing import Any
@@ -44,13 +45,21 @@ def cancel(platform: Platform, job: UUID) -> None:
     assert platform.command("prefecture", "cancel", str(job)).returncode == 0
 
 
-def test_a_token_is_for_its_own_run(process_platform: Platform) -> None:
+@pytest.fixture(scope="module")
+def running(process_platform: Platform) -> Generator[UUID]:
+    """A job that runs until all that is asked with its token has been asked."""
+    job = at_work(process_platform)
+    yield job
+    cancel(process_platform, job)
+
+
+def test_a_token_is_for_its_own_run(process_platform: Platform, running: UUID) -> None:
     up = process_platform
     other = up.submit_job("find-primes/normal", SHORT, "plane")
     up.completed(other, "plane")
     with temporary_settings({PREFECT_API_URL: up.api}):
         Secret(value="hush").save("of-somebody", overwrite=True)  # pyright: ignore[reportUnusedCoroutine, reportArgumentType]
-    job = at_work(up)
+    job = running
     token = run_tokens.make(job, PASSWORD)
     assert ask(up, token, "GET", f"/flow_runs/{job}") == 200
     pool = up.rest("GET", "/work_pools/process").json()
@@ -76,7 +85,6 @@ def test_a_token_is_for_its_own_run(process_platform: Platform) -> None:
     assert up.rest("GET", "/work_pools/process").json() == pool
     log = (up.home / "logs" / "server.log").read_text()
     assert f"run {job} may not: GET /api/flow_runs/{other}" in log
-    cancel(up, job)
 
 
 def test_a_token_that_is_forged_is_none(process_platform: Platform) -> None:
@@ -106,14 +114,12 @@ def test_a_token_is_worthless_after_its_run(process_platform: Platform) -> None:
 
 
 @pytest.mark.parametrize("path", ["/events/out", thorough("/logs/out")])
-def test_a_token_hears_nothing(process_platform: Platform, path: str) -> None:
-    job = at_work(process_platform)
+def test_a_token_hears_nothing(process_platform: Platform, running: UUID, path: str) -> None:
     address = process_platform.api.replace("http", "ws", 1) + path
     with connect(address, subprotocols=["prefect"]) as socket:  # pyright: ignore[reportArgumentType]
-        socket.send(json.dumps({"type": "auth", "token": run_tokens.make(job, PASSWORD)}))
+        socket.send(json.dumps({"type": "auth", "token": run_tokens.make(running, PASSWORD)}))
         with pytest.raises(ConnectionClosed, match="1008"):
             socket.recv()
-    cancel(process_platform, job)
 
 
 def was_given(process: psutil.Process, text: bytes) -> bool:

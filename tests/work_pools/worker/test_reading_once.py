@@ -1,7 +1,7 @@
 """What a worker reads of the runs that it starts, on a stock Prefect server."""
 
 import asyncio
-from collections.abc import AsyncGenerator, Generator
+from collections.abc import AsyncGenerator
 from uuid import UUID
 
 import pytest
@@ -11,15 +11,8 @@ from prefect.workers.base import BaseWorker
 
 from tests.support.platform import Platform, post, rest
 from tests.support.recorded import recorded_client
-from tests.support.servers import stock_server
 from work_pools.worker.prefect_internals import WithoutSubmitting
 from work_pools.worker.reading_once import OnceClient
-
-
-@pytest.fixture(scope="module")
-def api(tmp_path_factory: pytest.TempPathFactory) -> Generator[str]:
-    with stock_server(tmp_path_factory.mktemp("stock")) as api:
-        yield api
 
 
 @pytest.fixture
@@ -29,8 +22,8 @@ def requests() -> list[str]:
 
 
 @pytest_asyncio.fixture
-async def client(api: str, requests: list[str]) -> AsyncGenerator[OnceClient]:
-    async with recorded_client(api, requests) as client:
+async def client(stock_api: str, requests: list[str]) -> AsyncGenerator[OnceClient]:
+    async with recorded_client(stock_api, requests) as client:
         yield OnceClient(client, {})
 
 
@@ -41,10 +34,10 @@ def deployment(api: str, name: str) -> tuple[UUID, UUID]:
 
 
 async def test_a_deployment_is_read_once_for_each_run(
-    api: str, client: OnceClient, requests: list[str]
+    stock_api: str, client: OnceClient, requests: list[str]
 ) -> None:
-    _, first = deployment(api, "first")
-    _, second = deployment(api, "second")
+    _, first = deployment(stock_api, "first")
+    _, second = deployment(stock_api, "second")
 
     async def start() -> list[str | None]:
         async def configure() -> str | None:
@@ -55,17 +48,17 @@ async def test_a_deployment_is_read_once_for_each_run(
 
     assert await asyncio.create_task(start()) == [None, None]
     assert requests == [f"/deployments/{first}"]
-    rest(api, "PATCH", f"/deployments/{first}", {"description": "changed"}).raise_for_status()
+    rest(stock_api, "PATCH", f"/deployments/{first}", {"description": "changed"}).raise_for_status()
     assert await asyncio.create_task(start()) == ["changed", "changed"]
     assert requests == [f"/deployments/{first}"] * 2
     assert (await client.read_deployment(second)).id == second
-    rest(api, "DELETE", f"/deployments/{first}").raise_for_status()
+    rest(stock_api, "DELETE", f"/deployments/{first}").raise_for_status()
     with pytest.raises(ObjectNotFound):
         await asyncio.create_task(start())
 
 
-async def test_a_flow_is_read_once(api: str, client: OnceClient, requests: list[str]) -> None:
-    flow, _ = deployment(api, "third")
+async def test_a_flow_is_read_once(stock_api: str, client: OnceClient, requests: list[str]) -> None:
+    flow, _ = deployment(stock_api, "third")
     for _ in range(3):
         assert (await client.read_flow(flow)).name == "third"
     assert requests == [f"/flows/{flow}"]

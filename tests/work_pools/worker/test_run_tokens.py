@@ -15,7 +15,7 @@ from prefect.settings import PREFECT_API_AUTH_STRING, get_current_settings
 from tasks.prefect_api import run_tokens
 from tasks.prefect_api.authentication import authenticate, authenticated_as
 from tests.support.platform import post
-from tests.support.servers import running, stock_server
+from tests.support.servers import running
 from tests.support.session.environment import PASSWORD
 from work_pools.standby import split_variables
 from work_pools.worker.run_tokens import RunTokens
@@ -79,18 +79,17 @@ def test_settings_of_all_threads(monkeypatch: pytest.MonkeyPatch) -> None:
     assert PREFECT_API_AUTH_STRING.value() == "run:own"
 
 
-def test_a_worker_says_that_its_jobs_have_the_password(tmp_path: Path) -> None:
+def test_a_worker_says_that_its_jobs_have_the_password(stock_api: str, tmp_path: Path) -> None:
     """On a server of Prefect's own."""
     log = tmp_path / "worker.log"
-    with stock_server(tmp_path) as api:
-        post(api, "/work_pools/", name="process", type="process")
-        own = {"PREFECT_API_URL": api, "PREFECT_HOME": str(tmp_path), "DO_NOT_TRACK": "1"}
-        settings = [f"{name}={value}" for name, value in own.items()]
-        command = [sys.executable, "-m", "work_pools.worker", "--pool", "process", "--name", "own"]
-        with running(
-            "a worker",
-            ["/usr/bin/env", *settings, *command, "--limit", "1"],
-            log,
-            lambda: "takes no tokens of runs" in log.read_text(),
-        ):
-            assert PASSWORD not in log.read_text()
+    post(stock_api, "/work_pools/", name="process", type="process")
+    own = {"PREFECT_API_URL": stock_api, "PREFECT_HOME": str(tmp_path), "DO_NOT_TRACK": "1"}
+    settings = [f"{name}={value}" for name, value in own.items()]
+    command = [sys.executable, "-m", "work_pools.worker", "--pool", "process"]
+    with running(
+        "a worker",
+        ["/usr/bin/env", *settings, *command, "--name", "own", "--limit", "1"],
+        log,
+        lambda: "takes no tokens of runs" in log.read_text(),
+    ):
+        assert PASSWORD not in log.read_text()

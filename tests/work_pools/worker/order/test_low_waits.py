@@ -2,7 +2,6 @@
 
 from collections.abc import AsyncGenerator
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 from typing import Any
 from uuid import UUID
 
@@ -11,7 +10,6 @@ from prefect.client.schemas.objects import FlowRun
 
 from tests.support.platform import post, rest
 from tests.support.recorded import recorded_client
-from tests.support.servers import stock_server
 from work_pools.worker.order.low_waits import PatientClient, Turns
 
 NOW = datetime.now(UTC)
@@ -20,25 +18,24 @@ WAITING = {"normal": (50, 40), "low": (90, 70, 5), "high": (1,)}
 
 
 @pytest_asyncio.fixture
-async def client(tmp_path: Path) -> AsyncGenerator[Any]:
-    """A client of a server with a pool, its queues, and runs that wait in them."""
-    with stock_server(tmp_path) as api:
-        post(api, "/work_pools/", name="jobs", type="process")
-        flow = post(api, "/flows/", name="primes")["id"]
-        for priority, queue in enumerate(("high", "normal", "low"), 1):
-            post(api, "/work_pools/jobs/queues", name=queue, priority=priority)
-            made = post(
-                api, "/deployments/", name=queue, flow_id=flow, work_pool_name="jobs",
-                work_queue_name=queue,
-            )  # fmt: skip
-            for minutes in WAITING[queue]:
-                due = (NOW - timedelta(minutes=minutes)).isoformat()
-                state = {"type": "SCHEDULED", "state_details": {"scheduled_time": due}}
-                path = f"/deployments/{made['id']}/create_flow_run"
-                post(api, path, name=f"{queue}-{minutes}", state=state)
-        async with recorded_client(api, []) as client:
-            yield client
-        rest(api, "DELETE", "/work_pools/jobs")
+async def client(stock_api: str) -> AsyncGenerator[Any]:
+    """A client of a server that has a pool, its queues, and runs that wait in them."""
+    post(stock_api, "/work_pools/", name="jobs", type="process")
+    flow = post(stock_api, "/flows/", name="primes")["id"]
+    for priority, queue in enumerate(("high", "normal", "low"), 1):
+        post(stock_api, "/work_pools/jobs/queues", name=queue, priority=priority)
+        made = post(
+            stock_api, "/deployments/", name=queue, flow_id=flow, work_pool_name="jobs",
+            work_queue_name=queue,
+        )  # fmt: skip
+        for minutes in WAITING[queue]:
+            due = (NOW - timedelta(minutes=minutes)).isoformat()
+            state = {"type": "SCHEDULED", "state_details": {"scheduled_time": due}}
+            path = f"/deployments/{made['id']}/create_flow_run"
+            post(stock_api, path, name=f"{queue}-{minutes}", state=state)
+    async with recorded_client(stock_api, []) as client:
+        yield client
+    rest(stock_api, "DELETE", "/work_pools/jobs")
 
 
 async def test_one_of_low_that_has_waited_too_long_comes_before_normal(client: Any) -> None:

@@ -1,12 +1,11 @@
 """What a worker finds to run where many jobs wait, on a stock Prefect server."""
 
-from collections.abc import AsyncGenerator, Generator
+from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID, uuid4
 
-import pytest
 from prefect.client.orchestration import PrefectClient
 from prefect.settings import PREFECT_API_URL, temporary_settings
 from prefect.workers.process import ProcessWorker
@@ -14,7 +13,6 @@ from prefect.workers.process import ProcessWorker
 from tasks.contracts import Resources
 from tests.support.platform import post, rest
 from tests.support.recorded import recorded_client
-from tests.support.servers import stock_server
 from work_pools.worker.admission import Admission
 from work_pools.worker.order.fair_share import FairClient
 from work_pools.worker.order.further import Further
@@ -23,12 +21,6 @@ from work_pools.worker.order.users_waiting import UsersWaiting, fair_order
 
 NOW = datetime.now(UTC)
 QUEUES = ("high", "normal", "low")
-
-
-@pytest.fixture(scope="module")
-def api(tmp_path_factory: pytest.TempPathFactory) -> Generator[str]:
-    with stock_server(tmp_path_factory.mktemp("stock")) as api:
-        yield api
 
 
 class Pool:
@@ -79,9 +71,9 @@ async def worker(api: str, pool: Pool, slots: int, **offer: Any) -> AsyncGenerat
             yield started
 
 
-async def test_jobs_for_other_hosts_in_front_keep_no_host_idle(api: str) -> None:
+async def test_jobs_for_other_hosts_in_front_keep_no_host_idle(stock_api: str) -> None:
     """Also where the server answers no more runs than the pool has free slots."""
-    pool = Pool(api, slots=2)
+    pool = Pool(stock_api, slots=2)
     gpu = {"job_variables": {"gpus": 1}}
     for number in range(3):
         pool.wait("high", f"gpu-{number}", 50 - number, **gpu)
@@ -89,19 +81,19 @@ async def test_jobs_for_other_hosts_in_front_keep_no_host_idle(api: str) -> None
     for name, minutes in (("second", 30), ("first", 40), ("third", 20)):
         pool.wait("normal", name, minutes)
     pool.wait("low", "fourth", 90)
-    async with worker(api, pool, 4) as plain, worker(api, pool, 1, gpus=1) as other:
+    async with worker(stock_api, pool, 4) as plain, worker(stock_api, pool, 1, gpus=1) as other:
         assert await plain.found() == ["first", "second"]  # the pool has no more slots
         assert (await other.found())[0] == "gpu-0"
-        rest(api, "PATCH", f"/work_pools/{pool.name}/queues/normal", {"is_paused": True})
+        rest(stock_api, "PATCH", f"/work_pools/{pool.name}/queues/normal", {"is_paused": True})
         assert await plain.found() == ["fourth"]
 
 
-async def test_what_never_fits_here_is_read_once_and_what_may_fit_each_time(api: str) -> None:
-    pool = Pool(api, slots=1)
+async def test_what_never_fits_here_is_read_once_and_what_may_fit_each_time(stock_api: str) -> None:
+    pool = Pool(stock_api, slots=1)
     for number in range(5):
         pool.wait("normal", f"gpu-{number}", 50 - number)
     requests: list[str] = []
-    async with recorded_client(api, requests) as client:
+    async with recorded_client(stock_api, requests) as client:
         found = await client.get_scheduled_flow_runs_for_work_pool(pool.name, [], NOW)
         further = Further(page=2)
 
@@ -135,11 +127,11 @@ async def names(client: FairClient, pool: Pool) -> list[str]:
     return [each.flow_run.name for each in found]
 
 
-async def test_users_share_normal_however_many_jobs_one_of_them_has(api: str) -> None:
-    pool = Pool(api, slots=2)
+async def test_users_share_normal_however_many_jobs_one_of_them_has(stock_api: str) -> None:
+    pool = Pool(stock_api, slots=2)
     for number in range(6):
         pool.wait("normal", f"anna-{number}", 50 - number, tags=["user:anna"])
-    async with recorded_client(api, []) as client:
+    async with recorded_client(stock_api, []) as client:
         one, other = fair(client, "one"), fair(client, "other")
         assert await names(one, pool) == ["anna-0", "anna-1"]
         pool.wait("normal", "ben-0", 5, tags=["user:ben"])
@@ -161,20 +153,20 @@ async def test_users_share_normal_however_many_jobs_one_of_them_has(api: str) ->
         assert await names(later, pool) == ["high-0", "anna-0"]
 
 
-async def test_runs_that_were_held_or_cancelled_are_not_picked(api: str) -> None:
-    pool = Pool(api, slots=1)
+async def test_runs_that_were_held_or_cancelled_are_not_picked(stock_api: str) -> None:
+    pool = Pool(stock_api, slots=1)
     pool.wait("normal", "anna-0", 50, tags=["user:anna"])
     runs = [
         pool.wait("normal", f"ben-{number}", 40 - number, tags=["user:ben"]) for number in range(3)
     ]
-    async with recorded_client(api, []) as client:
+    async with recorded_client(stock_api, []) as client:
         usage = Usage(3600)
         usage.take(uuid4(), "anna")
         one = fair(client, "one", usage)
         assert await names(one, pool) == ["ben-0"]
         for run, state in zip(runs, ("CANCELLED", "PAUSED"), strict=False):
             body = {"state": {"type": state}, "force": True}
-            rest(api, "POST", f"/flow_runs/{run}/set_state", body).raise_for_status()
+            rest(stock_api, "POST", f"/flow_runs/{run}/set_state", body).raise_for_status()
         assert await names(one, pool) == ["ben-2"]
 
 
