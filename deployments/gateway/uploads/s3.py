@@ -22,7 +22,7 @@ from deployments.gateway.uploads.records import (
     mixed_up,
     split,
 )
-from deployments.gateway.uploads.sending import abort_unfinished, send
+from deployments.gateway.uploads.sending import send
 from deployments.gateway.uploads.sources import names_others, spellings
 from deployments.gateway.uploads.store import Check
 from tasks.contracts import S3_SCHEME, S3Address
@@ -34,6 +34,7 @@ from tasks.errors import (
     StorageUnavailable,
 )
 from tasks.storage.s3_errors import is_transient, reason, s3_errors, status, text
+from tasks.storage.s3_writes import abort_uploads
 
 if TYPE_CHECKING:
     from mypy_boto3_s3.client import S3Client
@@ -188,7 +189,7 @@ class S3Store:
         """Abort multipart uploads, where the store lists them."""
         since = datetime.fromtimestamp(before, UTC)
         with self._calling() as client:
-            abort_unfinished(client, self._address.bucket, self._address.key(USERS, ""), since)
+            abort_uploads(client, self._address.bucket, self._address.key(USERS, ""), since)
 
     def has_of_others(self, user: str, source: str) -> bool:
         """Compare the bucket and the key with those of users. Of an access point nobody knows the

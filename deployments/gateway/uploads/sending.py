@@ -6,11 +6,11 @@ The client's own transfers of large files know no conditional write.
 import os
 import secrets
 from contextlib import suppress
-from datetime import datetime
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from tasks.storage.s3_errors import error_code, s3_errors, status
+from tasks.storage.s3_writes import TAKEN, write_if_new
 
 if TYPE_CHECKING:
     from mypy_boto3_s3.client import S3Client
@@ -19,9 +19,6 @@ if TYPE_CHECKING:
 PART = 8 * 2**20
 """Bytes of a file that are in memory at a time."""
 _MOST_PARTS = 10_000  # of S3
-_TAKEN = (409, 412)  # answers to a conditional write: another is under way, or was first
-_NO_CONDITIONS = 501  # answer of stores that know no conditional write
-_NO_UPLOADS = ("NoSuchUpload", "NotImplemented")  # of stores that have, or list, none
 _MARK = "prefecture-upload"  # of the metadata of an object: what this call has written
 
 
@@ -39,34 +36,15 @@ def send(client: "S3Client", bucket: str, key: str, body: int, size: int, *, is_
         else:
             _in_parts(client, target, body, size, mark, is_new=is_new)
     except s3_errors() as error:
-        if status(error) not in _TAKEN and error_code(error) != "NoSuchUpload":
+        if status(error) not in TAKEN and error_code(error) != "NoSuchUpload":
             raise
         # The answer to our own write may have been lost, and the client has sent it again.
         if client.head_object(Bucket=bucket, Key=key)["Metadata"].get(_MARK) == mark[_MARK]:
             return True
-        if status(error) not in _TAKEN:
+        if status(error) not in TAKEN:
             raise
         return False
     return True
-
-
-def abort_unfinished(client: "S3Client", bucket: str, prefix: str, before: datetime) -> None:
-    """Abort multipart uploads that were begun before a time, where the store lists them.
-
-    Raises the errors of the S3 client.
-    """
-    pages = client.get_paginator("list_multipart_uploads").paginate(Bucket=bucket, Prefix=prefix)
-    try:
-        uploads = [upload for page in pages for upload in page.get("Uploads", [])]
-    except s3_errors() as error:
-        if error_code(error) not in _NO_UPLOADS:
-            raise
-        return
-    for upload in uploads:
-        if "Initiated" in upload and upload["Initiated"] < before:
-            client.abort_multipart_upload(
-                Bucket=bucket, Key=upload.get("Key", ""), UploadId=upload.get("UploadId", "")
-            )
 
 
 def _in_parts(
@@ -102,10 +80,6 @@ def _in_parts(
 
 def _conditionally(write: "partial[Any]", *, is_new: bool) -> None:
     if is_new:
-        try:
-            write(IfNoneMatch="*")
-            return
-        except s3_errors() as error:
-            if status(error) != _NO_CONDITIONS:
-                raise
-    write()
+        write_if_new(write)
+    else:
+        write()

@@ -1,4 +1,4 @@
-"""HTTP/1.1 as the broker reads it: one request per connection, and bodies of known length alone.
+"""HTTP/1.1 as the broker reads it: one request per connection, and only bodies of known length.
 
 Nothing of a request is passed on as it came, and nothing behind it is read: so a second request
 cannot be hidden in it.

@@ -34,14 +34,13 @@ from tasks.storage.results.s3_result import (
     writing,
 )
 from tasks.storage.results.s3_stage import STORED, S3Stage, manifest_may_arrive, parts_of
-from tasks.storage.s3_errors import error_code, s3_errors
+from tasks.storage.s3_writes import abort_uploads
 
 if TYPE_CHECKING:
     from mypy_boto3_s3.client import S3Client
 
 _MANIFEST = f"/{local_files.MANIFEST}"
 _PROBE = ".prefecture-can-write"
-_NO_UPLOADS = ("NoSuchUpload", "NotImplemented")  # of stores that have, or list, none
 _log = logging.getLogger(__name__)
 
 
@@ -192,27 +191,9 @@ class S3Root:
                 if manifest_may_arrive(folder):
                     return
                 with writing(str(place)):
-                    self._abort_uploads(place.key(name, ""))
+                    abort_uploads(self.client, self._address.bucket, place.key(name, ""))
                     self._delete(place.key(name, ""))
         local_files.discard(folder)
-
-    def _abort_uploads(self, prefix: str) -> None:
-        """Abort unfinished multipart uploads, where the store lists them."""
-        pages = self.client.get_paginator("list_multipart_uploads").paginate(
-            Bucket=self._address.bucket, Prefix=prefix
-        )
-        try:
-            uploads = [upload for page in pages for upload in page.get("Uploads", [])]
-        except s3_errors() as error:
-            if error_code(error) not in _NO_UPLOADS:
-                raise
-            return
-        for upload in uploads:
-            self.client.abort_multipart_upload(
-                Bucket=self._address.bucket,
-                Key=upload.get("Key", ""),
-                UploadId=upload.get("UploadId", ""),
-            )
 
     def _delete(self, prefix: str) -> None:
         for key in list(self._keys(prefix)):

@@ -21,6 +21,7 @@ from tasks.storage.results.s3_result import (
     writing,
 )
 from tasks.storage.s3_errors import is_transient, s3_errors, status
+from tasks.storage.s3_writes import TAKEN, write_if_new
 
 if TYPE_CHECKING:
     from mypy_boto3_s3.client import S3Client
@@ -29,8 +30,6 @@ STORED = "stored-under"
 """File in an attempt's folder with the key of its job's result; the attempt may have keys there."""
 _PUBLISHING = "publishing"  # file beside it: a manifest was sent, and the outcome is not known
 _MAY_ARRIVE = 60.0  # seconds in which S3 may still carry out a write that got no answer
-_TAKEN = (409, 412)  # answers to a conditional write: another is under way, or was first
-_NO_CONDITIONS = 501  # answer of stores that know no conditional write
 
 
 @dataclass
@@ -118,17 +117,12 @@ class S3Stage:
         )
         with writing(str(self.place)):
             try:
-                try:
-                    put(IfNoneMatch="*")
-                except s3_errors() as error:
-                    if status(error) != _NO_CONDITIONS:
-                        raise
-                    put()
+                write_if_new(put)
             except s3_errors() as error:
                 if is_transient(error):
                     raise  # S3 may still carry the write out
                 publishing.unlink(missing_ok=True)
-                if status(error) not in _TAKEN:
+                if status(error) not in TAKEN:
                     raise
             else:
                 publishing.unlink(missing_ok=True)
