@@ -76,6 +76,16 @@ def moto_server() -> Generator[str]:
 
 
 @contextmanager
+def moto_with(bucket: str) -> Generator[str]:
+    """The address of a moto_server that has a bucket."""
+    with moto_server() as address:
+        client = client_of(address)
+        client.create_bucket(Bucket=bucket)
+        client.close()
+        yield address
+
+
+@contextmanager
 def rclone_server(folder: Path) -> Generator[str]:
     """The address of an S3 server whose buckets are the folders in `folder`."""
     folder.mkdir(parents=True, exist_ok=True)

@@ -20,17 +20,14 @@ from deployments.gateway.uploads.records import (
 )
 from tasks.errors import InvalidPayload, SourceNotFound
 from tests.deployments.gateway.kept import BUCKET, Kept, content_of, in_s3, on_disk, upload
-from tests.support.storage import client_of, moto_server
+from tests.support.storage import moto_with
 
 FEW = 1000  # bytes
 
 
 @pytest.fixture(scope="module")
 def server() -> Generator[str]:
-    with moto_server() as address:
-        client = client_of(address)
-        client.create_bucket(Bucket=BUCKET)
-        client.close()
+    with moto_with(BUCKET) as address:
         yield address
 
 

@@ -18,7 +18,7 @@ from tasks.errors import InvalidPayload, OperatorError, StorageUnavailable
 from tests.deployments.gateway.archived import body, packed
 from tests.deployments.gateway.kept import BUCKET, Kept, in_s3, upload
 from tests.support.faults import FaultyStorage, faulty_storage
-from tests.support.storage import client_of, moto_server
+from tests.support.storage import client_of, moto_with
 
 TRIES = 4  # of one file: two of the client, and once more
 LARGE = os.urandom(2 * PART + 1000)
@@ -47,10 +47,7 @@ class Faulty:
 
 @pytest.fixture(scope="module")
 def server() -> Generator[str]:
-    with moto_server() as address:
-        client = client_of(address)
-        client.create_bucket(Bucket=BUCKET)
-        client.close()
+    with moto_with(BUCKET) as address:
         yield address
 
 

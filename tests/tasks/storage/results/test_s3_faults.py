@@ -18,7 +18,7 @@ from tasks.storage.results.s3 import S3Root
 from tasks.storage.results.s3_stage import S3Stage
 from tests.support.faults import FaultyStorage, faulty_storage
 from tests.support.platform import wait_until
-from tests.support.storage import client_of, moto_server, rclone_server
+from tests.support.storage import client_of, moto_with, rclone_server
 from tests.tasks.storage.results.attempts import claim, fill
 
 if TYPE_CHECKING:
@@ -47,10 +47,7 @@ class Faulty:
 
 @pytest.fixture(scope="module")
 def server() -> Generator[str]:
-    with moto_server() as address:
-        client = client_of(address)
-        client.create_bucket(Bucket=BUCKET)
-        client.close()
+    with moto_with(BUCKET) as address:
         yield address
 
 
