@@ -11,7 +11,7 @@ from deployments.gateway.users.access import Caller
 from deployments.gateway.users.tokens import Scope
 from deployments.jobs.dependencies.sources import texts_at
 from deployments.jobs.request import Terms, cut
-from deployments.jobs.submit import KNOWN_FOR, find_deployment
+from deployments.jobs.submit import find_deployment
 
 
 async def check_sources(
@@ -27,7 +27,7 @@ async def check_sources(
     """
     if caller.token.allows(Scope.OPERATE):
         return
-    deployment = await find_deployment(client, terms, known_for=KNOWN_FOR)
+    deployment = await find_deployment(client, terms, may_be_known=True)
     schema = deployment.parameter_openapi_schema or {}
     user = caller.token.user
 

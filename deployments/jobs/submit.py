@@ -1,11 +1,8 @@
 """Submits a job, after all checks that are possible before it runs."""
 
-import time
 from collections.abc import Mapping
-from math import inf
 from typing import Any
 from uuid import UUID, uuid4
-from weakref import WeakKeyDictionary
 
 import httpx
 from prefect.client.orchestration import PrefectClient
@@ -24,14 +21,11 @@ from deployments.jobs.request import Terms, check_key, cut, one_line
 from deployments.pools import read_offers
 from tasks.contracts import Resources, resources_asked
 from tasks.errors import InvalidPayload
+from tasks.prefect_api.briefly import briefly
 
 REFUSED = (400, 404, 409, 422)
 """Status codes with which the server refuses a job."""
-KNOWN_FOR = 5.0
-"""Seconds for which a client knows the deployment of a job that it has submitted."""
-_known: WeakKeyDictionary[PrefectClient, dict[str, tuple[float, DeploymentResponse]]] = (
-    WeakKeyDictionary()
-)
+_KNOWN_FOR = 5.0  # seconds for which a client knows a deployment that it has read
 
 
 async def submit(
@@ -52,7 +46,7 @@ async def submit(
     if key is not None:
         check_key(key)
     parameters = terms.parameters(payload)
-    deployment = await find_deployment(client, terms, payload, known_for=KNOWN_FOR)
+    deployment = await find_deployment(client, terms, payload, may_be_known=True)
     (prepared,) = await prepare(client, terms, [parameters["payload"]], deployment, owner, see)
     parameters["payload"], after = prepared.payload, prepared.dependencies
     # Prefect's client repeats a request whose answer was lost: without a key, that is a second job.
@@ -88,28 +82,31 @@ async def find_deployment(
     terms: Terms,
     payload: Mapping[str, Any] | None = None,
     *,
-    known_for: float = 0.0,
+    may_be_known: bool = False,
 ) -> DeploymentResponse:
     """Find the deployment for these terms. Raises InvalidPayload where there is none, or where no
     host has as many GPUs as the terms or the payload ask for.
 
-    `known_for`: seconds that may have passed since the client read it.
+    `may_be_known`: whether the client may have read it some seconds ago.
     """
-    name = f"{terms.task}/{terms.in_queue}"
-    known = _known.setdefault(client, {})
-    read, deployment = known.get(name, (-inf, None))
-    if deployment is None or time.monotonic() - read > known_for:
-        try:
-            deployment = await client.read_deployment_by_name(name)
-        except ObjectNotFound:
-            raise InvalidPayload(
-                f"there is no compute task '{cut(terms.task)}': `prefecture tasks` lists them, "
-                "`prefecture apply` puts them on the server"
-            ) from None
-        known[name] = time.monotonic(), deployment
+    read = _read_briefly if may_be_known else _read
+    try:
+        deployment = await read(client, f"{terms.task}/{terms.in_queue}")
+    except ObjectNotFound:
+        raise InvalidPayload(
+            f"there is no compute task '{cut(terms.task)}': `prefecture tasks` lists them, "
+            "`prefecture apply` puts them on the server"
+        ) from None
     terms.check_deployment(deployment)
     await _check_gpus(client, deployment, resources_asked([terms.limits], payload))
     return deployment
+
+
+async def _read(client: PrefectClient, name: str) -> DeploymentResponse:
+    return await client.read_deployment_by_name(name)
+
+
+_read_briefly = briefly(_KNOWN_FOR)(_read)
 
 
 async def _check_gpus(
