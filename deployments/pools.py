@@ -3,7 +3,7 @@
 import json
 import shlex
 import sys
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 from uuid import UUID
@@ -170,7 +170,11 @@ async def read_slots(client: PrefectClient, pool: str) -> int | None:
     workers = await client.read_workers_for_work_pool(pool)
     online = {worker.name for worker in workers if worker.status == "ONLINE"}
     taking = online - await drained_workers(client, pool)
-    reports = await read_worker_reports(client)
+    return slots_of(taking, await read_worker_reports(client), pool)
+
+
+def slots_of(taking: set[str], reports: Iterable[WorkerReport], pool: str) -> int | None:
+    """How many jobs workers of a pool take at once, by what they report; None if one does not."""
     slots = {each.worker: each.slots for each in reports if each.pool == pool}
     if not taking <= slots.keys():
         return None
@@ -193,7 +197,13 @@ async def read_offers(
     client: PrefectClient, pool: str, workers: Collection[str]
 ) -> dict[str, Resources | None]:
     """What these workers of a pool offer, by name; None for one that does not report it."""
-    reports = await read_worker_reports(client)
+    return offers_of(workers, await read_worker_reports(client), pool)
+
+
+def offers_of(
+    workers: Iterable[str], reports: Iterable[WorkerReport], pool: str
+) -> dict[str, Resources | None]:
+    """What these workers of a pool offer, by what they report: see read_offers."""
     known = {each.worker: each.offer for each in reports if each.pool == pool}
     return {name: known.get(name) for name in workers}
 

@@ -1,6 +1,6 @@
 """Explains the state of a job: why it waits, its place in the queue, and an estimate."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from uuid import UUID
@@ -25,7 +25,7 @@ from deployments.jobs.queries.listing import read_task_names, record
 from deployments.jobs.queries.pool_state import SECONDS, PoolState, pool_filter, read_pool_state
 from deployments.jobs.queries.standings import undone, waits_for
 from deployments.jobs.records import Explanation, JobRecord, JobState
-from deployments.pools import lacking, read_offers
+from deployments.pools import lacking
 from deployments.status import SCHEDULED
 from tasks.contracts import USER_TAG, Queue, Resources, resources_asked, user_of
 from tasks.prefect_api.briefly import briefly
@@ -238,11 +238,13 @@ async def _pool_state(client: PrefectClient, run: FlowRun) -> PoolState | None:
     if found is None:
         return None
     queue = found.queues.get(run.work_queue_name or "")
-    return replace(found, queue=queue, unfit=await _unfit(client, run, found.taking))
+    return replace(found, queue=queue, unfit=await _unfit(client, run, found.offers))
 
 
-async def _unfit(client: PrefectClient, run: FlowRun, workers: frozenset[str]) -> str:
-    """What a job asks for that none of these workers offers; empty where one may take it."""
+async def _unfit(
+    client: PrefectClient, run: FlowRun, offers: Mapping[str, Resources | None]
+) -> str:
+    """What a job asks for that no worker offers; empty where one may take it."""
     variables = [run.job_variables or {}]
     if run.deployment_id is not None:
         try:
@@ -251,9 +253,7 @@ async def _unfit(client: PrefectClient, run: FlowRun, workers: frozenset[str]) -
         except ObjectNotFound:
             return ""
     asked = resources_asked(variables, run.parameters.get("payload"))
-    if asked == Resources() or not workers:
-        return ""
-    return lacking(asked, await read_offers(client, run.work_pool_name or "", workers))
+    return lacking(asked, offers) if asked != Resources() and offers else ""
 
 
 @briefly(SECONDS)

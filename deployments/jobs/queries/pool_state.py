@@ -9,8 +9,15 @@ from prefect.client.schemas.objects import WorkPool, WorkQueue
 from prefect.exceptions import ObjectNotFound
 
 from deployments.jobs.queries.listing import read_task_names
-from deployments.pools import drained_workers, read_queues, read_slots, read_worker_reports
+from deployments.pools import (
+    drained_workers,
+    offers_of,
+    read_queues,
+    read_worker_reports,
+    slots_of,
+)
 from deployments.status import RUNNING, AgentStatus, read_agents
+from tasks.contracts import Resources
 from tasks.prefect_api.briefly import briefly
 
 SECONDS = 2.0
@@ -40,8 +47,8 @@ class PoolState:
     """Whether users share the queue `normal`: its order is not that of submission."""
     queues: Mapping[str, WorkQueue] = field(default_factory=dict[str, WorkQueue])
     """All queues of the pool, by their names."""
-    taking: frozenset[str] = frozenset()
-    """The workers that take new jobs."""
+    offers: Mapping[str, Resources | None] = field(default_factory=dict[str, "Resources | None"])
+    """What each worker that takes new jobs offers; None for one that does not report it."""
 
     @property
     def slots(self) -> int:
@@ -61,6 +68,7 @@ async def read_pool_state(client: PrefectClient, name: str) -> PoolState | None:
     workers = await client.read_workers_for_work_pool(name)
     online = {worker.name for worker in workers if worker.status == "ONLINE"}
     drained = await drained_workers(client, name)
+    taking = online - drained
     running = await client.read_flow_runs(
         work_pool_filter=pool_filter(name),
         flow_run_filter=FlowRunFilter.model_validate({"state": {"type": {"any_": RUNNING}}}),
@@ -73,7 +81,7 @@ async def read_pool_state(client: PrefectClient, name: str) -> PoolState | None:
         online=len(online),
         offline=len(workers) - len(online),
         drained=len(drained & online),
-        taken=await read_slots(client, name),
+        taken=slots_of(taking, reports, name),
         agents=await read_agents(client) if pool.is_paused else [],
         running=[
             (tasks.get(each.flow_id, "unknown"), each.estimated_run_time.total_seconds())
@@ -83,7 +91,7 @@ async def read_pool_state(client: PrefectClient, name: str) -> PoolState | None:
             each.is_fair for each in reports if each.pool == name and each.worker in online
         ),
         queues={queue.name: queue for queue in await read_queues(client, name)},
-        taking=frozenset(online - drained),
+        offers=offers_of(taking, reports, name),
     )
 
 
