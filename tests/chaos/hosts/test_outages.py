@@ -11,7 +11,7 @@ from uuid import UUID
 import pytest
 from prefect.settings import PREFECT_API_URL, temporary_settings
 
-from deployments.notifications.ledger import keep_subscribers
+from deployments.notifications.ledger import keep_subscribers, open_ledger
 from deployments.notifications.subscribers import Subscriber
 from tests.chaos.harness.choice import long
 from tests.chaos.harness.drill import Drill
@@ -57,6 +57,12 @@ def subscribe(several: Topology, drill: Drill, listener: Receiver) -> None:
     wanted = {"name": "all", "jobs": {"tags": [drill.name]}, "to": to}
     subscriber = Subscriber.model_validate(wanted)
     asyncio.run(keep_subscribers(several.settings, [subscriber]))
+
+
+async def is_recorded(several: Topology) -> bool:
+    """Whether the ledger has the results of all deliveries that are due."""
+    async with open_ledger(several.settings) as ledger:
+        return not await ledger.due("all", 1)
 
 
 def told(listener: Receiver) -> Counter[UUID]:
@@ -108,6 +114,8 @@ def test_another_notifier_takes_over(several: Topology, listener: Receiver) -> N
     subscribe(several, drill, listener)
     drill.submit(1)
     wait_until(lambda: len(listener.requests) == 1, what="the first notifies")
+    # A notifier killed before it has recorded an answer notifies again.
+    wait_until(lambda: asyncio.run(is_recorded(several)), what="the first has recorded it")
     leader.kill()
     drill.submit(3)
     wait_until(lambda: set(told(listener)) == set(drill.jobs), what="the second notifies")

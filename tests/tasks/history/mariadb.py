@@ -41,6 +41,10 @@ def mariadb_server(folder: Path) -> Generator[str]:
     data, port = folder / "data", free_port()
     # It refuses to be root's, unless an option says so.
     common = ["--no-defaults", f"--datadir={data}", f"--user={pwd.getpwuid(os.geteuid()).pw_name}"]
+    # In a shared one, a server that starts removes the temporary tables of all others.
+    temporary = folder / "tmp"
+    temporary.mkdir()
+    common += [f"--tmpdir={temporary}"]
     make = ["mariadb-install-db", *common, "--auth-root-authentication-method=normal"]
     subprocess.run([*make, "--skip-test-db"], check=True, capture_output=True)
     (folder / "who.sql").write_text(_WHO)

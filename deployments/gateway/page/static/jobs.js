@@ -9,6 +9,7 @@ import { row } from "./rows.js";
 import { ACTIVE, count, ENDED, QUEUES, some, STATES, stateWords } from "./words.js";
 
 const PAGE = 50;
+const LONGEST = 1000; // jobs that one request may list
 const TICK = 1000; // ms
 const LOOK = 10_000; // ms between two looks at places in the queue
 const PLACES = 12; // waiting jobs whose place is looked up
@@ -24,6 +25,7 @@ export async function jobsView(view, query, go, signal) {
   const selected = new Set();
   const changed = new Set();
   const unknown = new Map(); // the newest event of each job that has no row yet
+  let loading = Promise.resolve(); // one list at a time: an older one must not replace a newer
   let next = null;
   let total = 0;
   let settling = null;
@@ -156,10 +158,18 @@ export async function jobsView(view, query, go, signal) {
     return wanted;
   }
 
-  async function load(isMore, asked = null) {
+  /** Read the list anew, or the next part of it, after what is being read already. */
+  function load(isMore, asked = null) {
+    more.disabled = true;
+    const reading = () => read(isMore, asked);
+    return (loading = loading.then(reading, reading));
+  }
+
+  async function read(isMore, asked) {
     const wanted = parameters();
     if (isMore && next) wanted.set("after", next);
-    more.disabled = true;
+    // Read anew, the table stays as long as it is.
+    else wanted.set("limit", Math.min(Math.max(PAGE, rows.size), LONGEST));
     const found = await (asked ?? get(`/jobs?${wanted}`)).catch((error) => (say(error.message, "failed"), null));
     more.disabled = false;
     if (!found || signal.aborted) return;
