@@ -13,6 +13,7 @@ with importing():
     from deployments.gateway.inputs import is_upload
     from deployments.serving import listeners
     from deployments.serving.admission import Admission
+    from deployments.serving.large_bodies import LargeBodies
     from deployments.serving.same_origin import SameOrigin
     from tasks.settings import get_settings
 
@@ -30,6 +31,7 @@ def main() -> None:
         SameOrigin(app, at.names),
         at,
         lambda: end_streams(gateway),
+        http=LargeBodies,
         log_level="warning",
         server_header=False,
     )

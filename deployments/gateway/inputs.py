@@ -20,6 +20,7 @@ from deployments.gateway.jobs import InUploads, Reader, Submitter
 from deployments.gateway.requests import Message
 from deployments.gateway.uploads.receiving import Part
 from deployments.gateway.uploads.records import Uploaded
+from deployments.serving.large_bodies import ReceiveBody, receive_body
 from tasks.storage.in_threads import in_threads
 
 PATH = "/inputs/"
@@ -149,6 +150,8 @@ async def delete_input(caller: Submitter, uploads: InUploads, path: str) -> Mess
 
 async def _write(request: Request, part: Part, length: int) -> None:
     """Write a body of `length` bytes. Raises HTTPException where it does not arrive."""
+    if (receive_all := receive_body(request.scope)) is not None:
+        return await _write_all(receive_all, part, length)
     left, waiting, size = length, list[bytes](), 0
     writing: asyncio.Task[None] | None = None  # of what has arrived before: one at a time
     try:
@@ -170,8 +173,25 @@ async def _write(request: Request, part: Part, length: int) -> None:
             await writing
     if waiting:
         await asyncio.to_thread(part.write, b"".join(waiting))
+    _check_whole(left)
+
+
+async def _write_all(receive_all: ReceiveBody, part: Part, length: int) -> None:
+    """The same, past the messages of the server."""
+    try:
+        arrived = await receive_all(part.write, SILENCE)
+    except TimeoutError:
+        raise _silent() from None
+    _check_whole(length - arrived)
+
+
+def _check_whole(left: int) -> None:
     if left:
         raise HTTPException(_UNPROCESSABLE, f"{left:,} bytes of the body have not arrived")
+
+
+def _silent() -> HTTPException:
+    return HTTPException(_TIMEOUT, f"nothing has arrived for {SILENCE:.0f} s")
 
 
 async def _arriving(request: Request) -> AsyncGenerator[bytes]:
@@ -182,7 +202,7 @@ async def _arriving(request: Request) -> AsyncGenerator[bytes]:
             async with asyncio.timeout(SILENCE):
                 some = await anext(body, None)
         except TimeoutError:
-            raise HTTPException(_TIMEOUT, f"nothing has arrived for {SILENCE:.0f} s") from None
+            raise _silent() from None
         except ClientDisconnect:
             raise BrokenOff from None
         if some is None:

@@ -14,7 +14,7 @@ import stat
 import time
 from collections import defaultdict
 from collections.abc import Callable, Generator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Executor, ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from functools import partial
 from pathlib import Path
@@ -40,10 +40,11 @@ _T = TypeVar("_T")
 
 
 class Part:
-    """An upload that is not whole yet. Its methods block."""
+    """An upload that is not whole yet. Its methods block. `threads`: digest what is written."""
 
-    def __init__(self, descriptor: int, offset: int) -> None:
+    def __init__(self, descriptor: int, offset: int, threads: Executor) -> None:
         self._descriptor = descriptor
+        self._threads = threads
         self._digest = hashlib.sha256()
         self.size = 0
         """Bytes so far."""
@@ -54,12 +55,15 @@ class Part:
             self.size += len(some)
         os.ftruncate(descriptor, offset)
 
-    def write(self, some: bytes) -> None:
-        """Append bytes."""
-        view = memoryview(some)
-        while view:
-            view = view[os.write(self._descriptor, view) :]
-        self._digest.update(some)
+    def write(self, some: bytes | memoryview) -> None:
+        """Append bytes, and digest them meanwhile: that takes longer."""
+        digesting = self._threads.submit(self._digest.update, some)
+        try:
+            view = memoryview(some)
+            while view:
+                view = view[os.write(self._descriptor, view) :]
+        finally:
+            digesting.result()
         self.size += len(some)
 
     @property
@@ -101,6 +105,7 @@ class Uploads:
         self._least_free = least_free
         self._reserved: defaultdict[str, int] = defaultdict(int)
         self._threads = ThreadPoolExecutor(_PUT_AT_ONCE, thread_name_prefix="uploads")
+        self._digesting = ThreadPoolExecutor(os.cpu_count(), thread_name_prefix="digests")
 
     async def in_background(self, work: Callable[[], _T]) -> _T:
         """Do what may take as long as S3 does, in none of the threads that others wait for."""
@@ -133,7 +138,7 @@ class Uploads:
                 there = os.fstat(descriptor).st_size
                 if offset > there:
                     raise WrongOffset(path, there)
-                yield Part(descriptor, offset)
+                yield Part(descriptor, offset, self._digesting)
             finally:
                 os.close(descriptor)
 
