@@ -33,6 +33,7 @@ from tasks.errors import (
     SourceNotFound,
     StorageUnavailable,
 )
+from tasks.storage.inputs.local import is_glob, select
 from tasks.storage.s3_errors import is_transient, reason, s3_errors, status, text
 from tasks.storage.s3_writes import abort_uploads
 
@@ -205,6 +206,22 @@ class S3Store:
             if bucket == self._address.bucket and names_others(key, base, user):
                 return True
         return False
+
+    def is_missing(self, source: str) -> bool:
+        """Ask for one key, or list those that a glob may match."""
+        top = f"{S3_SCHEME}{self._address.bucket}/"
+        key = source.removeprefix(top)
+        if not source.startswith(top) or not key.startswith(self._address.key(USERS, "")):
+            return False
+        if is_glob(key):
+            fixed = next(place for place, letter in enumerate(key) if is_glob(letter))
+            return not select([name for name, _, _ in self._objects(key[:fixed], None)], key)
+        key = key.rstrip("/")
+        # An object sorts before those whose keys begin with its own.
+        if next((name for name, _, _ in self._objects(key, 1)), None) == key:
+            return False
+        # Where the first is the mark of a folder, there may be others.
+        return not any(next(self._objects(f"{key}/", most), None) for most in (1, None))
 
     def probe(self) -> None:
         """List one key, write an empty object and ask for it."""
