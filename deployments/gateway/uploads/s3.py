@@ -35,6 +35,7 @@ from tasks.errors import (
 )
 from tasks.storage.inputs.local import is_glob, select
 from tasks.storage.s3_errors import is_transient, reason, s3_errors, status, text
+from tasks.storage.s3_reads import OpenObject, open_object
 from tasks.storage.s3_writes import abort_uploads
 
 if TYPE_CHECKING:
@@ -164,6 +165,24 @@ class S3Store:
                 list(threads.map(self._delete_key, keys))
         finally:
             self._counts.pop(user, None)
+
+    def own_path(self, user: str, source: str) -> str | None:
+        """The path of a source in the folder of a user; None where it is not there. The path may
+        be that of a folder, or a glob; it is empty for all files."""
+        own = f"{S3_SCHEME}{self._address.bucket}/{self._key(user, '')}"
+        named = f"{source}/"
+        return named.removeprefix(own).rstrip("/") if named.startswith(own) else None
+
+    def open(self, user: str, path: str) -> OpenObject | None:
+        """Open a file of a user; None where there is none."""
+        split(path)
+        with self._calling() as client:
+            try:
+                return open_object(client, self._address.bucket, self._key(user, path))
+            except s3_errors() as error:
+                if status(error) == _NOT_FOUND:
+                    return None
+                raise
 
     def users(self) -> list[str]:
         """List what is between slashes."""
