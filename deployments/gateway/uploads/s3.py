@@ -123,7 +123,7 @@ class S3Store:
 
     def put(self, user: str, files: Sequence[Staged], *, overwrite: bool) -> list[Uploaded]:
         """Send the files, some at a time. Where one is refused, those that were new are deleted
-        again; while S3 does not answer, those that were sent stay."""
+        again; while S3 cannot be used, those that were sent stay."""
         sent: list[Staged] = []
 
         def one(file: Staged) -> Uploaded:
@@ -136,7 +136,7 @@ class S3Store:
                 return [one(files[0])]
             with ThreadPoolExecutor(_OF_ONE_REQUEST, thread_name_prefix="archive") as threads:
                 return list(threads.map(one, files))
-        except StorageUnavailable:
+        except (StorageUnavailable, OperatorError):
             raise
         except PrefectureError:
             for file in () if overwrite else sent:
