@@ -21,8 +21,8 @@ from deployments.gateway.uploads.records import (
 )
 from deployments.gateway.uploads.sources import names_others
 from deployments.gateway.uploads.store import Check
-from tasks.errors import FileUnreadable, SourceNotFound
-from tasks.storage.inputs.local import find_local
+from tasks.errors import FileUnreadable, InvalidPayload, SourceNotFound
+from tasks.storage.inputs.local import find_local, is_glob
 
 
 class DiskStore:
@@ -135,10 +135,15 @@ class DiskStore:
         return "://" not in source and names_others(source, [USERS], user)
 
     def is_missing(self, source: str) -> bool:
-        """Look as a job does. Where no user has a folder, another gateway may have received it."""
+        """Look for one file, or as a job does. Where no user has a folder, another gateway may have
+        received it."""
         top, _, rest = source.partition("/")
-        if top != USERS or "/" not in rest or not (self._inputs / USERS).is_dir():
+        user, _, path = rest.rstrip("/").partition("/")
+        if top != USERS or not user or not (self._inputs / USERS).is_dir():
             return False
+        with suppress(InvalidPayload):
+            if not is_glob(path) and next(self.listed(user, path), None) is not None:
+                return False
         try:
             find_local(source, self._inputs)
         except FileUnreadable:  # it is there

@@ -11,6 +11,7 @@ from collections.abc import Callable, Generator, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
+from itertools import islice
 from threading import BoundedSemaphore, Lock
 from typing import TYPE_CHECKING
 
@@ -47,6 +48,7 @@ _OF_ONE_REQUEST = 4  # of them: files of one archive
 _COUNTED = 60.0  # seconds for which a count of bytes is used
 _PAUSES = (1.0, 3.0)  # seconds before a file is sent anew
 _PROBE = ".prefecture-can-write"
+_MOST = 10_000  # keys that are read to look for those of a glob
 _NOT_FOUND = 404
 _ALIASES = ("-s3alias", "--ol-s3")  # end names of access points, which S3 takes as those of buckets
 
@@ -227,14 +229,15 @@ class S3Store:
         return False
 
     def is_missing(self, source: str) -> bool:
-        """Ask for one key, or list those that a glob may match."""
+        """Ask for one key, or list those that a glob may match; of very many it is not known."""
         top = f"{S3_SCHEME}{self._address.bucket}/"
         key = source.removeprefix(top)
         if not source.startswith(top) or not key.startswith(self._address.key(USERS, "")):
             return False
         if is_glob(key):
             fixed = next(place for place, letter in enumerate(key) if is_glob(letter))
-            return not select([name for name, _, _ in self._objects(key[:fixed], None)], key)
+            listed = [name for name, _, _ in islice(self._objects(key[:fixed], None), _MOST + 1)]
+            return len(listed) <= _MOST and not select(listed, key)
         key = key.rstrip("/")
         # An object sorts before those whose keys begin with its own.
         if next((name for name, _, _ in self._objects(key, 1)), None) == key:

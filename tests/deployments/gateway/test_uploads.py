@@ -193,7 +193,9 @@ def test_sources_that_name_no_upload(uploads: Uploads) -> None:
     for missing, paths in ((False, there), (True, gone)):
         sources = [f"{store.source('anna', '')}{path}" for path in paths]
         assert [store.is_missing(source) for source in sources] == [missing] * len(paths), paths
-    assert store.is_missing(store.source("bob", "a/b.csv"))
+    for path in ("a/b.csv", ""):
+        assert store.is_missing(store.source("bob", path))
+    assert not store.is_missing(store.source("anna", ""))
     store.delete("anna", "a")
     assert store.is_missing(store.source("anna", "a"))
     # What no user has uploaded is not looked for.
