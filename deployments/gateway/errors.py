@@ -9,7 +9,7 @@ from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 from starlette.responses import JSONResponse, Response
 
-from deployments.gateway.uploads.records import QuotaExceeded, WrongOffset
+from deployments.gateway.uploads.records import NotSent, QuotaExceeded, WrongOffset
 from tasks.errors import (
     InvalidPayload,
     KeyTaken,
@@ -69,6 +69,9 @@ def _failed(request: Request, error: Exception) -> Response:
             return problem(_CONFLICT, str(error), **{"Upload-Offset": str(error.offset)})
         case QuotaExceeded():
             return problem(_NO_SPACE, str(error))
+        case NotSent():
+            _log.warning("%s %s: %s", request.method, request.url.path, error.__cause__)
+            return problem(_UNAVAILABLE, str(error), **{"Retry-After": PAUSE})
         case ResultExpired():
             return problem(_GONE, str(error))
         case SourceNotFound():

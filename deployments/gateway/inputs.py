@@ -107,7 +107,8 @@ async def put_input(
 
     With `Content-Type: application/x-tar` the body is an archive, and `path` the folder that it is
     unpacked to, all of it or nothing; with `Content-Encoding: gzip` it is compressed. Of one that
-    breaks off, those files stay that have arrived.
+    breaks off, those files stay that have arrived. While S3 is away the answer is 503, and each
+    file that has arrived is continued as one that was uploaded alone.
     """
     if content_type.partition(";")[0].strip().lower() == _TAR:
         archive = Bytes(_arriving(request), is_gzip=_is_gzip(content_encoding))

@@ -28,6 +28,7 @@ from deployments.gateway.users.access import Caller, allowed
 from deployments.gateway.users.tokens import Scope
 from deployments.jobs import bulk, cancel, finished, hold, move, submit
 from deployments.jobs.attempts import attempts
+from deployments.jobs.dependencies.after import Rights
 from deployments.jobs.queries import catalog
 from deployments.jobs.queries.explain import explain
 from deployments.jobs.queries.filters import is_in_pool_of_jobs, is_job
@@ -84,10 +85,9 @@ async def submit_job(
     """Submit a job."""
     terms = request.terms(caller.token)
     await check_secrets(client, caller, [request.payload])
-    await check_sources(client, caller, uploads.store, terms, [request.payload])
     await quota.check(client, caller, 1, key=request.key is not None)
-    see = partial(find_visible, client, caller)
-    job = await submit.submit(client, terms, request.payload, request.key, _owner(caller), see)
+    rights = rights_of(client, caller, uploads)
+    job = await submit.submit(client, terms, request.payload, request.key, rights)
     caller.record(_CREATED, job)
     return Submitted(job=job)
 
@@ -108,11 +108,10 @@ async def submit_jobs(
     many, key = len(request.payloads), request.key
     terms = request.terms(caller.token).for_many(many, settings.bulk_to_low)
     await check_secrets(client, caller, request.payloads)
-    await check_sources(client, caller, uploads.store, terms, request.payloads)
     await quota.check(client, caller, many, key=key is not None)
     try:
-        see = partial(find_visible, client, caller)
-        jobs = await bulk.submit_many(client, terms, request.payloads, key, _owner(caller), see)
+        rights = rights_of(client, caller, uploads)
+        jobs = await bulk.submit_many(client, terms, request.payloads, key, rights)
     except ServerUnavailable as error:
         # It says how many were submitted, and the key with which to go on.
         caller.record(_UNAVAILABLE, reason=str(error))
@@ -161,12 +160,14 @@ async def move_job(caller: Submitter, client: Client, job: UUID, request: MoveRe
 
 
 @router.post("/jobs/{job}/restart", status_code=_CREATED)
-async def restart_job(caller: Submitter, client: Client, quota: JobQuota, job: UUID) -> Submitted:
-    """Submit a job that has ended once more, as a new job."""
+async def restart_job(
+    caller: Submitter, client: Client, quota: JobQuota, uploads: InUploads, job: UUID
+) -> Submitted:
+    """Submit a job that has ended once more, as a new job. 422 where its source is gone."""
     run = await _changeable(client, caller, job)
     await check_secrets(client, caller, [run.parameters.get("payload") or {}])
     await quota.check(client, caller, 1, key=False)
-    new = await finished.restart(client, str(job))
+    new = await finished.restart(client, str(job), rights=rights_of(client, caller, uploads))
     caller.record(_CREATED, job, new)
     return Submitted(job=new)
 
@@ -189,9 +190,13 @@ async def delete_result(
     return Message(message=f"the result of job {job} is deleted")
 
 
-def _owner(caller: Caller) -> str:
-    """What sets a user's keys apart from those of others."""
-    return f"{caller.token.user}:"
+def rights_of(client: PrefectClient, caller: Caller, uploads: Uploads) -> Rights:
+    """What a user may name in a request."""
+    return Rights(
+        f"{caller.token.user}:",
+        partial(find_visible, client, caller),
+        partial(check_sources, caller, uploads),
+    )
 
 
 async def find_visible(client: PrefectClient, caller: Caller, job: UUID) -> FlowRun:

@@ -14,7 +14,14 @@ from fastapi import APIRouter, HTTPException
 from prefect.client.orchestration import PrefectClient
 from prefect.client.schemas.objects import FlowRun
 
-from deployments.gateway.jobs import CANCEL_TIME, Client, Submitter, find_visible
+from deployments.gateway.jobs import (
+    CANCEL_TIME,
+    Client,
+    InUploads,
+    Submitter,
+    find_visible,
+    rights_of,
+)
 from deployments.gateway.quotas import JobQuota
 from deployments.gateway.requests import Many, ManyRequest, MoveManyRequest, Where
 from deployments.gateway.secret_names import check_secrets
@@ -107,18 +114,20 @@ async def move_jobs(caller: Submitter, client: Client, request: MoveManyRequest)
 
 @router.post("/jobs/restart")
 async def restart_jobs(
-    caller: Submitter, client: Client, quota: JobQuota, request: ManyRequest
+    caller: Submitter, client: Client, quota: JobQuota, uploads: InUploads, request: ManyRequest
 ) -> Many:
     """Count the jobs that have ended and meet all criteria; with `confirm`, the number, submit
     each once more, as a new job, the oldest first."""
+
+    rights = rights_of(client, caller, uploads)
 
     async def again(job: str, walk: Walk) -> str:
         run = await find_visible(client, caller, UUID(job))
         try:
             await check_secrets(client, caller, [run.parameters.get("payload") or {}])
+            return str(await finished.restart(client, job, f"{walk.mark}:{job}", rights))
         except HTTPException as refused:  # of this job alone
             raise PrefectureError(f"job {job}: {refused.detail}") from refused
-        return str(await finished.restart(client, job, f"{walk.mark}:{job}"))
 
     async def admit(number: int) -> None:
         await quota.check(client, caller, number, key=False)

@@ -22,7 +22,7 @@ from prefect.client.schemas.objects import FlowRun
 from prefect.client.schemas.responses import DeploymentResponse
 from prefect.exceptions import PrefectHTTPStatusError
 
-from deployments.jobs.dependencies.after import Dependencies, See, prepare
+from deployments.jobs.dependencies.after import EVERYTHING, Dependencies, Rights, prepare
 from deployments.jobs.request import Terms, check_against_schema, check_key
 from deployments.jobs.submit import REFUSED, find_deployment, submit_job
 from tasks.errors import InvalidPayload, KeyTaken, ServerUnavailable
@@ -45,22 +45,21 @@ async def submit_many(
     terms: Terms,
     payloads: Sequence[Mapping[str, Any]],
     key: str | None = None,
-    owner: str = "",
-    see: See | None = None,
+    rights: Rights = EVERYTHING,
 ) -> list[UUID]:
     """Submit a job for each payload. Returns their ids, in the order of payloads and of the queue.
 
     All payloads are checked before the first is submitted. With a key, jobs that were submitted
-    with it before are not submitted again: the same call continues an interrupted one. `owner` sets
-    the keys of several users apart; `see` is that of `submit`. Raises InvalidPayload, which names
-    the payload by its number from 1, KeyTaken, and ServerUnavailable, which says how many were
-    submitted and with which key to continue.
+    with it before are not submitted again: the same call continues an interrupted one. Raises
+    InvalidPayload, which names the payload by its number from 1, KeyTaken, the errors of the
+    rights, and ServerUnavailable, which says how many were submitted and with which key to
+    continue.
     """
     if key is not None:
         check_key(key)
     deployment = await find_deployment(client, terms)
-    bulk = _Bulk(client, terms, deployment, payloads, key, owner)
-    await bulk.prepare(see)
+    bulk = _Bulk(client, terms, deployment, payloads, key, rights)
+    await bulk.prepare()
     if key is not None:
         await bulk.find_submitted()
     bulk.check()
@@ -88,13 +87,13 @@ class _Bulk:
         deployment: DeploymentResponse,
         payloads: Sequence[Mapping[str, Any]],
         key: str | None,
-        owner: str,
+        rights: Rights,
     ) -> None:
         self._client = client
         self._terms = terms
         self._deployment = deployment
         self._key = key or str(uuid4())
-        self._owner = owner
+        self._rights = rights
         self._is_new = key is None  # then no earlier call can have submitted any of them
         self._created: dict[int, _Created] = {}
         self._has_our_endpoint = True  # until the server answers that it does not
@@ -107,11 +106,15 @@ class _Bulk:
                 raise InvalidPayload(f"payload {index + 1} of {len(payloads)}: {error}") from error
         self._after: list[Dependencies] = []
 
-    async def prepare(self, see: See | None) -> None:
-        """Find what the jobs wait for."""
-        payloads = [parameters["payload"] for parameters in self.parameters]
+    async def prepare(self) -> None:
+        """Check the sources, and find what the jobs wait for."""
         prepared = await prepare(
-            self._client, self._terms, payloads, self._deployment, self._owner, see
+            self._client,
+            [parameters["payload"] for parameters in self.parameters],
+            self._deployment,
+            self._rights,
+            self._terms.after,
+            after_ended=self._terms.after_ended,
         )
         for parameters, each in zip(self.parameters, prepared, strict=True):
             parameters["payload"] = each.payload
@@ -305,7 +308,7 @@ class _Bulk:
         return [index for index in batch if index not in self._created]
 
     def _key_of(self, index: int) -> str:
-        return f"submit-many:{self._owner}{self._key}:{index}"
+        return f"submit-many:{self._rights.owner}{self._key}:{index}"
 
     def _interrupted(self) -> ServerUnavailable:
         return ServerUnavailable(

@@ -1,6 +1,7 @@
 """Restarts and deletes jobs that have ended."""
 
 import asyncio
+from typing import Any
 from uuid import UUID, uuid4
 
 from prefect.client.orchestration import PrefectClient
@@ -8,10 +9,11 @@ from prefect.client.schemas.objects import FlowRun
 from prefect.exceptions import ObjectNotFound
 
 from deployments.jobs.attempts import OUTCOMES, attempts, known_attempts
+from deployments.jobs.dependencies.after import EVERYTHING, Rights, prepare
 from deployments.jobs.queries.short_ids import resolve_job
 from deployments.jobs.records import RESTART_KEY
 from deployments.jobs.results import find_result
-from deployments.jobs.submit import submit_job
+from deployments.jobs.submit import submit_or_find
 from tasks.contracts import Manifest, job_id
 from tasks.errors import InvalidPayload, PrefectureError
 from tasks.settings import Settings
@@ -19,12 +21,15 @@ from tasks.storage.retention.opening import open_retention
 from tasks.storage.retention.records import KeptResult
 
 
-async def restart(client: PrefectClient, job: str, key: str | None = None) -> UUID:
+async def restart(
+    client: PrefectClient, job: str, key: str | None = None, rights: Rights = EVERYTHING
+) -> UUID:
     """Submit a job with the same payload, directory, queue, limits, tags and name. Returns its id.
 
     `job` is a job's id, that of any attempt at it, or an unambiguous prefix. With a `key`, calls
-    for the same job submit it once. Raises PrefectureError where it has not ended, and
-    InvalidPayload where its deployment is gone.
+    for the same job submit it once. Its sources are checked as those of a new job. Raises
+    PrefectureError where it has not ended, InvalidPayload where its deployment is gone or a source
+    cannot be read, and the errors of the rights.
     """
     runs = await _ended(client, job, "cancel it first, or submit the same again")
     first = runs[0]
@@ -37,6 +42,7 @@ async def restart(client: PrefectClient, job: str, key: str | None = None) -> UU
             f"job {job} has no deployment any more: `prefecture apply` puts them on the server, "
             "then submit it again"
         ) from None
+    payload: dict[str, Any] = first.parameters.get("payload") or {}
     body = {
         "name": first.name,
         "parameters": first.parameters,
@@ -44,7 +50,13 @@ async def restart(client: PrefectClient, job: str, key: str | None = None) -> UU
         "job_variables": first.job_variables or {},
         "idempotency_key": f"{RESTART_KEY}{key or uuid4()}",
     }
-    return (await submit_job(client, deployment, body)).id
+    try:
+        (prepared,) = await prepare(client, [payload], deployment, rights)
+        after, may_exist = prepared.dependencies, key is not None
+        new = await submit_or_find(client, deployment, body, after, may_exist=may_exist)
+    except InvalidPayload as error:
+        raise InvalidPayload(f"job {job_id(first.labels, first.id)}: {error}") from error
+    return new.id
 
 
 async def delete(client: PrefectClient, job: str) -> str:

@@ -16,7 +16,7 @@ from prefect.client.schemas.objects import FlowRun
 from prefect.client.schemas.responses import DeploymentResponse
 from prefect.exceptions import ObjectNotFound, PrefectHTTPStatusError
 
-from deployments.jobs.dependencies.after import See, prepare
+from deployments.jobs.dependencies.after import EVERYTHING, Dependencies, Rights, prepare
 from deployments.jobs.request import Terms, check_key, cut, one_line
 from deployments.pools import read_offers
 from tasks.contracts import Resources, resources_asked
@@ -33,35 +33,51 @@ async def submit(
     terms: Terms,
     payload: Mapping[str, Any],
     key: str | None = None,
-    owner: str = "",
-    see: See | None = None,
+    rights: Rights = EVERYTHING,
 ) -> UUID:
     """Submit a job and return its id at once.
 
     With a key, returns the job that was submitted with it before, if any, and raises KeyTaken where
-    that job is different. `owner` sets the keys of several users apart; `see` raises an error for a
-    job that the user may not see, and so may not wait for. Raises InvalidPayload, in one line that
-    names the field.
+    that job is different. Raises InvalidPayload, in one line that names the field, and the errors
+    of the rights.
     """
     if key is not None:
         check_key(key)
     parameters = terms.parameters(payload)
     deployment = await find_deployment(client, terms, payload, may_be_known=True)
-    (prepared,) = await prepare(client, terms, [parameters["payload"]], deployment, owner, see)
+    (prepared,) = await prepare(
+        client,
+        [parameters["payload"]],
+        deployment,
+        rights,
+        terms.after,
+        after_ended=terms.after_ended,
+    )
     parameters["payload"], after = prepared.payload, prepared.dependencies
     # Prefect's client repeats a request whose answer was lost: without a key, that is a second job.
-    body = terms.body(parameters, f"submit:{owner}{key or uuid4()}") | after.fields
-    if after.refusal:
-        # It was not known when the same was submitted before, and then there is a job.
-        run = await _existing(client, deployment, body) if key else None
-        if run is None:
-            after.check()
-            raise AssertionError("a refusal is an error")
-    else:
-        run = await submit_job(client, deployment, body)
+    body = terms.body(parameters, f"submit:{rights.owner}{key or uuid4()}")
+    run = await submit_or_find(client, deployment, body, after, may_exist=key is not None)
     if key is not None:
         terms.compare(parameters, run, deployment, key, after.labels)
     return run.id
+
+
+async def submit_or_find(
+    client: PrefectClient,
+    deployment: DeploymentResponse,
+    body: dict[str, Any],
+    after: Dependencies,
+    *,
+    may_exist: bool,
+) -> FlowRun:
+    """As `submit_job`, for a job that waits for others. Raises InvalidPayload where it can never
+    run; but where it `may_exist`, it was submitted before that was known."""
+    if after.refusal:
+        run = await _existing(client, deployment, body) if may_exist else None
+        if run is not None:
+            return run
+        after.check()
+    return await submit_job(client, deployment, body | after.fields)
 
 
 async def _existing(

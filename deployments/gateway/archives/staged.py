@@ -15,9 +15,10 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 
 from deployments.gateway.archives.tar import Member
+from deployments.gateway.uploads.folders import exists
 from deployments.gateway.uploads.receiving import Space, Uploads
-from deployments.gateway.uploads.records import Staged, split
-from tasks.errors import InvalidPayload
+from deployments.gateway.uploads.records import NotSent, Staged, split
+from tasks.errors import InvalidPayload, OperatorError, StorageUnavailable
 
 _FILE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 
@@ -93,11 +94,17 @@ class StagedFolder:
     def publish(self) -> tuple[int, int]:
         """Give the whole files their names. Returns how many they are, and their bytes.
 
-        Raises UploadExists, and InvalidPayload where a folder of a path is a file.
+        Raises UploadExists, InvalidPayload where a folder of a path is a file, and NotSent.
         """
         whole = self._files[:-1] if self._open is not None else self._files
         staged = [Staged("/".join(file.parts), self._folder, str(file.number)) for file in whole]
-        self._uploads.store.put(self._user, staged, overwrite=self._overwrite)
+        try:
+            self._uploads.store.put(self._user, staged, overwrite=self._overwrite)
+        except (StorageUnavailable, OperatorError) as error:
+            left = [file for file in staged if exists(file.name, self._folder)]
+            self._uploads.keep(self._user, left)
+            raise NotSent(len(staged) - len(left), len(staged)) from error
+        self._uploads.forget(self._user, (file.path for file in staged))
         self._files = []
         return len(whole), sum(file.bytes for file in whole)
 

@@ -21,7 +21,8 @@ from deployments.gateway.uploads.records import (
 )
 from deployments.gateway.uploads.sources import names_others
 from deployments.gateway.uploads.store import Check
-from tasks.errors import SourceNotFound
+from tasks.errors import FileUnreadable, InvalidPayload, SourceNotFound
+from tasks.storage.inputs.local import find_local, is_glob
 
 
 class DiskStore:
@@ -132,6 +133,24 @@ class DiskStore:
     def has_of_others(self, user: str, source: str) -> bool:
         """Compare the path with those of users."""
         return "://" not in source and names_others(source, [USERS], user)
+
+    def is_missing(self, source: str) -> bool:
+        """Look for one file, or as a job does. Where no user has a folder, another gateway may have
+        received it."""
+        top, _, rest = source.partition("/")
+        user, _, path = rest.rstrip("/").partition("/")
+        if top != USERS or not user or not (self._inputs / USERS).is_dir():
+            return False
+        with suppress(InvalidPayload):
+            if not is_glob(path) and next(self.listed(user, path), None) is not None:
+                return False
+        try:
+            find_local(source, self._inputs)
+        except FileUnreadable:  # it is there
+            return False
+        except SourceNotFound:
+            return True
+        return False
 
     def probe(self) -> None:
         """Nothing is tried: folders are made when they are needed."""

@@ -13,14 +13,14 @@ import shutil
 import stat
 import time
 from collections import defaultdict
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Iterable, Sequence
 from concurrent.futures import Executor, ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
-from deployments.gateway.uploads.folders import open_folder
+from deployments.gateway.uploads.folders import exists, open_folder
 from deployments.gateway.uploads.records import (
     PARTS,
     USERS,
@@ -131,16 +131,11 @@ class Uploads:
         self.store.check(user, path, overwrite=overwrite)
         with self.parts(user, make=True) as folder, self.reserving(user, length):
             _remove_old(folder)
-            flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
-            descriptor = os.open(_part_name(parts), flags, 0o600, dir_fd=folder)
-            try:
-                _lock(descriptor, folder, _part_name(parts), path)
+            with _locked(folder, _part_name(parts), path) as descriptor:
                 there = os.fstat(descriptor).st_size
                 if offset > there:
                     raise WrongOffset(path, there)
                 yield Part(descriptor, offset, self._digesting)
-            finally:
-                os.close(descriptor)
 
     def publish(self, user: str, path: str, part: Part, *, overwrite: bool) -> Uploaded:
         """Give a whole upload its name. Raises as the store's `put`; what has arrived stays."""
@@ -155,6 +150,24 @@ class Uploads:
         """Remove what has arrived of an upload."""
         with suppress(FileNotFoundError), self.parts(user) as folder:
             os.unlink(_part_name(split(path)), dir_fd=folder)
+
+    def keep(self, user: str, files: Sequence[Staged]) -> None:
+        """Make whole files that could not get their names uploads that can be continued, in place
+        of what has arrived of the same paths. One that another request uploads is left out."""
+        with self.parts(user) as folder:
+            for file in files:
+                name = _part_name(split(file.path))
+                with suppress(UploadBusy), _locked(folder, name, file.path):
+                    os.rename(file.name, name, src_dir_fd=file.folder, dst_dir_fd=folder)
+
+    def forget(self, user: str, paths: Iterable[str]) -> None:
+        """Remove what has arrived of uploads whose files have come in another way."""
+        with suppress(FileNotFoundError), self.parts(user) as folder:
+            for path in paths:
+                name = _part_name(split(path))
+                if exists(name, folder):
+                    with suppress(FileNotFoundError, UploadBusy), _locked(folder, name, path):
+                        os.unlink(name, dir_fd=folder)
 
     def remove_unfinished(self) -> None:
         """Remove the uploads that nobody has continued for a week."""
@@ -207,6 +220,18 @@ class Uploads:
 
 def _part_name(parts: list[str]) -> str:
     return hashlib.sha256("/".join(parts).encode()).hexdigest()
+
+
+@contextmanager
+def _locked(folder: int, name: str, path: str) -> Generator[int]:
+    """Open a part, made where there is none, and keep other requests away. Raises UploadBusy."""
+    flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
+    descriptor = os.open(name, flags, 0o600, dir_fd=folder)
+    try:
+        _lock(descriptor, folder, name, path)
+        yield descriptor
+    finally:
+        os.close(descriptor)
 
 
 def _lock(descriptor: int, folder: int, name: str, path: str) -> None:

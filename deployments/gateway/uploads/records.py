@@ -29,6 +29,17 @@ class QuotaExceeded(PrefectureError):
     """There is no space for the file. Delete others, or ask the operator for more."""
 
 
+class NotSent(PrefectureError):
+    """S3 is away: files have arrived, and are kept here. Finish their uploads later."""
+
+    def __init__(self, sent: int, files: int) -> None:
+        super().__init__(
+            f"S3 is away: {sent:,} of {files:,} files are there, and the others are kept for a "
+            "week: finish each with a PUT of no byte whose Upload-Offset is what HEAD answers, or "
+            "send those again that GET /v1/inputs does not list"
+        )
+
+
 class WrongOffset(PrefectureError):
     """The upload is at another place. Continue it there."""
 

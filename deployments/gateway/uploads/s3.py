@@ -11,6 +11,7 @@ from collections.abc import Callable, Generator, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
+from itertools import islice
 from threading import BoundedSemaphore, Lock
 from typing import TYPE_CHECKING
 
@@ -33,7 +34,9 @@ from tasks.errors import (
     SourceNotFound,
     StorageUnavailable,
 )
+from tasks.storage.inputs.local import is_glob, select
 from tasks.storage.s3_errors import is_transient, reason, s3_errors, status, text
+from tasks.storage.s3_reads import OpenObject, open_object
 from tasks.storage.s3_writes import abort_uploads
 
 if TYPE_CHECKING:
@@ -45,6 +48,7 @@ _OF_ONE_REQUEST = 4  # of them: files of one archive
 _COUNTED = 60.0  # seconds for which a count of bytes is used
 _PAUSES = (1.0, 3.0)  # seconds before a file is sent anew
 _PROBE = ".prefecture-can-write"
+_MOST = 10_000  # keys that are read to look for those of a glob
 _NOT_FOUND = 404
 _ALIASES = ("-s3alias", "--ol-s3")  # end names of access points, which S3 takes as those of buckets
 
@@ -121,7 +125,7 @@ class S3Store:
 
     def put(self, user: str, files: Sequence[Staged], *, overwrite: bool) -> list[Uploaded]:
         """Send the files, some at a time. Where one is refused, those that were new are deleted
-        again; while S3 does not answer, those that were sent stay."""
+        again; while S3 cannot be used, those that were sent stay."""
         sent: list[Staged] = []
 
         def one(file: Staged) -> Uploaded:
@@ -134,7 +138,7 @@ class S3Store:
                 return [one(files[0])]
             with ThreadPoolExecutor(_OF_ONE_REQUEST, thread_name_prefix="archive") as threads:
                 return list(threads.map(one, files))
-        except StorageUnavailable:
+        except (StorageUnavailable, OperatorError):
             raise
         except PrefectureError:
             for file in () if overwrite else sent:
@@ -163,6 +167,24 @@ class S3Store:
                 list(threads.map(self._delete_key, keys))
         finally:
             self._counts.pop(user, None)
+
+    def own_path(self, user: str, source: str) -> str | None:
+        """The path of a source in the folder of a user; None where it is not there. The path may
+        be that of a folder, or a glob; it is empty for all files."""
+        own = f"{S3_SCHEME}{self._address.bucket}/{self._key(user, '')}"
+        named = f"{source}/"
+        return named.removeprefix(own).rstrip("/") if named.startswith(own) else None
+
+    def open(self, user: str, path: str) -> OpenObject | None:
+        """Open a file of a user; None where there is none."""
+        split(path)
+        with self._calling() as client:
+            try:
+                return open_object(client, self._address.bucket, self._key(user, path))
+            except s3_errors() as error:
+                if status(error) == _NOT_FOUND:
+                    return None
+                raise
 
     def users(self) -> list[str]:
         """List what is between slashes."""
@@ -205,6 +227,23 @@ class S3Store:
             if bucket == self._address.bucket and names_others(key, base, user):
                 return True
         return False
+
+    def is_missing(self, source: str) -> bool:
+        """Ask for one key, or list those that a glob may match; of very many it is not known."""
+        top = f"{S3_SCHEME}{self._address.bucket}/"
+        key = source.removeprefix(top)
+        if not source.startswith(top) or not key.startswith(self._address.key(USERS, "")):
+            return False
+        if is_glob(key):
+            fixed = next(place for place, letter in enumerate(key) if is_glob(letter))
+            listed = [name for name, _, _ in islice(self._objects(key[:fixed], None), _MOST + 1)]
+            return len(listed) <= _MOST and not select(listed, key)
+        key = key.rstrip("/")
+        # An object sorts before those whose keys begin with its own.
+        if next((name for name, _, _ in self._objects(key, 1)), None) == key:
+            return False
+        # Where the first is the mark of a folder, there may be others.
+        return not any(next(self._objects(f"{key}/", most), None) for most in (1, None))
 
     def probe(self) -> None:
         """List one key, write an empty object and ask for it."""

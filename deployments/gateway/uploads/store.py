@@ -71,6 +71,10 @@ class Store(Protocol):
         """Whether a source may name files of another user, in whatever spelling."""
         ...
 
+    def is_missing(self, source: str) -> bool:
+        """Whether a source names files in the folder of a user, and none of them is there."""
+        ...
+
     def probe(self) -> None:
         """Try to list and to write. Raises an error with one line."""
         ...

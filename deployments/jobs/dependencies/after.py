@@ -1,6 +1,6 @@
 """What the jobs of a request wait for: the jobs that it names, and those whose results it reads."""
 
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
@@ -13,7 +13,7 @@ from prefect.client.schemas.responses import DeploymentResponse
 from deployments.jobs.dependencies.sources import Keys, texts_at, with_text
 from deployments.jobs.queries.short_ids import resolve_job
 from deployments.jobs.queries.standings import Standing, read_standings, waits_for
-from deployments.jobs.request import Terms, cut
+from deployments.jobs.request import cut
 from tasks.contracts import (
     AFTER_ENDED_LABEL,
     AFTER_LABEL,
@@ -27,6 +27,25 @@ MOST = 100
 """Jobs that one job may wait for."""
 See = Callable[[UUID], Awaitable[Any]]
 """Raises an error where a user may not see a job."""
+CheckSources = Callable[[Mapping[str, str]], Awaitable[Mapping[str, str]]]
+"""Gets sources, each with its field in the payload. Raises an error where a user may not read one.
+Returns those that can never be read, each with the reason."""
+
+
+@dataclass(frozen=True)
+class Rights:
+    """What the user of a request may name in it."""
+
+    owner: str = ""
+    """Whose keys may name jobs; it sets the keys of several users apart."""
+    see: See | None = None
+    """None: the user may see all jobs."""
+    sources: CheckSources | None = None
+    """None: the user may read all sources."""
+
+
+EVERYTHING = Rights()
+"""The rights of the operator."""
 
 
 @dataclass(frozen=True)
@@ -68,7 +87,7 @@ class Dependencies:
     def check(self, where: str = "") -> None:
         """Raise InvalidPayload where the job can never run. `where`: begins the message."""
         if self.refusal:
-            raise InvalidPayload(f"{where}after: {self.refusal}")
+            raise InvalidPayload(f"{where}{self.refusal}")
 
 
 @dataclass(frozen=True)
@@ -81,26 +100,28 @@ class Prepared:
 
 async def prepare(
     client: PrefectClient,
-    terms: Terms,
     payloads: Sequence[Mapping[str, Any]],
     deployment: DeploymentResponse,
-    owner: str = "",
-    see: See | None = None,
+    rights: Rights = EVERYTHING,
+    after: Iterable[str] = (),
+    *,
+    after_ended: bool = False,
 ) -> list[Prepared]:
-    """Find the jobs that each payload's job waits for, and name their results in full.
+    """Check the sources of each payload, find the jobs that its job waits for, and name their
+    results in full.
 
-    `owner`: whose keys may name jobs. `see`: raises an error for a job that the user may not see.
-    Raises InvalidPayload where a name names no job, or one job waits for too many.
+    `after`, `after_ended`: as in the terms of the request. Raises InvalidPayload where a name names
+    no job, or one job waits for too many; and the errors of the rights.
     """
-    schema = deployment.parameter_openapi_schema or {}
-    sources = [_sources(payload, schema) for payload in payloads]
-    named = [*terms.after, *(source.job for each in sources for source in each.values())]
-    if not named:
-        return [Prepared(payload, Dependencies()) for payload in payloads]
-    names = {name: await _find(client, name, owner) for name in dict.fromkeys(named)}
-    for job in dict.fromkeys(names.values()) if see else ():
-        await see(job) if see else None
-    standings = await read_standings(client, names.values())
+    schema, after = deployment.parameter_openapi_schema or {}, [*after]
+    texts = [dict(texts_at(payload, schema)) for payload in payloads]
+    unreadable = await _unreadable(texts, rights)
+    sources = [_results(each) for each in texts]
+    named = [*after, *(source.job for each in sources for source in each.values())]
+    names = {name: await _find(client, name, rights.owner) for name in dict.fromkeys(named)}
+    for job in dict.fromkeys(names.values()) if rights.see else ():
+        await rights.see(job) if rights.see else None
+    standings = await read_standings(client, names.values()) if names else {}
     by_name = {name: standings.get(job) for name, job in names.items()}
     for name, standing in by_name.items():
         if standing is None:
@@ -110,18 +131,30 @@ async def prepare(
         Prepared(
             _replaced(payload, each, known),
             _dependencies(
-                [known[name] for name in terms.after],
+                [known[name] for name in after],
                 [known[source.job] for source in each.values()],
-                after_ended=terms.after_ended,
+                after_ended=after_ended,
+                unreadable=reason,
             ),
         )
-        for payload, each in zip(payloads, sources, strict=True)
+        for payload, each, reason in zip(payloads, sources, unreadable, strict=True)
     ]
 
 
-def _sources(payload: Mapping[str, Any], schema: Mapping[str, Any]) -> dict[Keys, JobSource]:
-    """The results of other jobs that a payload names, by their places in it."""
-    found = ((keys, JobSource.parse(text)) for keys, text in texts_at(payload, schema))
+async def _unreadable(texts: Sequence[Mapping[Keys, str]], rights: Rights) -> list[str]:
+    """For each payload, why a source of it can never be read; empty where all may be."""
+    fields = {text: ".".join(keys) for each in texts for keys, text in each.items()}
+    if not fields or rights.sources is None:
+        return [""] * len(texts)
+    reasons = await rights.sources(fields)
+    return [
+        next((reasons[text] for text in each.values() if text in reasons), "") for each in texts
+    ]
+
+
+def _results(texts: Mapping[Keys, str]) -> dict[Keys, JobSource]:
+    """The results of other jobs among the sources of a payload."""
+    found = ((keys, JobSource.parse(text)) for keys, text in texts.items())
     return {keys: source for keys, source in found if source is not None}
 
 
@@ -138,7 +171,7 @@ def _replaced(
 
 
 def _dependencies(
-    after: Sequence[Standing], read: Sequence[Standing], *, after_ended: bool
+    after: Sequence[Standing], read: Sequence[Standing], *, after_ended: bool, unreadable: str
 ) -> Dependencies:
     must_complete = {each.job: each for each in ([*read] if after_ended else [*after, *read])}
     must_end = {each.job: each for each in after if after_ended and each.job not in must_complete}
@@ -149,10 +182,10 @@ def _dependencies(
         )
     left = [each for each in (*must_complete.values(), *must_end.values()) if not each.outcome]
     failed = [e for e in must_complete.values() if e.outcome not in (None, "completed")]
-    refusal = ""
-    if failed:
+    refusal = unreadable
+    if failed and not refusal:
         verb = "has failed" if failed[0].outcome == "failed" else "was cancelled"
-        refusal = f"{failed[0]} {verb}: restart it, and name the new job"
+        refusal = f"after: {failed[0]} {verb}: restart it, and name the new job"
     return Dependencies(tuple(must_complete), tuple(must_end), waits_for(left), refusal)
 
 

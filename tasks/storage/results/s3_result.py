@@ -16,6 +16,7 @@ from tasks.contracts import Manifest, PublishedFile, S3Address
 from tasks.errors import PrefectureError, ResultsUnwritable, StorageUnavailable
 from tasks.storage.results import local_files
 from tasks.storage.s3_errors import error_code, is_transient, reason, s3_errors, status, text
+from tasks.storage.s3_reads import OpenObject, open_object
 
 if TYPE_CHECKING:
     from boto3.s3.transfer import TransferConfig
@@ -62,6 +63,11 @@ class S3Result:
     def reading(self) -> AbstractContextManager[None]:
         """Nothing is to be done: files stay for as long as a link is good."""
         return nullcontext()
+
+    def open(self, file: PublishedFile) -> OpenObject:
+        """Open a file. Raises CorruptResult where it is gone."""
+        with self._reading(file):
+            return open_object(self.client, self.place.bucket, self._key(file))
 
     def verify(self) -> None:
         """Read every file, 1 MiB at a time, and compare its size and sha256 with the manifest."""

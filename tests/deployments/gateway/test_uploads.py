@@ -184,6 +184,25 @@ def test_a_file_or_a_folder_is_listed_and_deleted(uploads: Uploads, kept: Kept) 
             uploads.store.delete("anna", path)
 
 
+def test_sources_that_name_no_upload(uploads: Uploads) -> None:
+    store = uploads.store
+    for path in ("a/b.csv", "a/c[1].csv", "ab/d.csv"):
+        upload(uploads, path, b"1")
+    there = ("a/b.csv", "a", "a/", "a/*.csv", "a/c[1].csv", "**/d.*", "*/*", "a/?.csv")
+    gone = ("a/b", "a/x.csv", "b", "a/b.csv/x", "a/*.npy", "c/*", "a/c[2].csv")
+    for missing, paths in ((False, there), (True, gone)):
+        sources = [f"{store.source('anna', '')}{path}" for path in paths]
+        assert [store.is_missing(source) for source in sources] == [missing] * len(paths), paths
+    for path in ("a/b.csv", ""):
+        assert store.is_missing(store.source("bob", path))
+    assert not store.is_missing(store.source("anna", ""))
+    store.delete("anna", "a")
+    assert store.is_missing(store.source("anna", "a"))
+    # What no user has uploaded is not looked for.
+    for source in ("a/b.csv", "users", "s3://other/users/anna/x", "job://x/y", "../users/anna/x"):
+        assert not store.is_missing(source)
+
+
 def test_what_nobody_continues_is_removed(uploads: Uploads, tmp_path: Path) -> None:
     with uploads.receive("anna", "a", 0, 6, overwrite=False) as part:
         part.write(b"abc")

@@ -6,18 +6,21 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
+import httpx
 import pytest
+from fastapi import FastAPI
 
-from deployments.gateway.archives.receive import receive
+from deployments.gateway.archives.receive import BrokenOff, receive
+from deployments.gateway.errors import add_handlers
 from deployments.gateway.uploads.receiving import Uploads
-from deployments.gateway.uploads.records import QuotaExceeded, UploadExists
+from deployments.gateway.uploads.records import NotSent, QuotaExceeded, UploadExists
 from deployments.gateway.uploads.s3 import S3Store
 from deployments.gateway.uploads.sending import PART
 from tasks.contracts import S3Address
 from tasks.errors import InvalidPayload, OperatorError, StorageUnavailable
 from tests.deployments.gateway.archived import body, packed
 from tests.deployments.gateway.kept import BUCKET, Kept, in_s3, upload
-from tests.support.faults import FaultyStorage, faulty_storage
+from tests.support.faults import Fault, FaultyStorage, faulty_storage
 from tests.support.storage import client_of, moto_with
 
 TRIES = 4  # of one file: two of the client, and once more
@@ -152,14 +155,67 @@ async def test_none_of_an_archive_stays_where_a_file_is_refused(faulty: Faulty) 
     assert kept.arriving() == {}
 
 
-async def test_what_was_sent_of_an_archive_stays_while_s3_is_away(faulty: Faulty) -> None:
-    faulty.fail("PUT", "many/b")
+@pytest.mark.parametrize("fault", ["busy", "refused"])
+@pytest.mark.parametrize("breaks", [False, True])
+async def test_nothing_of_an_archive_is_lost_while_s3_is_away(
+    faulty: Faulty, fault: Fault, breaks: bool
+) -> None:
+    files = {"a": b"1", "b": b"22", "c": LARGE}
+    place = f"PUT /{BUCKET}/{faulty.kept.prefix}/users/anna/many/b"
+    faulty.faults.fail(place, fault, times=100)
+    arriving = packed(*files.items())[: -50_000 if breaks else None]
+    archive = body(arriving, breaks=breaks)
+    with pytest.raises(NotSent, match="1 of 2 files" if breaks else "2 of 3 files"):
+        await receive(faulty.uploads, "anna", "many", archive, None, overwrite=False)
+    whole = {f"anna/many/{name}": data for name, data in files.items() if name != "c" or not breaks}
+    assert faulty.kept.files() == {path: data for path, data in whole.items() if path[-1] != "b"}
+    assert [*faulty.kept.arriving().values()] == [b"22"]
+    faulty.faults.reset()
+    faulty.again("many/b")
+    assert faulty.kept.files() == whole
+    assert faulty.kept.arriving() == {}
+
+
+async def test_of_an_archive_that_breaks_off_the_whole_files_stay(faulty: Faulty) -> None:
+    archive = packed(("a", b"1"), ("b", LARGE), ("c", LARGE))[:-50_000]
+    with pytest.raises(BrokenOff):
+        await receive(
+            faulty.uploads, "anna", "many", body(archive, breaks=True), None, overwrite=False
+        )
+    assert faulty.kept.files() == {"anna/many/a": b"1", "anna/many/b": LARGE}
+    assert faulty.kept.arriving() == {}
+
+
+async def test_the_answer_says_how_to_finish_it() -> None:
+    app = FastAPI()
+    add_handlers(app)
+
+    @app.put("/")
+    async def put() -> None:  # pyright: ignore[reportUnusedFunction]  # the application calls it
+        raise NotSent(1, 2) from StorageUnavailable("s3://secret/address is away")
+
+    transport = httpx.ASGITransport(app)
+    async with httpx.AsyncClient(transport=transport, base_url="http://gateway") as client:
+        answer = await client.put("/")
+    assert (answer.status_code, answer.headers["retry-after"]) == (503, "5")
+    assert "finish each with a PUT" in answer.json()["detail"]
+    assert "secret" not in answer.text
+
+
+async def test_an_archive_that_is_sent_again_leaves_nothing_behind(faulty: Faulty) -> None:
+    faulty.fail("PUT", "many/b", times=100)
     archive = packed(("a", b"1"), ("b", b"2"))
-    with pytest.raises(StorageUnavailable):
+    with pytest.raises(NotSent):
         await receive(faulty.uploads, "anna", "many", body(archive), None, overwrite=False)
-    assert faulty.kept.files() == {"anna/many/a": b"1"}
+    assert len(faulty.kept.arriving()) == 1
+    faulty.faults.reset()
+    with faulty.uploads.receive("anna", "many/b", 1, 0, overwrite=False):
+        # The other request has it: it is left to that one.
+        await receive(faulty.uploads, "anna", "many", body(archive), None, overwrite=True)
+        assert len(faulty.kept.arriving()) == 1
     await receive(faulty.uploads, "anna", "many", body(archive), None, overwrite=True)
     assert faulty.kept.files() == {"anna/many/a": b"1", "anna/many/b": b"2"}
+    assert faulty.kept.arriving() == {}
 
 
 def test_what_a_killed_gateway_has_begun_is_aborted(faulty: Faulty) -> None:

@@ -8,6 +8,7 @@ import socket
 import tarfile
 from collections.abc import Generator, Mapping
 from contextlib import contextmanager
+from typing import Any
 from urllib.parse import urlsplit
 from uuid import UUID
 
@@ -96,9 +97,35 @@ def test_a_job_reads_what_its_user_has_uploaded(
                     assert "name your own, which are in users/lena/" in refused.json()["detail"]
             job = UUID(chief.post("/jobs", json=request).json()["job"])
             process_platform.completed(job, "uploaded")
+        keyed = nora.post("/jobs", json=request | {"key": "numbers"}).json()["job"]
+        process_platform.completed(UUID(keyed), "uploaded")
         assert nora.delete("/inputs/numbers").is_success
         assert nora.get("/inputs").json() == []
+        refuses_sources_that_are_gone(nora, request, keyed)
     assert '"reason": "users/nora/numbers/a.csv, 6 bytes"' in gateway.audit
+
+
+def refuses_sources_that_are_gone(nora: httpx.Client, request: dict[str, Any], job: str) -> None:
+    """`job`: that of the request with the key `numbers`; its upload was deleted."""
+    gone = (
+        "payload.source: 'users/nora/numbers' names no file that is there: upload it again, or "
+        "name another"
+    )
+    many = {name: request[name] for name in ("task", "results_directory")}
+    for path, body, line in (
+        ("/jobs", request, gone),
+        ("/jobs/bulk", many | {"payloads": [request["payload"]]}, f"payload 1 of 1: {gone}"),
+        (f"/jobs/{job}/restart", None, f"job {job}: {gone}"),
+    ):
+        refused = nora.post(path, json=body)
+        assert (refused.status_code, refused.json()["detail"]) == (422, line)
+    done = nora.post("/jobs/restart", json={"jobs": [job], "confirm": 1}).json()
+    assert (done["done"], done["acted"], done["jobs"]) == (True, 1, [])
+    assert done["refused"] == [f"job {job}: {gone}"]
+    # It was submitted while the upload was there.
+    assert nora.post("/jobs", json=request | {"key": "numbers"}).json()["job"] == job
+    bulk = {"payloads": [request["payload"]], "key": "bulk"}
+    assert nora.post("/jobs/bulk", json=many | bulk).status_code == 422
 
 
 def test_a_large_file_is_not_kept_in_memory_nor_overwritten(gateway: Gateway) -> None:

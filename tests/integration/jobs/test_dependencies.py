@@ -59,6 +59,8 @@ def test_a_chain_ends_with_the_reason_of_its_first_failure(here: Platform) -> No
     with pytest.raises(InvalidPayload, match=r"after: job .* \(the-first\) has failed: restart it"):
         average_of(f"job://{first.id}/")
     assert average_of(f"job://{first.id}/", key=key) == second, "it was submitted before that"
+    again = here.command("prefecture", "restart", str(second.id))
+    assert f"job {second.id}: after: job {first.id} (the-first) has failed" in again.stderr
     said = wait_until(
         lambda: [
             line

@@ -15,7 +15,7 @@ from tests.support.faults import FaultyStorage, faulty_storage
 from tests.support.images import make_album
 from tests.support.platform import FINAL, Platform, platform_up, wait_until
 from tests.support.storage import client_of, moto_server, save_aws_block
-from tests.support.web.gateway import gateway_up
+from tests.support.web.gateway import Gateway, gateway_up
 from tests.support.web.laptop import laptop_of
 
 pytestmark = pytest.mark.thorough
@@ -165,6 +165,32 @@ def test_local_files_cost_no_task_run(faulty: Faulty) -> None:
     assert faulty.task_runs(local) == []
 
 
+def shows_pictures_before_and_after(
+    gateway: Gateway, anna: httpx.Client, platform: Platform
+) -> None:
+    """What the page shows of a job whose source is in S3."""
+    given = (platform.inputs / "trip" / "a.jpg").read_bytes()
+    assert anna.put("/inputs/trip/a.jpg", content=given).status_code == 201
+    request = {"task": "compress-images", "results_directory": "smaller"}
+    payload = {"source": "s3://photos/team/users/anna/trip", "ratio": 0.5}
+    job = UUID(anna.post("/jobs", json=request | {"payload": payload}).json()["job"])
+    folder = platform.completed(job, "smaller")
+    pictures = f"/jobs/{job}/pictures"
+    (pair,) = anna.get(pictures).json()
+    assert (pair["before"], pair["after"], pair["bytes_before"]) == ("a.jpg", "a.jpg", len(given))
+    before, after = (anna.get(f"{pictures}/{side}/a.jpg") for side in ("before", "after"))
+    assert before.content == given
+    assert after.content == (folder / "a.jpg").read_bytes()
+    for header in ("content-type", "content-security-policy", "x-content-type-options"):
+        assert before.headers[header] == after.headers[header]
+    with gateway.user("bob") as bob:
+        assert bob.get(f"{pictures}/before/a.jpg").status_code == 404
+    assert anna.delete("/inputs/trip").is_success
+    assert anna.get(f"{pictures}/before/a.jpg").status_code == 404
+    (pair,) = anna.get(pictures).json()
+    assert (pair["before"], pair["after"]) == (None, "a.jpg")
+
+
 def test_uploads_through_a_gateway_are_in_s3(faulty: Faulty, tmp_path: Path) -> None:
     platform, storage = faulty.platform, faulty.storage
     up = partial(gateway_up, platform.home, platform.api, **UPLOADS)
@@ -204,6 +230,8 @@ def test_uploads_through_a_gateway_are_in_s3(faulty: Faulty, tmp_path: Path) -> 
                 assert refused.status_code == 403, spelling
         answer = anna.post("/jobs", json=numbers | {"payload": {"source": source}})
         platform.completed(UUID(answer.json()["job"]), "uploaded")
+
+        shows_pictures_before_and_after(gateway, anna, platform)
 
         laptop = laptop_of(gateway, tmp_path / "anna", "anna")
         (laptop.folder / "more").mkdir()
