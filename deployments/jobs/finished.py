@@ -1,6 +1,9 @@
 """Restarts and deletes jobs that have ended."""
 
 import asyncio
+from collections.abc import Mapping
+from contextlib import suppress
+from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -27,7 +30,8 @@ async def restart(
     """Submit a job with the same payload, directory, queue, limits, tags and name. Returns its id.
 
     `job` is a job's id, that of any attempt at it, or an unambiguous prefix. With a `key`, calls
-    for the same job submit it once. Its sources are checked as those of a new job. Raises
+    for the same job submit it once. Its sources are checked as those of a new job, and where it was
+    to start at a time that has passed, it starts at once. Raises
     PrefectureError where it has not ended, InvalidPayload where its deployment is gone or a source
     cannot be read, and the errors of the rights.
     """
@@ -42,10 +46,10 @@ async def restart(
             f"job {job} has no deployment any more: `prefecture apply` puts them on the server, "
             "then submit it again"
         ) from None
-    payload: dict[str, Any] = first.parameters.get("payload") or {}
+    payload = _begun(first.parameters.get("payload") or {})
     body = {
         "name": first.name,
-        "parameters": first.parameters,
+        "parameters": {**first.parameters, "payload": payload},
         "tags": first.tags,
         "job_variables": first.job_variables or {},
         "idempotency_key": f"{RESTART_KEY}{key or uuid4()}",
@@ -87,6 +91,14 @@ async def delete_result(client: PrefectClient, settings: Settings, job: str) -> 
     if not await asyncio.to_thread(retention.remove, kept, "it was deleted"):
         raise PrefectureError(f"the result of job {wanted} is being fetched: delete it later")
     return found.manifest
+
+
+def _begun(payload: Mapping[str, Any]) -> dict[str, Any]:
+    """A payload, without a start that has passed: a new job could not have it."""
+    with suppress(ValueError, TypeError):  # what is no time is said by the new job
+        if datetime.fromisoformat(payload.get("start", "")) < datetime.now(UTC):
+            return {name: value for name, value in payload.items() if name != "start"}
+    return dict(payload)
 
 
 async def _ended(client: PrefectClient, job: str, cure: str) -> list[FlowRun]:

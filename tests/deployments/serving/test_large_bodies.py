@@ -150,7 +150,8 @@ def test_both_lengths_are_not_mixed_up(site: Site) -> None:
     with site.raw(head + "3\r\nabc\r\n0\r\n\r\n") as connection:
         answer = b""
         while not answer.endswith(described(b"abc")):
-            assert (some := connection.recv(2**16))
+            some = connection.recv(2**16)
+            assert some
             answer += some
     assert site.offered == [False]
 

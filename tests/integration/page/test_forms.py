@@ -1,8 +1,8 @@
 """The form of every task makes the payload that a person means, with no JSON to type."""
 
-from typing import Any, cast
+from typing import Any
 
-from playwright.sync_api import Locator, Page, expect
+from playwright.sync_api import expect
 
 from tasks.contracts import (
     AverageFiles,
@@ -12,6 +12,7 @@ from tasks.contracts import (
     GenerateData,
     RunContainer,
 )
+from tests.integration.page.forms import fill
 from tests.support.platform import Platform, pause
 from tests.support.web.chromium import SignIn
 from tests.support.web.gateway import Gateway
@@ -82,40 +83,6 @@ NAMELESS = """() => [...document.querySelectorAll("main :is(input, select, texta
     .filter(each => !each.hidden && each.checkVisibility())
     .filter(each => !each.labels?.length && !each.ariaLabel && !each.textContent.trim())
     .map(each => each.outerHTML)"""
-
-
-def fill(page: Page, values: dict[str, Any]) -> None:
-    """Fill a form by the paths of its fields, as a person does."""
-    page.evaluate("document.querySelectorAll('details').forEach(fold => fold.open = true)")
-    for path, value in values.items():
-        if path == "or":
-            page.get_by_role("radio", name=value).check(force=True)
-            continue
-        field = page.locator(f"[data-path='{path}']")
-        match value:
-            case bool():
-                field.get_by_role("checkbox").check()
-            case dict():
-                for name, text in cast("dict[str, str]", value).items():
-                    field.get_by_role("button", name="Add").click()
-                    row = field.locator(".pair").last
-                    row.locator("input").first.fill(name)
-                    row.locator("input, textarea").last.fill(text)
-            case list():
-                fill_list(field, cast("list[str]", value))
-            case _ if field.locator("select").count():
-                field.locator("select").select_option(value)
-            case _:
-                field.locator("input:not([type=file]), textarea").first.fill(value)
-
-
-def fill_list(field: Locator, items: list[str]) -> None:
-    for item in items:
-        if box := field.get_by_role("checkbox", name=item).all():
-            box[0].check()
-            continue
-        field.get_by_role("button", name="Add").click()
-        field.locator("input").last.fill(item)
 
 
 def test_every_form_makes_its_payload(

@@ -4,9 +4,10 @@ from pathlib import Path
 from uuid import UUID
 
 import httpx
-from playwright.sync_api import Page, expect
+from playwright.sync_api import expect
 
 from deployments.gateway.users.tokens import Tokens
+from tests.integration.page.forms import act
 from tests.support.platform import Platform, pause
 from tests.support.web.chromium import SignIn, chromium
 from tests.support.web.gateway import Gateway, gateway_up
@@ -129,11 +130,6 @@ def test_a_job_is_run_after_another_and_its_result_is_deleted(
         page.get_by_role("dialog").get_by_role("button", name="Delete the result").click()
         expect(page.get_by_role("region", name="Files")).to_contain_text("it was deleted")
         assert vera.get(f"/jobs/{first}/result").status_code == 410
-
-
-def act(page: Page, what: str, sure: str) -> None:
-    page.get_by_role("button", name=what, exact=True).click()
-    page.get_by_role("dialog").get_by_role("button", name=sure).click()
 
 
 def test_the_page_says_that_the_server_is_away_and_recovers(

@@ -1,6 +1,5 @@
 """A person with a browser: from photos on their disk to smaller ones, without a reload."""
 
-import base64
 import io
 import zipfile
 from pathlib import Path
@@ -9,31 +8,18 @@ from uuid import UUID
 
 from playwright.sync_api import Locator, Page, expect
 
+from tests.integration.page.forms import drop
 from tests.support.images import photo
 from tests.support.platform import Platform, pause
 from tests.support.web.chromium import SignIn
 
 NAMES = ("beach.jpg", "harbour.jpg")
-# What a person does with the mouse: the browser makes such a list of files of what is dropped.
-DROP = """(zone, files) => {
-    const transfer = new DataTransfer();
-    for (const [name, text] of files) {
-        const bytes = Uint8Array.from(atob(text), letter => letter.charCodeAt(0));
-        transfer.items.add(new File([bytes], name));
-    }
-    for (const kind of ["dragover", "drop"])
-        zone.dispatchEvent(new DragEvent(kind, {dataTransfer: transfer, bubbles: true}));
-}"""
 
 
 def jpeg(seed: int) -> bytes:
     file = io.BytesIO()
     photo(900, 600, seed).save(file, "JPEG", quality=95)
     return file.getvalue()
-
-
-def drop(zone: Locator, files: dict[str, bytes]) -> None:
-    zone.evaluate(DROP, [[name, base64.b64encode(data).decode()] for name, data in files.items()])
 
 
 def is_drawn(picture: Locator) -> Any:
