@@ -36,6 +36,7 @@ PAGES = (
     "docs/tasks/generate-data.md",
     "docs/guides/submit-jobs.md",
     "docs/guides/users.md",
+    "docs/guides/files-over-http.md",
     "docs/guides/results.md",
     "docs/guides/results-in-s3.md",
     "docs/guides/notifications.md",
