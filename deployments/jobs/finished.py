@@ -1,9 +1,6 @@
 """Restarts and deletes jobs that have ended."""
 
 import asyncio
-from collections.abc import Mapping
-from contextlib import suppress
-from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -16,6 +13,7 @@ from deployments.jobs.dependencies.after import EVERYTHING, Rights, prepare
 from deployments.jobs.queries.short_ids import resolve_job
 from deployments.jobs.records import RESTART_KEY
 from deployments.jobs.results import find_result
+from deployments.jobs.starts import has_passed
 from deployments.jobs.submit import submit_or_find
 from tasks.contracts import Manifest, job_id
 from tasks.errors import InvalidPayload, PrefectureError
@@ -46,7 +44,9 @@ async def restart(
             f"job {job} has no deployment any more: `prefecture apply` puts them on the server, "
             "then submit it again"
         ) from None
-    payload = _begun(first.parameters.get("payload") or {})
+    payload: dict[str, Any] = dict(first.parameters.get("payload") or {})
+    if has_passed(payload):
+        del payload["start"]
     body = {
         "name": first.name,
         "parameters": {**first.parameters, "payload": payload},
@@ -91,14 +91,6 @@ async def delete_result(client: PrefectClient, settings: Settings, job: str) -> 
     if not await asyncio.to_thread(retention.remove, kept, "it was deleted"):
         raise PrefectureError(f"the result of job {wanted} is being fetched: delete it later")
     return found.manifest
-
-
-def _begun(payload: Mapping[str, Any]) -> dict[str, Any]:
-    """A payload, without a start that has passed: a new job could not have it."""
-    with suppress(ValueError, TypeError):  # what is no time is said by the new job
-        if datetime.fromisoformat(payload.get("start", "")) < datetime.now(UTC):
-            return {name: value for name, value in payload.items() if name != "start"}
-    return dict(payload)
 
 
 async def _ended(client: PrefectClient, job: str, cure: str) -> list[FlowRun]:

@@ -10,6 +10,7 @@ from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterIdempoten
 from prefect.client.schemas.objects import StateType
 from prefect.client.schemas.responses import DeploymentResponse
 
+from deployments.jobs import starts
 from deployments.jobs.dependencies.sources import Keys, texts_at, with_text
 from deployments.jobs.queries.short_ids import resolve_job
 from deployments.jobs.queries.standings import Standing, read_standings, waits_for
@@ -107,8 +108,8 @@ async def prepare(
     *,
     after_ended: bool = False,
 ) -> list[Prepared]:
-    """Check the sources of each payload, find the jobs that its job waits for, and name their
-    results in full.
+    """Check the sources and the start of each payload, find the jobs that its job waits for, and
+    name their results in full.
 
     `after`, `after_ended`: as in the terms of the request. Raises InvalidPayload where a name names
     no job, or one job waits for too many; and the errors of the rights.
@@ -134,7 +135,7 @@ async def prepare(
                 [known[name] for name in after],
                 [known[source.job] for source in each.values()],
                 after_ended=after_ended,
-                unreadable=reason,
+                refusal=reason or starts.refusal(payload),
             ),
         )
         for payload, each, reason in zip(payloads, sources, unreadable, strict=True)
@@ -171,7 +172,7 @@ def _replaced(
 
 
 def _dependencies(
-    after: Sequence[Standing], read: Sequence[Standing], *, after_ended: bool, unreadable: str
+    after: Sequence[Standing], read: Sequence[Standing], *, after_ended: bool, refusal: str
 ) -> Dependencies:
     must_complete = {each.job: each for each in ([*read] if after_ended else [*after, *read])}
     must_end = {each.job: each for each in after if after_ended and each.job not in must_complete}
@@ -182,7 +183,6 @@ def _dependencies(
         )
     left = [each for each in (*must_complete.values(), *must_end.values()) if not each.outcome]
     failed = [e for e in must_complete.values() if e.outcome not in (None, "completed")]
-    refusal = unreadable
     if failed and not refusal:
         verb = "has failed" if failed[0].outcome == "failed" else "was cancelled"
         refusal = f"after: {failed[0]} {verb}: restart it, and name the new job"

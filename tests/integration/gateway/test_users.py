@@ -4,8 +4,10 @@ import asyncio
 import hashlib
 import io
 import json
+import os
 import zipfile
 from collections.abc import Generator
+from pathlib import Path
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -87,6 +89,42 @@ def test_a_job_from_its_submission_to_its_files(
     assert [(line["user"], line["status"]) for line in lines if str(job) in line["jobs"]] == [
         ("anna", 201)
     ]
+
+
+def test_a_client_that_stops_reading_costs_no_memory(
+    gateway: Gateway, process_platform: Platform
+) -> None:
+    with gateway.user("zoe") as zoe:
+        job = submit(zoe)
+        place = process_platform.completed(job, "gateway")
+        (file,) = (each for each in place.iterdir() if each.name != "manifest.json")
+        place.chmod(0o755)
+        file.chmod(0o644)
+        os.truncate(file, 10 * 2**30)  # it has no blocks: the disk need not have room
+        before = memory_of(gateway)
+        for path in (f"result/{file.name}", "result.zip"):
+            with zoe.stream("GET", f"/jobs/{job}/{path}") as answer:
+                assert int(answer.headers["content-length"]) >= 10 * 2**30
+                next(answer.iter_raw(1))
+                sent = 0
+
+                def waits() -> bool:
+                    nonlocal sent
+                    earlier, sent = sent, bytes_of(gateway)
+                    return sent == earlier
+
+                wait_until(waits, what="the gateway waits for its client")
+                assert memory_of(gateway) - before < 64 * 2**20
+
+
+def memory_of(gateway: Gateway) -> int:
+    """Bytes that the process of a gateway has in memory."""
+    return int(Path(f"/proc/{gateway.process.pid}/statm").read_text().split()[1]) * 4096
+
+
+def bytes_of(gateway: Gateway) -> int:
+    """How many bytes the process of a gateway has read from files."""
+    return int(Path(f"/proc/{gateway.process.pid}/io").read_text().split()[1])
 
 
 def test_a_job_waits_for_others_of_its_user_alone(

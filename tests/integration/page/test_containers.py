@@ -65,7 +65,11 @@ def test_a_generator_is_stopped_run_again_and_deleted(
     # In whole minutes, as the form has it.
     start = (datetime.now(UTC) + timedelta(seconds=75)).strftime("%Y-%m-%dT%H:%M")
     own = {"topic": "of-gina", "duration": "3600", "image": some_image(), "start": start}
-    fill(page, own | {"command": ["sh", "-c", GENERATOR], "memory": "64m"})
+    past = own | {"command": ["sh", "-c", GENERATOR], "memory": "64m", "start": "2026-01-31T08:00"}
+    fill(page, past)
+    page.get_by_role("button", name="Submit the job").click()
+    expect(page.locator("[data-path=start] .error")).to_contain_text("is in the past")
+    fill(page, {"start": start})
     badge = page.locator("h1 .badge")
     progress = page.locator(".now")
     jobs = list[UUID]()

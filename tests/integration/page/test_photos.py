@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 from uuid import UUID
 
+from axe_playwright_python.sync_playwright import Axe  # pyright: ignore[reportMissingTypeStubs]
 from playwright.sync_api import Locator, Page, expect
 
 from tests.integration.page.forms import drop
@@ -27,12 +28,22 @@ def is_drawn(picture: Locator) -> Any:
     return picture.evaluate("async image => (await image.decode(), image.naturalWidth)")
 
 
+def faults(page: Page) -> list[str]:
+    """What in a page is against WCAG 2, levels A and AA, as far as a program can tell."""
+    rules = {"runOnly": ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa"]}
+    found: Any = Axe().run(page, options=rules)  # pyright: ignore[reportUnknownMemberType]
+    assert found.response["passes"], "it has looked at something"
+    return [found.generate_report()] if found.violations_count else []
+
+
 def shoot(page: Page, folder: Path, name: str) -> None:
     """Light, dark and as on a phone."""
     page.evaluate("window.scrollTo(0, 0)")
     page.screenshot(path=folder / f"{name}-light.png")
+    assert faults(page) == []
     page.emulate_media(color_scheme="dark")
     page.screenshot(path=folder / f"{name}-dark.png")
+    assert faults(page) == []
     page.emulate_media(color_scheme="light")
     page.set_viewport_size({"width": 390, "height": 844})
     width = page.evaluate("document.documentElement.scrollWidth")
