@@ -105,6 +105,8 @@ class _Exchange:
         if arrived >= length or not self._cycle.more_body:
             self._protocol.flow.resume_reading()
             return arrived
+        if self._cycle.disconnected:
+            return arrived
         self._is_taken = True
         buffer = memoryview(bytearray(_BUFFER))
         with self._socket() as socket, _watched(socket, select.POLLIN) as ready:
@@ -136,6 +138,8 @@ class _Exchange:
         """Send the body. Returns False where it was not possible to its end."""
         length, sent = self._answered, 0
         async with self._emptied(), _opened(path) as file:
+            if self._cycle.disconnected:
+                return False
             with self._socket() as socket, _watched(socket, select.POLLOUT) as ready:
                 # h11 counts the bytes, and is given none of them.
                 counted = h11.Data(data=cast(bytes, _Length(length)))

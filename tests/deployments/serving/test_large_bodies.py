@@ -2,6 +2,7 @@
 
 import asyncio
 import hashlib
+import logging
 import os
 import socket
 import ssl
@@ -36,6 +37,8 @@ class Site:
         self.silence = float(PATIENCE)
         self.fails_at: int | None = None
         self.offered: list[bool] = []
+        self.is_late = False
+        """Whether a file is sent to those only who have gone."""
         self.ended = 0
         """Downloads."""
         self.server: uvicorn.Server
@@ -66,6 +69,8 @@ class Site:
 
     async def get(self, request: Request) -> Response:
         site = self
+        while self.is_late and (await request.receive())["type"] != "http.disconnect":
+            pass
 
         class Counted(FileResponse):
             async def __call__(self, *args: object) -> None:
@@ -90,7 +95,7 @@ class Site:
             routes=[Route("/", self.put, methods=["PUT"]), Route("/", self.get, methods=["GET"])]
         )
         config = uvicorn.Config(
-            app, port=0, http=LargeBodies, log_level="error", timeout_graceful_shutdown=1, **options
+            app, port=0, http=LargeBodies, log_config=None, timeout_graceful_shutdown=1, **options
         )
         self.server = uvicorn.Server(config)
         thread = threading.Thread(target=asyncio.run, args=[self.server.serve()])
@@ -214,6 +219,17 @@ def test_a_client_that_reads_no_further_and_goes(site: Site, read: int) -> None:
         assert not site.ended
     wait_until(lambda: site.ended == 1, what="its end is seen")
     wait_until(lambda: not site.server.server_state.connections, what="the connection is gone")
+
+
+def test_a_client_that_has_gone_before_its_answer(
+    site: Site, caplog: pytest.LogCaptureFixture
+) -> None:
+    site.file.write_bytes(b"y")
+    site.is_late = True
+    with site.raw("GET / HTTP/1.1\r\nHost: x\r\n\r\n"):
+        pass
+    wait_until(lambda: site.ended == 1, what="the response has ended")
+    assert not [each for each in caplog.records if each.levelno >= logging.ERROR]
 
 
 def test_a_file_that_becomes_shorter_ends_the_connection(site: Site) -> None:
