@@ -23,15 +23,18 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from uvicorn.protocols.http.flow_control import CLOSE_HEADER
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
+SLOW = 2**14
+"""Bytes between two pauses of a thread: for a connection that moves less it does not wait."""
+PAUSES = 20
+"""Pauses of a thread before it serves another connection."""
 _PATHSEND = "http.response.pathsend"
 """The extension of ASGI for whole files, which Starlette's FileResponse uses."""
 _RECEIVING = "prefecture.receive_body"
 """Our own extension: a `ReceiveBody`."""
 _BUFFER = 2**20  # bytes that are received before they are written
 _TURN = 16 * 2**20  # bytes for which a thread stays with one connection
-_PAUSE = 5  # ms for which a thread waits for a fast connection, before the event loop does
-_SLOW = 2**16  # bytes at once: for a connection that moves less no thread waits
 _AT_ONCE = 8  # threads
+_PAUSE = 5  # ms for which a thread waits for a fast connection, before the event loop does
 _T = TypeVar("_T")
 _threads = ThreadPoolExecutor(_AT_ONCE, thread_name_prefix="bodies")
 
@@ -113,9 +116,9 @@ class _Exchange:
             while arrived < length and not self._cycle.disconnected:
                 async with asyncio.timeout(silence):
                     await ready()
-                some = await _in_thread(_receive_some, socket, write, buffer, length - arrived)
-                arrived += some.bytes
-                if some.is_end:
+                turn = await _in_thread(_receive_some, socket, write, buffer, length - arrived)
+                arrived += turn.bytes
+                if turn.is_end:
                     break
         return arrived
 
@@ -146,9 +149,9 @@ class _Exchange:
                 self._protocol.conn.send_with_data_passthrough(counted)
                 while sent < length and not self._cycle.disconnected:
                     await ready()
-                    some = await _in_thread(_send_some, socket, file, sent, length)
-                    sent += some.bytes
-                    if some.is_end:
+                    turn = await _in_thread(_send_some, socket, file, sent, length)
+                    sent += turn.bytes
+                    if turn.is_end:
                         break
         return sent == length
 
@@ -191,61 +194,65 @@ class _Length:
         return self._length
 
 
-class _Some:
-    """What a thread has moved. `is_end`: whether no more can follow."""
+class Turn:
+    """What a thread moves for one connection before it serves the next. `is_end`: whether no more
+    can follow."""
 
     def __init__(self) -> None:
         self.bytes = 0
         self.is_end = False
+        self._pauses = 0
+        self._at_pause = 0
+
+    def goes_on(self, socket: int, what: int, moved: int) -> bool:
+        """Pause for a connection that is fast; whether it is ready then. `moved`: bytes so far."""
+        if moved - self._at_pause < SLOW or self._pauses == PAUSES:
+            return False
+        self._at_pause = moved
+        self._pauses += 1
+        poll = select.poll()
+        poll.register(socket, what)
+        return bool(poll.poll(_PAUSE))
 
 
 def _receive_some(
     socket: int, write: Callable[[memoryview], object], buffer: memoryview, left: int
-) -> _Some:
+) -> Turn:
     """Write what has arrived, until nothing more comes for a moment."""
-    some = _Some()
+    turn = Turn()
     most, filled, is_idle = min(left, _TURN), 0, False
-    while some.bytes + filled < most and not (some.is_end or is_idle):
-        room = buffer[filled : filled + most - some.bytes - filled]
+    while turn.bytes + filled < most and not (turn.is_end or is_idle):
+        room = buffer[filled : filled + most - turn.bytes - filled]
         try:
             count = os.readv(socket, [room])
             filled += count
-            some.is_end = not count
+            turn.is_end = not count
         except BlockingIOError:
-            is_idle = not _is_fast(socket, select.POLLIN, some.bytes + filled)
+            is_idle = not turn.goes_on(socket, select.POLLIN, turn.bytes + filled)
         except ConnectionError:
-            some.is_end = True
-        if filled == len(buffer) or some.is_end or is_idle or some.bytes + filled == most:
+            turn.is_end = True
+        if filled == len(buffer) or turn.is_end or is_idle or turn.bytes + filled == most:
             write(buffer[:filled])
-            some.bytes += filled
+            turn.bytes += filled
             filled = 0
-    return some
+    return turn
 
 
-def _send_some(socket: int, file: int, offset: int, length: int) -> _Some:
+def _send_some(socket: int, file: int, offset: int, length: int) -> Turn:
     """Send from a file, until the connection takes nothing more for a moment."""
-    some = _Some()
+    turn = Turn()
     most = min(length - offset, _TURN)
-    while some.bytes < most and not some.is_end:
+    while turn.bytes < most and not turn.is_end:
         try:
-            count = os.sendfile(socket, file, offset + some.bytes, most - some.bytes)
-            some.bytes += count
-            some.is_end = not count  # the file is shorter than it was
+            count = os.sendfile(socket, file, offset + turn.bytes, most - turn.bytes)
+            turn.bytes += count
+            turn.is_end = not count  # the file is shorter than it was
         except BlockingIOError:
-            if not _is_fast(socket, select.POLLOUT, some.bytes):
+            if not turn.goes_on(socket, select.POLLOUT, turn.bytes):
                 break
         except ConnectionError:
-            some.is_end = True
-    return some
-
-
-def _is_fast(socket: int, what: int, moved: int) -> bool:
-    """Whether a connection that has moved so many bytes at once goes on within a moment."""
-    if moved < _SLOW:
-        return False
-    poll = select.poll()
-    poll.register(socket, what)
-    return bool(poll.poll(_PAUSE))
+            turn.is_end = True
+    return turn
 
 
 @contextmanager

@@ -2,8 +2,10 @@
 
 import asyncio
 import hashlib
+import itertools
 import logging
 import os
+import select
 import socket
 import ssl
 import threading
@@ -20,7 +22,7 @@ from starlette.requests import Request
 from starlette.responses import FileResponse, JSONResponse, Response
 from starlette.routing import Route
 
-from deployments.serving.large_bodies import LargeBodies, receive_body
+from deployments.serving.large_bodies import PAUSES, SLOW, LargeBodies, Turn, receive_body
 from tests.support.platform import wait_until
 from tests.support.web.certificates import server_context
 
@@ -169,6 +171,23 @@ def test_a_client_that_goes_leaves_what_has_arrived(site: Site, sent: int) -> No
     wait_until(lambda: site.received, what="its end is seen")
     assert site.received == [sent]
     wait_until(lambda: not site.server.server_state.connections, what="the connection is gone")
+
+
+def test_a_thread_stays_with_a_connection_as_long_as_it_is_fast() -> None:
+    one, other = socket.socketpair()
+    with one, other:
+        other.sendall(b"x")
+        turn = Turn()
+        assert not turn.goes_on(one.fileno(), select.POLLIN, moved=SLOW - 1)
+        assert turn.goes_on(one.fileno(), select.POLLIN, moved=SLOW)
+        assert not turn.goes_on(one.fileno(), select.POLLIN, moved=2 * SLOW - 1)
+        moved = (2 * SLOW + n * SLOW for n in itertools.count())
+        pauses = itertools.takewhile(
+            lambda moved: turn.goes_on(one.fileno(), select.POLLIN, moved), moved
+        )
+        assert len([*pauses]) == PAUSES - 1
+        one.recv(1)
+        assert not Turn().goes_on(one.fileno(), select.POLLIN, moved=SLOW)
 
 
 def test_a_silent_client_is_told(site: Site) -> None:
