@@ -12,8 +12,8 @@ from deployments.jobs.attempts import OUTCOMES, attempts, known_attempts
 from deployments.jobs.dependencies.after import EVERYTHING, Rights, prepare
 from deployments.jobs.queries.short_ids import resolve_job
 from deployments.jobs.records import RESTART_KEY
+from deployments.jobs.request import has_passed
 from deployments.jobs.results import find_result
-from deployments.jobs.starts import has_passed
 from deployments.jobs.submit import submit_or_find
 from tasks.contracts import Manifest, job_id
 from tasks.errors import InvalidPayload, PrefectureError

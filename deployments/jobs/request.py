@@ -4,6 +4,7 @@ import json
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, cast
 
 from pydantic import TypeAdapter, ValidationError
@@ -33,6 +34,7 @@ _SHOWN = 80  # characters of a value in a message
 _MAX_REFUSAL = 400  # characters of a refusal, which may quote the refused value
 _MOST_GPUS = 64  # as in the templates of the pools docker and process
 _MAX_KEY = 200  # characters
+_CLOCKS = timedelta(seconds=5)  # by which the clock of who submits may be late
 _AFTER_LABELS = (AFTER_LABEL, AFTER_ENDED_LABEL)
 
 
@@ -214,6 +216,21 @@ def check_against_schema(parameters: Mapping[str, Any], deployment: "DeploymentR
             validate(dict(parameters), schema, raise_on_error=True)
         except SchemaError as error:
             raise InvalidPayload(one_line(str(error))) from error
+
+
+def has_passed(payload: Mapping[str, Any]) -> bool:
+    """Whether a payload has a `start` that a new job could not have any more."""
+    try:
+        return datetime.fromisoformat(payload.get("start", "")) < datetime.now(UTC) - _CLOCKS
+    except (ValueError, TypeError):  # there is none, or no time: that is said by the schema
+        return False
+
+
+def start_refusal(payload: Mapping[str, Any]) -> str:
+    """Why a new job cannot have the start of this payload; empty where it may."""
+    if not has_passed(payload):
+        return ""
+    return f"payload.start: {payload['start']} is in the past: give a later time, or leave it out"
 
 
 def parse_payload(text: str, where: str = "") -> dict[str, Any]:

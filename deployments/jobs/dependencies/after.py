@@ -10,11 +10,10 @@ from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterIdempoten
 from prefect.client.schemas.objects import StateType
 from prefect.client.schemas.responses import DeploymentResponse
 
-from deployments.jobs import starts
 from deployments.jobs.dependencies.sources import Keys, texts_at, with_text
 from deployments.jobs.queries.short_ids import resolve_job
 from deployments.jobs.queries.standings import Standing, read_standings, waits_for
-from deployments.jobs.request import cut
+from deployments.jobs.request import cut, start_refusal
 from tasks.contracts import (
     AFTER_ENDED_LABEL,
     AFTER_LABEL,
@@ -135,7 +134,7 @@ async def prepare(
                 [known[name] for name in after],
                 [known[source.job] for source in each.values()],
                 after_ended=after_ended,
-                refusal=reason or starts.refusal(payload),
+                refusal=reason or start_refusal(payload),
             ),
         )
         for payload, each, reason in zip(payloads, sources, unreadable, strict=True)

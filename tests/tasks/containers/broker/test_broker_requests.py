@@ -9,7 +9,7 @@ import tempfile
 import tracemalloc
 from http.server import BaseHTTPRequestHandler
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 from uuid import uuid4
 
 import pytest
@@ -99,8 +99,8 @@ async def test_a_stream_goes_no_faster_than_its_client_reads() -> None:
 class Api(BaseHTTPRequestHandler):
     """A server that knows one flow run, for one token."""
 
-    run: dict[str, Any]
-    deployment: dict[str, Any]
+    run: ClassVar[dict[str, Any]] = {}
+    deployment: ClassVar[dict[str, Any]] = {}
     status = 200
 
     def do_GET(self) -> None:
