@@ -25,7 +25,7 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 
 SLOW = 2**14
 """Bytes between two pauses of a thread: for a connection that moves less it does not wait."""
-PAUSES = 20
+PAUSES = 256
 """Pauses of a thread before it serves another connection."""
 _PATHSEND = "http.response.pathsend"
 """The extension of ASGI for whole files, which Starlette's FileResponse uses."""
