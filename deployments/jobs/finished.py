@@ -29,9 +29,9 @@ async def restart(
 
     `job` is a job's id, that of any attempt at it, or an unambiguous prefix. With a `key`, calls
     for the same job submit it once. Its sources are checked as those of a new job, and where it was
-    to start at a time that has passed, it starts at once. Raises
-    PrefectureError where it has not ended, InvalidPayload where its deployment is gone or a source
-    cannot be read, and the errors of the rights.
+    to start at a time that has passed, it starts at once. Raises PrefectureError where it has not
+    ended, InvalidPayload where its deployment is gone or a source cannot be read, and the errors of
+    the rights.
     """
     runs = await _ended(client, job, "cancel it first, or submit the same again")
     first = runs[0]

@@ -103,24 +103,18 @@ class _Exchange:
         self._protocol.flow.pause_reading()
         first = message["body"] + bytes(self._cycle.body)
         self._cycle.body.clear()
-        await _in_thread(lambda: write(memoryview(first)))
+        await _in_thread(write, memoryview(first))
         arrived = len(first)
         if arrived >= length or not self._cycle.more_body:
             self._protocol.flow.resume_reading()
             return arrived
-        if self._cycle.disconnected:
-            return arrived
         self._is_taken = True
         buffer = memoryview(bytearray(_BUFFER))
-        with self._socket() as socket, _watched(socket, select.POLLIN) as ready:
-            while arrived < length and not self._cycle.disconnected:
-                async with asyncio.timeout(silence):
-                    await ready()
-                turn = await _in_thread(_receive_some, socket, write, buffer, length - arrived)
-                arrived += turn.bytes
-                if turn.is_end:
-                    break
-        return arrived
+
+        def receive(socket: int, done: int) -> Turn:
+            return _receive_some(socket, write, buffer, length - done)
+
+        return await self._move(select.POLLIN, arrived, length, receive, silence)
 
     async def send(self, message: Message) -> None:
         """Send a message of the response, which may be a whole file."""
@@ -139,21 +133,40 @@ class _Exchange:
 
     async def _send_file(self, path: str) -> bool:
         """Send the body. Returns False where it was not possible to its end."""
-        length, sent = self._answered, 0
+        length = self._answered
         async with self._emptied(), _opened(path) as file:
             if self._cycle.disconnected:
                 return False
-            with self._socket() as socket, _watched(socket, select.POLLOUT) as ready:
-                # h11 counts the bytes, and is given none of them.
-                counted = h11.Data(data=cast(bytes, _Length(length)))
-                self._protocol.conn.send_with_data_passthrough(counted)
-                while sent < length and not self._cycle.disconnected:
+            # h11 counts the bytes, and is given none of them.
+            counted = h11.Data(data=cast(bytes, _Length(length)))
+            self._protocol.conn.send_with_data_passthrough(counted)
+
+            def send(socket: int, done: int) -> Turn:
+                return _send_some(socket, file, done, length)
+
+            return await self._move(select.POLLOUT, 0, length, send) == length
+
+    async def _move(
+        self,
+        what: int,
+        done: int,
+        length: int,
+        move: Callable[[int, int], "Turn"],
+        silence: float | None = None,
+    ) -> int:
+        """Move what is left of `length` bytes, turn by turn. Returns how many are done: all, unless
+        the connection or the file has ended. `what`: the event of `poll` that is waited for."""
+        if self._cycle.disconnected:
+            return done
+        with self._socket() as socket, _watched(socket, what) as ready:
+            while done < length and not self._cycle.disconnected:
+                async with asyncio.timeout(silence):
                     await ready()
-                    turn = await _in_thread(_send_some, socket, file, sent, length)
-                    sent += turn.bytes
-                    if turn.is_end:
-                        break
-        return sent == length
+                turn = await _in_thread(move, socket, done)
+                done += turn.bytes
+                if turn.is_end:
+                    break
+        return done
 
     @asynccontextmanager
     async def _emptied(self) -> AsyncGenerator[None]:
@@ -222,7 +235,7 @@ def _receive_some(
     turn = Turn()
     most, filled, is_idle = min(left, _TURN), 0, False
     while turn.bytes + filled < most and not (turn.is_end or is_idle):
-        room = buffer[filled : filled + most - turn.bytes - filled]
+        room = buffer[filled : most - turn.bytes]
         try:
             count = os.readv(socket, [room])
             filled += count
