@@ -19,6 +19,15 @@ RECONNECT = """async () => {
     (await import(script)).connection.dispatchEvent(new Event("back"));
 }"""
 
+NOTICES = """async (number) => {
+    const script = document.querySelector("link[href$='/api.js']").href;
+    const { jobEnded, say } = await import(script.replace(/api\\.js$/, "notice.js"));
+    say("An answer.");
+    for (let job = 0; job < number; job += 1)
+        jobEnded({ job, task: "find-primes", name: `job ${job}`, outcome: "cancelled" });
+    return [...document.querySelectorAll(".notice")].map((notice) => notice.firstChild.innerText);
+}"""
+
 
 def submit(user: httpx.Client, **more: str) -> UUID:
     body = {"task": "find-primes", "payload": {"upper_bound": 100}, "results_directory": "page"}
@@ -96,6 +105,13 @@ def test_many_jobs_are_cancelled_restarted_and_deleted(
         act(page, "Cancel", "Cancel it")
         expect(page.locator("h1 .badge")).to_have_text("Cancelled")
         assert len(paul.get("/jobs").json()["jobs"]) == 1
+
+
+def test_many_jobs_that_end_leave_an_answer_where_it_is(sign_in: SignIn) -> None:
+    page = sign_in("petra")
+    expect(page.get_by_text("You have no jobs yet.")).to_be_visible()
+    named = [f"find-primes “job {number}”: cancelled" for number in range(3)]
+    assert page.evaluate(NOTICES, MANY) == ["An answer.", *named, f"{MANY - 3} more jobs ended"]
 
 
 def test_a_job_is_run_after_another_and_its_result_is_deleted(
