@@ -14,7 +14,7 @@ import stat
 import time
 from collections import defaultdict
 from collections.abc import Callable, Generator, Iterable, Sequence
-from concurrent.futures import Executor, ThreadPoolExecutor
+from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from functools import partial
 from pathlib import Path
@@ -33,18 +33,25 @@ from deployments.gateway.uploads.records import (
 )
 from deployments.gateway.uploads.store import Store
 
+FLUSHED = 16 * 2**20
+"""Bytes of an upload that are written before the disk is asked to keep them."""
 _KEPT = 7 * 86_400.0  # seconds for which an upload can be continued
 _READ = 2**20  # bytes
 _PUT_AT_ONCE = 8  # requests whose files get their names: in S3, that is long for large ones
+_WRITTEN_AT_ONCE = 16  # digests and flushes
 _T = TypeVar("_T")
 
 
 class Part:
-    """An upload that is not whole yet. Its methods block. `threads`: digest what is written."""
+    """An upload that is not whole yet. Its methods block. `threads`: digest what is written, and
+    have the disk keep it while more arrives, so that the end has little to wait for."""
 
     def __init__(self, descriptor: int, offset: int, threads: Executor) -> None:
         self._descriptor = descriptor
         self._threads = threads
+        self._flushing: Future[None] | None = None
+        self._flushed = offset
+        """Bytes that the disk was asked to keep."""
         self._digest = hashlib.sha256()
         self.size = 0
         """Bytes so far."""
@@ -65,6 +72,10 @@ class Part:
         finally:
             digesting.result()
         self.size += len(some)
+        is_free = self._flushing is None or self._flushing.done()
+        if is_free and self.size - self._flushed >= FLUSHED:
+            self._flushed = self.size
+            self._flushing = self._threads.submit(os.fdatasync, self._descriptor)
 
     @property
     def sha256(self) -> str:
@@ -74,7 +85,14 @@ class Part:
     def sync(self) -> None:
         """Have the disk keep it, readable for the user of jobs."""
         os.fchmod(self._descriptor, 0o644)
+        if self._flushing is not None:
+            self._flushing.result()  # raises what the disk has told it, and tells only once
         os.fsync(self._descriptor)
+
+    def close(self) -> None:
+        """Wait until nothing uses its file. What the disk could not keep is not continued."""
+        if self._flushing is not None and self._flushing.exception() is not None:
+            os.ftruncate(self._descriptor, 0)
 
 
 class Space:
@@ -105,7 +123,7 @@ class Uploads:
         self._least_free = least_free
         self._reserved: defaultdict[str, int] = defaultdict(int)
         self._threads = ThreadPoolExecutor(_PUT_AT_ONCE, thread_name_prefix="uploads")
-        self._digesting = ThreadPoolExecutor(os.cpu_count(), thread_name_prefix="digests")
+        self._writing = ThreadPoolExecutor(_WRITTEN_AT_ONCE, thread_name_prefix="parts")
 
     async def in_background(self, work: Callable[[], _T]) -> _T:
         """Do what may take as long as S3 does, in none of the threads that others wait for."""
@@ -135,7 +153,11 @@ class Uploads:
                 there = os.fstat(descriptor).st_size
                 if offset > there:
                     raise WrongOffset(path, there)
-                yield Part(descriptor, offset, self._digesting)
+                part = Part(descriptor, offset, self._writing)
+                try:
+                    yield part
+                finally:
+                    part.close()
 
     def publish(self, user: str, path: str, part: Part, *, overwrite: bool) -> Uploaded:
         """Give a whole upload its name. Raises as the store's `put`; what has arrived stays."""

@@ -1,16 +1,18 @@
 """Files of users: whole or not there, and never anywhere else; on the disk and in S3 alike."""
 
+import errno
 import hashlib
 import os
 import time
 from collections.abc import Generator
+from contextlib import nullcontext
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
 
 from deployments.gateway.uploads.old import OldUpload, remove_old
-from deployments.gateway.uploads.receiving import Uploads
+from deployments.gateway.uploads.receiving import FLUSHED, Uploads
 from deployments.gateway.uploads.records import (
     QuotaExceeded,
     UploadBusy,
@@ -63,6 +65,28 @@ def test_a_file_has_its_name_once_it_is_whole(uploads: Uploads, kept: Kept) -> N
     assert done.source == uploads.store.source("anna", "a/b.csv")
     assert abs(listed.modified - time.time()) < 600
     assert uploads.store.users() == ["anna"]
+
+
+@pytest.mark.parametrize("is_ended", [False, True])
+def test_what_the_disk_could_not_keep_is_not_continued(
+    kept: Kept, monkeypatch: pytest.MonkeyPatch, is_ended: bool
+) -> None:
+    def fail(descriptor: int) -> None:
+        raise OSError(errno.EIO, "the disk is broken")
+
+    monkeypatch.setattr(os, "fdatasync", fail)
+    uploads = kept.uploads()
+    some = bytes(FLUSHED)
+    with (
+        pytest.raises(OSError, match="broken") if is_ended else nullcontext(),
+        uploads.receive("anna", "a.bin", 0, 2 * FLUSHED, overwrite=False) as part,
+    ):
+        part.write(some)
+        if is_ended:
+            part.write(some)
+            uploads.publish("anna", "a.bin", part, overwrite=False)
+    assert uploads.offset("anna", "a.bin") == 0
+    assert uploads.store.find("anna", "a.bin") is None
 
 
 def test_jobs_may_read_a_file_on_the_disk(to_disk: Uploads, tmp_path: Path) -> None:
