@@ -13,6 +13,7 @@ from docker.errors import APIError, NotFound
 from docker.types import DeviceRequest, LogConfig, Mount, Ulimit
 
 from tasks.containers.engine import api, engine_call, engine_outages, explained
+from tasks.containers.gpus import with_only
 from tasks.containers.images.pinned import Image
 from tasks.containers.prepared import Prepared
 from tasks.contracts import JOB_ID_LABEL, SECRETS_FOLDER, SIBLING_LABEL
@@ -106,6 +107,8 @@ def create(
     tmpfs = f"rw,exec,nosuid,nodev,size={room},mode=1777"
     # A container that shares another's network has that one's hostname, which is the same.
     alone = spec.network == "none"
+    # Otherwise Python buffers its output, and loses it when it is killed.
+    environment = {"HOME": "/tmp", "PYTHONUNBUFFERED": "1"} | dict(spec.environment)
     limits = [Ulimit(name="core", soft=0, hard=0)]
     if spec.largest_file is not None:
         # One byte more than allowed, so that a file cut off at this limit is detected as too large.
@@ -139,8 +142,7 @@ def create(
             spec.image.id,
             command=spec.command or None,
             entrypoint=spec.entrypoint or None,
-            # Otherwise Python buffers its output, and loses it when it is killed.
-            environment={"HOME": "/tmp", "PYTHONUNBUFFERED": "1"} | dict(spec.environment),
+            environment=with_only(spec.gpus, environment),
             # The jobs' user in place of the image's: the flow can then measure, move and remove the
             # container's files, and nothing runs as root.
             user=f"{os.getuid()}:{os.getgid()}",

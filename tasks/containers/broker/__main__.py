@@ -18,6 +18,7 @@ from pathlib import Path
 from tasks.containers.broker.broker import Broker
 from tasks.containers.broker.engine import Engine
 from tasks.containers.broker.flows import Flows
+from tasks.containers.broker.folders import remove_left
 from tasks.containers.broker.http import PIECE, Refused
 from tasks.containers.broker.runs import RunsOfApi
 from tasks.containers.broker.templates import WORKER_LABEL
@@ -39,6 +40,7 @@ async def serve(folder: Path, worker: int, name: str) -> None:
             "no broker: the Docker engine has a process namespace of its own, and would mount "
             "other folders than the broker's: set PREFECTURE_BROKER=false"
         )
+    remove_left(folder)
     engine = Engine(socket_of_engine)
     runs = RunsOfApi(api_url() or "", api_certificates())
     broker = Broker(engine, runs, Flows(engine, folder), folder)

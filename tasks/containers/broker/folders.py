@@ -22,6 +22,7 @@ from tasks.contracts import SECRETS_FOLDER, SECRETS_VOLUME
 
 _ACCOUNTS = ("/etc/passwd", "/etc/group")
 _MOST_ACCOUNTS = 2**21  # bytes
+_COPY = "copy."  # then the number of the broker's process: names of folders with copies
 
 
 class Roots:
@@ -97,13 +98,21 @@ class Roots:
                 data = source.read(_MOST_ACCOUNTS + 1)
         if len(data) > _MOST_ACCOUNTS:
             raise Refused(403, f"{parts[-1]} has more than {_MOST_ACCOUNTS:,} bytes")
-        folder = Path(mkdtemp(dir=self._own))
+        folder = Path(mkdtemp(prefix=f"{_COPY}{os.getpid()}.", dir=self._own))
         folder.chmod(0o711)
         copy = folder / "file"
         held.callback(_removed, copy)
         copy.write_bytes(data)
         copy.chmod(0o644)
         return copy
+
+
+def remove_left(own: Path) -> None:
+    """Remove the copies of brokers that were killed. `own`: as that of Roots."""
+    for folder in own.glob(f"{_COPY}*"):
+        process = folder.name.split(".")[1]
+        if not Path("/proc", process).exists():
+            _removed(folder / "file")
 
 
 def _secrets(asked: Mount, run: Run) -> dict[str, Any]:

@@ -17,6 +17,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from tasks.containers.broker.http import Refused
 from tasks.containers.broker.runs import Run
 from tasks.containers.broker.stages import Stage
+from tasks.containers.gpus import with_only
 from tasks.contracts import JOB_ID_LABEL, SECRETS_VOLUME, SIBLING_LABEL
 
 RUN_LABEL = "io.prefect.flow-run-id"
@@ -251,7 +252,7 @@ def user(
         "Image": wanted.Image,
         "Cmd": wanted.Cmd,
         "Entrypoint": wanted.Entrypoint,
-        "Env": wanted.Env,
+        "Env": _environment(wanted),
         "User": flow.user,
         "Labels": own,
         **({"Hostname": hostname} if alone else {}),
@@ -345,12 +346,21 @@ def _hostname(job: UUID, number: int) -> str:
 
 
 def _devices(asked: Host, flow: Flow) -> list[dict[str, Any]] | None:
-    ids = [id for one in asked.DeviceRequests or () for id in one.DeviceIDs]
+    ids = _gpus(asked)
     if not set(ids) <= flow.gpus:
         raise Refused(403, "HostConfig.DeviceRequests has a GPU that is not this run's")
     if not ids:
         return None
     return [{"Driver": "", "DeviceIDs": ids, "Capabilities": [["gpu"]], "Options": {}}]
+
+
+def _gpus(asked: Host) -> list[str]:
+    return [id for one in asked.DeviceRequests or () for id in one.DeviceIDs]
+
+
+def _environment(wanted: Wanted) -> list[str]:
+    given = dict(text.split("=", 1) for text in wanted.Env or () if "=" in text)
+    return [f"{name}={value}" for name, value in with_only(_gpus(wanted.HostConfig), given).items()]
 
 
 def _runtime(flow: Flow) -> dict[str, str]:

@@ -57,6 +57,8 @@ def test_what_an_image_expects_of_docker_run_is_there(bench: Bench) -> None:
         "df --output=size -B1 /dev/shm | tail -1": str(48 * MIB),
         "hostname; getent hosts $(hostname)": f"{name} 127.0.0.1 {name}",
         "echo $PYTHONUNBUFFERED": "1",
+        # NVIDIA's runtime gives no GPU that was not asked for.
+        "echo $NVIDIA_VISIBLE_DEVICES": "void",
     }
     script = "\n".join(f"({line}) | xargs; echo --" for line in wanted)
     ran = bench.ran(script, memory=48 * MIB)

@@ -3,14 +3,17 @@
 import asyncio
 import logging
 import os
+import subprocess
 from collections.abc import Generator, Mapping
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
 import pytest
 
 from tasks.containers import user_container
+from tasks.containers.broker.folders import remove_left
 from tasks.containers.broker.runs import Run
 from tasks.containers.images.pinned import Image
 from tasks.containers.secret_files import held
@@ -121,6 +124,17 @@ def test_a_container_has_no_more_rights(
     assert "\n" not in message
     (line,) = [one.getMessage() for one in caplog.records]
     assert line.startswith(f"run {run.id} may not: POST /containers/create: ")
+
+
+def test_no_variable_gives_a_container_a_gpu(bench: Bench, run: Run) -> None:
+    config = {**body(), "Env": ["A=b=c", "NVIDIA_VISIBLE_DEVICES=all"]}
+    with bench.client(run) as client:
+        api: Any = client.api
+        id = api.create_container_from_config(config, f"prefecture-{run.id}")["Id"]
+        variables: list[str] = api.inspect_container(id)["Config"]["Env"]
+        assert {"A=b=c", "NVIDIA_VISIBLE_DEVICES=void"} <= set(variables)
+        assert "NVIDIA_VISIBLE_DEVICES=all" not in variables
+        api.remove_container(id, v=True, force=True)
 
 
 @pytest.mark.parametrize(
@@ -259,3 +273,14 @@ def test_a_container_of_a_broker_that_has_ended_is_not_started(bench: Bench, run
         assert (status, "has ended" in message) == (503, True)
     finally:
         removed(bench, id)
+
+
+def test_copies_of_a_broker_that_was_killed_are_removed(tmp_path: Path) -> None:
+    with subprocess.Popen(["true"]) as ended:
+        pass
+    left, used = tmp_path / f"copy.{ended.pid}.a", tmp_path / f"copy.{os.getpid()}.b"
+    for folder in (left, used):
+        folder.mkdir()
+        (folder / "file").touch()
+    remove_left(tmp_path)
+    assert (left.exists(), (used / "file").exists()) == (False, True)
