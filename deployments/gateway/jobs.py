@@ -66,6 +66,18 @@ Submitter = Annotated[Caller, Depends(allowed(Scope.SUBMIT))]
 Reader = Annotated[Caller, Depends(allowed(Scope.READ_OWN))]
 
 
+async def _rights(caller: Submitter, client: Client, uploads: InUploads, given: InForce) -> Rights:
+    return Rights(
+        f"{caller.token.user}:",
+        partial(find_visible, client, caller),
+        partial(check_sources, caller, uploads, given.places_of_sources),
+    )
+
+
+InRights = Annotated[Rights, Depends(_rights)]
+"""What a user may name in a request."""
+
+
 @router.get("/me")
 async def me(caller: Anyone) -> Me:
     """The user of the token, and what it allows."""
@@ -80,13 +92,12 @@ async def tasks(_: Anyone, client: Client) -> list[ComputeTask]:
 
 @router.post("/jobs", status_code=_CREATED)
 async def submit_job(
-    caller: Submitter, client: Client, quota: JobQuota, uploads: InUploads, request: JobRequest
+    caller: Submitter, client: Client, quota: JobQuota, rights: InRights, request: JobRequest
 ) -> Submitted:
     """Submit a job."""
     terms = request.terms(caller.token)
     await check_secrets(client, caller, [request.payload])
     await quota.check(client, caller, 1, key=request.key is not None)
-    rights = rights_of(client, caller, uploads)
     job = await submit.submit(client, terms, request.payload, request.key, rights)
     caller.record(_CREATED, job)
     return Submitted(job=job)
@@ -98,7 +109,7 @@ async def submit_jobs(
     client: Client,
     settings: InForce,
     quota: JobQuota,
-    uploads: InUploads,
+    rights: InRights,
     request: JobsRequest,
 ) -> SubmittedMany:
     """Submit a job for each payload. All are checked before the first is submitted.
@@ -110,7 +121,6 @@ async def submit_jobs(
     await check_secrets(client, caller, request.payloads)
     await quota.check(client, caller, many, key=key is not None)
     try:
-        rights = rights_of(client, caller, uploads)
         jobs = await bulk.submit_many(client, terms, request.payloads, key, rights)
     except ServerUnavailable as error:
         # It says how many were submitted, and the key with which to go on.
@@ -161,13 +171,13 @@ async def move_job(caller: Submitter, client: Client, job: UUID, request: MoveRe
 
 @router.post("/jobs/{job}/restart", status_code=_CREATED)
 async def restart_job(
-    caller: Submitter, client: Client, quota: JobQuota, uploads: InUploads, job: UUID
+    caller: Submitter, client: Client, quota: JobQuota, rights: InRights, job: UUID
 ) -> Submitted:
     """Submit a job that has ended once more, as a new job. 422 where its source is gone."""
     run = await _changeable(client, caller, job)
     await check_secrets(client, caller, [run.parameters.get("payload") or {}])
     await quota.check(client, caller, 1, key=False)
-    new = await finished.restart(client, str(job), rights=rights_of(client, caller, uploads))
+    new = await finished.restart(client, str(job), rights=rights)
     caller.record(_CREATED, job, new)
     return Submitted(job=new)
 
@@ -188,15 +198,6 @@ async def delete_result(
     quota.use.forget(manifest.user or "", manifest.bytes)
     caller.record(_OK, job)
     return Message(message=f"the result of job {job} is deleted")
-
-
-def rights_of(client: PrefectClient, caller: Caller, uploads: Uploads) -> Rights:
-    """What a user may name in a request."""
-    return Rights(
-        f"{caller.token.user}:",
-        partial(find_visible, client, caller),
-        partial(check_sources, caller, uploads),
-    )
 
 
 async def find_visible(client: PrefectClient, caller: Caller, job: UUID) -> FlowRun:

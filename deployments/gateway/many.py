@@ -17,10 +17,9 @@ from prefect.client.schemas.objects import FlowRun
 from deployments.gateway.jobs import (
     CANCEL_TIME,
     Client,
-    InUploads,
+    InRights,
     Submitter,
     find_visible,
-    rights_of,
 )
 from deployments.gateway.quotas import JobQuota
 from deployments.gateway.requests import Many, ManyRequest, MoveManyRequest, Where
@@ -114,12 +113,10 @@ async def move_jobs(caller: Submitter, client: Client, request: MoveManyRequest)
 
 @router.post("/jobs/restart")
 async def restart_jobs(
-    caller: Submitter, client: Client, quota: JobQuota, uploads: InUploads, request: ManyRequest
+    caller: Submitter, client: Client, quota: JobQuota, rights: InRights, request: ManyRequest
 ) -> Many:
     """Count the jobs that have ended and meet all criteria; with `confirm`, the number, submit
     each once more, as a new job, the oldest first."""
-
-    rights = rights_of(client, caller, uploads)
 
     async def again(job: str, walk: Walk) -> str:
         run = await find_visible(client, caller, UUID(job))

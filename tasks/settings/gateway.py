@@ -1,9 +1,17 @@
 """The settings of the gateway: what each of its users may have, and where uploads are kept."""
 
-from pydantic import ByteSize, Field
+from typing import Annotated
+
+from pydantic import AfterValidator, ByteSize, Field
 from pydantic_settings import BaseSettings
 
+from tasks.contracts import S3Address
 from tasks.contracts.roots import PlaceInS3
+
+
+def _checked(text: str) -> str:
+    _places(text)
+    return text
 
 
 class GatewaySettings(BaseSettings):
@@ -45,6 +53,12 @@ class GatewaySettings(BaseSettings):
         description="The `s3://bucket/prefix` that users of the gateway upload files to, for jobs "
         "that share no folder with it. Default: the inputs root.",
     )
+    gateway_sources: Annotated[str, AfterValidator(_checked)] = Field(
+        default="",
+        description="Places in S3 that are sources of jobs of the gateway's users, besides what "
+        "they upload: `s3://photos/shared,s3://reference`. Default: all that the credentials of "
+        "jobs can read.",
+    )
     inputs_days: int | None = Field(
         default=None,
         ge=1,
@@ -52,3 +66,12 @@ class GatewaySettings(BaseSettings):
         description="Days after which the notifier removes a file that a user of the gateway has "
         "uploaded, unless a waiting or running job names it. Default: never.",
     )
+
+    @property
+    def places_of_sources(self) -> list[S3Address]:
+        """The places in S3 that jobs of the gateway's users may read; none: all."""
+        return _places(self.gateway_sources)
+
+
+def _places(text: str) -> list[S3Address]:
+    return [S3Address.parse(one) for one in text.replace(",", " ").split()]

@@ -1,12 +1,14 @@
-"""Whether a source may name files of users other than its own, in whatever spelling.
+"""Whether a source may name files of users other than its own, or outside the places that an
+operator has named, in whatever spelling.
 
 A store or a proxy may take two spellings for the same: a source is read in all these ways, and in
 doubt it names the files of others.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from urllib.parse import unquote
 
+from tasks.contracts import S3_SCHEME, S3Address
 from tasks.storage.inputs.local import Glob, is_glob
 
 _DECODED = 3  # times: percent signs may be percent signs encoded
@@ -26,6 +28,22 @@ def names_others(path: str, base: Sequence[str], user: str) -> bool:
             ([part.casefold() for part in base], _resolved(spelling.casefold())),
         )
     )
+
+
+def is_within(source: str, places: Iterable[S3Address]) -> bool:
+    """Whether all objects that a source in S3 may name, read in any spelling, are in these
+    places."""
+    for spelling in spellings(source[len(S3_SCHEME) :]):
+        parts = spelling.split("/")
+        if ".." in parts or not any(_is_in(spelling, place) for place in places):
+            return False
+    return True
+
+
+def _is_in(spelling: str, place: S3Address) -> bool:
+    # A glob in the name of a place's folder is none of its letters.
+    bucket, _, key = spelling.partition("/")
+    return bucket == place.bucket and f"{key}/".startswith(place.key(""))
 
 
 def spellings(text: str) -> Iterator[str]:

@@ -7,6 +7,7 @@ import pytest
 
 from deployments.gateway.uploads.disk import DiskStore
 from deployments.gateway.uploads.s3 import S3Store
+from deployments.gateway.uploads.sources import is_within
 from tasks.contracts import S3Address
 
 OF_OTHERS = [
@@ -65,6 +66,24 @@ def test_names_that_are_none_of_others(source: str) -> None:
 )
 def test_addresses_of_a_bucket(source: str, expected: bool) -> None:
     assert store("team").has_of_others("anna", source) is expected
+
+
+@pytest.mark.parametrize(
+    ("source", "expected"),
+    [
+        *(("s3://photos/shared/a.csv", True), ("s3://photos/shared", True)),
+        *(("s3://photos/shared/**/*.csv", True), ("s3://photos/shared/a%2Fb", True)),
+        *(("s3://reference", True), ("s3://reference/any/**", True), ("s3://other/a", False)),
+        *(("s3://photos", False), ("s3://photos/", False), ("s3://photos/share*/a", False)),
+        *(("s3://photos/sharedx/a", False), ("s3://photos/**", False), ("s3://*/shared/a", False)),
+        *(("s3://photos/shared/../a", False), ("s3://photos/shared/%2e%2e/a", False)),
+        *(("s3://photos%2Fshared/a", False), ("s3:///photos/shared/a", False)),
+        ("s3://PHOTOS/shared/a", False),
+    ],
+)
+def test_sources_in_the_places_of_an_operator(source: str, expected: bool) -> None:
+    places = [S3Address("photos", "shared"), S3Address("reference", "")]
+    assert is_within(source, places) is expected
 
 
 def store(prefix: str) -> S3Store:

@@ -25,7 +25,10 @@ QUOTA = 64 * 2**20
 
 @pytest.fixture(scope="module")
 def gateway(process_platform: Platform) -> Generator[Gateway]:
-    settings = {"PREFECTURE_GATEWAY_INPUTS": str(QUOTA)}
+    settings = {
+        "PREFECTURE_GATEWAY_INPUTS": str(QUOTA),
+        "PREFECTURE_GATEWAY_SOURCES": "s3://photos/shared",
+    }
     with gateway_up(process_platform.home, process_platform.api, **settings) as gateway:
         yield gateway
 
@@ -61,6 +64,24 @@ def packed(files: Mapping[str, bytes]) -> bytes:
             info.size = len(content)
             archive.addfile(info, io.BytesIO(content))
     return whole.getvalue()
+
+
+def test_a_source_in_s3_is_in_a_place_that_users_may_read(gateway: Gateway) -> None:
+    body = {"task": "average-files", "results_directory": "s3"}
+    with gateway.user("olga") as olga:
+        refused = olga.post("/jobs", json=body | {"payload": {"source": "s3://payroll/2026.csv"}})
+        assert (refused.status_code, refused.json()["detail"]) == (
+            403,
+            "payload.source: 's3://payroll/2026.csv' is in no place that users may read: upload "
+            "the files, or name some of s3://photos/shared",
+        )
+        accepted = olga.post(
+            "/jobs", json=body | {"payload": {"source": "s3://photos/shared/a.csv"}}
+        )
+        assert accepted.status_code == 201, accepted.text
+    with gateway.user("operator", Scope.OPERATE, Scope.SUBMIT) as operator:
+        accepted = operator.post("/jobs", json=body | {"payload": {"source": "s3://payroll/x"}})
+        assert accepted.status_code == 201, accepted.text
 
 
 def test_a_job_reads_what_its_user_has_uploaded(
