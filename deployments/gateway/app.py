@@ -16,7 +16,7 @@ from deployments.gateway.events import routes
 from deployments.gateway.events.routes import Events
 from deployments.gateway.events.streams import Places
 from deployments.gateway.logs import MOST_FOLLOWED
-from deployments.gateway.page import overview, pictures, sign_in, site, story
+from deployments.gateway.page import overview, pictures, published, sign_in, site, story
 from deployments.gateway.quotas import Quota
 from deployments.gateway.requests import Message
 from deployments.gateway.uploads.opening import open_store, open_uploads
@@ -71,7 +71,19 @@ def create_app(settings: Settings) -> FastAPI:
     app.state.events = Events(settings)
     app.state.followed_logs = Places(settings.gateway_streams, MOST_FOLLOWED)
     add_handlers(app)
-    for part in (jobs, many, logs, routes, story, results, pictures, inputs, overview, sign_in):
+    for part in (
+        jobs,
+        many,
+        logs,
+        routes,
+        story,
+        results,
+        published,
+        pictures,
+        inputs,
+        overview,
+        sign_in,
+    ):
         app.include_router(part.router, prefix=VERSION)
     app.include_router(site.router)
     app.add_api_route("/health", health, include_in_schema=False)

@@ -23,7 +23,8 @@ from tasks.storage.results.interface import Result
 from tasks.storage.results.local_files import MANIFEST
 
 _NOT_MODIFIED, _NOT_FOUND, _CONFLICT, _TEMPORARY_REDIRECT = 304, 404, 409, 307
-_SAFE = {"X-Content-Type-Options": "nosniff", "Content-Security-Policy": "sandbox"}
+SAFE = {"X-Content-Type-Options": "nosniff", "Content-Security-Policy": "sandbox"}
+"""Headers with which a browser runs nothing of a file."""
 
 router = APIRouter()
 
@@ -128,4 +129,4 @@ def _place(found: Result, path: str) -> Path:
 
 def _saved_as(name: str) -> dict[str, str]:
     """The headers with which a browser saves a file, and shows and runs nothing of it."""
-    return _SAFE | {"Content-Disposition": f"attachment; filename*=UTF-8''{quote(name, safe='')}"}
+    return SAFE | {"Content-Disposition": f"attachment; filename*=UTF-8''{quote(name, safe='')}"}

@@ -10,11 +10,11 @@ from pydantic import BaseModel
 from starlette.responses import FileResponse, Response
 
 from deployments.gateway.jobs import Client, InForce, InUploads, Reader, find_visible
-from deployments.gateway.page.given import Given, inside
+from deployments.gateway.page.given import Given
+from deployments.gateway.page.published import open_published
 from deployments.gateway.page.raster import is_shown, shown
 from deployments.jobs.results import find_result
 from tasks.storage.results.interface import Result
-from tasks.storage.results.s3_result import S3Result
 from tasks.storage.s3_reads import OpenObject
 
 MOST = 500
@@ -112,13 +112,9 @@ def _reports(found: Result) -> list[dict[str, Any]]:
 def open_picture(found: Result, given: Given, side: str, path: str) -> Path | OpenObject | None:
     """A file of a job's source or result; None where it has none of that name. Blocking.
 
-    `side`: `before` or `after`. Raises StorageUnavailable, and CorruptResult where a file of a
-    result in S3 is gone.
+    `side`: `before` or `after`. Raises as open_published does.
     """
     if side == "before":
         named = path in {report["source"] for report in _reports(found)}
         return given.open(path) if named else None
-    file = next((file for file in found.manifest.files if file.path == path), None)
-    if file is None:
-        return None
-    return found.open(file) if isinstance(found, S3Result) else inside(Path(found.location), path)
+    return open_published(found, path)

@@ -13,6 +13,7 @@ from starlette.responses import Response
 
 from deployments.gateway.page.given import Given
 from deployments.gateway.page.pictures import open_picture, pairs_of
+from deployments.gateway.page.published import BEGINNING, beginning, open_published
 from deployments.gateway.page.raster import shown
 from tasks.contracts import S3Address
 from tasks.errors import CorruptResult
@@ -33,6 +34,7 @@ def jpeg() -> bytes:
 
 
 JPEG = jpeg()
+LONG = bytes(range(256)) * 1024
 
 
 @pytest.fixture(scope="module")
@@ -117,7 +119,7 @@ def test_results_in_s3_are_shown_too(kept: Kept, tmp_path: Path) -> None:
     root = S3Root(S3Address(BUCKET, f"{kept.prefix}/results"), tmp_path, lambda: client)
     report = {"source": "a.jpg", "output": "a.webp", "bytes_in": len(JPEG), "reason": ""}
     with root.open_stage("smaller", uuid4(), uuid4()) as stage:
-        fill(stage.files, {"a.webp": JPEG, "manifest.txt": b"1"})
+        fill(stage.files, {"a.webp": JPEG, "manifest.txt": b"1", "long.txt": LONG})
         made = claim(uuid4(), 1, stage.store()).model_copy(
             update={"summary": {"reports": [report]}}
         )
@@ -136,6 +138,12 @@ def test_results_in_s3_are_shown_too(kept: Kept, tmp_path: Path) -> None:
     text = open_picture(result, source, "after", "manifest.txt")
     assert text is not None
     assert shown(text) is None
+    text = open_published(result, "manifest.txt")
+    assert text is not None
+    assert beginning(text) == b"1"
+    long = open_published(result, "long.txt")
+    assert long is not None
+    assert beginning(long) == LONG[:BEGINNING]
     (key,) = (name for name in kept.keys() if name.endswith("a.webp"))  # noqa: SIM118  # no dict
     client.delete_object(Bucket=BUCKET, Key=key)
     with pytest.raises(CorruptResult):

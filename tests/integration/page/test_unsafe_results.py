@@ -65,6 +65,17 @@ def test_a_result_with_a_script_never_runs(
         )
         for path in refused:
             assert hana.get(path).status_code in (404, 415, 422), path
+        text = hana.get(f"/jobs/{job}/preview/page.html")
+        assert (text.status_code, b"<script>" in text.content) == (200, True)
+        assert text.headers["content-type"] == "application/octet-stream"
+        assert text.headers["content-security-policy"] == "sandbox"
+        for path in (
+            "none.html",
+            "manifest.json",
+            "../unsafe/page.html",
+            "%2e%2e/unsafe/page.html",
+        ):
+            assert hana.get(f"/jobs/{job}/preview/{path}").status_code == 404, path
         shown = hana.get(f"{pictures}/after/page.html")
         assert shown.headers["content-type"] == "image/jpeg"
         assert shown.headers["x-content-type-options"] == "nosniff"

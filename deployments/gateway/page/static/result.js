@@ -3,7 +3,7 @@
 import { button, el, fill } from "./dom.js";
 import { bytes, clock, encoded, some } from "./words.js";
 
-const PREVIEW = 64 * 1024; // bytes
+const PREVIEW = 64 * 1024; // bytes, as the gateway sends them
 const TEXTS =
   /\.(csv|tsv|txt|dat|log|json|jsonl|ndjson|md|yaml|yml|toml|xml|html?|svg|py|js|css|sh|ini|cfg|sql)$/i;
 const LISTED = 200;
@@ -70,7 +70,7 @@ function row(address, file) {
     const isOpen = toggle.getAttribute("aria-expanded") === "true";
     toggle.setAttribute("aria-expanded", String(!isOpen));
     if (isOpen) return fill(place);
-    fill(place, await preview(link, file));
+    fill(place, await preview(address, file));
   }
 
   return el(
@@ -93,9 +93,9 @@ function row(address, file) {
 }
 
 /** The beginning of a file, as text: whatever it is, nothing of it is shown as a document. */
-async function preview(link, file) {
+async function preview(address, file) {
   try {
-    const answer = await fetch(link, { headers: { Range: `bytes=0-${PREVIEW - 1}` } });
+    const answer = await fetch(`/v1${address}/preview/${encoded(file.path)}`);
     if (!answer.ok) throw new Error(`the gateway answered ${answer.status}`);
     const text = new TextDecoder().decode(await answer.arrayBuffer());
     const rest = file.bytes > PREVIEW ? `\n… and ${bytes(file.bytes - PREVIEW)} more` : "";
