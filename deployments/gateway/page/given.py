@@ -41,7 +41,7 @@ class Given:
         if self._uploads is None:
             return {name for name in names if self._place(name) is not None}
         store, user, path = self._uploads
-        folder = split_glob(path)[0] if is_glob(path) else path
+        folder = _folder(path)
         try:
             listed = {file.path for file in islice(store.listed(user, folder), _MOST_LISTED)}
         except (StorageUnavailable, OperatorError):
@@ -67,7 +67,7 @@ class Given:
         start = self._inputs / source
         if start.is_file():
             return inside(self._inputs, source) if start.name == name else None
-        folder = split_glob(source)[0] if is_glob(source) and not start.is_dir() else source
+        folder = source if start.is_dir() else _folder(source)
         return inside(self._inputs, f"{folder}/{name}")
 
 
@@ -78,9 +78,14 @@ def inside(root: Path, path: str) -> Path | None:
     return place if place.is_relative_to(folder) and place.is_file() else None
 
 
+def _folder(path: str) -> str:
+    """What is literal of a path that may be a glob."""
+    return split_glob(path)[0] if is_glob(path) else path
+
+
 def _paths(path: str, name: str) -> Iterator[str]:
     """Where a file may be that has this name in a source: what is literal comes before a glob."""
     if path.rpartition("/")[2] == name:
         yield path
-    for folder in (path, split_glob(path)[0]) if is_glob(path) else (path,):
+    for folder in dict.fromkeys((path, _folder(path))):
         yield f"{folder}/{name}" if folder else name
