@@ -39,6 +39,9 @@ def chromium(profile: Path, **options: Any) -> Generator[BrowserContext]:
             args=_FLAGS,
             locale="en-US",  # of the messages that Chromium itself shows
             viewport={"width": 1280, "height": 1000},
+            # Without a graphics card each frame of an animation is painted by a core: a quarter
+            # of what a test of Prefect's UI costs.
+            reduced_motion="reduce",
             **options,
         )
         context.set_default_timeout(_PATIENCE)
