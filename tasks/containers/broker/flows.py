@@ -4,6 +4,7 @@ import asyncio
 import io
 import ipaddress
 import tarfile
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 from uuid import UUID
@@ -16,6 +17,8 @@ from tasks.containers.broker.runs import Run
 from tasks.containers.broker.stages import stages_of
 from tasks.containers.broker.templates import NETWORK, RUN_LABEL, WORKER_LABEL, Flow, written
 from tasks.contracts import ENGINE_FOLDER
+
+_RESOLV_CONF = (Path("/etc/resolv.conf"), Path("/run/systemd/resolve/resolv.conf"))
 
 
 class Flows:
@@ -83,7 +86,7 @@ class Flows:
     async def routes(self, flow: Flow) -> list[str]:
         """The arguments of the program that sets the routes of a user's container.
 
-        The name servers are those that the engine gave the flow: its containers use the same.
+        The name servers are those that the engine gave the flow, or would give to a container.
         """
         status, network = await self._engine.ask("GET", f"/networks/{NETWORK}")
         if status != 200:
@@ -94,8 +97,17 @@ class Flows:
         status, data = await self._engine.fetch("GET", f"/containers/{flow.id}/archive", query)
         if status != 200:
             raise Refused(503, "the name servers of this host cannot be read")
-        servers = name_servers(_text(data))
+        servers = name_servers(_text(data)) or await asyncio.to_thread(servers_of_host)
         return await asyncio.to_thread(route_arguments, subnet, config["Gateway"], servers)
+
+
+def servers_of_host(places: Sequence[Path] = _RESOLV_CONF) -> list[str]:
+    """The name servers of this host, as the engine reads them: in a network with names of its own
+    a flow sees the engine alone, and in the host's network systemd-resolved."""
+    for place in places:
+        if place.is_file() and (found := name_servers(place.read_text())):
+            return found
+    return []
 
 
 def _text(archive: bytes) -> str:

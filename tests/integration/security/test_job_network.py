@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from tests.integration.run_container.jobs import real, shell
 from tests.support.containers import engine
 from tests.support.platform import Platform, platform_up, wait_until
 from tests.support.processes import worker
@@ -98,6 +99,22 @@ def other_job(platform: Platform, container: Any) -> Generator[str]:
             yield address
         finally:
             other.remove(force=True)
+
+
+def test_a_job_that_starts_containers_is_inside_too(closed: Platform) -> None:
+    """And its own container reaches a name server, through routes that the broker has set."""
+    payload = real(shell("getent hosts localhost > /output/found; sleep 2", network="bridge"))
+    job = closed.submit_job("run-container/normal", payload, "d")
+    with engine(closed) as client:
+        wanted: dict[str, str | list[str] | bool] = {"label": f"io.prefect.flow-run-id={job}"}
+
+        def flow() -> Any:
+            found = client.containers.list(filters=wanted, ignore_removed=True)
+            return next((one for one in found if one.labels.get("prefecture") == "job"), None)
+
+        container = wait_until(flow, what="its flow runs")
+        assert list(container.attrs["NetworkSettings"]["Networks"]) == ["prefecture-jobs"]
+    assert (closed.completed(job, "d") / "output" / "found").read_text()
 
 
 def test_job_goes_on_without_its_worker(closed: Platform) -> None:

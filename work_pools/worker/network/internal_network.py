@@ -20,12 +20,13 @@ class InternalNetwork(WorkerMixin):
     """Puts the containers of jobs into a closed network, where `reachable` says so.
 
     `reachable`: hosts that jobs may connect to besides the API, as HOST:PORT; None to leave jobs in
-    the network of Prefect's Docker worker. A job that starts containers, through the broker or the
-    engine, is left there too.
+    the network of Prefect's Docker worker. `broker`: see EngineBroker; where there is none, a job
+    that starts containers is left there too: it tells them the addresses of its own network.
     """
 
     def __init__(self, *args: Any, reachable: list[str] | None, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
+        self._has_broker = kwargs.get("broker") is not None
         self._reachable = reachable
         self._network: JobNetwork | None = None
         self._keeping: asyncio.Task[None] | None = None
@@ -36,7 +37,7 @@ class InternalNetwork(WorkerMixin):
             network = JobNetwork(self.name, PREFECT_API_URL.value() or "", self._reachable)
             await asyncio.to_thread(_open, network)
             self._network = network
-            self.job_configuration = configuration_inside(network)
+            self.job_configuration = configuration_inside(network, has_broker=self._has_broker)
             self._keeping = asyncio.create_task(keep(network.keep_relay))
         await super().setup()
 
@@ -51,8 +52,11 @@ class InternalNetwork(WorkerMixin):
                 await asyncio.to_thread(self._network.close)
 
 
-def configuration_inside(network: JobNetwork) -> type[DockerWorkerJobConfiguration]:
-    """The class of configurations of jobs whose containers are in a network."""
+def configuration_inside(
+    network: JobNetwork, *, has_broker: bool
+) -> type[DockerWorkerJobConfiguration]:
+    """The class of configurations of jobs whose containers are in a network. `has_broker`: whether
+    those that start containers are, too."""
 
     class Inside(DockerWorkerJobConfiguration):
         def prepare_for_flow_run(self, *args: Any, **kwargs: Any) -> None:
@@ -74,7 +78,7 @@ def configuration_inside(network: JobNetwork) -> type[DockerWorkerJobConfigurati
             return super().get_extra_hosts(docker_client)
 
         def _is_inside(self) -> bool:
-            return not has_engine(self.volumes)
+            return has_broker or not has_engine(self.volumes)
 
     return Inside
 

@@ -13,6 +13,7 @@ from uuid import uuid4
 import pytest
 
 from tasks.containers import user_container
+from tasks.containers.broker.flows import servers_of_host
 from tasks.containers.broker.folders import remove_left
 from tasks.containers.broker.runs import Run
 from tasks.containers.images.pinned import Image
@@ -273,6 +274,16 @@ def test_a_container_of_a_broker_that_has_ended_is_not_started(bench: Bench, run
         assert (status, "has ended" in message) == (503, True)
     finally:
         removed(bench, id)
+
+
+def test_name_servers_of_a_host_with_systemd_resolved(tmp_path: Path) -> None:
+    own, behind = tmp_path / "resolv.conf", tmp_path / "behind.conf"
+    own.write_text("nameserver 127.0.0.53\noptions edns0\n")
+    assert servers_of_host((own, behind)) == []
+    behind.write_text("nameserver 10.0.0.2\nnameserver fd00::1\n")
+    assert servers_of_host((own, behind)) == ["10.0.0.2"]
+    own.write_text("nameserver 192.168.1.1\n")
+    assert servers_of_host((own, behind)) == ["192.168.1.1"]
 
 
 def test_copies_of_a_broker_that_was_killed_are_removed(tmp_path: Path) -> None:
