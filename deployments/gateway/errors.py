@@ -26,6 +26,8 @@ _TYPE = "application/problem+json"
 _NOT_FOUND, _CONFLICT, _GONE, _UNPROCESSABLE, _UNAVAILABLE, _NO_SPACE = 404, 409, 410, 422, 503, 507
 PAUSE = "5"
 """Seconds after which a client may try again, where the server or S3 is away."""
+_SHOWN = 200  # characters of a path in a message
+_NO_OBJECT = ("model_attributes_type", "dict_type")
 _AWAY = "the gateway cannot do its work now: try again, or ask its operator, whose log says why"
 
 
@@ -43,12 +45,19 @@ def problem(status: int, detail: str, **headers: str) -> Response:
     return JSONResponse(body, status, headers, _TYPE)
 
 
-def _refused(_: Request, error: Exception) -> Response:
+def _refused(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
-    return problem(error.status_code, error.detail, **(error.headers or {}))
+    status, detail = error.status_code, error.detail
+    if detail == http.HTTPStatus(status).phrase:  # no route takes it
+        path = str(request.scope["path"])  # as it came: that of `url` has no line breaks
+        if not path.isprintable():
+            return problem(_UNPROCESSABLE, "path: it has unprintable characters: leave them out")
+        route = f"{request.method} {path[:_SHOWN]}"
+        detail = f"{route}: there is no such route: /docs lists all of them"
+    return problem(status, detail, **(error.headers or {}))
 
 
-def _invalid(_: Request, error: Exception) -> Response:
+def _invalid(request: Request, error: Exception) -> Response:
     assert isinstance(error, RequestValidationError)
     first = error.errors()[0]
     if first["type"] == "json_invalid":
@@ -56,9 +65,17 @@ def _invalid(_: Request, error: Exception) -> Response:
     # The first part is where it stood: body, query or path.
     field = ".".join(map(str, first["loc"][1:])) or str(first["loc"][0])
     reason = first["msg"].removeprefix("Value error, ")
+    if first["type"] in _NO_OBJECT and not _is_json(request):
+        reason = "send JSON, with the header `Content-Type: application/json`"
     if first["type"] == "extra_forbidden":
         reason = "there is no such field here: leave it out"
     return problem(_UNPROCESSABLE, f"{field}: {reason}")
+
+
+def _is_json(request: Request) -> bool:
+    """Whether a request says that its body is JSON: then it is read as such."""
+    kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    return kind == "application/json" or kind.endswith("+json")
 
 
 def _failed(request: Request, error: Exception) -> Response:

@@ -98,6 +98,7 @@ async def put_input(
     repr_digest: Annotated[str | None, Header(description="RFC 9530, of the whole file.")] = None,
     content_type: Annotated[str, Header(description="`application/x-tar`: a folder.")] = "",
     content_encoding: Annotated[str, Header(description="`gzip`, of an archive.")] = "",
+    content_range: Annotated[str | None, Header(include_in_schema=False)] = None,
     overwrite: bool = False,
 ) -> Input | Folder:
     """Upload a file, or a folder as a tar archive. A payload names it by the answer's `source`.
@@ -110,6 +111,10 @@ async def put_input(
     breaks off, those files stay that have arrived. While S3 is away the answer is 503, and each
     file that has arrived is continued as one that was uploaded alone.
     """
+    if content_range is not None:
+        # As `curl -C` sends it: the rest of a file would be taken for all of it.
+        reason = "Content-Range: send the rest of a file with the header Upload-Offset in its place"
+        raise HTTPException(_UNPROCESSABLE, reason)
     if content_type.partition(";")[0].strip().lower() == _TAR:
         archive = Bytes(_arriving(request), is_gzip=_is_gzip(content_encoding))
         expected, user = _sha256(repr_digest), caller.token.user

@@ -124,13 +124,17 @@ class Where(BaseModel):
             tuple(dict.fromkeys((*self.tag, *of_user, *tags))),
             self.queue,
             self.directory,
-            _in_utc(self.since),
-            _in_utc(self.until),
+            _in_utc("since", self.since),
+            _in_utc("until", self.until),
         )
 
 
-def _in_utc(at: datetime | None) -> datetime | None:
-    return at and at.replace(tzinfo=at.tzinfo or UTC)
+def _in_utc(name: str, at: datetime | None) -> datetime | None:
+    """A time in UTC, where it may be in the year 0 or 10000. Raises InvalidPayload there."""
+    try:
+        return at and (at.astimezone(UTC) if at.tzinfo else at.replace(tzinfo=UTC))
+    except OverflowError:
+        raise InvalidPayload(f"{name}: {at} is out of the range of times in UTC") from None
 
 
 class ManyRequest(Where):

@@ -34,6 +34,7 @@ _SHOWN = 80  # characters of a value in a message
 _MAX_REFUSAL = 400  # characters of a refusal, which may quote the refused value
 _MOST_GPUS = 64  # as in the templates of the pools docker and process
 _MAX_KEY = 200  # characters
+_MOST_TAGS = 50  # an event of Prefect names all tags of its run among its 100 resources at most
 _CLOCKS = timedelta(seconds=5)  # by which the clock of who submits may be late
 _AFTER_LABELS = (AFTER_LABEL, AFTER_ENDED_LABEL)
 
@@ -86,7 +87,8 @@ class Terms:
         if isinstance(self.after, str):
             text = cut(self.after)
             raise InvalidPayload(f"after: {text!r} is one text: give a list, [{text!r}]")
-        object.__setattr__(self, "tags", tuple(self.tags))
+        tags = tuple(self.tags)
+        object.__setattr__(self, "tags", tags)
         object.__setattr__(self, "after", tuple(str(job) for job in self.after))
         for name, text in (
             ("task", self.task),
@@ -98,6 +100,11 @@ class Terms:
                 raise InvalidPayload(
                     f"{name}: {cut(text)!r} has unprintable characters: leave them out"
                 )
+        if len(tags) > _MOST_TAGS:
+            raise InvalidPayload(
+                f"tags: {len(tags)} are more than the {_MOST_TAGS} that a job may have: leave "
+                "some out"
+            )
         if any(not tag.strip() for tag in self.tags):
             raise InvalidPayload("tags: one is empty: leave it out, or give it a text")
         object.__setattr__(self, "host_labels", tuple(self.host_labels))

@@ -46,8 +46,18 @@ class DiskStore:
         return None
 
     def check(self, user: str, path: str, *, overwrite: bool) -> None:
-        """Look for the file. Folders that are none are found by `put`."""
-        if not overwrite and self.find(user, path) is not None:
+        """Look for what is in its place."""
+        *folders, name = split(path)
+        try:
+            with open_folder(self._inputs, user, folders) as folder:
+                mode = os.stat(name, dir_fd=folder, follow_symlinks=False).st_mode
+        except FileNotFoundError:
+            return
+        except NotADirectoryError:
+            raise mixed_up(path) from None
+        if stat.S_ISDIR(mode):
+            raise mixed_up(path)
+        if not overwrite and stat.S_ISREG(mode):
             raise UploadExists.of(path)
 
     def check_in(self, user: str, folder: str, *, overwrite: bool) -> Check:

@@ -1,5 +1,6 @@
 """Names and records of the files of users, and what may be wrong with them."""
 
+import unicodedata
 from dataclasses import dataclass
 
 from tasks.errors import InvalidPayload, PrefectureError
@@ -10,6 +11,10 @@ PARTS = ".uploads"
 """The folder of what is being uploaded, in that of its user."""
 _LONGEST_NAME = 255  # bytes, of most file systems
 _LONGEST_PATH = 1024
+# Controls, line breaks and what turns the direction of a text; but neither the spaces that cameras
+# and phones put into names, nor characters that are newer than this Python.
+_REFUSED = {"Cc", "Cf", "Cs", "Zl", "Zp"}
+_JOINERS = "\N{ZERO WIDTH NON-JOINER}\N{ZERO WIDTH JOINER}"  # in words of Persian, and in emoji
 
 
 class UploadExists(PrefectureError):
@@ -79,7 +84,7 @@ def split(path: str) -> list[str]:
     if len(path.encode(errors="surrogatepass")) > _LONGEST_PATH:
         raise InvalidPayload(f"path: it is longer than {_LONGEST_PATH} bytes")
     for part in parts:
-        if not part or part.startswith(".") or not part.isprintable():
+        if not part or part.startswith(".") or not all(map(_is_fine, part)):
             raise InvalidPayload(
                 f"path: {part[:80]!r} is no name of a file or folder: it may not be empty, begin "
                 "with '.', or have unprintable characters"
@@ -89,8 +94,17 @@ def split(path: str) -> list[str]:
     return parts
 
 
+def _is_fine(character: str) -> bool:
+    """Whether a name may have a character. Bytes that are not UTF-8 arrive as replacements, and two
+    names would be one."""
+    if character == "\N{REPLACEMENT CHARACTER}":
+        return False
+    return character in _JOINERS or unicodedata.category(character) not in _REFUSED
+
+
 def mixed_up(path: str) -> InvalidPayload:
     """The error for a file whose path has a file among its folders, or is a folder."""
     return InvalidPayload(
-        f"path: {path!r} has a folder where there is a file, or the other way round"
+        f"path: {path!r} has a folder where there is a file, or the other way round: choose "
+        "another name, or delete what is there"
     )

@@ -111,6 +111,12 @@ def why_it_waits(state: PoolState, name: str, state_name: str, before: int | Non
     return reasons
 
 
+def may_start(state: PoolState) -> bool:
+    """Whether a job can start with nobody doing anything about its pool, its queue or a host."""
+    is_paused = state.pool.is_paused or (state.queue is not None and state.queue.is_paused)
+    return state.online > state.drained and not is_paused and not state.unfit
+
+
 def in_fair_order(before: int, own: int | None, queue: str) -> str:
     """What the place of a job means where users share its queue. `own`: how many of the jobs
     before it are of the same user; None where it has no user."""
@@ -177,9 +183,8 @@ async def _explain_waiting(client: PrefectClient, run: FlowRun, job: JobRecord) 
     if before and state.is_fair and job.queue == Queue.NORMAL:
         shared = in_fair_order(before, await _own_before(client, run, due), job.queue)
         reasons.append(shared)
-    may_start = state.online and not state.pool.is_paused and state.slots
     estimate = None
-    if may_start and before is not None:
+    if state.slots and before is not None and may_start(state):
         pool = state.pool.name
         typical = await _typical(client, pool)
         waiting = await _waiting(client, pool, job.queue, frozenset({*typical, job.task}))

@@ -136,13 +136,18 @@ def test_one_request_uploads_a_file_at_a_time(uploads: Uploads, kept: Kept) -> N
     "path",
     [
         *("", "/etc/passwd", "../bob/a", "a/../../b", "a//b", "a/", ".uploads/x", "a/.b", "a\nb"),
-        *("a" * 256, "a/" * 600 + "a", "\ud800"),
+        *("a" * 256, "a/" * 600 + "a", "\ud800", "a\u202eb", "a\ufffdb"),
     ],
-    ids=range(12),
+    ids=range(14),
 )
 def test_paths_that_are_none(path: str) -> None:
     with pytest.raises(InvalidPayload, match="path: "):
         split(path)
+
+
+@pytest.mark.parametrize("space", ["\u202f", "\u3000", "\xa0", "\u200d"], ids=ascii)
+def test_names_have_the_spaces_that_cameras_and_phones_give(space: str) -> None:
+    assert split(f"Screenshot 3.14{space}PM.png") == [f"Screenshot 3.14{space}PM.png"]
 
 
 @pytest.mark.parametrize("link", ["users", "users/anna", "users/anna/a"])
@@ -165,8 +170,12 @@ def test_a_folder_is_no_file_and_a_file_no_folder(uploads: Uploads, kept: Kept) 
     upload(uploads, "a/b", b"1")
     for path in ("a", "a/b/c"):
         for overwrite in (False, True):
-            with pytest.raises((InvalidPayload, UploadExists)):
-                upload(uploads, path, b"2", overwrite=overwrite)
+            with (
+                pytest.raises(InvalidPayload, match="choose another name, or delete what is there"),
+                # It is said before the first byte is sent.
+                uploads.receive("anna", path, 0, 1, overwrite=overwrite),
+            ):
+                pass
     assert kept.files() == {"anna/a/b": b"1"}
 
 

@@ -177,6 +177,13 @@ def test_empty_tag_is_refused() -> None:
             Terms("find-primes", "numbers", tags=["user:anna", tag])
 
 
+def test_a_job_has_no_more_tags_than_an_event_can_name() -> None:
+    tags = [f"t{number}" for number in range(51)]
+    assert Terms("find-primes", "numbers", tags=tags[:50])
+    with pytest.raises(InvalidPayload, match="tags: 51 are more than the 50"):
+        Terms("find-primes", "numbers", tags=tags)
+
+
 def test_file_without_a_payload_is_refused(tmp_path: Path) -> None:
     file = tmp_path / "payloads.jsonl"
     file.write_text("\n  \n")

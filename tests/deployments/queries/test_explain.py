@@ -7,7 +7,7 @@ from uuid import uuid4
 import pytest
 from prefect.client.schemas.objects import WorkPool, WorkQueue
 
-from deployments.jobs.queries.explain import in_fair_order, why_it_waits
+from deployments.jobs.queries.explain import in_fair_order, may_start, why_it_waits
 from deployments.jobs.queries.pool_state import PoolState
 from deployments.status import AgentStatus
 from tasks.contracts import AgentReport
@@ -97,3 +97,19 @@ def test_a_place_among_users_who_share_the_queue_is_none_of_its_own() -> None:
     said = in_fair_order(1200, 7, "normal")
     assert said.startswith("users share the queue normal: of the 1,200 before it, 7 of them of the")
     assert "same user" not in in_fair_order(3, None, "normal")
+
+
+@pytest.mark.parametrize(
+    "found",
+    [
+        state(pool=pool(is_paused=True)),
+        state(queue=WorkQueue(name="low", work_pool_id=uuid4(), is_paused=True)),
+        state(online=0),
+        state(drained=1),
+        state(unfit="no host offers what it asks for: host-a has not the label ssd"),
+    ],
+    ids=range(5),
+)
+def test_nobody_knows_when_a_job_starts_that_cannot(found: PoolState) -> None:
+    assert not may_start(found)
+    assert may_start(state())

@@ -194,9 +194,12 @@ def test_what_is_refused(gateway: Gateway) -> None:
         assert damaged.status_code == 422
         assert "SHA-256" in damaged.json()["detail"]
         assert put(quin, "a", b"abc", **{"Repr-Digest": "md5=:x:"}).status_code == 422
+        ranged = put(quin, "a", b"abc", **{"Content-Range": "bytes 2-4/5"})
+        assert ranged.status_code == 422
+        assert "Upload-Offset" in ranged.json()["detail"]
         unknown = quin.put("/inputs/a", content=iter([b"abc"]))
         assert unknown.status_code == 411
-        for path in ("%2e%2e/a", ".uploads/a", "a%2f%2fb", "a/"):
+        for path in ("%2e%2e/a", ".uploads/a", "a%2f%2fb", "a/", "a%0Ab", "a%FFb"):
             assert put(quin, path, b"abc").status_code == 422, path
         with begun(gateway, Tokens(gateway.home).add("quin"), QUOTA + 1, b"") as large:
             assert large.recv(100).startswith(b"HTTP/1.1 507 ")

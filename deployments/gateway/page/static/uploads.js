@@ -200,7 +200,8 @@ function named(files) {
   return files
     .filter(({ path }) => !path.split("/").some((part) => part.startsWith(".")))
     .map(({ file, path }) => {
-      let name = path.normalize("NFC").replace(/[\\\p{Cc}]/gu, "_");
+      // The joiners are in words and emoji.
+      let name = path.normalize("NFC").replace(/[\\\p{Cc}\p{Zl}\p{Zp}]|(?![\u200c\u200d])\p{Cf}/gu, "_");
       for (let number = 2; taken.has(name); number += 1) {
         name = path.replace(/(\.[^./]*)?$/, `-${number}$1`);
       }
