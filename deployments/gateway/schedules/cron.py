@@ -25,8 +25,8 @@ async def check_cron(cron: str, timezone: str) -> None:
         cron_schedule(cron, timezone)
     if len(cron) > _LONGEST or _RANDOM.search(cron) or len(cron.split()) != _FIELDS:
         raise InvalidPayload(
-            f"cron: {cut(cron)!r} has not five fields: use minute, hour, day, month and weekday, "
-            "such as '30 2 * * *' for half past two each night"
+            f"cron: {cut(cron)!r} is no cron line of five fields: use minute, hour, day, month and "
+            "weekday, such as '30 2 * * *' for half past two each night"
         )
     if not await next_times(cron, timezone, datetime.now(UTC), 1):
         raise InvalidPayload(

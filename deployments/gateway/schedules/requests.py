@@ -98,8 +98,10 @@ class ScheduleRecord(BaseModel):
     @classmethod
     async def of(cls, schedule: Schedule, **more: Any) -> Self:
         """Describe a schedule."""
-        now = datetime.now(UTC)
-        times = next_times(schedule.cron, schedule.timezone, now, _SHOWN)
+        times: list[datetime] = []
+        if schedule.active:
+            now = datetime.now(UTC)
+            times = await next_times(schedule.cron, schedule.timezone, now, _SHOWN)
         return cls(
             schedule=schedule.id,
             name=schedule.name,
@@ -111,7 +113,7 @@ class ScheduleRecord(BaseModel):
             timezone=schedule.timezone,
             active=schedule.active,
             created=schedule.created,
-            next=await times if schedule.active else [],
+            next=times,
             last_error=schedule.failure,
             **more,
         )

@@ -50,7 +50,7 @@ async def create_schedule(
     except PrefectureError as error:
         caller.record(_CONFLICT, reason=str(error))
         raise
-    caller.record(_CREATED, added.id)
+    caller.record(_CREATED, schedule=added.id)
     return await ScheduleRecord.of(added)
 
 
@@ -77,7 +77,7 @@ async def pause_schedule(caller: Submitter, kept: Kept, schedule: UUID) -> Messa
     """Submit no jobs until it is resumed. Jobs that wait or run go on."""
     found = _find_to_change(kept, caller, schedule)
     kept.change({found.id: {"active": False}})
-    caller.record(_OK, found.id)
+    caller.record(_OK, schedule=found.id)
     return Message(message=f"schedule {found.name} is paused")
 
 
@@ -87,7 +87,7 @@ async def resume_schedule(caller: Submitter, kept: Kept, schedule: UUID) -> Mess
     found = _find_to_change(kept, caller, schedule)
     if not found.active:
         kept.change({found.id: {"active": True, "done": datetime.now(UTC)}})
-    caller.record(_OK, found.id)
+    caller.record(_OK, schedule=found.id)
     return Message(message=f"schedule {found.name} is active")
 
 
@@ -96,7 +96,7 @@ async def delete_schedule(caller: Submitter, kept: Kept, schedule: UUID) -> Mess
     """Delete a schedule. Its jobs, also those that wait, and their results stay."""
     found = _find_to_change(kept, caller, schedule)
     kept.remove([found.id])
-    caller.record(_OK, found.id)
+    caller.record(_OK, schedule=found.id)
     return Message(message=f"schedule {found.name} is deleted")
 
 
@@ -119,7 +119,7 @@ def _find(kept: Schedules, caller: Caller, id: UUID) -> Schedule:
     """A schedule that a user may see. Raises HTTPException: 404."""
     found = kept.find(id)
     if found is None or not caller.may_see(found.tags):
-        caller.record(_NOT_FOUND, id)
+        caller.record(_NOT_FOUND, schedule=id)
         raise HTTPException(_NOT_FOUND, f"there is no schedule {id} that this token may see")
     return found
 

@@ -156,9 +156,9 @@ class Runner:
             reason = str(refused.detail)
         except PrefectureError as error:
             reason = str(error)
-            caller.record(_REFUSED, reason=reason)
+            caller.record(_REFUSED, schedule=schedule.id, reason=reason)
         else:
-            caller.record(_CREATED, job)
+            caller.record(_CREATED, job, schedule=schedule.id)
             return ""
         # It may have been submitted before this gateway was killed: then that is no refusal.
         rights = rights_of(self._client, caller, self._uploads)
