@@ -15,11 +15,8 @@ from tasks.errors import InvalidPayload, PrefectureError
 
 FILE = "schedules.json"
 """The file's name in a home."""
-
-
-def own_tag(name: str) -> str:
-    """The tag of the jobs of a schedule."""
-    return f"schedule:{name}"
+SCHEDULE_TAG = "schedule:"
+"""Begins the tag of the jobs of a schedule; its name follows."""
 
 
 class Failure(BaseModel, frozen=True):
@@ -58,7 +55,7 @@ class Schedule(BaseModel, frozen=True):
     @property
     def tags(self) -> tuple[str, str]:
         """The tags of its jobs: their user's, and its own."""
-        return f"{USER_TAG}{self.user}", own_tag(self.name)
+        return f"{USER_TAG}{self.user}", f"{SCHEDULE_TAG}{self.name}"
 
     def key(self, due: datetime) -> str:
         """The key of the job of a due time, which is submitted once with it."""

@@ -10,7 +10,7 @@ from pydantic import BaseModel, Field
 
 from deployments.gateway.requests import JobFields
 from deployments.gateway.schedules.cron import next_times
-from deployments.gateway.schedules.kept import Failure, Schedule, Work, own_tag
+from deployments.gateway.schedules.kept import SCHEDULE_TAG, Failure, Schedule, Work
 from deployments.gateway.users.tokens import Token
 from deployments.jobs.records import JobRecord
 from deployments.jobs.request import cut
@@ -61,13 +61,15 @@ class ScheduleRequest(JobFields):
                 f"payload: it has {size:,} bytes, and {MOST_BYTES:,} may be in a schedule"
             )
         fields = self.model_dump(exclude={"cron", "timezone"}, exclude_unset=True)
+        others = [tag for tag in self.tags if not tag.startswith(SCHEDULE_TAG)]
+        own = {"name": name, "tags": [*others, f"{SCHEDULE_TAG}{name}"]}
         now = datetime.now(UTC)
         return Schedule(
             id=uuid4(),
             user=token.user,
             token=token.id,
             name=name,
-            work=Work.model_validate(fields | {"name": name, "tags": [*self.tags, own_tag(name)]}),
+            work=Work.model_validate(fields | own),
             cron=" ".join(self.cron.split()),
             timezone=self.timezone,
             created=now,
