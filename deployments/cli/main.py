@@ -52,7 +52,7 @@ _COMMANDS = {
 # These work through Prefect's API, or in the home of the server.
 _BY_OPERATORS = {
     *(name for names in _COMMANDS[_OPERATORS].values() for name in names),
-    *("schedule", "stats", "samples"),
+    *("stats", "samples"),
 }
 
 

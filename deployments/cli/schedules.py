@@ -1,40 +1,41 @@
 """Commands for schedules of jobs."""
 
 import asyncio
-from collections.abc import Awaitable, Callable
-from typing import Annotated, TypeVar
+from typing import Annotated
 
 from cyclopts import App, Parameter
-from prefect.client.orchestration import PrefectClient
 
-from deployments.cli.output.console import AsJson, Flag, out, say, say_json
+from deployments.cli.output.console import AsJson, Flag, out, say, say_aside, say_json
 from deployments.cli.output.views import schedules_table
-from deployments.connection import connect
-from deployments.jobs import schedules
+from deployments.cli.where import needed_span
+from deployments.client.schedules import open_schedules
+from deployments.jobs.records import printable
 from deployments.jobs.request import Terms, parse_payload
-from tasks.contracts import Queue
 
 schedule = App(name="schedule")
-_T = TypeVar("_T")
 _Name = Annotated[str, Parameter(help="The schedule's name.")]
 
 
-@schedule.default
-def create(
+@schedule.command
+def add(
     task: str,
     payload: str,
     results_directory: str,
     *,
     cron: str,
     timezone: str = "UTC",
-    queue: str = Queue.NORMAL,
+    queue: str | None = None,
     name: str | None = None,
+    tag: Annotated[tuple[str, ...], Parameter(negative="", show_default=False)] = (),
+    max_duration: int | None = None,
+    memory: str | None = None,
+    expires: str | None = None,
 ) -> None:
     """Submit a job at each time of a cron line, and print the schedule's name.
 
-    `prefecture schedule list`, `pause`, `resume` and `delete` manage existing schedules.
+    `prefecture schedule list`, `pause`, `resume` and `remove` manage existing schedules.
 
-    Example: `prefecture schedule find-primes '{"upper_bound": 1000}' nightly --cron '30 2 * * *'`
+    Example: `prefecture schedule add find-primes '{"upper_bound": 1000}' primes --cron '0 2 * * *'`
 
     Parameters
     ----------
@@ -49,18 +50,36 @@ def create(
     timezone
         The time zone of the cron line, e.g. Europe/Berlin.
     queue
-        high, normal or low.
+        high, normal or low. Default: normal.
     name
         The schedule's name. Default: the task's name and six random characters.
+    tag
+        A tag of each job, through a gateway; may be repeated.
+    max_duration
+        Seconds one attempt may run, through a gateway.
+    memory
+        Memory of a job's container, through a gateway: a number and k, m or g.
+    expires
+        When each result may be removed, through a gateway: 90m, 24h, 7d or 4w after its end.
     """
-    terms = Terms(task, results_directory, queue)
+    lasts = None if expires is None else needed_span(expires, "--expires")
+    kept = None if lasts is None else int(lasts.total_seconds())
+    terms = Terms(task, results_directory, queue, tag, max_duration, memory, expires=kept)
     work = parse_payload(payload)
-    say(_run(lambda client: schedules.create_schedule(client, terms, work, cron, timezone, name)))
+
+    async def add_now() -> str:
+        async with open_schedules(say_aside) as schedules:
+            return await schedules.add(terms, work, cron, timezone, name)
+
+    say(asyncio.run(add_now()))
 
 
+@schedule.default
 @schedule.command(name="list")
 def list_all(*, json: AsJson = False) -> None:
-    """List the schedules of jobs, with the time of the next job.
+    """List the schedules of jobs, with the time of the next job and the last error of each.
+
+    `prefecture schedule add`, `pause`, `resume` and `remove` change them.
 
     Example: `prefecture schedule list`
 
@@ -69,13 +88,21 @@ def list_all(*, json: AsJson = False) -> None:
     json
         As JSON: times in UTC.
     """
-    found = _run(schedules.list_schedules)
-    if json:
-        say_json([each.as_json() for each in found])
-    elif found:
-        out.print(schedules_table(found))
-    else:
-        say("there is no schedule: `prefecture schedule TASK PAYLOAD DIRECTORY --cron …` makes one")
+
+    async def show() -> None:
+        async with open_schedules() as schedules:
+            found = await schedules.list()
+        if json:
+            say_json([each.as_json() for each in found])
+        elif found:
+            out.print(schedules_table(found))
+            for each in found:
+                if each.error:
+                    say(f"{each.name}: {printable(each.error)}")
+        else:
+            say("there is no schedule: `prefecture schedule add` makes one")
+
+    asyncio.run(show())
 
 
 @schedule.command
@@ -97,31 +124,33 @@ def resume(name: _Name) -> None:
 
 
 @schedule.command
-def delete(name: _Name, *, yes: Annotated[Flag, Parameter(name=["--yes", "-y"])] = False) -> None:
-    """Delete a schedule. The results of its jobs stay.
+def remove(name: _Name, *, yes: Annotated[Flag, Parameter(name=["--yes", "-y"])] = False) -> None:
+    """Remove a schedule. The results of its jobs stay.
 
-    Waiting jobs of any schedule for the same task and queue would be deleted with it: where there
-    are any, the schedule is only paused, unless you add --yes.
+    Through a gateway its jobs stay, too. On Prefect's server, waiting jobs of any schedule for the
+    same task and queue would be deleted with it: where there are any, the schedule is only paused,
+    unless you add --yes.
 
-    Example: `prefecture schedule delete nightly-primes`
+    Example: `prefecture schedule remove nightly-primes`
 
     Parameters
     ----------
     yes
         Also delete the waiting scheduled jobs.
     """
-    _run(lambda client: schedules.delete_schedule(client, name, force=yes))
-    say(f"schedule {name} is deleted")
+
+    async def remove_now() -> None:
+        async with open_schedules() as schedules:
+            await schedules.remove(name, force=yes)
+
+    asyncio.run(remove_now())
+    say(f"schedule {name} is removed")
 
 
 def _set(name: str, *, active: bool) -> None:
-    _run(lambda client: schedules.set_active(client, name, active=active))
+    async def set_now() -> None:
+        async with open_schedules() as schedules:
+            await schedules.set_active(name, active=active)
+
+    asyncio.run(set_now())
     say(f"schedule {name} is {'active' if active else 'paused'}")
-
-
-def _run(action: Callable[[PrefectClient], Awaitable[_T]]) -> _T:
-    async def run() -> _T:
-        async with connect() as client:
-            return await action(client)
-
-    return asyncio.run(run())

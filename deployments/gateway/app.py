@@ -19,6 +19,9 @@ from deployments.gateway.logs import MOST_FOLLOWED
 from deployments.gateway.page import overview, pictures, published, sign_in, site, story
 from deployments.gateway.quotas import Quota
 from deployments.gateway.requests import Message
+from deployments.gateway.schedules import routes as schedules
+from deployments.gateway.schedules.kept import Schedules
+from deployments.gateway.schedules.runner import Runner
 from deployments.gateway.uploads.opening import open_store, open_uploads
 from deployments.gateway.uploads.receiving import Uploads
 from deployments.gateway.users.access import Access
@@ -42,9 +45,14 @@ def create_app(settings: Settings) -> FastAPI:
     async def connected(app: FastAPI) -> AsyncGenerator[None]:
         async with connect() as client:
             app.state.client = client
-            probing = asyncio.create_task(_probe(app.state.uploads))
+            runner = Runner(app, client, settings.home, tokens, audit)
+            in_background = [
+                asyncio.create_task(_probe(app.state.uploads)),
+                asyncio.create_task(runner.run()),
+            ]
             yield
-            probing.cancel()
+            for task in in_background:
+                task.cancel()
             await app.state.events.watcher.stop()
 
     app = FastAPI(
@@ -61,6 +69,7 @@ def create_app(settings: Settings) -> FastAPI:
     app.state.access = Access(tokens, sessions, audit, settings.gateway_rate)
     app.state.overview = overview.Overviews()
     app.state.settings = settings
+    app.state.schedules = Schedules(settings.home, settings.gateway_schedules)
     most = settings.gateway_results
     app.state.quota = Quota(
         settings.gateway_jobs,
@@ -71,19 +80,9 @@ def create_app(settings: Settings) -> FastAPI:
     app.state.events = Events(settings)
     app.state.followed_logs = Places(settings.gateway_streams, MOST_FOLLOWED)
     add_handlers(app)
-    for part in (
-        jobs,
-        many,
-        logs,
-        routes,
-        story,
-        results,
-        published,
-        pictures,
-        inputs,
-        overview,
-        sign_in,
-    ):
+    of_jobs = (jobs, many, schedules, logs, routes, story)
+    of_files = (results, published, pictures, inputs)
+    for part in (*of_jobs, *of_files, overview, sign_in):
         app.include_router(part.router, prefix=VERSION)
     app.include_router(site.router)
     app.add_api_route("/health", health, include_in_schema=False)

@@ -1,5 +1,6 @@
 """What users send to the gateway, and what it answers."""
 
+from collections.abc import Iterable
 from datetime import UTC, datetime
 from typing import Annotated, Any, Self
 from uuid import UUID
@@ -26,8 +27,8 @@ LONGEST_NEXT = 100_000
 """Characters of `next`, which has the ids of all jobs with the same time of submission."""
 
 
-class _Terms(BaseModel):
-    """What is the same for all jobs of a request."""
+class JobFields(BaseModel):
+    """What a user says of a job, apart from its payload."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -36,31 +37,22 @@ class _Terms(BaseModel):
     queue: Queue = Field(Queue.NORMAL, description="high, normal or low.")
     name: str | None = Field(None, description="The job's name in the UI.")
     tags: list[str] = Field([], description="The tag `user:<name>` is added.")
-    key: str | None = Field(
-        None,
-        max_length=LONGEST_KEY,
-        description="Your own name for this request: the same request with the same key is the "
-        "same job.",
-    )
     max_duration: int | None = Field(None, description="Seconds one attempt may run.")
     memory: str | None = Field(
         None, description="Memory of a job's container: a number and k, m or g."
     )
-    after: list[str] = Field(
-        [], description="Jobs that must complete before it starts: their ids, or your keys."
-    )
-    after_ended: bool = Field(
-        False, description="Whether it is enough that they end, in whatever way."
-    )
     expires: int | None = Field(
         None, description="Seconds, a minute at least, after which the result may be removed."
     )
-
     gpus: int | None = Field(None, description="GPUs that a job has for itself.")
     host_labels: list[str] = Field([], description="Labels that the host of a job must have.")
 
     def terms(self, token: Token) -> Terms:
         """The request for jobs of a user. Raises InvalidPayload where a field is invalid."""
+        return self._terms([token.tag], [], after_ended=False)
+
+    def _terms(self, own: Iterable[str], after: Iterable[str], *, after_ended: bool) -> Terms:
+        """The request for jobs that have these tags too, and wait for these jobs."""
         for tag in self.tags:
             if tag.startswith(USER_TAG):
                 raise InvalidPayload(
@@ -71,16 +63,37 @@ class _Terms(BaseModel):
             self.task,
             self.results_directory,
             self.queue if "queue" in self.model_fields_set else None,
-            (*self.tags, token.tag),
+            (*self.tags, *own),
             self.max_duration,
             self.memory,
             self.name,
-            self.after,
-            self.after_ended,
+            after,
+            after_ended,
             self.expires,
             self.gpus,
             self.host_labels,
         )
+
+
+class _Terms(JobFields):
+    """What is the same for all jobs of a request."""
+
+    key: str | None = Field(
+        None,
+        max_length=LONGEST_KEY,
+        description="Your own name for this request: the same request with the same key is the "
+        "same job.",
+    )
+    after: list[str] = Field(
+        [], description="Jobs that must complete before it starts: their ids, or your keys."
+    )
+    after_ended: bool = Field(
+        False, description="Whether it is enough that they end, in whatever way."
+    )
+
+    def terms(self, token: Token) -> Terms:
+        """The request for jobs of a user. Raises InvalidPayload where a field is invalid."""
+        return self._terms([token.tag], self.after, after_ended=self.after_ended)
 
 
 class JobRequest(_Terms):

@@ -49,6 +49,8 @@ class Scheduled:
     """The due times of the next jobs that the server has planned."""
     deployment: UUID
     id: UUID
+    error: str = ""
+    """Not known: the server says in its log why it has planned no job."""
 
     def as_json(self) -> dict[str, Any]:
         """The schedule as JSON."""

@@ -55,11 +55,25 @@ async def submit(
     )
     parameters["payload"], after = prepared.payload, prepared.dependencies
     # Prefect's client repeats a request whose answer was lost: without a key, that is a second job.
-    body = terms.body(parameters, f"submit:{rights.owner}{key or uuid4()}")
+    body = terms.body(parameters, _own_key(rights, key or str(uuid4())))
     run = await submit_or_find(client, deployment, body, after, may_exist=key is not None)
     if key is not None:
         terms.compare(parameters, run, deployment, key, after.labels)
     return run.id
+
+
+async def find_submitted(
+    client: PrefectClient, key: str, rights: Rights = EVERYTHING
+) -> UUID | None:
+    """The job that was submitted with a key, if there is one."""
+    named = FlowRunFilterIdempotencyKey(any_=[_own_key(rights, key)])
+    found = await client.read_flow_runs(flow_run_filter=FlowRunFilter(idempotency_key=named))
+    return found[0].id if found else None
+
+
+def _own_key(rights: Rights, key: str) -> str:
+    """The key as the server has it: each user has keys of their own."""
+    return f"submit:{rights.owner}{key}"
 
 
 async def submit_or_find(

@@ -34,6 +34,12 @@ class GatewaySettings(BaseSettings):
         ge=1,
         description="Jobs of each user of the gateway that may wait and run at a time.",
     )
+    gateway_schedules: int = Field(
+        default=20,
+        ge=0,
+        le=1_000,
+        description="Schedules that each user of the gateway may have.",
+    )
     gateway_streams: int = Field(
         default=100,
         ge=1,

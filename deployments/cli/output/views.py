@@ -13,8 +13,8 @@ from deployments.jobs.records import ENDED, ComputeTask, Explanation, JobRecord,
 from deployments.tables import plain_table
 
 if TYPE_CHECKING:  # they import what most commands do not need
+    from deployments.client.schedules import ListedSchedule
     from deployments.gateway.users.tokens import Token
-    from deployments.jobs.schedules import Scheduled
 
 _ROOM_FOR_REASONS = 110  # columns from which on a table of jobs has their tags and reasons
 
@@ -105,7 +105,7 @@ def explanation(found: Explanation) -> Iterable[str]:
         yield f"  see `prefecture {seen} {job.job}`"
 
 
-def schedules_table(schedules: "Iterable[Scheduled]") -> Table:
+def schedules_table(schedules: "Iterable[ListedSchedule]") -> Table:
     """A table of schedules, with the due times of their next jobs."""
     columns = ("name", "task", "queue", "directory", "cron", "state", "next")
     table = plain_table("", *columns)

@@ -54,7 +54,7 @@ class GatewayJobs:
         if key is not None:
             check_key(key)
         terms = await self._with_whole_ids(terms)
-        sent = await self._with_uploads(terms, payload)
+        sent = await self.with_uploads(terms, payload)
         # A request whose answer was lost is sent again: without a key, that would be a second job.
         body = _body(terms, key or str(uuid4())) | {"payload": sent}
         answer = await self._requests.send("POST", "/jobs", json=body)
@@ -72,10 +72,17 @@ class GatewayJobs:
                 "at once: submit them in several calls, each with a key of its own"
             )
         terms = await self._with_whole_ids(terms)
-        sent = [await self._with_uploads(terms, payload) for payload in payloads]
+        sent = [await self.with_uploads(terms, payload) for payload in payloads]
         body = _body(terms, key or str(uuid4())) | {"payloads": sent}
         answer = await self._requests.send("POST", "/jobs/bulk", json=body, timeout=_BULK_TIMEOUT)
         return [UUID(job) for job in answer.json()["jobs"]]
+
+    async def with_uploads(self, terms: Terms, payload: Mapping[str, Any]) -> Mapping[str, Any]:
+        """The payload as the gateway understands it."""
+        (task,) = await self.tasks(terms.task)
+        # As JSON, so that what is no JSON is refused before anything is uploaded.
+        plain = terms.parameters(payload)["payload"]
+        return await self._uploads.replaced(plain, task.schema)
 
     async def resolve(self, job: str) -> UUID:
         """The id that a text names: a whole id, or a prefix of one that the token may see."""
@@ -106,7 +113,7 @@ class GatewayJobs:
         while True:
             size = _PAGE if limit is None else min(_PAGE, limit - len(found))
             answer = await self._requests.get("/jobs", **criteria, limit=size, after=after)
-            listed = _parsed(Listing, answer)
+            listed = parsed(Listing, answer)
             found |= {job.job: job for job in listed.jobs}
             total, after = listed.total if after is None else total, listed.next
             if listed.is_all or not after or (limit is not None and len(found) >= limit):
@@ -116,12 +123,12 @@ class GatewayJobs:
 
     async def explain(self, job: UUID) -> Explanation:
         """The state of a job, and the reasons for it."""
-        return _parsed(Explanation, await self._requests.get(f"/jobs/{job}"))
+        return parsed(Explanation, await self._requests.get(f"/jobs/{job}"))
 
     async def tasks(self, name: str | None = None) -> "list[ComputeTask]":
         """All compute tasks, or one."""
         if self._tasks is None:
-            listed = _parsed(list[ComputeTask], await self._requests.get("/tasks"))
+            listed = parsed(list[ComputeTask], await self._requests.get("/tasks"))
             self._tasks = {task.name: task for task in listed}
         if name is None:
             return [*self._tasks.values()]
@@ -190,7 +197,7 @@ class GatewayJobs:
         """The result of a job."""
         wanted = await self.resolve(job)
         answer = await self._requests.get(f"/jobs/{wanted}/result")
-        return GatewayResult(self._requests, _parsed(Manifest, answer))
+        return GatewayResult(self._requests, parsed(Manifest, answer))
 
     async def ends(self, limit: int, *, follow: bool) -> AsyncGenerator[JobEnded]:
         """The last jobs that have ended."""
@@ -226,16 +233,9 @@ class GatewayJobs:
             after.append(name)
         return replace(terms, after=after)
 
-    async def _with_uploads(self, terms: Terms, payload: Mapping[str, Any]) -> Mapping[str, Any]:
-        """The payload as the gateway understands it."""
-        (task,) = await self.tasks(terms.task)
-        # As JSON, so that what is no JSON is refused before anything is uploaded.
-        plain = terms.parameters(payload)["payload"]
-        return await self._uploads.replaced(plain, task.schema)
 
-
-def _body(terms: Terms, key: str) -> dict[str, Any]:
-    """The fields of a request that are the same for all jobs on these terms."""
+def fields_of(terms: Terms) -> dict[str, Any]:
+    """The fields of a request that say what a job is, apart from its payload."""
     return {
         "task": terms.task,
         "results_directory": terms.results_directory,
@@ -243,15 +243,18 @@ def _body(terms: Terms, key: str) -> dict[str, Any]:
         **({"queue": terms.in_queue} if terms.is_queue_named else {}),
         "name": terms.name,
         "tags": list(terms.tags),
-        "key": key,
         "max_duration": terms.max_duration,
         "memory": terms.memory,
         "gpus": terms.gpus,
         "host_labels": list(terms.host_labels),
-        "after": list(terms.after),
-        "after_ended": terms.after_ended,
         "expires": terms.expires,
     }
+
+
+def _body(terms: Terms, key: str) -> dict[str, Any]:
+    """The fields of a request that are the same for all jobs on these terms."""
+    waits = {"after": list(terms.after), "after_ended": terms.after_ended}
+    return fields_of(terms) | {"key": key} | waits
 
 
 def _criteria(selection: Selection) -> dict[str, Any]:
@@ -267,7 +270,7 @@ def _criteria(selection: Selection) -> dict[str, Any]:
     }
 
 
-def _parsed(kind: type[_T], answer: Any) -> _T:
+def parsed(kind: type[_T], answer: Any) -> _T:
     """What a gateway has answered, as it is meant. Raises PrefectureError where it is not that."""
     try:
         return TypeAdapter(kind).validate_python(answer)

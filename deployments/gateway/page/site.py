@@ -16,7 +16,7 @@ from starlette.responses import Response
 
 ASSETS = "/assets/"
 """Begins the paths of scripts and styles."""
-VIEWS = ("/", "/sign-in", "/new", "/new/{task}", "/jobs/{job}", "/files", "/overview")
+VIEWS = ("/", "/sign-in", "/new", "/new/{task}", "/jobs/{job}", "/files", "/schedules", "/overview")
 """The paths of the document, whose script shows the view of its path."""
 DOCS = "/docs"
 """The path of the page of the API, which anybody may read: it has no data of users."""

@@ -9,6 +9,7 @@ from prefect.client.schemas.objects import FlowRun
 from pydantic import BaseModel
 
 from deployments.gateway.jobs import Client, Reader, find_visible
+from deployments.gateway.schedules.kept import SCHEDULE_TAG
 from deployments.jobs.attempts import attempts
 from deployments.jobs.queries.listing import read_task_names
 from tasks.contracts import (
@@ -85,7 +86,7 @@ async def request(caller: Reader, client: Client, job: UUID) -> Asked:
         results_directory=str(run.parameters["results_directory"]),
         queue=deployment.name if deployment else run.work_queue_name or "",
         name=run.name,
-        tags=sorted(tag for tag in given if not tag.startswith(USER_TAG)),
+        tags=sorted(tag for tag in given if not tag.startswith((USER_TAG, SCHEDULE_TAG))),
         max_duration=limits.get("max_duration"),
         memory=limits.get("mem_limit"),
         expires=limits.get(KEPT_VARIABLE),

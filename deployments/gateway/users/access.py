@@ -49,7 +49,9 @@ class Caller:
         own = self.token.tag in tags and self.token.allows(Scope.SUBMIT)
         return own or self.token.allows(Scope.OPERATE)
 
-    def record(self, status: int, *jobs: UUID, reason: str = "") -> None:
+    def record(
+        self, status: int, *jobs: UUID, schedule: UUID | None = None, reason: str = ""
+    ) -> None:
         """Write a line to the audit log."""
         self.audit.write(
             self.action,
@@ -58,6 +60,7 @@ class Caller:
             token=self.token.id,
             address=self.address,
             jobs=jobs,
+            schedule=schedule,
             reason=reason,
         )
 

@@ -31,10 +31,11 @@ class AuditLog:
         token: str | None,
         address: str,
         jobs: Iterable[UUID] = (),
+        schedule: UUID | None = None,
         reason: str = "",
     ) -> None:
         """Add a line. `action`: the route's name; `status`: that of the response; `user`, `token`:
-        None where they are unknown; `reason`: of a refusal."""
+        None where they are unknown; `schedule`: that it is about; `reason`: of a refusal."""
         listed = [str(job) for job in jobs]
         line = {
             "at": datetime.now(UTC).isoformat(timespec="milliseconds"),
@@ -45,6 +46,7 @@ class AuditLog:
             "status": status,
             "jobs": listed[:_SHOWN],
             **({"more_jobs": len(listed) - _SHOWN} if len(listed) > _SHOWN else {}),
+            **({"schedule": str(schedule)} if schedule else {}),
             **({"reason": reason} if reason else {}),
         }
         descriptor = os.open(self._file, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)

@@ -57,17 +57,19 @@ def test_bash_completes_commands_and_options(capsys: pytest.CaptureFixture[str])
     asked = f"""{script}
 COMP_WORDS=(prefecture jo); COMP_CWORD=1; _prefecture; echo "${{COMPREPLY[@]}}"
 COMP_WORDS=(prefecture jobs --dir); COMP_CWORD=2; _prefecture; echo "${{COMPREPLY[@]}}"
-COMP_WORDS=(prefecture schedule re); COMP_CWORD=2; _prefecture; echo "${{COMPREPLY[@]}}"
+COMP_WORDS=(prefecture schedule res); COMP_CWORD=2; _prefecture; echo "${{COMPREPLY[@]}}"
 """
     done = subprocess.run(["bash", "-c", asked], capture_output=True, text=True, check=False)
     assert done.stdout.split() == ["jobs", "--directory", "resume"], done.stderr
 
 
-@pytest.mark.parametrize("module", ["jobs", "queries", "selected", "notifications", "login"])
+@pytest.mark.parametrize(
+    "module", ["jobs", "queries", "selected", "schedules", "notifications", "login"]
+)
 def test_commands_for_users_do_not_wait_for_prefect(module: str) -> None:
     program = (
         f"import sys; import deployments.cli.main, deployments.cli.{module}\n"
-        "import deployments.client.gateway.jobs\n"
+        "import deployments.client.gateway.schedules\n"
         "print(*sorted({'prefect', 'sqlalchemy', 'fastapi', 'docker', 'numpy'} & {*sys.modules}))"
     )
     done = subprocess.run(

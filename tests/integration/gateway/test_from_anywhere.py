@@ -147,7 +147,7 @@ def test_a_login_is_kept_for_its_user_alone(anna: Laptop, gateway: Gateway, tmp_
     assert token not in said.stdout + said.stderr
     assert file.stat().st_mode & 0o777 == 0o600
     assert "find-primes" in new.done("tasks")
-    for words in (["status"], ["token", "add", "bob"], ["up"], ["schedule", "list"], ["stats"]):
+    for words in (["status"], ["token", "add", "bob"], ["up"], ["stats"]):
         line = new.refused(*words)
         assert f"`prefecture {words[0]}` needs the operator's connection" in line
         assert "`prefecture logout`" in line

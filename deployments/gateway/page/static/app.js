@@ -9,6 +9,7 @@ import { start, stop, subscribe } from "./live.js";
 import { formView, tasksView } from "./new.js";
 import { canAsk, jobEnded, say } from "./notice.js";
 import { overviewView } from "./overview.js";
+import { schedulesView } from "./schedules.js";
 import { signInView } from "./signin.js";
 
 const main = document.getElementById("main");
@@ -29,6 +30,7 @@ const VIEWS = [
   ],
   [/^\/jobs\/([^/]+)$/, (view, [job], _, signal) => jobView(view, job, go, signal)],
   [/^\/files$/, (view) => filesView(view)],
+  [/^\/schedules$/, (view) => schedulesView(view)],
   [/^\/overview$/, (view, _, __, signal) => overviewView(view, signal)],
 ];
 
@@ -76,7 +78,7 @@ function fail(view, error) {
 function mark(path) {
   for (const link of bar.querySelectorAll("nav a")) {
     const at = link.getAttribute("href");
-    const isHere = at === "/" ? path === "/" || path.startsWith("/jobs/") : path.startsWith(at);
+    const isHere = at === "/" ? path === "/" || /^\/(jobs|schedules)\b/.test(path) : path.startsWith(at);
     if (isHere) link.setAttribute("aria-current", "page");
     else link.removeAttribute("aria-current");
   }

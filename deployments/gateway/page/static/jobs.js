@@ -72,7 +72,12 @@ export async function jobsView(view, query, go, signal) {
       "div",
       { class: "row spread" },
       el("h1", {}, "Jobs"),
-      el("a", { class: "button primary", href: "/new", "data-view": true }, "New job"),
+      el(
+        "div",
+        { class: "row" },
+        el("a", { class: "button", href: "/schedules", "data-view": true }, "Schedules"),
+        el("a", { class: "button primary", href: "/new", "data-view": true }, "New job"),
+      ),
     ),
     filters(),
     bulk.node,

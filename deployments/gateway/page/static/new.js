@@ -5,6 +5,7 @@ import { get, post, Problem } from "./api.js";
 import { button, el, fill } from "./dom.js";
 import { find, objectFields, readAll } from "./fields.js";
 import { setTitle } from "./notice.js";
+import { repeatField } from "./repeat.js";
 import { kindOf, resolve } from "./schema.js";
 import { knownSources } from "./source.js";
 
@@ -104,7 +105,12 @@ export async function formView(view, { task: name, from, after }, go) {
     }
     submit.textContent = "Submitting …";
     try {
-      const { job } = await post("/jobs", { task: task.name, payload: readAll(fields), ...terms.read() });
+      const body = { task: task.name, payload: readAll(fields), ...terms.read() };
+      if (terms.isRepeated()) {
+        await post("/schedules", body);
+        return go("/schedules");
+      }
+      const { job } = await post("/jobs", body);
       go(`/jobs/${job}`);
     } catch (problem) {
       place(problem.message, fields, terms.fields, error);
@@ -147,7 +153,7 @@ function point(field) {
   field.focus();
 }
 
-/** Where the result goes, the queue, the name, and the jobs to wait for. */
+/** Where the result goes, the queue, the name, the jobs to wait for, and the times to repeat it. */
 function termsFields(task, like, after) {
   let isSuggested = !like;
   const directory = plainField("results_directory", "Results directory", {
@@ -175,25 +181,28 @@ function termsFields(task, like, after) {
     control: el("input", { type: "text", maxlength: 200, }),
   });
   const others = afterField(after ? [after] : (like?.after ?? []), like?.after_ended);
+  const repeat = repeatField();
   const summary = el("span", { class: "help" });
   const tell = () =>
-    (summary.textContent = `${directory.read()} · queue ${queue.read()}${others.words()}`);
-  const fields = [directory, queue, name, others];
+    (summary.textContent = `${directory.read()} · queue ${queue.read()}${others.words()}${repeat.words()}`);
+  const fields = [directory, queue, name, others, ...repeat.fields];
   const node = el(
     "details",
     { class: "fold", oninput: tell },
-    el("summary", {}, "More: results directory, queue, name, other jobs ", summary),
+    el("summary", {}, "More: results directory, queue, name, other jobs, repeat ", summary),
     fields.map((each) => each.node),
   );
   tell();
   return {
     node,
     fields,
+    isRepeated: repeat.isSet,
     read: () => ({
       results_directory: directory.read(),
       queue: queue.read(),
       name: name.read() || null,
       ...others.entries(),
+      ...(repeat.isSet() ? repeat.entries() : {}),
       ...(like ? { tags: like.tags, max_duration: like.max_duration, memory: like.memory, expires: like.expires } : {}),
       ...(like ? { gpus: like.gpus, host_labels: like.host_labels } : {}),
     }),
