@@ -1,12 +1,14 @@
 """How strictly workers keep to the order of the queues, with many jobs in them.
 
     .venv/bin/python -m benchmarks.queue_order [--jobs 1000] [--workers 2] [--slots 1]
-        [--database sqlite|postgresql] [--taken 200] [--users 1] [--fair-share SECONDS]
+        [--database sqlite|postgresql] [--servers 1] [--taken 200] [--users 1]
+        [--fair-share SECONDS]
 
 Jobs of mixed priority wait, as many in each queue. Workers of ours take `--taken` of them, which
 end at once: it measures only what workers do between a free slot and the start of a job. Prints how
 many jobs took the slot of another one, how many jobs a second were taken, and the CPU time of the
-server and the workers. With `--users` the jobs of the first user are submitted before those of the
+servers and the workers. With `--servers` several API servers use the database; the workers are
+spread over them. With `--users` the jobs of the first user are submitted before those of the
 second, and so on; the shares of all are printed.
 """
 
@@ -16,8 +18,10 @@ import logging
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Generator, Mapping
-from contextlib import contextmanager
+from collections.abc import Generator, Iterable, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from functools import partial
+from itertools import cycle
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -82,6 +86,7 @@ def main() -> None:
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--slots", type=int, default=1)
     parser.add_argument("--database", choices=["sqlite", "postgresql"], default="postgresql")
+    parser.add_argument("--servers", type=int, default=1)
     parser.add_argument("--users", type=int, default=1)
     parser.add_argument("--fair-share", type=int)
     given = parser.parse_args()
@@ -89,24 +94,31 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         home = Path(folder)
         home.chmod(0o755)  # PostgreSQL runs as another user
-        with _server(home, given.database) as (server, process):
-            wanted = _submit(server, given.jobs, given.users)
-            print(asyncio.run(_measure(server, process, wanted, given)))
+        with _servers(home, given.database, given.servers) as servers:
+            wanted = _submit(Server(next(iter(servers))), given.jobs, given.users)
+            print(asyncio.run(_measure(servers, wanted, given)))
 
 
 @contextmanager
-def _server(home: Path, kind: str) -> Generator[tuple[Server, psutil.Process]]:
-    with database(home, kind) as settings:
+def _servers(home: Path, kind: str, count: int) -> Generator[Mapping[str, psutil.Process]]:
+    """API servers of one database. Yields their processes, by the addresses of their APIs."""
+    with database(home, kind) as settings, ExitStack() as stack:
         if kind == "sqlite":
             put_database(home)
-        port = free_port()
         own = {"PREFECT_HOME": str(home / "prefect"), "DO_NOT_TRACK": "1", **settings}
         words = [f"{name}={value}" for name, value in own.items()]
-        program = (str(BIN / "python"), "-m", "deployments.server.program", "127.0.0.1", str(port))
-        command = ("/usr/bin/env", *words, *program)
-        api = f"http://127.0.0.1:{port}/api"
-        with running("a server", command, home / "server.log", lambda: is_ready(api)) as server:
-            yield Server(api), psutil.Process(server.pid)
+        started: dict[str, psutil.Process] = {}
+        # The first one makes the tables, and alone runs the background services.
+        for number in range(count):
+            port = free_port()
+            program = (str(BIN / "python"), "-m", "deployments.server.program", "127.0.0.1")
+            command = ("/usr/bin/env", *words, *program, str(port), *["--no-services"][:number])
+            api = f"http://127.0.0.1:{port}/api"
+            log = home / f"server-{number}.log"
+            ready = partial(is_ready, api)
+            server = stack.enter_context(running("a server", command, log, ready))
+            started[api] = psutil.Process(server.pid)
+        yield started
 
 
 def _submit(server: Server, jobs: int, users: int) -> list[str]:
@@ -132,14 +144,14 @@ def _submit(server: Server, jobs: int, users: int) -> list[str]:
 
 
 async def _measure(
-    server: Server, process: psutil.Process, wanted: list[str], given: argparse.Namespace
+    servers: Mapping[str, psutil.Process], wanted: Sequence[str], given: argparse.Namespace
 ) -> str:
     taken: list[FlowRun] = []
-    changed: dict[Any, Any] = {PREFECT_API_URL: server.api, PREFECT_WORKER_QUERY_SECONDS: 2.0}
-    with temporary_settings(changed):
-        used, began = _cpu(process), time.perf_counter()
-        tasks: list[asyncio.Task[None]] = []
-        for number in range(given.workers):
+    used, began = _cpu(servers.values()), time.perf_counter()
+    tasks: list[asyncio.Task[None]] = []
+    for number, api in zip(range(given.workers), cycle(servers), strict=False):
+        changed: dict[Any, Any] = {PREFECT_API_URL: api, PREFECT_WORKER_QUERY_SECONDS: 2.0}
+        with temporary_settings(changed):  # a task keeps those under which it was made
             worker = Taking(
                 work_pool_name=_POOL,
                 name=f"worker-{number}",
@@ -152,21 +164,22 @@ async def _measure(
                 most=given.taken,
             )
             tasks.append(asyncio.create_task(worker.start(printer=_silent)))
-        while len(taken) < given.taken:
-            await asyncio.sleep(0.1)
-            for task in tasks:
-                if task.done():
-                    task.result()
-        took = time.perf_counter() - began
-        used = _cpu(process) - used
+    while len(taken) < given.taken:
+        await asyncio.sleep(0.1)
         for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+            if task.done():
+                task.result()
+    took = time.perf_counter() - began
+    used = _cpu(servers.values()) - used
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)
     slots = given.workers * given.slots
     order = [str(run.id) for run in taken]
     shares = Counter(user_of(run.tags) for run in taken if run.work_queue_name == Queue.NORMAL)
     return (
-        f"{given.database}, {given.jobs:,} jobs, {given.workers} workers of {given.slots}: "
+        f"{given.database}, {given.servers} servers, {given.jobs:,} jobs, "
+        f"{given.workers} workers of {given.slots}: "
         f"{inversions(wanted, order, slots)} of {len(order)} took the slot of another job, "
         f"{len(order) / took:.1f}/s, {used / len(order) * 1000:.0f} ms of CPU each; in normal by "
         f"user: {dict(sorted(shares.items(), key=str))}"
@@ -177,9 +190,9 @@ def _silent(_: str) -> None:
     """Print nothing."""
 
 
-def _cpu(server: psutil.Process) -> float:
-    """CPU seconds of the server and of this process."""
-    times = [each.cpu_times() for each in (server, psutil.Process())]
+def _cpu(servers: Iterable[psutil.Process]) -> float:
+    """CPU seconds of the servers and of this process."""
+    times = [each.cpu_times() for each in (*servers, psutil.Process())]
     return sum(each.user + each.system for each in times)
 
 

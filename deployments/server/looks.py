@@ -6,6 +6,8 @@ same time, one would find only runs in `low`, or none at all, though more wait i
 """
 
 import asyncio
+from collections.abc import Callable
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, nullcontext
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -14,10 +16,18 @@ _START, _END = "/work_pools/", "/get_scheduled_flow_runs"
 
 
 class Looks:
-    """ASGI middleware: the application handles one request for scheduled runs at a time."""
+    """ASGI middleware: the application handles one request for scheduled runs at a time.
 
-    def __init__(self, app: ASGIApp) -> None:
+    `lock`: held meanwhile, for the servers that share a database.
+    """
+
+    def __init__(
+        self,
+        app: ASGIApp,
+        lock: Callable[[], AbstractAsyncContextManager[None]] = nullcontext,
+    ) -> None:
         self._app = app
+        self._lock = lock
         self._turn = asyncio.Lock()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -25,22 +35,18 @@ class Looks:
         path = str(scope.get("path", "")) if scope["type"] == "http" else ""
         if not (_START in path and path.endswith(_END)):
             return await self._app(scope, receive, send)
-        has_turn = await self._takes_turn()
+        async with AsyncExitStack() as turn:
+            if await self._takes_turn():
+                turn.callback(self._turn.release)
+                # The requests of this server wait for it, so that it asks for one lock at a time.
+                await turn.enter_async_context(self._lock())
 
-        def end_turn() -> None:
-            nonlocal has_turn
-            if has_turn:
-                has_turn = False
-                self._turn.release()
+            async def send_after_turn(message: Message) -> None:
+                # The transaction is over; a client that reads slowly must not hold the turn.
+                await turn.aclose()
+                await send(message)
 
-        async def send_after_turn(message: Message) -> None:
-            end_turn()  # the transaction is over; a client that reads slowly must not hold it
-            await send(message)
-
-        try:
             await self._app(scope, receive, send_after_turn)
-        finally:
-            end_turn()
 
     async def _takes_turn(self) -> bool:
         try:

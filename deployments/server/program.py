@@ -22,6 +22,7 @@ with importing():
     from deployments.server.job_plane import JobPlane
     from deployments.server.login import Login
     from deployments.server.looks import Looks
+    from deployments.server.looks_lock import lock_of_servers
     from deployments.server.outages import Outages
     from deployments.server.request_limit import take_limit
     from deployments.serving import listeners
@@ -40,7 +41,7 @@ def main() -> None:
     # Prefect makes it anew for each request, in almost a second in which nobody else is answered.
     app.openapi = cache(app.openapi)
     limit = take_limit(app)
-    guarded: ASGIApp = Looks(app)
+    guarded: ASGIApp = Looks(app, lock_of_servers)
     if password:
         guarded = Login(JobPlane(guarded, str(password)), str(password))
     listeners.serve(

@@ -1,24 +1,29 @@
-"""A part that all hosts need is away for a while: no job crashes, is lost or doubled."""
+"""Two API servers and two hosts: a part that all need is away for a while, and no job crashes, is
+lost or doubled; while all are there, the servers keep to the order of the queues."""
 
 import asyncio
 import base64
 import json
 from collections import Counter
 from collections.abc import Generator
+from datetime import UTC, datetime
 from time import monotonic
+from typing import Any
 from uuid import UUID
 
+import httpx
 import pytest
 from prefect.settings import PREFECT_API_URL, temporary_settings
 
 from deployments.notifications.ledger import keep_subscribers, open_ledger
 from deployments.notifications.subscribers import Subscriber
 from tests.chaos.harness.choice import long
-from tests.chaos.harness.drill import Drill
+from tests.chaos.harness.drill import Drill, rest
 from tests.chaos.harness.platforms import deploy_trial
 from tests.chaos.harness.verdict import Check
 from tests.support.blocks import save_secret
-from tests.support.platform import wait_until
+from tests.support.platform import PATIENCE, wait_until
+from tests.support.session.environment import PASSWORD
 from tests.support.several.topology import Topology, topology
 from tests.support.web.receiver import Receiver, receiver
 
@@ -28,6 +33,7 @@ SETTINGS = {"PREFECTURE_REQUEUE_BACKOFF": "1", "PREFECTURE_ALLOW_PRIVATE_WEBHOOK
 PATIENT = {"PREFECTURE_PENDING_LIMIT": "900", "PREFECTURE_AGENT_TIMEOUT": "300"}
 SHORT = 8.0  # seconds
 LONG = 60.0
+MANY = 500  # jobs that one request makes
 FEW = 6  # jobs, where the time is short
 WAITS = "another notifier has the database: waiting until it is gone"
 QUEUES = ("high", "normal", "low")
@@ -59,6 +65,37 @@ def subscribe(several: Topology, drill: Drill, listener: Receiver) -> None:
     asyncio.run(keep_subscribers(several.settings, [subscriber]))
 
 
+def fill(several: Topology, pool: str) -> str:
+    """Make a pool that no host serves, with many runs in `low` and one in `high`. Returns the
+    latter's id."""
+    flow = rest(several.platform, "POST", "/flows/", {"name": pool})["id"]
+    rest(several.platform, "POST", "/work_pools/", {"name": pool, "type": "process"})
+    made: list[str] = []
+    for priority, (queue, count) in enumerate({"high": 1, "low": MANY}.items(), 1):
+        body: dict[str, Any] = {"name": queue, "priority": priority}
+        rest(several.platform, "POST", f"/work_pools/{pool}/queues", body)
+        body = {"name": queue, "flow_id": flow, "work_pool_name": pool, "work_queue_name": queue}
+        path = f"/deployments/{rest(several.platform, 'POST', '/deployments/', body)['id']}"
+        keys = (f"{queue} {number}" for number in range(count))
+        jobs: list[Any] = [{"parameters": {}, "idempotency_key": key} for key in keys]
+        made += rest(several.platform, "POST", f"{path}/create_jobs", {"jobs": jobs})
+    return made[0]
+
+
+async def look(several: Topology, pool: str, times: int) -> list[list[str]]:
+    """Ask all API servers for the first run in a pool's queues, all at once. Returns the ids that
+    each of them answers."""
+    body = {"limit": 1, "scheduled_before": datetime.now(UTC).isoformat()}
+    path = f"/work_pools/{pool}/get_scheduled_flow_runs"
+    user, _, password = PASSWORD.partition(":")
+    async with httpx.AsyncClient(auth=(user, password), timeout=PATIENCE) as client:
+        asked = [
+            client.post(f"{api}{path}", json=body) for _ in range(times) for api in several.servers
+        ]
+        answers = await asyncio.gather(*asked)
+    return [[one["flow_run"]["id"] for one in answer.json()] for answer in answers]
+
+
 async def is_recorded(several: Topology) -> bool:
     """Whether the ledger has the results of all deliveries that are due."""
     async with open_ledger(several.settings) as ledger:
@@ -68,6 +105,13 @@ async def is_recorded(several: Topology) -> bool:
 def told(listener: Receiver) -> Counter[UUID]:
     """How often each job's end was notified."""
     return Counter(UUID(json.loads(request.body)["data"]["job"]) for request in listener.requests)
+
+
+@pytest.mark.thorough
+def test_looks_at_two_servers_keep_to_the_order(several: Topology) -> None:
+    first = fill(several, "order")
+    found = asyncio.run(look(several, "order", 32))
+    assert [ids for ids in found if ids != [first]] == []
 
 
 @pytest.mark.thorough

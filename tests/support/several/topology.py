@@ -48,6 +48,8 @@ class Topology:
     """Its API is that of the proxy."""
     gateway: str
     """The gateway's address."""
+    servers: tuple[str, str]
+    """The APIs of the two servers, which the proxy hides."""
     parts: dict[str, Part] = field(default_factory=dict[str, Part])
 
     @property
@@ -180,7 +182,8 @@ def topology(folder: Path, settings: Mapping[str, str], slots: int = 2) -> Gener
                 platform = Platform(
                     "process", home, ports["proxy"], running["proxy"].process, of_head
                 )
-                yield Topology(platform, door, running)
+                servers = (apis["server-1"], apis["server-2"])
+                yield Topology(platform, door, servers, running)
             finally:
                 with ExitStack() as all:
                     for part in running.values():  # the last one first
