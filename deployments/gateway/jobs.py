@@ -66,12 +66,19 @@ Submitter = Annotated[Caller, Depends(allowed(Scope.SUBMIT))]
 Reader = Annotated[Caller, Depends(allowed(Scope.READ_OWN))]
 
 
-async def _rights(caller: Submitter, client: Client, uploads: InUploads, given: InForce) -> Rights:
+def rights_of(
+    client: PrefectClient, caller: Caller, uploads: Uploads, settings: Settings
+) -> Rights:
+    """What a user may name in a request."""
     return Rights(
         f"{caller.token.user}:",
         partial(find_visible, client, caller),
-        partial(check_sources, caller, uploads, given.places_of_sources),
+        partial(check_sources, caller, uploads, settings.places_of_sources),
     )
+
+
+async def _rights(caller: Submitter, client: Client, uploads: InUploads, given: InForce) -> Rights:
+    return rights_of(client, caller, uploads, given)
 
 
 InRights = Annotated[Rights, Depends(_rights)]

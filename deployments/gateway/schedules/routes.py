@@ -7,15 +7,14 @@ from uuid import UUID
 from fastapi import APIRouter, Depends, HTTPException, Request
 from prefect.client.orchestration import PrefectClient
 
-from deployments.gateway.jobs import Client, InUploads, Reader, Submitter, rights_of
+from deployments.gateway.jobs import Client, InRights, Reader, Submitter
 from deployments.gateway.requests import Message
 from deployments.gateway.schedules.cron import check_cron
 from deployments.gateway.schedules.kept import Schedule, Schedules
 from deployments.gateway.schedules.requests import ScheduleDetails, ScheduleRecord, ScheduleRequest
 from deployments.gateway.secret_names import check_secrets
-from deployments.gateway.uploads.receiving import Uploads
 from deployments.gateway.users.access import Caller
-from deployments.jobs.dependencies.after import prepare
+from deployments.jobs.dependencies.after import Rights, prepare
 from deployments.jobs.queries.listing import list_jobs
 from deployments.jobs.queries.selection import Selection
 from deployments.jobs.records import JobState
@@ -39,12 +38,12 @@ Kept = Annotated[Schedules, Depends(_schedules)]
 
 @router.post("", status_code=_CREATED)
 async def create_schedule(
-    caller: Submitter, client: Client, uploads: InUploads, kept: Kept, request: ScheduleRequest
+    caller: Submitter, client: Client, rights: InRights, kept: Kept, request: ScheduleRequest
 ) -> ScheduleRecord:
     """Submit a job at each time of a cron line. It is checked as a job is that is submitted now."""
     schedule = request.schedule(caller.token)
     await check_cron(schedule.cron, schedule.timezone)
-    await _check_work(client, caller, uploads, schedule)
+    await _check_work(client, caller, rights, schedule)
     try:
         added = kept.add(schedule)
     except PrefectureError as error:
@@ -101,7 +100,7 @@ async def delete_schedule(caller: Submitter, kept: Kept, schedule: UUID) -> Mess
 
 
 async def _check_work(
-    client: PrefectClient, caller: Caller, uploads: Uploads, schedule: Schedule
+    client: PrefectClient, caller: Caller, rights: Rights, schedule: Schedule
 ) -> None:
     """Check the job of a schedule as one that is submitted. Raises InvalidPayload, and
     HTTPException: 403, 404."""
@@ -110,7 +109,6 @@ async def _check_work(
     parameters = terms.parameters(payload)
     deployment = await find_deployment(client, terms, payload)
     check_against_schema(parameters, deployment)
-    rights = rights_of(client, caller, uploads)
     (prepared,) = await prepare(client, [parameters["payload"]], deployment, rights)
     prepared.dependencies.check()
 

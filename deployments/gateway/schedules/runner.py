@@ -27,6 +27,7 @@ from deployments.gateway.uploads.receiving import Uploads
 from deployments.gateway.users.access import Caller
 from deployments.gateway.users.audit import AuditLog
 from deployments.gateway.users.tokens import Scope, Token, Tokens
+from deployments.jobs.dependencies.after import Rights
 from deployments.jobs.submit import find_submitted, submit
 from tasks.errors import (
     OperatorError,
@@ -35,7 +36,7 @@ from tasks.errors import (
     StorageUnavailable,
     in_short,
 )
-from tasks.settings import make_home
+from tasks.settings import Settings, make_home
 
 LATEST = timedelta(days=1)
 """How late a job may be submitted, where the gateway or the server was away at its time."""
@@ -63,6 +64,7 @@ class Runner:
         self._kept: Schedules = app.state.schedules
         self._quota: Quota = app.state.quota
         self._uploads: Uploads = app.state.uploads
+        self._settings: Settings = app.state.settings
         self._next: dict[tuple[UUID, datetime], datetime | None] = {}
 
     async def run(self) -> None:
@@ -161,7 +163,7 @@ class Runner:
             caller.record(_CREATED, job, schedule=schedule.id)
             return ""
         # It may have been submitted before this gateway was killed: then that is no refusal.
-        rights = rights_of(self._client, caller, self._uploads)
+        rights = self._rights(caller)
         was_submitted = await find_submitted(self._client, schedule.key(due), rights)
         return "" if was_submitted else reason
 
@@ -170,8 +172,10 @@ class Runner:
         terms = schedule.work.terms(caller.token)
         await check_secrets(client, caller, [payload])
         await self._quota.check(client, caller, 1, key=False)
-        rights = rights_of(client, caller, self._uploads)
-        return await submit(client, terms, payload, schedule.key(due), rights)
+        return await submit(client, terms, payload, schedule.key(due), self._rights(caller))
+
+    def _rights(self, caller: Caller) -> Rights:
+        return rights_of(self._client, caller, self._uploads, self._settings)
 
     def _token(self, schedule: Schedule) -> Token | None:
         """The token that a schedule was created with or, where that is over, the newest one of its
