@@ -23,7 +23,7 @@ def test_every_route_is_in_the_page(
     routes = httpx.get(f"{gateway.url}/openapi.json", trust_env=False).json()["paths"]
     shown = page.locator("details.route")
     expect(shown).to_have_count(sum(len(methods) for methods in routes.values()))
-    page.get_by_label("Find a route").fill("submit a job for each payload")
+    page.get_by_label("Find a route").fill("submit bulk payloads")
     expect(shown.locator("visible=true")).to_have_count(1)
     shown.locator("visible=true").locator("summary").click()
     expect(page.get_by_role("table", name="Body")).to_contain_text("payloads")
