@@ -9,6 +9,7 @@ from fastapi import FastAPI
 
 from deployments.gateway.errors import add_handlers
 from deployments.gateway.requests import JobRequest, ListWhere
+from deployments.gateway.results import is_known
 from tasks.errors import InvalidPayload
 
 
@@ -57,3 +58,10 @@ async def test_a_body_that_is_not_said_to_be_json(client: httpx.AsyncClient) -> 
 def test_a_time_that_utc_does_not_have(at: str) -> None:
     with pytest.raises(InvalidPayload, match=r"since: .* out of the range"):
         ListWhere.model_validate({"since": at}).selection()
+
+
+def test_a_client_may_have_several_versions_of_a_file() -> None:
+    for known in ('"a"', 'W/"a"', '"b", W/"a"', "*"):
+        assert is_known(known, '"a"'), known
+    for unknown in ('"b"', "a", '"*"'):
+        assert not is_known(unknown, '"a"'), unknown
