@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncGenerator
 from typing import Any
+from uuid import UUID
 
 import httpx
 import pytest
@@ -22,6 +23,10 @@ async def client() -> AsyncGenerator[httpx.AsyncClient]:
     async def submit(request: JobRequest) -> None:  # pyright: ignore[reportUnusedFunction]
         assert request.task
 
+    @app.get("/jobs/{job}")
+    async def one(job: UUID) -> None:  # pyright: ignore[reportUnusedFunction]
+        assert job
+
     site = httpx.ASGITransport(app)
     async with httpx.AsyncClient(transport=site, base_url="http://gateway") as client:
         yield client
@@ -32,9 +37,10 @@ async def client() -> AsyncGenerator[httpx.AsyncClient]:
     [
         (("GET", "/nothing"), 404, "GET /nothing: there is no such route: /docs lists all of them"),
         (("PUT", "/jobs"), 405, "PUT /jobs: there is no such route: /docs lists all of them"),
+        (("GET", "/jobs/x"), 422, "job: 'x' is no id of a job: GET /v1/jobs lists them"),
         (("GET", "/a%0Ab"), 422, "path: it has unprintable characters: leave them out"),
     ],
-    ids=range(3),
+    ids=range(4),
 )
 async def test_a_request_that_no_route_takes(
     client: httpx.AsyncClient, request_: tuple[str, str], status: int, line: str
