@@ -45,12 +45,21 @@ def login(url: str) -> None:
         raise NotAdmitted("no token was given: the operator makes one, `prefecture token add NAME`")
     known = Login(address, text.strip())
 
-    async def check() -> str:
-        async with connected(known, patience=0) as requests:
-            return str((await requests.get("/me"))["user"])
-
-    user = asyncio.run(check())
+    user = asyncio.run(user_of(known))
     say(f"{user} at {address}, kept in {store_login(known)}")
+
+
+async def user_of(known: Login) -> str:
+    """The user whose token a gateway takes. Raises NotAdmitted, ServerUnavailable, and
+    InvalidPayload where something else answers, such as Prefect's own server."""
+    async with connected(known, patience=0) as requests:
+        try:
+            return str((await requests.get("/me"))["user"])
+        except (InvalidPayload, ValueError, KeyError, TypeError):
+            raise InvalidPayload(
+                f"there is no gateway at {known.url}, but something else: ask its operator for the "
+                "address, which `prefecture up` prints"
+            ) from None
 
 
 def logout() -> None:

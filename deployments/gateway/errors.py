@@ -67,6 +67,8 @@ def _invalid(request: Request, error: Exception) -> Response:
     reason = first["msg"].removeprefix("Value error, ")
     if first["type"] in _NO_OBJECT and not _is_json(request):
         reason = "send JSON, with the header `Content-Type: application/json`"
+    if first["type"] == "uuid_parsing":
+        reason = f"{str(first['input'])[:_SHOWN]!r} is no id of a job: GET /v1/jobs lists them"
     if first["type"] == "extra_forbidden":
         reason = "there is no such field here: leave it out"
     return problem(_UNPROCESSABLE, f"{field}: {reason}")

@@ -40,6 +40,7 @@ async def result(caller: Reader, client: Client, settings: InForce, job: UUID) -
 
 
 @router.get("/jobs/{job}/result/{path:path}", response_class=FileResponse)
+@router.head("/jobs/{job}/result/{path:path}", include_in_schema=False)
 async def result_file(
     caller: Reader,
     client: Client,
@@ -57,19 +58,27 @@ async def result_file(
     for number, file in enumerate(found.manifest.files):
         if file.path == path:
             tag = f'"{file.sha256}"'
-            if if_none_match == tag:
+            if if_none_match and is_known(if_none_match, tag):
                 return Response(status_code=_NOT_MODIFIED, headers={"ETag": tag})
             return await asyncio.to_thread(_respond, found, number, file, tag)
     raise HTTPException(_NOT_FOUND, f"the result of job {job} has no file {path[:200]!r}")
 
 
 @router.get("/jobs/{job}/result.zip", response_class=StreamingResponse)
+@router.head("/jobs/{job}/result.zip", include_in_schema=False)
 async def result_zip(caller: Reader, client: Client, settings: InForce, job: UUID) -> Response:
     """All files of a job's result and its manifest, as one zip archive that is made while it is
     sent. Results in S3 have a link for each file in its place."""
     await find_visible(client, caller, job)
     found = await find_result(client, settings, str(job))
     return await asyncio.to_thread(_archive, found)
+
+
+def is_known(if_none_match: str, tag: str) -> bool:
+    """Whether a client has what a tag names already. A proxy that compresses makes the tag weak,
+    which says that the content is the same."""
+    known = [each.strip().removeprefix("W/") for each in if_none_match.split(",")]
+    return tag in known or known == ["*"]
 
 
 class _File(FileResponse):
@@ -89,7 +98,10 @@ class _Reading(Response):
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         with self._held:
-            await self._response(scope, receive, send)
+            response = self._response
+            if scope["method"] == "HEAD" and isinstance(response, StreamingResponse):
+                response = Response(headers=dict(response.headers))  # nothing is made to be sent
+            await response(scope, receive, send)
 
 
 def _respond(found: Result, number: int, file: PublishedFile, tag: str) -> Response:

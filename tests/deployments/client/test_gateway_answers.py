@@ -8,6 +8,7 @@ from uuid import uuid4
 
 import pytest
 
+from deployments.cli.login import user_of
 from deployments.client.gateway.downloads import GatewayResult
 from deployments.client.gateway.jobs import open_gateway
 from deployments.client.gateway.requests import connected
@@ -147,3 +148,19 @@ async def test_a_refusal_is_one_printable_line(
             with pytest.raises(kind, match=line) as refused:
                 await requests.get("/me")
     assert str(refused.value).isprintable()
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        Answer(404, body=b'{"detail":"Not Found"}'),
+        Answer(200, body=b"<!doctype html>"),
+        Answer(200, body=b"[]"),
+    ],
+    ids=range(3),
+)
+async def test_what_is_no_gateway_is_not_logged_in_to(answer: Answer) -> None:
+    with receiver() as running:
+        running.answer = answer
+        with pytest.raises(InvalidPayload, match=r"there is no gateway at .*, but something else"):
+            await user_of(Login(running.url, "prefecture_x"))

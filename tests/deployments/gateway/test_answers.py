@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncGenerator
 from typing import Any
+from uuid import UUID
 
 import httpx
 import pytest
@@ -9,6 +10,7 @@ from fastapi import FastAPI
 
 from deployments.gateway.errors import add_handlers
 from deployments.gateway.requests import JobRequest, ListWhere
+from deployments.gateway.results import is_known
 from tasks.errors import InvalidPayload
 
 
@@ -21,6 +23,10 @@ async def client() -> AsyncGenerator[httpx.AsyncClient]:
     async def submit(request: JobRequest) -> None:  # pyright: ignore[reportUnusedFunction]
         assert request.task
 
+    @app.get("/jobs/{job}")
+    async def one(job: UUID) -> None:  # pyright: ignore[reportUnusedFunction]
+        assert job
+
     site = httpx.ASGITransport(app)
     async with httpx.AsyncClient(transport=site, base_url="http://gateway") as client:
         yield client
@@ -31,9 +37,10 @@ async def client() -> AsyncGenerator[httpx.AsyncClient]:
     [
         (("GET", "/nothing"), 404, "GET /nothing: there is no such route: /docs lists all of them"),
         (("PUT", "/jobs"), 405, "PUT /jobs: there is no such route: /docs lists all of them"),
+        (("GET", "/jobs/x"), 422, "job: 'x' is no id of a job: GET /v1/jobs lists them"),
         (("GET", "/a%0Ab"), 422, "path: it has unprintable characters: leave them out"),
     ],
-    ids=range(3),
+    ids=range(4),
 )
 async def test_a_request_that_no_route_takes(
     client: httpx.AsyncClient, request_: tuple[str, str], status: int, line: str
@@ -57,3 +64,10 @@ async def test_a_body_that_is_not_said_to_be_json(client: httpx.AsyncClient) -> 
 def test_a_time_that_utc_does_not_have(at: str) -> None:
     with pytest.raises(InvalidPayload, match=r"since: .* out of the range"):
         ListWhere.model_validate({"since": at}).selection()
+
+
+def test_a_client_may_have_several_versions_of_a_file() -> None:
+    for known in ('"a"', 'W/"a"', '"b", W/"a"', "*"):
+        assert is_known(known, '"a"'), known
+    for unknown in ('"b"', "a", '"*"'):
+        assert not is_known(unknown, '"a"'), unknown

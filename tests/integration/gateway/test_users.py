@@ -75,9 +75,13 @@ def test_a_job_from_its_submission_to_its_files(
         assert whole.headers["content-security-policy"] == "sandbox"
         part = anna.get(address, headers={"Range": "bytes=4-7"})
         assert (part.status_code, part.content) == (206, whole.content[4:8])
-        same = anna.get(address, headers={"If-None-Match": whole.headers["etag"]})
+        same = anna.get(address, headers={"If-None-Match": f"W/{whole.headers['etag']}"})
         assert (same.status_code, same.content) == (304, b"")
         archive = anna.get(f"/jobs/{job}/result.zip")
+        for path, got in ((address, whole), (f"/jobs/{job}/result.zip", archive)):
+            head = anna.head(path)
+            assert (head.status_code, head.content) == (200, b"")
+            assert head.headers["content-length"] == got.headers["content-length"]
         assert int(archive.headers["content-length"]) == len(archive.content)
         with zipfile.ZipFile(io.BytesIO(archive.content)) as opened:
             assert opened.namelist() == [file["path"], "manifest.json"]

@@ -15,6 +15,11 @@ from tests.support.platform import Platform, pause
 from tests.support.web.chromium import SignIn
 
 NAMES = ("beach.jpg", "harbour.jpg")
+LEAVING = """() => {
+    const leaving = new Event("beforeunload", {cancelable: true});
+    window.dispatchEvent(leaving);
+    return leaving.defaultPrevented;
+}"""
 
 
 def jpeg(seed: int) -> bytes:
@@ -62,8 +67,13 @@ def test_photos_are_dropped_compressed_seen_and_fetched(
     page.evaluate("window.isStillThere = true")
     page.get_by_role("link", name="New job").first.click()
     page.get_by_role("link", name="compress-images").click()
+    page.context.set_offline(True)
     drop(page.locator(".drop").first, photos)
+    expect(page.locator(".upload")).to_contain_text("0 of 2 files")
+    assert page.evaluate(LEAVING), "it is asked first, as the files are on their way"
+    page.context.set_offline(False)
     expect(page.get_by_text("2 files")).to_contain_text("uploaded")
+    assert not page.evaluate(LEAVING)
     ratio = page.get_by_label("Ratio")
     ratio.fill("5")
     submit = page.get_by_role("button", name="Submit the job")

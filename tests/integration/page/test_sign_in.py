@@ -48,10 +48,14 @@ def test_the_token_is_in_no_place_that_a_script_can_read(sign_in: SignIn, gatewa
     stored = (gateway.home / "sessions.json").read_text()
     assert cookie.get("value", "?") not in stored
     assert (gateway.home / "sessions.json").stat().st_mode & 0o077 == 0
+    other = page.context.new_page()
+    other.goto(gateway.url)
     page.reload()
     page.get_by_role("button", name="Sign out").click()
     expect(page.get_by_label("Your token")).to_be_visible()
     assert page.context.cookies() == []
+    other.get_by_role("link", name="Overview").click()
+    expect(other.get_by_role("alert")).to_have_text("the session is over: sign in again")
 
 
 def test_a_link_signs_in_once(

@@ -33,7 +33,7 @@ export async function request(method, path, body) {
       await pause(1000 * Number(answer.headers.get("Retry-After") ?? 1));
       continue;
     }
-    if (answer.status === 401) tell("signed-out", detail);
+    if (answer.status === 401) tell("signed-out");
     if (answer.status === 503) setAway(true);
     throw new Problem(answer.status, detail);
   }
@@ -83,8 +83,8 @@ async function look() {
   }
 }
 
-function tell(kind, detail) {
-  connection.dispatchEvent(new CustomEvent(kind, { detail }));
+function tell(kind) {
+  connection.dispatchEvent(new Event(kind));
 }
 
 export function pause(time) {

@@ -144,9 +144,8 @@ notify.addEventListener("click", async () => {
   say(answer === "granted" ? "This browser tells you when a job has ended." : "Notices stay in this page.");
 });
 
-connection.addEventListener("signed-out", ({ detail }) => {
-  if (me) leave(detail);
-});
+// What the gateway says is for programs where there is no cookie any more: another tab has signed out.
+connection.addEventListener("signed-out", () => me && leave("the session is over: sign in again"));
 
 connection.addEventListener("away", () => {
   fill(banner, el("p", {}, "The server does not answer. This page tries again by itself."));

@@ -11,6 +11,11 @@ const TOO_MANY = 429;
 const CONFLICT = 409;
 const PASSING = [0, 408, 422, 429, 502, 503, 504]; // 422: the body broke off
 
+const running = new Set();
+
+// Files that are chosen once more after a reload begin anew.
+window.addEventListener("beforeunload", (event) => running.size && event.preventDefault());
+
 /** Some files on their way into one folder. Dispatches "progress"; `done` settles once. */
 export class Upload extends EventTarget {
   /** `files`: each a File and its path below the folder. */
@@ -55,7 +60,8 @@ export class Upload extends EventTarget {
     const take = async () => {
       while (queue.length && !this.stopped) await this.send(queue.shift());
     };
-    await Promise.all(Array.from({ length: AT_ONCE }, take));
+    running.add(this);
+    await Promise.all(Array.from({ length: AT_ONCE }, take)).finally(() => running.delete(this));
     this.changed();
   }
 
