@@ -15,7 +15,7 @@ import httpx
 from prefect import Flow, State, flow, get_client
 from prefect.client.schemas.objects import FlowRun
 from prefect.context import FlowRunContext
-from prefect.exceptions import Abort
+from prefect.exceptions import Abort, ObjectNotFound
 from prefect.logging import get_run_logger
 from prefect.states import Crashed
 from pydantic import TypeAdapter, ValidationError
@@ -161,7 +161,7 @@ class Job:
 
         `summary` goes into the manifest, `notes` (markdown) above the list of files and `appendix`
         below it. Of several attempts at one job only the first publishes; the others return its
-        receipt.
+        receipt. Raises StageDiscarded where another one did, and this one was declared lost before.
         """
         files = await off_the_loop(self.results, "store the files", self.stage.store)
         now = datetime.now(UTC)
@@ -181,6 +181,8 @@ class Job:
         )
         publish = functools.partial(self.stage.publish, manifest)
         result = await off_the_loop(self.results, "publish the result", publish)
+        if result.manifest.flow_run != self.flow_run and await _is_over(self.flow_run):
+            raise StageDiscarded(f"attempt {result.manifest.attempt} has published already")
         number = len(result.manifest.files)
         get_run_logger().info(
             "published %s, %s bytes: %s",
@@ -229,6 +231,19 @@ async def open_job(results_directory: str) -> AsyncGenerator[Job]:
             kept=_kept(run),
             labels=run.labels,
         )
+
+
+async def _is_over(flow_run: UUID) -> bool:
+    """Whether the server has a final state of this attempt, which still runs. False where it does
+    not answer."""
+    if not reports_to_server():
+        return False
+    try:
+        async with get_client() as client:
+            state = (await client.read_flow_run(flow_run)).state
+    except (httpx.HTTPError, ObjectNotFound):
+        return False
+    return state is not None and state.is_final()
 
 
 async def off_the_loop(root: ResultsRoot, doing: str, work: Callable[[], T]) -> T:

@@ -5,15 +5,17 @@ from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
 from time import monotonic
+from uuid import UUID
 
 import pytest
 
+from tasks.contracts import ATTEMPT_LABEL, JOB_ID_LABEL, REQUEUE_OF_LABEL, requeue_key
 from tests.chaos.harness.choice import long, on
 from tests.chaos.harness.drill import Drill, rest
 from tests.chaos.harness.table import Row
 from tests.chaos.harness.verdict import Check
 from tests.support.platform import PATIENCE, Platform, ends_with_us, pause, wait_until
-from tests.support.processes import frozen, supervisor
+from tests.support.processes import frozen, processes_of, supervisor
 from tests.support.session.on_time import OnTime
 
 TARGET = 60.0  # seconds in which 1,000 crashed runs are requeued
@@ -65,6 +67,30 @@ def test_killed_with_a_job(trials: Platform, check: Check) -> None:
     for job in jobs:
         drill.kill_at("publishing", job)
     assert check(drill).requeued == 2
+
+
+def requeue(drill: Drill, job: UUID) -> UUID:
+    """Submit the second attempt at a job as its supervisor would."""
+    run = drill.platform.run(job)
+    kept = {name: run[name] for name in ("name", "parameters", "tags", "job_variables")}
+    labels = {JOB_ID_LABEL: str(job), ATTEMPT_LABEL: 2, REQUEUE_OF_LABEL: str(job)}
+    of_its_own = {"work_queue_name": "high", "idempotency_key": requeue_key(job, 2)}
+    path = f"/deployments/{run['deployment_id']}/create_flow_run"
+    return UUID(rest(drill.platform, "POST", path, kept | of_its_own | {"labels": labels})["id"])
+
+
+@pytest.mark.thorough
+@on("process")
+def test_an_attempt_taken_for_dead_stays_crashed(trials: Platform, check: Check) -> None:
+    drill = Drill(trials, "attempt taken for dead")
+    (job,) = drill.submit(1, gate="publishing")
+    drill.wait_at("publishing", {job})
+    with frozen(supervisor(trials)):  # which would kill it
+        crash_all(drill)
+        assert trials.ended(requeue(drill, job))["state_type"] == "COMPLETED"
+        drill.release(job)
+        wait_until(lambda: not processes_of(trials, job), what="it gives up")
+    assert check(drill).requeued == 1
 
 
 @contextmanager

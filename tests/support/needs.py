@@ -102,6 +102,14 @@ def need_mounts() -> None:
         _missing("a disk of the test's own needs the right to mount: run as root")
 
 
+def need_hosts() -> None:
+    """The right to make network namespaces, which are hosts of a test's own."""
+    pair = ["type", "veth", "peer", "name", "two"]
+    tried = ["unshare", "--net", "ip", "link", "add", "name", "one", *pair]
+    if os.geteuid() or subprocess.run(tried, capture_output=True, check=False).returncode:
+        _missing("hosts of the test's own need root, and ip: run as root, apt-get install iproute2")
+
+
 def _program(package: str) -> str:
     """The program of a package of Debian's that has the same name."""
     program = shutil.which(package, path=_every_path())

@@ -1,17 +1,21 @@
-"""Two API servers and two hosts: a part that all need is away for a while, and no job crashes, is
-lost or doubled; while all are there, the servers keep to the order of the queues."""
+"""Two API servers and two hosts: a part that all need is away for a while, or a host is cut off.
+
+No healthy job crashes, none is lost or doubled, and the servers keep to the order of the queues.
+"""
 
 import asyncio
 import base64
 import json
 from collections import Counter
 from collections.abc import Generator
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from time import monotonic
 from typing import Any
 from uuid import UUID
 
 import httpx
+import psutil
 import pytest
 from prefect.settings import PREFECT_API_URL, temporary_settings
 
@@ -20,11 +24,12 @@ from deployments.notifications.subscribers import Subscriber
 from tests.chaos.harness.choice import long
 from tests.chaos.harness.drill import Drill, rest
 from tests.chaos.harness.platforms import deploy_trial
+from tests.chaos.harness.results import publishers
 from tests.chaos.harness.verdict import Check
 from tests.support.blocks import save_secret
 from tests.support.platform import PATIENCE, wait_until
 from tests.support.session.environment import PASSWORD
-from tests.support.several.topology import Topology, topology
+from tests.support.several.topology import HOSTS, Topology, topology
 from tests.support.web.receiver import Receiver, receiver
 
 KEY = "whsec_" + base64.b64encode(bytes(range(32))).decode()
@@ -34,6 +39,8 @@ PATIENT = {"PREFECTURE_PENDING_LIMIT": "900", "PREFECTURE_AGENT_TIMEOUT": "300"}
 SHORT = 8.0  # seconds
 LONG = 60.0
 MANY = 500  # jobs that one request makes
+MOMENT = 10.0  # seconds, below the 20 s after which a host is lost
+HERE, ELSEWHERE = HOSTS
 FEW = 6  # jobs, where the time is short
 WAITS = "another notifier has the database: waiting until it is gone"
 QUEUES = ("high", "normal", "low")
@@ -165,4 +172,78 @@ def test_another_notifier_takes_over(several: Topology, listener: Receiver) -> N
     wait_until(lambda: set(told(listener)) == set(drill.jobs), what="the second notifies")
     leader.start()
     wait_until(lambda: leader.end_of_log().endswith(WAITS), what="the first waits")
+    assert set(told(listener).values()) == {1}
+
+
+def processes_of(run: UUID) -> list[psutil.Process]:
+    """The processes of an attempt, on whichever host."""
+    found: list[psutil.Process] = []
+    for process in psutil.process_iter():
+        with suppress(psutil.Error):
+            if process.environ().get("PREFECT__FLOW_RUN_ID") == str(run):
+                found.append(process)
+    return found
+
+
+def prefecture(several: Topology, *words: str) -> None:
+    done = several.platform.command("prefecture", *words)
+    assert done.returncode == 0, done.stderr
+
+
+@contextmanager
+def only_host(several: Topology, other: str) -> Generator[None]:
+    """While the block runs, the other host takes no job."""
+    prefecture(several, "drain", other)
+    try:
+        yield
+    finally:
+        prefecture(several, "drain", other, "--undo")
+
+
+@pytest.mark.thorough
+def test_a_host_is_cut_off_for_a_moment(several: Topology, check: Check) -> None:
+    drill = Drill(several.platform, "host cut off for a moment")
+    held = drill.submit(4, gate="middle")  # as many as there are slots
+    for job in held:
+        drill.wait_at("middle", {job})
+        (process,) = processes_of(job)
+        assert PASSWORD not in process.environ().values()  # but a token of the run
+    with several.hosts[HERE].cut_off():
+        began = monotonic()
+        for job in held:
+            drill.release(job)
+        wait_until(lambda: monotonic() > began + MOMENT, what="the time is over")
+    row = check(drill, timeout=240)
+    assert row.requeued == 0, "a healthy job crashed"
+    assert several.gone() == []
+
+
+@pytest.mark.chaos
+def test_a_host_is_cut_off_and_back(several: Topology, listener: Receiver, check: Check) -> None:
+    drill = Drill(several.platform, "host cut off and back")
+    subscribe(several, drill, listener)
+    with only_host(several, ELSEWHERE):
+        (working,) = drill.submit(1, gate="middle")
+        (publishing,) = drill.submit(1, gate="publishing")
+        drill.wait_at("middle", {working})
+        drill.wait_at("publishing", {publishing})
+    with several.hosts[HERE].cut_off():
+        wait_until(lambda: not drill.unfinished(), what="both have run on the other host")
+        assert all(processes_of(job) for job in drill.jobs), "the old attempts go on"
+        drill.release(publishing)
+    for job in drill.jobs:
+        wait_until(lambda job=job: not processes_of(job), what="the old attempt is ended")
+    with only_host(several, ELSEWHERE):
+        (new,) = drill.submit(1)
+        run = several.platform.ended(new)
+    assert (run["state_type"], run["labels"]["prefect.worker.name"]) == ("COMPLETED", HERE)
+    row = check(drill)
+    assert row.requeued == 2
+    for job in (working, publishing):
+        (first, second) = drill.attempts()[job]
+        assert first["state"]["message"] == "lost: its host is gone"
+        assert publishers(several.platform.results, job) == {second["id"]}
+    assert several.gone() == []
+    wait_until(lambda: told(listener).keys() == drill.jobs.keys(), what="all are notified")
+    wait_until(lambda: asyncio.run(is_recorded(several)), what="their deliveries are recorded")
     assert set(told(listener).values()) == {1}

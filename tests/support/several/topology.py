@@ -1,6 +1,7 @@
-"""What compose.yaml and the hosts run, as processes of this machine: two API servers and the rest.
+"""What compose.yaml and the hosts run, on this machine: two API servers and the rest.
 
-The servers' settings and the proxy's configuration are those of compose.yaml.
+The servers' settings and the proxy's configuration are those of compose.yaml. Each host has a
+network of its own.
 """
 
 import os
@@ -13,9 +14,10 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from tasks.settings import Settings
-from tests.support.needs import need_haproxy, need_redis
+from tests.support.needs import need_haproxy, need_hosts, need_redis
 from tests.support.platform import BIN, Platform, answers, free_port, is_ready
 from tests.support.session.environment import PASSWORD
+from tests.support.several.hosts import Host
 from tests.support.several.parts import Part
 from tests.tasks.history.postgres import initialized, is_answering, new_database
 
@@ -50,6 +52,8 @@ class Topology:
     """The gateway's address."""
     servers: tuple[str, str]
     """The APIs of the two servers, which the proxy hides."""
+    hosts: Mapping[str, Host]
+    """The hosts, by name."""
     parts: dict[str, Part] = field(default_factory=dict[str, Part])
 
     @property
@@ -70,6 +74,7 @@ class Topology:
 def topology(folder: Path, settings: Mapping[str, str], slots: int = 2) -> Generator[Topology]:
     """Start everything. `settings`: of the hosts and of the notifier."""
     redis, haproxy = need_redis(), need_haproxy()
+    need_hosts()
     ports = {
         name: free_port()
         for name in ("postgres", "redis", "server-1", "server-2", "proxy", "gateway")
@@ -86,7 +91,8 @@ def topology(folder: Path, settings: Mapping[str, str], slots: int = 2) -> Gener
         "PREFECT_HOME": str(folder / "client"),
         "DO_NOT_TRACK": "1",
     }
-    with TemporaryDirectory() as own:
+    with TemporaryDirectory() as own, _hosts(folder) as hosts:
+        reached = [host.address for host in hosts.values()]
         serve = initialized(Path(own), ports["postgres"])
         postgres = Part(
             "postgres",
@@ -105,6 +111,7 @@ def topology(folder: Path, settings: Mapping[str, str], slots: int = 2) -> Gener
                 "PREFECTURE_DATABASE_URL": database,
                 "PREFECTURE_REDIS_URL": f"redis://127.0.0.1:{ports['redis']}/0",
                 "PREFECTURE_HOME": str(folder / "servers"),
+                "PREFECTURE_SERVER_HOSTS": ",".join(reached),
             }
             here = common | {
                 "PREFECTURE_INPUTS_ROOT": str(home / "inputs"),
@@ -114,7 +121,9 @@ def topology(folder: Path, settings: Mapping[str, str], slots: int = 2) -> Gener
             }
             of_head = here | {"PREFECTURE_HOME": str(home), "PREFECT_API_URL": apis["proxy"]}
             of_proxy = common | {
-                "PREFECTURE_LISTEN": f"127.0.0.1:{ports['proxy']}",
+                "PREFECTURE_LISTEN": ",".join(
+                    f"{address}:{ports['proxy']}" for address in ("127.0.0.1", *reached)
+                ),
                 "PREFECTURE_CERTIFICATE": "",
                 "PREFECTURE_SERVER_1": f"127.0.0.1:{ports['server-1']}",
                 "PREFECTURE_SERVER_2": f"127.0.0.1:{ports['server-2']}",
@@ -165,14 +174,18 @@ def topology(folder: Path, settings: Mapping[str, str], slots: int = 2) -> Gener
                         lambda: answers(f"{door}/health"),
                     ),
                 ]
-                for host in HOSTS:
-                    env = of_head | {"PREFECTURE_HOME": str(folder / host)}
-                    name = ["--pool", "process"]
-                    work = [PREFECTURE, "work", *name, "--name", host, "--limit", str(slots)]
-                    supervise = [PREFECTURE, "supervise", *name, "--worker", host]
+                for name, host in hosts.items():
+                    env = here | {
+                        "PREFECTURE_HOME": str(folder / name),
+                        "PREFECT_API_URL": f"http://{host.address}:{ports['proxy']}/api",
+                    }
+                    work = ["work", "--pool", "process", "--name", name, "--limit", str(slots)]
+                    supervise = ["supervise", "--pool", "process", "--worker", name]
                     later += [
-                        Part(f"{host} worker", work, env, folder),
-                        Part(f"{host} supervisor", supervise, env, folder),
+                        Part(f"{name} worker", host.command(PREFECTURE, *work), env, folder),
+                        Part(
+                            f"{name} supervisor", host.command(PREFECTURE, *supervise), env, folder
+                        ),
                     ]
                 for part in later:
                     running[part.name] = part
@@ -183,13 +196,23 @@ def topology(folder: Path, settings: Mapping[str, str], slots: int = 2) -> Gener
                     "process", home, ports["proxy"], running["proxy"].process, of_head
                 )
                 servers = (apis["server-1"], apis["server-2"])
-                yield Topology(platform, door, servers, running)
+                yield Topology(platform, door, servers, hosts, running)
             finally:
                 with ExitStack() as all:
                     for part in running.values():  # the last one first
                         all.callback(part.stop)
         finally:
             postgres.stop()
+
+
+@contextmanager
+def _hosts(folder: Path) -> Generator[Mapping[str, Host]]:
+    with ExitStack() as stack:
+        hosts: dict[str, Host] = {}
+        for name in HOSTS:
+            hosts[name] = Host(folder)
+            stack.callback(hosts[name].stop)
+        yield hosts
 
 
 def _run(command: str, env: Mapping[str, str], *words: str) -> None:
