@@ -72,7 +72,7 @@ async def inputs(caller: Reader, uploads: InUploads, under: _Under = "") -> list
     """The user's own files, 10,000 at most, sorted by path."""
 
     def read() -> list[Input]:
-        listed = uploads.store.listed(caller.token.user, under)
+        listed = uploads.store.listed(caller.token.user, under.rstrip("/"))
         return [_described(each) for each in islice(listed, MOST_LISTED)]
 
     return await asyncio.to_thread(read)
@@ -129,6 +129,9 @@ async def put_input(
             _CREATED, reason=f"{found.source}, {done.files:,} files, {done.bytes:,} bytes"
         )
         return found
+    if _is_gzip(content_encoding):
+        reason = "Content-Encoding: a file is kept as it is sent: leave the header out"
+        raise HTTPException(_UNSUPPORTED, reason)
     if content_length is None:
         raise HTTPException(_NO_LENGTH, "the header Content-Length is needed")
     expected = _sha256(repr_digest)

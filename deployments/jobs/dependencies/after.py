@@ -117,15 +117,16 @@ async def prepare(
     texts = [dict(texts_at(payload, schema)) for payload in payloads]
     unreadable = await _unreadable(texts, rights)
     sources = [_results(each) for each in texts]
-    named = [*after, *(source.job for each in sources for source in each.values())]
-    names = {name: await _find(client, name, rights.owner) for name in dict.fromkeys(named)}
+    read = {s.job: f"payload.{'.'.join(keys)}" for each in sources for keys, s in each.items()}
+    fields = read | dict.fromkeys(after, "after")  # each name, with the field that has it
+    names = {name: await _find(client, name, rights.owner, fields[name]) for name in fields}
     for job in dict.fromkeys(names.values()) if rights.see else ():
         await rights.see(job) if rights.see else None
     standings = await read_standings(client, names.values()) if names else {}
     by_name = {name: standings.get(job) for name, job in names.items()}
     for name, standing in by_name.items():
         if standing is None:
-            raise InvalidPayload(f"after: no job {cut(name)} is known here")
+            raise InvalidPayload(f"{fields[name]}: no job {cut(name)} is known here")
     known = {name: standing for name, standing in by_name.items() if standing is not None}
     return [
         Prepared(
@@ -188,8 +189,9 @@ def _dependencies(
     return Dependencies(tuple(must_complete), tuple(must_end), waits_for(left), refusal)
 
 
-async def _find(client: PrefectClient, name: str, owner: str) -> UUID:
-    """The id of the job that a text names: an id, a user's key, or the first digits of an id."""
+async def _find(client: PrefectClient, name: str, owner: str, field: str) -> UUID:
+    """The id of the job that a text in a field names: an id, a user's key, or the first digits of
+    an id."""
     try:
         return UUID(name)
     except ValueError:
@@ -201,11 +203,11 @@ async def _find(client: PrefectClient, name: str, owner: str) -> UUID:
     )
     if len(keyed) > 1:
         raise InvalidPayload(
-            f"after: {len(keyed)} jobs of several tasks have the key {cut(name)!r}: name the job "
-            "by its id"
+            f"{field}: {len(keyed)} jobs of several tasks have the key {cut(name)!r}: name the "
+            "job by its id"
         )
     if keyed:
         return job_id(keyed[0].labels, keyed[0].id)
     if owner:
-        raise InvalidPayload(f"after: {cut(name)!r} is neither a job's id nor one of your keys")
+        raise InvalidPayload(f"{field}: {cut(name)!r} is neither a job's id nor one of your keys")
     return await resolve_job(client, name)

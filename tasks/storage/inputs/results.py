@@ -48,8 +48,8 @@ def _result(source: str, wanted: JobSource, root: ResultsRoot) -> Result:
     result = root.find(wanted.directory, job) if wanted.directory else root.search(job)
     if result is None:
         raise SourceNotFound(
-            f"source '{source}': job {job} has published no result: wait until it has completed, "
-            "or submit this job with `--after`"
+            f"source '{source}': job {job} has published no result, or it was removed: run it "
+            "again, or wait until it has completed"
         )
     return result
 

@@ -126,13 +126,31 @@ def test_a_stream_of_nothing(gateway: Gateway) -> None:
         assert anna.get("/jobs/x/events").status_code == 422
 
 
-def test_too_many_streams(process_platform: Platform) -> None:
+@pytest.fixture(scope="module")
+def late(
+    process_platform: Platform, tmp_path_factory: pytest.TempPathFactory
+) -> Generator[Gateway]:
+    """Another gateway, which knows nothing of what was before, and lets a user have two streams."""
     settings = {"PREFECTURE_GATEWAY_STREAMS": "2"}
-    with (
-        gateway_up(process_platform.home, process_platform.api, **settings) as gateway,
-        gateway.user("anna") as anna,
-        gateway.user("bob") as bob,
-    ):
+    home = tmp_path_factory.mktemp("late")
+    with gateway_up(home, process_platform.api, **settings) as gateway:
+        yield gateway
+
+
+def test_who_knows_that_a_job_has_ended_is_not_told_again(gateway: Gateway, late: Gateway) -> None:
+    with gateway.user("anna") as anna, late.user("anna") as later:
+        with listening(anna, f"/jobs/{submit(anna)}/events") as heard:
+            heard.wait(lambda heard: heard.is_over, "its end")
+        ended = later.get("/jobs", params={"state": "completed"}).json()["jobs"]
+        path = f"/jobs/{ended[-1]['job']}/events"  # the longer ago, the less is known of it
+        with listening(later, path) as heard:
+            heard.wait(lambda heard: heard.is_over, "its end")
+        assert heard.messages[-1].data["outcome"] == "completed"
+        assert later.get(path, params={"after": heard.messages[-1].id}).status_code == 204
+
+
+def test_too_many_streams(late: Gateway) -> None:
+    with late.user("anna") as anna, late.user("bob") as bob:
         with listening(anna, "/events"), listening(anna, "/events"):
             refused = anna.get("/events")
             assert refused.status_code == 429

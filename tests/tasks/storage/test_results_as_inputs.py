@@ -86,7 +86,7 @@ def test_files_of_a_result(
         assert asyncio.run(read()) == FILES[path]
     for source, named in (
         (f"job://of/mine/{JOB}/manifest.json", "names no file of that result"),
-        (f"job://of/mine/{uuid4()}/", "has published no result"),
+        (f"job://of/mine/{uuid4()}/", "has published no result, or it was removed"),
         (f"job://../{JOB}/", "leaves the results root"),
         ("job://my-key/x", "has no job's id"),
     ):
