@@ -3,15 +3,19 @@
 import json
 from collections.abc import Generator
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
-from uuid import UUID
+from uuid import UUID, uuid4
 
 import httpx
+import psutil
 import pytest
 
 from deployments.gateway.schedules.kept import Schedules
-from tests.support.platform import Platform, wait_until
+from deployments.gateway.users.tokens import Scope, Tokens
+from tests.support.platform import Platform, pause, wait_until
 from tests.support.web.gateway import Gateway, gateway_up
+from tests.support.web.relay import relay
 
 YEARLY = "0 0 1 1 *"
 PRIMES = {"task": "find-primes", "payload": {"upper_bound": 100}, "results_directory": "recurring"}
@@ -71,20 +75,170 @@ def test_a_due_time_has_one_job(gateway: Gateway, process_platform: Platform) ->
     with gateway.user("anna") as anna:
         schedule = create(anna, "hourly", cron=an_hour_ago(), tags=["mine"])
         assert anna.get(f"/schedules/{schedule}").json()["last_jobs"] == []
-        let_be_due(gateway, schedule)
-        found = dealt_with(anna, gateway, schedule)
-        assert found["last_error"] is None
-        (listed,) = found["last_jobs"]
+        with pause(process_platform):  # the job waits, so that a second one would be too many
+            let_be_due(gateway, schedule)
+            found = dealt_with(anna, gateway, schedule)
+            assert found["last_error"] is None
+            (listed,) = found["last_jobs"]
+            # As after the death of a gateway that had not noted it.
+            let_be_due(gateway, schedule)
+            again = dealt_with(anna, gateway, schedule)
+            assert again["last_error"] is None
+            assert [each["job"] for each in again["last_jobs"]] == [listed["job"]]
+            other = create(anna, "too-many", cron=an_hour_ago())
+            let_be_due(gateway, other)
+            refused = dealt_with(anna, gateway, other)
+            assert "1 jobs of user 'anna' wait or run" in refused["last_error"]["reason"]
+            assert refused["last_jobs"] == []
         process_platform.completed(UUID(listed["job"]), "recurring")
         run = process_platform.run(UUID(listed["job"]))
         assert {"user:anna", "schedule:hourly", "mine"} <= {*run["tags"]}
-        # As after the death of a gateway that had not noted it.
-        let_be_due(gateway, schedule)
-        assert dealt_with(anna, gateway, schedule)["last_jobs"][0]["job"] == listed["job"]
-        assert len(anna.get("/jobs", params={"tag": "schedule:hourly"}).json()["jobs"]) == 1
+        assert run["name"] == "hourly"
         assert len(found["next"]) == 3
-        anna.delete(f"/schedules/{schedule}").raise_for_status()
+        for each in (schedule, other):
+            anna.delete(f"/schedules/{each}").raise_for_status()
+        assert anna.get(f"/jobs/{listed['job']}").json()["job"]["state"] == "completed"
     lines = [json.loads(line) for line in gateway.audit.splitlines()]
+    done = [
+        (line["action"], line["status"]) for line in lines if line.get("schedule") == str(other)
+    ]
+    assert done == [("create_schedule", 201), ("delete_schedule", 200)]
     assert ("run_schedule", "anna", [listed["job"]]) in [
         (line["action"], line["user"], line["jobs"]) for line in lines
     ]
+
+
+def test_what_is_not_submitted_at_its_time_says_why(gateway: Gateway) -> None:
+    with gateway.user("ben") as ben:
+        name = "a/b.csv"
+        ben.put(f"/inputs/{name}", content=b"1\n").raise_for_status()
+        source = {"source": f"users/ben/{name}"}
+        schedule = create(ben, "means", cron=an_hour_ago(), task="average-files", payload=source)
+        ben.delete(f"/inputs/{name}").raise_for_status()
+        let_be_due(gateway, schedule)
+        found = dealt_with(ben, gateway, schedule)
+        assert "names no file that is there" in found["last_error"]["reason"]
+        (listed,) = ben.get("/schedules").json()
+        assert listed["last_error"] == found["last_error"]
+        ago = datetime.now(UTC) - timedelta(days=10)
+        missed = create(ben, "missed", cron=f"0 0 {ago.day} {ago.month} *")
+        let_be_due(gateway, missed, done=ago - timedelta(days=1))
+        found = dealt_with(ben, gateway, missed)
+        assert "away for more than a day" in found["last_error"]["reason"]
+        assert found["last_jobs"] == []
+        Tokens(gateway.home).revoke("ben")
+        let_be_due(gateway, schedule)
+        with gateway.user("op", Scope.OPERATE) as operator:
+            found = dealt_with(operator, gateway, schedule)
+            assert "has no token that may submit" in found["last_error"]["reason"]
+            for each in (schedule, missed):
+                operator.delete(f"/schedules/{each}").raise_for_status()
+
+
+def test_a_paused_schedule_submits_nothing(gateway: Gateway) -> None:
+    with gateway.user("cleo") as cleo:
+        schedule = create(cleo, "paused", cron=an_hour_ago())
+        cleo.post(f"/schedules/{schedule}/pause").raise_for_status()
+        let_be_due(gateway, schedule)
+        found = cleo.get(f"/schedules/{schedule}").json()
+        assert (found["active"], found["next"]) == (False, [])
+        cleo.post(f"/schedules/{schedule}/resume").raise_for_status()
+        found = dealt_with(cleo, gateway, schedule)
+        assert found["active"]
+        assert found["last_jobs"] == []
+        cleo.delete(f"/schedules/{schedule}").raise_for_status()
+
+
+# What is sent instead, and the line of the refusal.
+WRONG: list[tuple[dict[str, Any], str]] = [
+    ({"cron": "0 0 30 2 *"}, "cron: '0 0 30 2 *' has no time"),
+    ({"cron": "* * * * * *"}, "is no cron line of five fields"),
+    ({"cron": "soon"}, "is no cron line"),
+    ({"timezone": "Mars"}, "timezone: 'Mars' is no time zone"),
+    ({"timezone": ""}, "timezone: it is empty"),
+    ({"payload": {"upper_bound": 1}}, "payload.upper_bound"),
+    ({"payload": {"upper_bound": 100, "start": "2999-01-01T00:00:00Z"}}, "payload.start: the cron"),
+    ({"payload": {"upper_bound": "9" * 70_000}}, "65,536 may be in a schedule"),
+    ({"task": "nothing"}, "there is no compute task 'nothing'"),
+    ({"name": "No Name"}, "name: 'No Name' is no name for a schedule"),
+    ({"tags": ["user:bob"]}, "is set by the gateway"),
+    ({"results_directory": "../x"}, "is not a results directory"),
+    ({"key": "one"}, "key: there is no such field here"),
+    ({"after": ["one"]}, "after: there is no such field here"),
+]
+
+
+def test_what_cannot_be_submitted_is_refused_when_it_is_created(gateway: Gateway) -> None:
+    with gateway.user("dora") as dora:
+        for wrong, line in WRONG:
+            body = PRIMES | {"name": "wrong", "cron": YEARLY} | wrong
+            assert line in problem(dora.post("/schedules", json=body), 422)
+        assert dora.get("/schedules").json() == []
+
+
+def test_schedules_are_their_users_own(gateway: Gateway) -> None:
+    with (
+        gateway.user("emil") as emil,
+        gateway.user("fay") as fay,
+        gateway.user("gus", Scope.READ_OWN) as reader,
+        gateway.user("op", Scope.OPERATE) as operator,
+    ):
+        own = [create(emil, f"number-{number}") for number in range(MOST)]
+        assert create(emil, "number-0") == own[0]  # the answer to the first may have been lost
+        body = PRIMES | {"name": "number-0", "cron": "0 0 2 1 *"}
+        assert "there is a schedule 'number-0'" in problem(emil.post("/schedules", json=body), 422)
+        body["name"] = "one-more"
+        assert "3 may be: remove one" in problem(emil.post("/schedules", json=body), 409)
+        assert create(fay, "number-0") not in own
+        problem(reader.post("/schedules", json=body), 403)
+        at = f"/schedules/{own[0]}"
+        for answer in (
+            fay.get(at),
+            fay.post(f"{at}/pause"),
+            fay.post(f"{at}/resume"),
+            fay.delete(at),
+        ):
+            assert "there is no schedule" in problem(answer, 404)
+        problem(fay.get(f"/schedules/{uuid4()}"), 404)
+        assert [each["name"] for each in fay.get("/schedules").json()] == ["number-0"]
+        listed = [(each["name"], each["user"]) for each in operator.get("/schedules").json()]
+        assert listed[:2] == [("number-0", "emil"), ("number-0", "fay")]
+        operator.post(f"{at}/pause").raise_for_status()
+        assert not emil.get(at).json()["active"]
+        for each in own:
+            emil.delete(f"/schedules/{each}").raise_for_status()
+        assert emil.get("/schedules").json() == []
+
+
+@pytest.mark.thorough
+def test_another_gateway_goes_on_when_the_first_is_killed(
+    process_platform: Platform, tmp_path: Path
+) -> None:
+    once = {"PREFECT_CLIENT_MAX_RETRIES": "0"}
+    with (
+        relay(process_platform.port) as way,
+        gateway_up(tmp_path, f"http://127.0.0.1:{way.port}/api", **once) as first,
+        first.user("hans") as hans,
+    ):
+        schedule = create(hans, "away", cron=an_hour_ago())
+        way.cut()
+        let_be_due(first, schedule)
+        with gateway_up(tmp_path, process_platform.api) as second:
+            way.mend()  # the first one goes on by itself
+            (job,) = dealt_with(hans, first, schedule)["last_jobs"]
+            process_platform.completed(UUID(job["job"]), "recurring")
+            (job,) = hans.get(f"/schedules/{schedule}").json()["last_jobs"]
+            way.cut()
+            other = create_in(second, "hans", "killed")
+            let_be_due(second, other)
+            psutil.Process(first.process.pid).kill()
+            with second.user("hans") as again:
+                assert len(dealt_with(again, second, other)["last_jobs"]) == 1
+                assert (
+                    again.get(f"/schedules/{schedule}").json()["last_jobs"][0]["job"] == job["job"]
+                )
+
+
+def create_in(gateway: Gateway, user: str, name: str) -> UUID:
+    with gateway.user(user) as client:
+        return create(client, name, cron=an_hour_ago())
