@@ -10,7 +10,7 @@ with importing():
 
     from prefect.client.orchestration import get_client
 
-    from deployments.gateway.uploads.old import UploadsExpiry
+    from deployments.gateway.old_uploads import UploadsExpiry
     from deployments.notifications.leadership import LeadershipLost, leading
     from deployments.notifications.ledger import open_ledger
     from deployments.notifications.notifier.announcer import Announcer

@@ -39,7 +39,11 @@ class InUse:
     def add(self, job: UUID, parameters: Mapping[str, Any]) -> None:
         """Add a job that has not ended."""
         self.jobs.add(job)
-        for text in _texts(parameters.get("payload")):
+        self.add_sources(parameters.get("payload"))
+
+    def add_sources(self, payload: Any) -> None:
+        """Add what a payload may name."""
+        for text in _texts(payload):
             if text.startswith(_OF_A_JOB):
                 self.jobs |= _named(text)
             else:

@@ -12,7 +12,7 @@ from rich.filesize import decimal
 from deployments.cli.output.console import Flag, confirm, out, say
 from deployments.cli.where import needed_span
 from deployments.connection import connect
-from deployments.gateway.uploads.old import OldUpload, old_uploads, remove_old
+from deployments.gateway.old_uploads import OldUpload, old_uploads, remove_old
 from deployments.gateway.uploads.opening import open_store
 from deployments.retention.choice import Rules
 from deployments.retention.results import Chosen, Expiry, rules_of
@@ -85,8 +85,8 @@ def inputs(
 ) -> None:
     """Remove files that users of the gateway have uploaded long ago, after asking.
 
-    Those that a waiting or running job names stay. Works on the host with the inputs root,
-    or on any one where they are in S3.
+    Those that a schedule, or a waiting or running job, names stay. Works on the host with the
+    inputs root, or on any one where they are in S3.
 
     Example: `prefecture clean inputs --older 4w --dry-run`
 
@@ -105,7 +105,7 @@ def inputs(
 
     async def choose() -> list[OldUpload]:
         async with connect() as client:
-            return await old_uploads(client, store, before, user)
+            return await old_uploads(client, store, settings.home, before, user)
 
     found = asyncio.run(choose())
     table = plain_table("Old uploads", "file", ">bytes", "uploaded")

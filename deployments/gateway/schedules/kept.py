@@ -39,7 +39,7 @@ class Schedule(BaseModel, frozen=True):
     id: UUID
     user: str
     token: str
-    """The id of the token that it was created with."""
+    """The id of the token that it was created, or resumed, with."""
     name: str
     """Also that of its jobs; of each user, one schedule has it."""
     work: Work
@@ -71,9 +71,12 @@ class Schedule(BaseModel, frozen=True):
 
 
 class Schedules:
-    """The schedules of a home. Programs that read them see a change at once."""
+    """The schedules of a home. Programs that read them see a change at once.
 
-    def __init__(self, home: Path, most: int) -> None:
+    `most`: how many a user may have.
+    """
+
+    def __init__(self, home: Path, most: int = 0) -> None:
         self._most = most
         self._kept = HomeList(
             home,

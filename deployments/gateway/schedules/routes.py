@@ -1,7 +1,7 @@
 """Routes for schedules."""
 
 from datetime import UTC, datetime
-from typing import Annotated
+from typing import Annotated, Any
 from uuid import UUID
 
 from fastapi import APIRouter, Depends, HTTPException, Request
@@ -82,10 +82,17 @@ async def pause_schedule(caller: Submitter, kept: Kept, schedule: UUID) -> Messa
 
 @router.post("/{schedule}/resume")
 async def resume_schedule(caller: Submitter, kept: Kept, schedule: UUID) -> Message:
-    """Submit jobs again. Those that were due during the pause are not submitted."""
+    """Submit jobs again, with this token. Those that were due during the pause are not submitted.
+
+    The token of another user resumes it with the one that it had.
+    """
     found = _find_to_change(kept, caller, schedule)
+    changes: dict[str, Any] = {}
     if not found.active:
-        kept.change({found.id: {"active": True, "done": datetime.now(UTC)}})
+        changes |= {"active": True, "done": datetime.now(UTC)}
+    if found.user == caller.token.user:
+        changes |= {"token": caller.token.id}
+    kept.change({found.id: changes})
     caller.record(_OK, schedule=found.id)
     return Message(message=f"schedule {found.name} is active")
 

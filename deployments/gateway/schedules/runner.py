@@ -30,6 +30,7 @@ from deployments.gateway.users.tokens import Scope, Token, Tokens
 from deployments.jobs.dependencies.after import Rights
 from deployments.jobs.submit import find_submitted, submit
 from tasks.errors import (
+    NotAdmitted,
     OperatorError,
     PrefectureError,
     ServerUnavailable,
@@ -43,6 +44,7 @@ LATEST = timedelta(days=1)
 _LOOK = 1.0  # seconds between two looks at the schedules
 _PAUSE = 5.0  # seconds before the next look, where the server is away
 _AT_ONCE = 8  # jobs that are submitted at the same time
+_SILENT = (httpx.TransportError, ServerUnavailable)
 _AWAY = (httpx.HTTPError, ServerUnavailable, StorageUnavailable, OperatorError)
 _CREATED, _REFUSED = 201, 422
 _ACTION = "run_schedule"
@@ -93,8 +95,8 @@ class Runner:
         errors: list[BaseException] = []
         for begin in range(0, len(due), _AT_ONCE):
             errors += await self._submit_all(due[begin : begin + _AT_ONCE], now)
-            if any(isinstance(error, _AWAY) for error in errors):
-                break
+            if any(isinstance(error, _SILENT) for error in errors):
+                break  # the others would fail in the same way
         for error in errors:
             raise error
 
@@ -146,10 +148,10 @@ class Runner:
         the server, or S3, is away."""
         if now - due > LATEST:
             return "it was missed: the gateway, or the Prefect server, was away for more than a day"
-        token = self._token(schedule)
-        if token is None:
-            return f"user '{schedule.user}' has no token that may submit: ask the operator for one"
-        caller = Caller(token, "", self._audit, _ACTION)
+        try:
+            caller = Caller(self._token(schedule), "", self._audit, _ACTION)
+        except NotAdmitted as error:
+            return str(error)
         try:
             job = await self._submit(caller, schedule, due)
         except _AWAY:
@@ -177,12 +179,19 @@ class Runner:
     def _rights(self, caller: Caller) -> Rights:
         return rights_of(self._client, caller, self._uploads, self._settings)
 
-    def _token(self, schedule: Schedule) -> Token | None:
-        """The token that a schedule was created with or, where that is over, the newest one of its
-        user: a renewed token goes on with it."""
-        known = self._tokens.known(schedule.token)
-        if known is not None and known.allows(Scope.SUBMIT):
-            return known
-        user = [each for each in self._tokens.all() if each.user == schedule.user]
-        good = [each for each in user if not each.is_expired and each.allows(Scope.SUBMIT)]
-        return good[-1] if good else None
+    def _token(self, schedule: Schedule) -> Token:
+        """The token that a schedule was created with or, where that has expired, the newest one of
+        its user. Raises NotAdmitted where it was revoked: who has stolen a token must not go on
+        with what it has created."""
+        own = [each for each in self._tokens.all() if each.user == schedule.user]
+        if schedule.token not in (each.id for each in own):
+            raise NotAdmitted(
+                "the token that created the schedule is revoked: pause the schedule, and resume it "
+                "with another one"
+            )
+        good = [each for each in own if not each.is_expired and each.allows(Scope.SUBMIT)]
+        if not good:
+            raise NotAdmitted(
+                f"the tokens of user '{schedule.user}' have expired: ask the operator for one"
+            )
+        return next((each for each in good if each.id == schedule.token), good[-1])

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from deployments.gateway.uploads.old import OldUpload, remove_old
+from deployments.gateway.old_uploads import OldUpload, remove_old
 from deployments.gateway.uploads.receiving import FLUSHED, Uploads
 from deployments.gateway.uploads.records import (
     QuotaExceeded,

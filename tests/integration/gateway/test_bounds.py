@@ -10,7 +10,7 @@ import httpx
 import pytest
 
 from deployments.connection import connect
-from deployments.gateway.uploads.old import UploadsExpiry
+from deployments.gateway.old_uploads import UploadsExpiry
 from deployments.gateway.uploads.records import PARTS
 from deployments.retention.results import Chosen, Expiry
 from tasks.contracts import PublishedFile
@@ -92,9 +92,9 @@ def test_a_result_expires_when_its_job_says_so(gateway: Gateway, here: Platform)
     assert "was removed at" in shown.stderr
 
 
-def test_old_uploads_are_removed_unless_a_job_names_them(gateway: Gateway, here: Platform) -> None:
+def test_old_uploads_are_removed_unless_they_are_named(gateway: Gateway, here: Platform) -> None:
     with gateway.user("wim") as wim:
-        for path in ("kept/a.csv", "old/b.csv", "new.csv"):
+        for path in ("kept/a.csv", "old/b.csv", "again/c.csv", "new.csv"):
             assert wim.put(f"/inputs/{path}", content=b"1\n").is_success
         later = datetime.now(UTC) + timedelta(hours=1)
         waits = here.create(
@@ -102,24 +102,28 @@ def test_old_uploads_are_removed_unless_a_job_names_them(gateway: Gateway, here:
             parameters={"payload": {"source": "users/wim/kept"}, "results_directory": "expiring"},
             state={"type": "SCHEDULED", "state_details": {"scheduled_time": later.isoformat()}},
         ).json()
+        again = {"task": "average-files", "payload": {"source": "users/wim/again/*.csv"}}
+        again |= {"results_directory": "expiring", "cron": "0 0 1 1 *"}
+        assert wim.post("/schedules", json=again).is_success
         place = here.inputs / "users" / "wim"
         month = (datetime.now(UTC) - timedelta(days=30)).timestamp()
-        for path in ("kept/a.csv", "old/b.csv"):
+        for path in ("kept/a.csv", "old/b.csv", "again/c.csv"):
             os.utime(place / path, (month, month))
         words = ("prefecture", "clean", "inputs", "--older", "2w", "--user", "wim")
         shown = here.command(*words, "--dry-run")
         assert "users/wim/old/b.csv" in shown.stdout
         assert "1 file, 2 bytes: nothing is removed" in shown.stdout
+        left = ["new.csv", "again/c.csv", "kept/a.csv"]
         done = here.command(*words, "--yes")
         assert "1 file removed" in done.stdout, done.stderr
-        assert [each["path"] for each in wim.get("/inputs").json()] == ["new.csv", "kept/a.csv"]
+        assert [each["path"] for each in wim.get("/inputs").json()] == left
         assert wim.put("/inputs/old.csv", content=b"1\n").is_success
         parts = place / PARTS
         (parts / "unfinished").touch()
         for path in (place / "old.csv", parts / "unfinished"):
             os.utime(path, (month, month))
         asyncio.run(remove_by_itself())
-        assert [each["path"] for each in wim.get("/inputs").json()] == ["new.csv", "kept/a.csv"]
+        assert [each["path"] for each in wim.get("/inputs").json()] == left
         assert [*parts.iterdir()] == []
         here.rest("DELETE", f"/flow_runs/{waits['id']}")
 

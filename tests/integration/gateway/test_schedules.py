@@ -130,9 +130,14 @@ def test_what_is_not_submitted_at_its_time_says_why(gateway: Gateway) -> None:
         let_be_due(gateway, schedule)
         with gateway.user("op", Scope.OPERATE) as operator:
             found = dealt_with(operator, gateway, schedule)
-            assert "has no token that may submit" in found["last_error"]["reason"]
-            for each in (schedule, missed):
-                operator.delete(f"/schedules/{each}").raise_for_status()
+            assert "is revoked" in found["last_error"]["reason"]
+    with gateway.user("ben") as ben:
+        ben.post(f"/schedules/{schedule}/resume").raise_for_status()
+        let_be_due(gateway, schedule)
+        found = dealt_with(ben, gateway, schedule)
+        assert "names no file that is there" in found["last_error"]["reason"]
+        for each in (schedule, missed):
+            ben.delete(f"/schedules/{each}").raise_for_status()
 
 
 def test_a_paused_schedule_submits_nothing(gateway: Gateway) -> None:

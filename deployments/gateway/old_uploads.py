@@ -6,9 +6,11 @@ from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 from prefect.client.orchestration import PrefectClient
 
+from deployments.gateway.schedules.kept import Schedules
 from deployments.gateway.uploads.opening import open_store, open_uploads
 from deployments.gateway.uploads.records import Uploaded
 from deployments.gateway.uploads.store import Store
@@ -29,10 +31,10 @@ class OldUpload:
 
 
 async def old_uploads(
-    client: PrefectClient, store: Store, before: datetime, user: str | None = None
+    client: PrefectClient, store: Store, home: Path, before: datetime, user: str | None = None
 ) -> list[OldUpload]:
-    """The files that were uploaded before a time, of one user or of all, and that no job names
-    which waits or runs."""
+    """The files that were uploaded before a time, of one user or of all, and that neither a job
+    names which waits or runs, nor a schedule of the home."""
 
     def read() -> list[OldUpload]:
         users = [user] if user else store.users()
@@ -47,6 +49,8 @@ async def old_uploads(
     if not found:
         return []
     in_use = await read_in_use(client)
+    for schedule in Schedules(home).all():
+        in_use.add_sources(schedule.work.payload)
     return [each for each in found if not in_use.has_input(each.file.source)]
 
 
@@ -72,6 +76,7 @@ class UploadsExpiry:
     def __init__(self, client: PrefectClient, settings: Settings) -> None:
         self._client = client
         self._days = settings.inputs_days
+        self._home = settings.home
         self._store = open_store(settings)
         self._uploads = open_uploads(settings, self._store)
 
@@ -85,6 +90,6 @@ class UploadsExpiry:
         if self._days is None:
             return
         before = datetime.now(UTC) - timedelta(days=self._days)
-        found = await old_uploads(self._client, self._store, before)
+        found = await old_uploads(self._client, self._store, self._home, before)
         if removed := await asyncio.to_thread(remove_old, self._store, found, before):
             _log.info("%d old uploads removed", removed)
