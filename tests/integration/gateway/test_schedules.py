@@ -11,8 +11,16 @@ import httpx
 import psutil
 import pytest
 
+from deployments.connection import connect
+from deployments.gateway.app import create_app
 from deployments.gateway.schedules.kept import Schedules
+from deployments.gateway.schedules.requests import ScheduleRequest
+from deployments.gateway.schedules.runner import Runner
+from deployments.gateway.users.audit import AuditLog
 from deployments.gateway.users.tokens import Scope, Tokens
+from deployments.jobs.queries.listing import list_jobs
+from deployments.jobs.queries.selection import Selection
+from tasks.settings import get_settings
 from tests.support.platform import Platform, pause, wait_until
 from tests.support.web.gateway import Gateway, gateway_up
 from tests.support.web.relay import relay
@@ -215,35 +223,45 @@ def test_schedules_are_their_users_own(gateway: Gateway) -> None:
         assert emil.get("/schedules").json() == []
 
 
+async def test_what_is_due_while_the_server_is_away_is_submitted_later(
+    here: Platform, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = get_settings().model_copy(update={"home": tmp_path})
+    app, tokens, kept = create_app(settings), Tokens(tmp_path), Schedules(tmp_path, MOST)
+    found = tokens.find(tokens.add("hans"))
+    assert found is not None
+    away = ScheduleRequest.model_validate(PRIMES | {"cron": an_hour_ago()}).schedule(found)
+    before = datetime.now(UTC) - timedelta(hours=3)
+    kept.add(away.model_copy(update={"done": before}))
+    with relay(here.port) as way:
+        monkeypatch.setenv("PREFECT_API_URL", f"http://127.0.0.1:{way.port}/api")
+        async with connect(retries=0) as client:
+            runner = Runner(app, client, tmp_path, tokens, AuditLog(tmp_path / "audit.jsonl"))
+            way.cut()
+            with pytest.raises(httpx.TransportError):
+                await runner.look()
+            (same,) = kept.all()
+            assert (same.done, same.failure) == (before, None)
+            way.mend()
+            await runner.look()
+            (same,) = kept.all()
+            assert same.done > before
+            assert same.failure is None
+            assert len((await list_jobs(client, Selection(tags=away.tags))).jobs) == 1
+
+
 @pytest.mark.thorough
 def test_another_gateway_goes_on_when_the_first_is_killed(
     process_platform: Platform, tmp_path: Path
 ) -> None:
-    once = {"PREFECT_CLIENT_MAX_RETRIES": "0"}
     with (
         relay(process_platform.port) as way,
-        gateway_up(tmp_path, f"http://127.0.0.1:{way.port}/api", **once) as first,
-        first.user("hans") as hans,
+        gateway_up(tmp_path, f"http://127.0.0.1:{way.port}/api") as first,
+        gateway_up(tmp_path, process_platform.api) as second,
+        second.user("ida") as ida,
     ):
-        schedule = create(hans, "away", cron=an_hour_ago())
-        way.cut()
-        let_be_due(first, schedule)
-        with gateway_up(tmp_path, process_platform.api) as second:
-            way.mend()  # the first one goes on by itself
-            (job,) = dealt_with(hans, first, schedule)["last_jobs"]
-            process_platform.completed(UUID(job["job"]), "recurring")
-            (job,) = hans.get(f"/schedules/{schedule}").json()["last_jobs"]
-            way.cut()
-            other = create_in(second, "hans", "killed")
-            let_be_due(second, other)
-            psutil.Process(first.process.pid).kill()
-            with second.user("hans") as again:
-                assert len(dealt_with(again, second, other)["last_jobs"]) == 1
-                assert (
-                    again.get(f"/schedules/{schedule}").json()["last_jobs"][0]["job"] == job["job"]
-                )
-
-
-def create_in(gateway: Gateway, user: str, name: str) -> UUID:
-    with gateway.user(user) as client:
-        return create(client, name, cron=an_hour_ago())
+        schedule = create(ida, "killed", cron=an_hour_ago())
+        way.cut()  # so that the first one, which submits, has not done so when it is killed
+        let_be_due(second, schedule)
+        psutil.Process(first.process.pid).kill()
+        assert len(dealt_with(ida, second, schedule)["last_jobs"]) == 1
