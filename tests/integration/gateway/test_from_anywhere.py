@@ -117,6 +117,23 @@ def test_every_command_for_users(anna: Laptop, process_platform: Platform) -> No
     assert "no job" in anna.refused("explain", job)
 
 
+def test_a_schedule_from_the_laptop(anna: Laptop) -> None:
+    (anna.folder / "daily.csv").write_text("1\n2\n")
+    words = ("schedule", "add", "average-files", '{"source": "daily.csv"}', "daily")
+    own = ("--name", "daily", "--tag", "mine", "--timezone", "Europe/Berlin")
+    wrong = ("schedule", "add", "find-primes", SHORT, "daily", "--cron", "soon")
+    assert "is no cron line" in anna.refused(*wrong)
+    added = anna.run(*words, "--cron", "0 0 1 1 *", *own)
+    assert added.stdout == "daily\n", added.stderr
+    assert "daily.csv is uploaded" in added.stderr
+    assert anna.done("schedule", "pause", "daily") == "schedule daily is paused\n"
+    (listed,) = json.loads(anna.done("schedule", "list", "--json"))
+    assert (listed["name"], listed["active"], listed["user"]) == ("daily", False, "anna")
+    assert "Europe/Berlin" in anna.done("schedule", "list")
+    assert anna.done("schedule", "remove", "daily") == "schedule daily is removed\n"
+    assert "there is no schedule 'daily'" in anna.refused("schedule", "resume", "daily")
+
+
 def test_python_the_same_without_prefect(anna: Laptop) -> None:
     (anna.folder / "one.csv").write_text("1\n2\n")
     printed = anna.python(
