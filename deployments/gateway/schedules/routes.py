@@ -103,7 +103,7 @@ async def delete_schedule(caller: Submitter, kept: Kept, schedule: UUID) -> Mess
     found = _find_to_change(kept, caller, schedule)
     kept.remove([found.id])
     caller.record(_OK, schedule=found.id)
-    return Message(message=f"schedule {found.name} is deleted")
+    return Message(message=f"schedule {found.name} is removed")
 
 
 async def _check_work(
