@@ -2,15 +2,17 @@
 
 import json
 import os
+import random
 import signal
 import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Generator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Generator, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import cache
+from itertools import cycle
 from pathlib import Path
 from typing import Any
 from uuid import UUID
@@ -65,10 +67,30 @@ def ends_with_us(*command: str) -> list[str]:
 
 
 def free_port() -> int:
-    """A TCP port that nothing listens on now."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+    """A TCP port that nothing listens on now, and that no other process is given soon.
+
+    Not one of the kernel's choice: until a server has started there, which takes seconds, the
+    kernel may give it to a connection or to another server, which would then answer in its place.
+    """
+    return next(port for port in _ports() if _is_free(port))
+
+
+def _is_free(port: int) -> bool:
+    with socket.socket() as probe, suppress(OSError):
+        probe.bind(("127.0.0.1", port))
+        return True
+    return False
+
+
+@cache
+def _ports() -> Iterator[int]:
+    """Below those of the kernel, which begin with 32,768: each process of the tests has its own."""
+    number = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
+    count = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
+    own = [*range(10_000 + number, 20_000, count)]
+    # Several runs of the tests may be on this machine, and `up` takes a port beside a server's.
+    random.Random(os.getpid()).shuffle(own)
+    return cycle(own)
 
 
 @cache

@@ -108,7 +108,7 @@ def test_many_jobs_are_cancelled_restarted_and_deleted(
 
 
 def test_many_jobs_that_end_leave_an_answer_where_it_is(sign_in: SignIn) -> None:
-    page = sign_in("petra")
+    page = sign_in("yara")
     expect(page.get_by_text("You have no jobs yet.")).to_be_visible()
     named = [f"find-primes “job {number}”: cancelled" for number in range(3)]
     assert page.evaluate(NOTICES, MANY) == ["An answer.", *named, f"{MANY - 3} more jobs ended"]
