@@ -68,14 +68,14 @@ def packed(files: Mapping[str, bytes]) -> bytes:
 
 def test_a_source_in_s3_is_in_a_place_that_users_may_read(gateway: Gateway) -> None:
     body = {"task": "average-files", "results_directory": "s3"}
-    with gateway.user("olga") as olga:
-        refused = olga.post("/jobs", json=body | {"payload": {"source": "s3://payroll/2026.csv"}})
+    with gateway.user("odile") as odile:
+        refused = odile.post("/jobs", json=body | {"payload": {"source": "s3://payroll/2026.csv"}})
         assert (refused.status_code, refused.json()["detail"]) == (
             403,
             "payload.source: 's3://payroll/2026.csv' is in no place that users may read: upload "
             "the files, or name some of s3://photos/shared",
         )
-        accepted = olga.post(
+        accepted = odile.post(
             "/jobs", json=body | {"payload": {"source": "s3://photos/shared/a.csv"}}
         )
         assert accepted.status_code == 201, accepted.text
