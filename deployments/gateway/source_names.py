@@ -33,13 +33,15 @@ async def check_sources(
     def others() -> str | None:
         return next((text for text in sources if store.has_of_others(user, text)), None)
 
-    if not caller.token.allows(Scope.OPERATE) and (text := await asyncio.to_thread(others)):
-        raise caller.refuse(
-            f"payload.{sources[text]}: {cut(text)!r} names files that other users have uploaded, "
-            f"or a folder with those of all: name your own, which are in {store.source(user, '')}"
-        )
-    if places and not caller.token.allows(Scope.OPERATE):
-        _check_places(caller, store, places, sources)
+    if not caller.token.allows(Scope.OPERATE):
+        if text := await asyncio.to_thread(others):
+            raise caller.refuse(
+                f"payload.{sources[text]}: {cut(text)!r} names files that other users have "
+                "uploaded, or a folder with those of all: name your own, which are in "
+                f"{store.source(user, '')}"
+            )
+        if places:
+            _check_places(caller, store, places, sources)
     try:
         async with asyncio.timeout(_PATIENCE):
             missing = await uploads.in_background(partial(_missing, store, [*sources]))
