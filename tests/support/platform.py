@@ -22,6 +22,7 @@ import httpx
 from tests.support.migrated import one_at_a_time, put_database
 from tests.support.needs import need_docker
 from tests.support.session.environment import PASSWORD
+from tests.support.session.forked_commands import ForkedCommands, folder_of_sockets
 
 BIN = Path(sys.executable).parent
 FINAL = {"COMPLETED", "FAILED", "CRASHED", "CANCELLED"}
@@ -152,8 +153,11 @@ def run_command(
     *words: str, env: Mapping[str, str], cwd: Path | None = None
 ) -> subprocess.CompletedProcess[str]:
     """`prefecture` or `prefect` with the words that follow, in an environment."""
+    command = [str(BIN / words[0]), *words[1:]]
+    if words[0] == "prefecture":
+        return _commands().run(command, env, cwd, PATIENCE)
     return subprocess.run(
-        [str(BIN / words[0]), *words[1:]],
+        command,
         cwd=cwd,
         env=env,
         capture_output=True,
@@ -161,6 +165,12 @@ def run_command(
         timeout=PATIENCE,
         check=False,
     )
+
+
+@cache
+def _commands() -> ForkedCommands:
+    program = ends_with_us(sys.executable, "-m", "tests.support.session.forked_commands")
+    return ForkedCommands(program, Path(folder_of_sockets().name))
 
 
 @dataclass
