@@ -25,6 +25,8 @@ class Failure(BaseModel, frozen=True):
     due: datetime
     reason: str
     """In one line."""
+    since: datetime | None = None
+    """The first of the due times, one after the other, that had no job for this reason."""
 
 
 class Work(JobFields):
