@@ -1,14 +1,13 @@
-"""The relay that leads out of the network of jobs: bytes arrive, at the host that was meant."""
+"""The relay that leads out of the network of jobs: bytes arrive, in both directions."""
 
 import asyncio
-import ssl
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 
 import pytest
 
 from tests.support.platform import free_port
-from work_pools.worker.network.relay import Relay, server_name
+from work_pools.worker.network.relay import Relay
 
 HERE = "127.0.0.1"
 
@@ -39,18 +38,6 @@ async def said(port: int, data: bytes) -> bytes:
         await writer.wait_closed()
 
 
-def hello(name: str | None) -> bytes:
-    """The first message of a TLS client to a server with a name."""
-    context = ssl.create_default_context()
-    if name is None:
-        context.check_hostname = False
-    written = ssl.MemoryBIO()
-    client = context.wrap_bio(ssl.MemoryBIO(), written, server_hostname=name)
-    with pytest.raises(ssl.SSLWantReadError):
-        client.do_handshake()
-    return written.read()
-
-
 @pytest.fixture
 async def relay() -> AsyncGenerator[Relay]:
     relay = Relay()
@@ -60,7 +47,7 @@ async def relay() -> AsyncGenerator[Relay]:
 
 async def test_both_sides_hear_each_other_to_the_end(relay: Relay) -> None:
     async with answering(b"api") as port:
-        own = await relay.serve(HERE, 0, [(HERE, port)])
+        own = await relay.serve(HERE, 0, (HERE, port))
         size = 3 * 2**20
         assert (
             await asyncio.gather(*(said(own, bytes(size)) for _ in range(8)))
@@ -68,23 +55,6 @@ async def test_both_sides_hear_each_other_to_the_end(relay: Relay) -> None:
         )
 
 
-async def test_hosts_at_one_port_are_told_apart_by_name(relay: Relay) -> None:
-    first = hello("localhost")
-    async with answering(b"meant") as meant, answering(b"other") as other:
-        own = await relay.serve(HERE, 0, [("photos.example.org", other), ("localhost", meant)])
-        assert await said(own, first) == b"meant %d" % len(first)
-        assert await said(own, hello("elsewhere.example.org")) == b""
-        assert await said(own, b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n") == b""
-
-
 async def test_host_that_does_not_answer_ends_the_connection(relay: Relay) -> None:
-    own = await relay.serve(HERE, 0, [(HERE, free_port())])
+    own = await relay.serve(HERE, 0, (HERE, free_port()))
     assert await said(own, b"x") == b""
-
-
-def test_name_in_a_first_message() -> None:
-    assert server_name(hello("Photos.example.org")) == "photos.example.org"
-    assert server_name(hello(None)) is None
-    whole = hello("photos.example.org")
-    assert {server_name(whole[:end]) for end in range(len(whole))} <= {None, "photos.example.org"}
-    assert server_name(b"") is None
