@@ -9,8 +9,8 @@ from collections.abc import Callable, Mapping, Sequence
 
 import docker
 
-from tasks.errors import in_short
-from work_pools.worker.containers.standby_container import ENGINE_TIMEOUT
+from tasks.errors import PrefectureError, in_short
+from work_pools.worker.containers.standby_container import ENGINE_ERRORS, ENGINE_TIMEOUT
 
 _LOOK = 5.0  # seconds between two looks at a program
 _START = 300.0  # seconds until it has said its line
@@ -110,5 +110,5 @@ async def keep(start: Callable[[], None]) -> None:
         await asyncio.sleep(_LOOK)
         try:
             await asyncio.to_thread(start)
-        except OSError as error:
+        except (*ENGINE_ERRORS, PrefectureError) as error:
             _log.warning("%s", in_short(error))

@@ -104,7 +104,10 @@ class JobNetwork:
                 self._relay.end()
         api = f"{self._api.hostname}:{self._api.port or _PORTS[self._api.scheme]}"
         port = self._relay.start(
-            [self.gateway, str(self._port), str(os.getpid()), api, *self.reachable]
+            [
+                f"{self.gateway}/{self._subnet.partition('/')[2]}",
+                *(str(self._port), str(os.getpid()), api, *self.reachable),
+            ]
         )
         if port is not None:
             self._port = int(port)

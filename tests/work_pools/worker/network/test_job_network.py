@@ -1,10 +1,12 @@
 """Where a host cannot have the closed network, and where a job has the open one."""
 
 import logging
+import os
 from collections.abc import Callable
 from typing import Any
 from uuid import uuid4
 
+import docker
 import pytest
 from prefect.client.schemas.objects import FlowRun
 from prefect_docker.worker import (  # pyright: ignore[reportMissingTypeStubs]
@@ -13,6 +15,9 @@ from prefect_docker.worker import (  # pyright: ignore[reportMissingTypeStubs]
 
 from tasks.errors import OperatorError
 from tasks.settings import REACHED_VARIABLE
+from tests.support.needs import need_docker
+from tests.support.platform import job_image
+from work_pools.worker.network import job_network
 from work_pools.worker.network.internal_network import InternalNetwork
 from work_pools.worker.network.job_network import NAME, JobNetwork
 
@@ -40,6 +45,33 @@ def test_each_listed_name_is_an_address_of_its_own_in_a_container() -> None:
     assert [*hosts] == ["a.org", "b.org"]
     assert len({*hosts.values()}) == 2
     assert all(address.startswith("127.88.") for address in hosts.values())
+
+
+@pytest.mark.thorough
+def test_a_network_that_was_removed_is_made_anew(monkeypatch: pytest.MonkeyPatch) -> None:
+    need_docker()
+    job_image()
+    name = f"prefecture-test-{os.getpid()}"  # no other Prefecture of this machine uses it
+    monkeypatch.setattr(job_network, "NAME", name)
+    client, network = docker.from_env(), JobNetwork("one", API, ["localhost:9092"])
+    networks: Any = client.networks  # its stubs leave most of its methods untyped
+    try:
+        with monkeypatch.context() as patch:
+            patch.setattr(job_network, "_TRY", "raise SystemExit(1)")
+            with pytest.raises(OperatorError, match="let the firewall of this host accept"):
+                network.open()
+        assert networks.list(names=[name]) == []
+        network.open()
+        gateway, url = network.gateway, network.url
+        networks.get(name).remove()
+        network.keep()
+        assert networks.list(names=[name])
+        assert (network.gateway, network.url) == (gateway, url)
+    finally:
+        network.close()
+        for each in networks.list(names=[name]):
+            each.remove()
+        client.close()
 
 
 class Block:

@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
+from ipaddress import IPv4Interface
 
 import pytest
 
@@ -40,14 +41,14 @@ async def said(port: int, data: bytes) -> bytes:
 
 @pytest.fixture
 async def relay() -> AsyncGenerator[Relay]:
-    relay = Relay()
+    relay = Relay(IPv4Interface(f"{HERE}/8"))
     yield relay
     relay.close()
 
 
 async def test_both_sides_hear_each_other_to_the_end(relay: Relay) -> None:
     async with answering(b"api") as port:
-        own = await relay.serve(HERE, 0, (HERE, port))
+        own = await relay.serve(0, (HERE, port))
         size = 3 * 2**20
         assert (
             await asyncio.gather(*(said(own, bytes(size)) for _ in range(8)))
@@ -56,5 +57,15 @@ async def test_both_sides_hear_each_other_to_the_end(relay: Relay) -> None:
 
 
 async def test_host_that_does_not_answer_ends_the_connection(relay: Relay) -> None:
-    own = await relay.serve(HERE, 0, (HERE, free_port()))
+    own = await relay.serve(0, (HERE, free_port()))
     assert await said(own, b"x") == b""
+
+
+async def test_connections_from_elsewhere_are_closed() -> None:
+    relay = Relay(IPv4Interface("127.0.0.2/32"))
+    async with answering(b"api") as port:
+        own = await relay.serve(0, (HERE, port))
+        reader, writer = await asyncio.open_connection("127.0.0.2", own, local_addr=(HERE, 0))
+        assert await reader.read() == b""
+        writer.close()
+    relay.close()
