@@ -137,7 +137,7 @@ class Runner:
         changes: dict[UUID, dict[str, Any]] = {}
         for (schedule, at), outcome in zip(due, outcomes, strict=True):
             if not isinstance(outcome, BaseException):
-                failure = _failure(schedule, at, outcome) if outcome else None
+                failure = Failure.after(schedule.failure, at, outcome) if outcome else None
                 changes[schedule.id] = {"done": now, "failure": failure}
         if changes:
             self._kept.change(changes)
@@ -195,11 +195,3 @@ class Runner:
                 f"the tokens of user '{schedule.user}' have expired: ask the operator for one"
             )
         return next((each for each in good if each.id == schedule.token), good[-1])
-
-
-def _failure(schedule: Schedule, due: datetime, reason: str) -> Failure:
-    before = schedule.failure
-    since = due
-    if before is not None and before.reason == reason:
-        since = before.since or before.due
-    return Failure(due=due, reason=reason, since=since)

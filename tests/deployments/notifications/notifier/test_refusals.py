@@ -49,23 +49,24 @@ async def test_a_user_is_notified_once_of_each_reason(settings: Settings, ledger
     woken: list[int] = []
     refusals = Refusals(ledger, settings, lambda: woken.append(1))
 
-    async def notified(reason: str | None, due: datetime, since: datetime) -> list[str]:
+    async def notified(reason: str | None, due: datetime) -> list[str]:
         """The reasons that anna is notified of, in the order of their times."""
-        failure = reason and Failure(due=due, reason=reason, since=since)
-        kept.change({nightly.id: {"failure": failure or None}})
+        (known,) = kept.all()
+        failure = Failure.after(known.failure, due, reason) if reason else None
+        kept.change({nightly.id: {"failure": failure}})
         await refusals.look()
-        due_now = [event for _, event in await ledger.due("anna", 10)]
-        assert all(isinstance(event, JobFailed) for event in due_now)
-        return [event.reason for event in due_now if isinstance(event, JobFailed)]
+        events = [event for _, event in await ledger.due("anna", 10)]
+        assert all(isinstance(event, JobFailed) for event in events)
+        return [event.reason for event in events if isinstance(event, JobFailed)]
 
     day = timedelta(days=1)
-    first, third = now + day, now + 3 * day
-    assert await notified(None, first, first) == []
-    assert await notified("no quota", first - 2 * day, first - 2 * day) == [], "before its time"
+    first = now + day
+    assert await notified("no quota", now - day) == [], "before there was a notifier"
+    assert await notified(None, now) == []
     told = f"schedule 'nightly' submitted no job at {first:%Y-%m-%d %H:%M} UTC: no quota"
-    assert await notified("no quota", first, first) == [told]
-    assert await notified("no quota", first + day, first) == [told], "it goes on"
-    assert len(await notified("no such file", third, third)) == 2
+    assert await notified("no quota", first) == [told]
+    assert await notified("no quota", first + day) == [told], "it goes on"
+    assert len(await notified("no such file", first + 2 * day)) == 2
     again = Refusals(ledger, settings, lambda: woken.append(1))
     await again.look()
     assert len(await ledger.due("anna", 10)) == 2
