@@ -5,7 +5,7 @@ import tests.support.session.environment  # noqa: F401  # pyright: ignore[report
 # Above, before anything imports Prefect.
 # isort: split
 import signal
-from collections.abc import Generator
+from collections.abc import Generator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -17,6 +17,7 @@ from tests.support.images import make_album, make_traps
 from tests.support.platform import Platform, platform_up
 from tests.support.session import collecting, groups, tiers
 from tests.support.session.on_time import OnTime
+from tests.tasks.generation.topics.broker import Broker, mock_broker
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -71,17 +72,36 @@ def on_time(request: pytest.FixtureRequest) -> OnTime:
 
 
 @contextmanager
-def _furnished(factory: pytest.TempPathFactory, pool: str) -> Generator[Platform]:
-    with platform_up(factory.mktemp(pool), pool) as platform:
+def _furnished(
+    factory: pytest.TempPathFactory, pool: str, settings: Mapping[str, str] | None = None
+) -> Generator[Platform]:
+    with platform_up(factory.mktemp(pool), pool, settings=settings) as platform:
         make_album(platform.inputs / "album")
         make_traps(platform.inputs, platform.home / "outside")
         yield platform
 
 
 @pytest.fixture(scope="session")
-def docker_platform(tmp_path_factory: pytest.TempPathFactory) -> Generator[Platform]:
-    """A running Prefecture whose jobs are containers."""
-    with _furnished(tmp_path_factory, "docker") as platform:
+def kafka() -> Generator[Broker]:
+    """A broker on this machine's loopback."""
+    with mock_broker() as broker:
+        yield broker
+
+
+@pytest.fixture(scope="session")
+def kafka_to_kill() -> Generator[Broker]:
+    """Another, for the test that kills it."""
+    with mock_broker() as broker:
+        yield broker
+
+
+@pytest.fixture(scope="session")
+def docker_platform(
+    tmp_path_factory: pytest.TempPathFactory, kafka: Broker, kafka_to_kill: Broker
+) -> Generator[Platform]:
+    """A running Prefecture whose jobs are containers; they reach the server and the brokers."""
+    listed = {"PREFECTURE_JOB_HOSTS": f"{kafka.address},{kafka_to_kill.address}"}
+    with _furnished(tmp_path_factory, "docker", listed) as platform:
         yield platform
 
 

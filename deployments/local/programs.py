@@ -132,7 +132,7 @@ def worker(pool: Pool, name: str, slots: int, settings: Settings) -> list[str]:
         *("--reuse", str(settings.reuse)),
         *(("--low-waits", str(settings.low_waits)) if settings.low_waits else ()),
         *(("--fair-share", str(settings.fair_share)) if settings.fair_share else ()),
-        *(["--internal-network"] if settings.job_network == "internal" else []),
+        *(["--network", settings.job_network] if settings.job_network else []),
         *(word for host in settings.hosts_of_jobs for word in ("--reach", host)),
         *(("--broker", str(settings.home / "broker" / name)) if settings.broker else ()),
         *(("--memory", str(int(settings.host_memory))) if settings.host_memory else ()),

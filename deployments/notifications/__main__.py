@@ -16,6 +16,7 @@ with importing():
     from deployments.notifications.notifier.announcer import Announcer
     from deployments.notifications.notifier.delivery import Deliverer
     from deployments.notifications.notifier.detector import Detector
+    from deployments.notifications.notifier.refusals import Refusals
     from deployments.notifications.notifier.releaser import Releaser
     from deployments.retention.results import Expiry
     from tasks.errors import in_short
@@ -66,10 +67,10 @@ async def _lead(settings: Settings) -> None:
         # Here, since what leads is the one place that exists once.
         expiry, uploads = Expiry(client, settings), UploadsExpiry(client, settings)
         async with asyncio.TaskGroup() as group:
-            releaser = Releaser(client, ledger)
+            releaser, refusals = Releaser(client, ledger), Refusals(ledger, settings, recorded)
             for run in (
                 *(detector.run, announcer.run, deliverer.run, releaser.run),
-                *(expiry.run, uploads.run, watch_until_lost),
+                *(refusals.run, expiry.run, uploads.run, watch_until_lost),
             ):
                 group.create_task(run())
 

@@ -38,6 +38,7 @@ from tasks.runtime.background import let_finish
 from tasks.runtime.events import JobStarted, about, job_moved
 from tasks.runtime.final_state import STOPPED, state_for
 from tasks.runtime.retries import as_task, with_retries
+from tasks.runtime.unreached import unreached
 from tasks.settings import is_in_shared_container, run_settings
 from tasks.storage.in_threads import in_threads
 from tasks.storage.results.interface import Result, ResultsRoot, Stage
@@ -92,6 +93,8 @@ def compute_task(
                 return Crashed(message=f"{INFRASTRUCTURE}{error}")
             except (PrefectureError, OSError, *STOPPED) as error:
                 return await state_for(error)
+            except Exception as error:  # noqa: BLE001  # raised again, where it is not of a host
+                return unreached(error)
 
         options = TaskOptions(
             fresh_container=fresh_container, network=network, max_duration=max_duration

@@ -16,6 +16,7 @@ from prefect.states import Crashed, Failed
 
 from tasks.contracts import INFRASTRUCTURE
 from tasks.errors import PrefectureError, ResultsUnwritable, in_short
+from tasks.runtime.unreached import unreached, with_cure
 from tasks.settings import get_settings, has_process_of_its_own
 from tasks.storage.results import local_files
 from tasks.storage.results.disk import disk_fault
@@ -53,12 +54,13 @@ async def state_for(error: BaseException) -> State:
             return Crashed(message=f"{INFRASTRUCTURE}{fault}")
     if isinstance(error, OSError):
         if error.errno not in _NO_ROOM:
-            raise error
+            return unreached(error)
         error = local_files.unwritable(get_settings().written, error)
     if not isinstance(error, PrefectureError):
         raise error
-    get_run_logger().error("%s", error)
-    return Failed(message=str(error))
+    reason = with_cure(str(error), error)
+    get_run_logger().error("%s", reason)
+    return Failed(message=reason)
 
 
 async def _is_cancelling() -> bool:

@@ -35,6 +35,9 @@ GPUS_VARIABLE = "PREFECTURE__GPUS"
 """In the environment of a job: the ids of the GPUs that it has for itself, with commas."""
 NETWORK_VARIABLE = "PREFECTURE__NETWORK"
 """In a job's environment: what it may connect to, the job variable `network`."""
+REACHED_VARIABLE = "PREFECTURE__JOB_HOSTS"
+"""In the environment of a job in the closed network: the hosts that it reaches besides the server,
+as HOST:PORT with commas."""
 STAGE_VARIABLE = "PREFECTURE__STAGE"
 """In a job's environment: the last part of the name of its stage, which is there already."""
 RESULT_BLOCK_VARIABLE = "PREFECTURE__RESULT_BLOCK"
@@ -141,6 +144,13 @@ def gpus() -> list[str]:
 def network() -> str | None:
     """What this job may connect to; None where nothing is said."""
     return os.environ.get(NETWORK_VARIABLE)
+
+
+def reached_hosts() -> list[str] | None:
+    """The hosts that this job reaches besides the server, as HOST:PORT; None where it is in no
+    closed network."""
+    listed = os.environ.get(REACHED_VARIABLE)
+    return None if listed is None else [host for host in listed.split(",") if host]
 
 
 def stage_token() -> str | None:

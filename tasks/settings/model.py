@@ -2,10 +2,11 @@
 
 import os
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import (
     AliasChoices,
+    BeforeValidator,
     ByteSize,
     Field,
     IPvAnyAddress,
@@ -22,6 +23,10 @@ from tasks.settings.gateway import GatewaySettings
 from tasks.settings.host import HostSettings
 
 _IMAGE_USER = "10001:10001"  # the image's own user
+
+
+def _of_earlier_versions(network: Any) -> Any:
+    return "open" if network == "host" else network
 
 
 class Settings(GatewaySettings, HostSettings, EcsSettings):
@@ -190,17 +195,21 @@ class Settings(GatewaySettings, HostSettings, EcsSettings):
         "`10001:10001`.",
     )
 
-    job_network: Literal["host", "internal"] = Field(
-        default="host",
-        description="The network of job containers. `host`: that of their host, where the server "
-        "is on it. `internal`: a closed one, from which a job reaches the server's API and "
-        "`PREFECTURE_JOB_HOSTS` alone; see [security](security.md#network-of-jobs).",
+    job_network: Annotated[
+        Literal["internal", "open"] | None, BeforeValidator(_of_earlier_versions)
+    ] = Field(
+        default=None,
+        description="The network of job containers. `internal`: a closed one, from which a job "
+        "reaches the server's API and `PREFECTURE_JOB_HOSTS` alone. `open`: that of their host, "
+        "where the server is on it. See [security](security.md#network-of-jobs). Default: "
+        "`internal`, and `open` where a host cannot have it, which its worker says in its log.",
     )
     job_hosts: str = Field(
         default="",
         pattern=r"^[ ,]*([A-Za-z0-9._-]+:[0-9]{1,5}([ ,]+|$))*$",
         description="Hosts that jobs reach from the network `internal`, as `name:port`, separated "
-        "by commas: `photos.s3.eu-west-1.amazonaws.com:443`. Default: none.",
+        "by commas: `kafka.example.org:9092, 127.0.0.1:5432`. Default: the endpoint of "
+        "`PREFECTURE_S3_CREDENTIALS`, which need not be listed.",
     )
     broker: bool = Field(
         default=True,

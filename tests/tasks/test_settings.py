@@ -157,6 +157,11 @@ def test_base_image_goes_by_two_names(
     assert Settings().base_image == image
 
 
+def test_the_network_of_a_host_is_open(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(f"{PREFIX}JOB_NETWORK", "host")  # its name in earlier versions
+    assert Settings().job_network == "open"
+
+
 def test_settings_are_read_once_and_frozen(monkeypatch: pytest.MonkeyPatch) -> None:
     first = settings.get_settings()
     monkeypatch.setenv("PREFECTURE_MEMORY", "1g")

@@ -55,6 +55,7 @@ from work_pools.entrypoint.prefect_internals import (
     load_no_other,
     report_no_steps,
 )
+from work_pools.entrypoint.ways_out import open_ways_out
 
 _T = TypeVar("_T")
 _ENGINE = ("prefect.flow_engine", "prefect.deployments.steps.core")
@@ -180,6 +181,7 @@ def serve() -> None:
     if Path(ENGINE_SOCKET).exists() and not (run and _may_have_engine(run)):
         _fail("the job variable `engine` is for deployments of Prefecture's own: leave it out")
         return
+    open_ways_out()
     with confined(run) if run else contextlib.nullcontext():
         _run_engine()
 

@@ -1,5 +1,5 @@
 """python -m work_pools.worker --pool POOL --name NAME --limit N [--standby N] [--reuse N]
-[--low-waits SECONDS] [--fair-share SECONDS] [--internal-network [--reach HOST:PORT ...]]
+[--low-waits SECONDS] [--fair-share SECONDS] [--network internal|open] [--reach HOST:PORT ...]
 [--broker FOLDER] [--memory BYTES] [--cpus N] [--gpus IDS] [--label TEXT ...]
 """
 
@@ -34,18 +34,19 @@ _OF_ECS = ("name", "limit", "offer", "low_waits", "fair_share")
 async def work(
     pool: Pool,
     *,
-    reachable: Sequence[str] | None = None,
+    network: str | None = None,
+    reachable: Sequence[str] = (),
     broker: Path | None = None,
     **options: Any,
 ) -> None:
     """Serve a pool until SIGTERM or SIGINT, as `prefect worker start` does.
 
-    `reachable`: see InternalNetwork, `broker`: see EngineBroker; both for containers only.
+    `network`, `reachable`: see InternalNetwork, `broker`: see EngineBroker; for containers only.
     `options`: those of the worker.
     """
     make: Callable[..., BaseWorker[Any, Any, Any]] = PromptProcessWorker
     if pool is Pool.DOCKER:
-        make = partial(PromptDockerWorker, reachable=reachable, broker=broker)
+        make = partial(PromptDockerWorker, network=network, reachable=reachable, broker=broker)
     if pool is Pool.ECS:
         # Imported here alone: this takes a second.
         from work_pools.worker.ecs.worker import PromptEcsWorker
@@ -79,7 +80,9 @@ def main() -> None:
         "--fair-share", type=int, help="seconds after which half of a user's usage counts"
     )
     parser.add_argument(
-        "--internal-network", action="store_true", help="a closed network for containers of jobs"
+        "--network",
+        choices=["internal", "open"],
+        help="of containers of jobs; default: internal, where this host can have it",
     )
     parser.add_argument(
         "--reach", action="append", default=[], help="a HOST:PORT that is reached from it"
@@ -109,7 +112,8 @@ def main() -> None:
         asyncio.run(
             work(
                 given.pool,
-                reachable=given.reach if given.internal_network else None,
+                network=given.network,
+                reachable=given.reach,
                 broker=given.broker,
                 offer=offer,
                 gpus=gpus,

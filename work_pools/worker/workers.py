@@ -65,7 +65,7 @@ with warnings.catch_warnings():
     ):
         """Prefect's Docker worker with `standby` idle containers, each for `reuse` jobs.
 
-        `reachable`: see InternalNetwork; `broker`: see EngineBroker.
+        `network`, `reachable`: see InternalNetwork; `broker`: see EngineBroker.
         """
 
         result_type = DockerWorkerResult

@@ -25,6 +25,16 @@ class Failure(BaseModel, frozen=True):
     due: datetime
     reason: str
     """In one line."""
+    since: datetime | None = None
+    """The first of the due times, one after the other, that had no job for this reason."""
+
+    @classmethod
+    def after(cls, before: "Failure | None", due: datetime, reason: str) -> "Failure":
+        """The failure of a due time. `before`: that of the due time before."""
+        since = due
+        if before is not None and before.reason == reason:
+            since = before.since or before.due
+        return cls(due=due, reason=reason, since=since)
 
 
 class Work(JobFields):

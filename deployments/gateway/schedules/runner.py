@@ -137,8 +137,8 @@ class Runner:
         changes: dict[UUID, dict[str, Any]] = {}
         for (schedule, at), outcome in zip(due, outcomes, strict=True):
             if not isinstance(outcome, BaseException):
-                failure = outcome and Failure(due=at, reason=outcome)
-                changes[schedule.id] = {"done": now, "failure": failure or None}
+                failure = Failure.after(schedule.failure, at, outcome) if outcome else None
+                changes[schedule.id] = {"done": now, "failure": failure}
         if changes:
             self._kept.change(changes)
         return [outcome for outcome in outcomes if isinstance(outcome, BaseException)]

@@ -30,6 +30,7 @@ _MOST_KNOWN = 1024  # runs
 _TRUSTED_FOR = 3600.0  # seconds that an answer counts while the server does not answer
 _MOST_QUESTIONS = 8  # at a time, of senders that are not known
 _MOST_WAITING = 512  # senders for one of these
+_LONGEST = 30.0  # seconds that such a sender waits for the answer
 _FINAL = {"COMPLETED", "FAILED", "CANCELLED", "CRASHED"}
 _ID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 _log = logging.getLogger(__name__)
@@ -64,7 +65,8 @@ class RunsOfApi:
     """Finds flow runs on a Prefect server, which it asks with the token of the request.
 
     So the server checks the token, and the broker needs no password. While the server does not
-    answer, its last answer counts, for an hour. Made-up tokens are asked about one after the other.
+    answer, its last answer counts, for an hour. About tokens that it does not know, made up
+    perhaps, it asks in turn, and for 30 s at most.
     """
 
     def __init__(self, api: str, certificates: str | bool) -> None:
@@ -106,8 +108,10 @@ class RunsOfApi:
             raise Refused(429, "too many senders are not known yet")
         self._waiting += 1
         try:
-            async with self._questions:
+            async with asyncio.timeout(_LONGEST), self._questions:
                 return await self._read(id, headers)
+        except TimeoutError:
+            raise Refused(503, "too many senders are not known yet: ask again later") from None
         finally:
             self._waiting -= 1
 

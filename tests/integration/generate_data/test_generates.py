@@ -21,7 +21,7 @@ from tests.support.containers import kill_container
 from tests.support.platform import Platform, free_port, wait_until
 from tests.support.session.groups import is_run
 from tests.support.session.on_time import OnTime
-from tests.tasks.generation.topics.broker import mock_broker
+from tests.tasks.generation.topics.broker import Broker
 
 LONG_LINE = 10_000  # bytes
 DURATION = 30  # seconds: the half of it is enough for a job to start, whatever the machine does
@@ -36,17 +36,19 @@ class Lost:
 
 
 @pytest.fixture(scope="module", autouse=True)
-def lost(request: pytest.FixtureRequest, docker_platform: Platform) -> Lost | None:
+def lost(
+    request: pytest.FixtureRequest, docker_platform: Platform, kafka_to_kill: Broker
+) -> Lost | None:
     """It waits a minute for its broker, in one slot; meanwhile the other tests use the other.
 
     None where nobody is to ask for it.
     """
     if not is_run(request, test_a_broker_that_is_killed_in_the_middle_is_reported):
         return None
-    with mock_broker() as broker:
-        topic = f"kafka://{broker.address}/lost"
-        payload = printing(topic, rate=200, size=LONG_LINE, duration=600)
-        job = delivering(docker_platform, payload)
+    topic = f"kafka://{kafka_to_kill.address}/lost"
+    payload = printing(topic, rate=200, size=LONG_LINE, duration=600)
+    job = delivering(docker_platform, payload)
+    kafka_to_kill.process.kill()
     return Lost(job, topic)
 
 
@@ -169,7 +171,7 @@ def test_bad_input(docker_platform: Platform) -> None:
     nowhere = f"kafka://127.0.0.1:{free_port()}/clicks"
     jobs = {
         "was in the past when the job was submitted": clicks("past", start=past),
-        "no broker answers": clicks(nowhere),
+        "list this one as name:port in PREFECTURE_JOB_HOSTS": clicks(nowhere),
     }
     submitted = {shown: submit_job(docker_platform, payload) for shown, payload in jobs.items()}
     for shown, job in submitted.items():

@@ -2,7 +2,6 @@
 
 import json
 import time
-from collections.abc import Generator
 from uuid import UUID
 
 import pytest
@@ -22,7 +21,7 @@ from tests.integration.run_container.jobs import failed, shell, siblings
 from tests.support.platform import Platform, wait_until
 from tests.support.session.groups import is_run
 from tests.support.session.on_time import OnTime
-from tests.tasks.generation.topics.broker import Broker, mock_broker
+from tests.tasks.generation.topics.broker import Broker
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -37,16 +36,10 @@ def hopeless(request: pytest.FixtureRequest, docker_platform: Platform) -> UUID 
     return submit_job(docker_platform, shell(script, topic="hopeless", duration=600, containers=2))
 
 
-@pytest.fixture(scope="module")
-def broker() -> Generator[Broker]:
-    with mock_broker() as broker:
-        yield broker
-
-
-def test_to_kafka_in_order(docker_platform: Platform, broker: Broker) -> None:
-    job = submit_job(docker_platform, clicks(f"kafka://{broker.address}/clicks"))
+def test_to_kafka_in_order(docker_platform: Platform, kafka: Broker) -> None:
+    job = submit_job(docker_platform, clicks(f"kafka://{kafka.address}/clicks"))
     said = summary(docker_platform, job)
-    found = broker.read("clicks")
+    found = kafka.read("clicks")
     assert len(found) == said["delivered"] > 0
     for number, container in enumerate(said["containers"], start=1):
         own = [json.loads(value)["n"] for key, value in found if key == str(number).encode()]
@@ -54,10 +47,8 @@ def test_to_kafka_in_order(docker_platform: Platform, broker: Broker) -> None:
 
 
 @pytest.mark.thorough
-def test_a_broker_that_comes_back_gets_what_waits(
-    docker_platform: Platform, broker: Broker
-) -> None:
-    topic = f"kafka://{broker.address}/back"
+def test_a_broker_that_comes_back_gets_what_waits(docker_platform: Platform, kafka: Broker) -> None:
+    topic = f"kafka://{kafka.address}/back"
     job = delivering(docker_platform, printing(topic, rate=100, duration=15))
     seen: dict[str, int] = {}  # in order: what was shown, and the lines delivered by then
 
@@ -66,7 +57,7 @@ def test_a_broker_that_comes_back_gets_what_waits(
         seen[text] = delivered(text)
         return len(seen) > 2 and len({*list(seen.values())[-2:]}) == 1
 
-    with broker.away():
+    with kafka.away():
         wait_until(waits, what="nothing more is delivered, a second later")
         *_, (text, count) = seen.items()
         assert " 0 messages/s" not in text, "it generates, and lines wait"
@@ -74,21 +65,21 @@ def test_a_broker_that_comes_back_gets_what_waits(
     (container,) = said["containers"]
     assert said["delivered"] == container["messages"] > count
     assert container["restarts"] == 0
-    found = [json.loads(value) for _, value in broker.read("back")]
+    found = [json.loads(value) for _, value in kafka.read("back")]
     # Only Apache Kafka itself would not take a second time what was on its way when it went.
     numbers = dict.fromkeys(line["n"] for line in found)
     assert list(numbers) == list(range(1, said["delivered"] + 1))
-    to = {"TOPIC": "back", "KAFKA_TOPIC": "back", "KAFKA_BOOTSTRAP_SERVERS": broker.address}
+    to = {"TOPIC": "back", "KAFKA_TOPIC": "back", "KAFKA_BOOTSTRAP_SERVERS": kafka.address}
     assert found[0]["to"] == to
 
 
 @pytest.mark.thorough
 def test_it_is_cancelled_while_its_broker_is_away(
-    docker_platform: Platform, broker: Broker, on_time: OnTime
+    docker_platform: Platform, kafka: Broker, on_time: OnTime
 ) -> None:
-    topic = f"kafka://{broker.address}/cancelled"
+    topic = f"kafka://{kafka.address}/cancelled"
     job = delivering(docker_platform, printing(topic, rate=100, duration=600))
-    with broker.away():
+    with kafka.away():
         began = time.monotonic()
         done = docker_platform.command("prefecture", "cancel", str(job))
         assert done.stdout.strip() == f"job {job} is cancelled", done.stderr

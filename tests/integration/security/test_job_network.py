@@ -37,11 +37,8 @@ def listed() -> Generator[int]:
 
 @pytest.fixture(scope="module")
 def closed(tmp_path_factory: pytest.TempPathFactory, listed: int) -> Generator[Platform]:
-    """A Prefecture whose jobs are in the closed network."""
-    settings = {
-        "PREFECTURE_JOB_NETWORK": "internal",
-        "PREFECTURE_JOB_HOSTS": f"localhost:{listed}",
-    }
+    """A Prefecture whose jobs are in the closed network, as they are by default."""
+    settings = {"PREFECTURE_JOB_HOSTS": f"localhost:{listed}"}
     with platform_up(tmp_path_factory.mktemp("closed"), "docker", settings=settings) as platform:
         yield platform
 
@@ -65,10 +62,12 @@ def test_only_the_api_and_listed_hosts_are_reached(closed: Platform, listed: int
         environment = dict(one.split("=", 1) for one in container.attrs["Config"]["Env"])
         (network,) = container.attrs["NetworkSettings"]["Networks"].values()
         api = environment["PREFECT_API_URL"].removeprefix("http://").removesuffix("/api")
-        reached = [api, f"{network['Gateway']}:{listed}"]
+        host, _, relayed = environment["PREFECTURE__JOB_HOSTS"].partition("=")
+        assert host == f"localhost:{listed}"
+        reached = [api, f"{network['Gateway']}:{relayed}"]
         barred = [
             *(f"127.0.0.1:{port}" for port in (loopback, up.port)),
-            *(f"{network['Gateway']}:{port}" for port in (loopback, up.port)),
+            *(f"{network['Gateway']}:{port}" for port in (loopback, listed, up.port)),
             *("169.254.169.254:80", "1.1.1.1:443"),
         ]
         with other_job(up, container) as other:
@@ -123,5 +122,5 @@ def test_job_goes_on_without_its_worker(closed: Platform) -> None:
     wait_until(lambda: up.run(job)["state_type"] == "RUNNING", what="it runs")
     worker(up).kill()
     assert up.manifest(job, "b")["attempt"] == 1
-    # The relay is still there. That of the next worker has the same ports.
+    # The relay is still there. The next worker has another.
     assert up.completed(up.submit_job("find-primes/normal", {"upper_bound": 100}, "c"), "c")

@@ -2,7 +2,8 @@
 
 import psutil
 
-from tests.support.platform import Platform
+from tests.support.containers import engine
+from tests.support.platform import Platform, wait_until
 
 
 def listens_at(process: psutil.Process) -> set[str]:
@@ -15,6 +16,16 @@ def listens_at(process: psutil.Process) -> set[str]:
 
 
 def test_on_loopback_alone(platform: Platform) -> None:
+    """And, for jobs, in their closed network: see work_pools/worker/network/relay.py."""
     up = psutil.Process(platform.process.pid)
-    processes = (up, *up.children(recursive=True))
-    assert set().union(*map(listens_at, processes)) == {"127.0.0.1"}
+
+    def listening() -> set[str]:
+        return {at for each in (up, *up.children(recursive=True)) for at in listens_at(each)}
+
+    expected = {"127.0.0.1"}
+    if platform.pool == "docker":
+        with engine(platform) as client:
+            (config,) = client.networks.get("prefecture-jobs").attrs["IPAM"]["Config"]
+        expected.add(config["Gateway"])
+        wait_until(lambda: config["Gateway"] in listening(), what="the worker has started")
+    assert listening() == expected

@@ -9,8 +9,8 @@ from collections.abc import Callable, Mapping, Sequence
 
 import docker
 
-from tasks.errors import in_short
-from work_pools.worker.containers.standby_container import ENGINE_TIMEOUT
+from tasks.errors import PrefectureError, in_short
+from work_pools.worker.containers.standby_container import ENGINE_ERRORS, ENGINE_TIMEOUT
 
 _LOOK = 5.0  # seconds between two looks at a program
 _START = 300.0  # seconds until it has said its line
@@ -20,14 +20,23 @@ _log = logging.getLogger(__name__)
 
 
 class Companion:
-    """A program that says a line once it is there. `name`: what it is, for people."""
+    """A program that says a line once it is there.
+
+    `name`: for people; `listens`: whether it reads lines, those of `tell`.
+    """
 
     def __init__(
-        self, module: str, name: str, environment: Mapping[str, str] | None = None
+        self,
+        module: str,
+        name: str,
+        environment: Mapping[str, str] | None = None,
+        *,
+        listens: bool = False,
     ) -> None:
         self._module = module
         self._name = name
         self._environment = environment
+        self._listens = listens
         self._process: subprocess.Popen[str] | None = None
 
     @property
@@ -45,7 +54,7 @@ class Companion:
         self._process = subprocess.Popen(
             [sys.executable, "-m", self._module, *arguments],
             env=self._environment,
-            stdin=subprocess.DEVNULL,
+            stdin=subprocess.PIPE if self._listens else subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             text=True,
             # A signal from the terminal is for the worker: its jobs need the program to the end.
@@ -63,11 +72,25 @@ class Companion:
             raise OSError(f"no {self._name}: the line above says why")
         return line
 
+    def tell(self, line: str) -> None:
+        """Have the program read a line. Raises OSError where it does not run."""
+        if self._process is None or self._process.stdin is None:
+            raise OSError(f"no {self._name}")
+        self._process.stdin.write(f"{line}\n")
+        self._process.stdin.flush()
+
+    def end(self) -> None:
+        """End the program."""
+        if self._process is not None:
+            self._process.terminate()
+            self._process.wait(_END)
+            if self._process.stdin is not None:
+                self._process.stdin.close()
+
     def end_unless_needed(self, worker: str) -> None:
         """End the program, unless jobs of a worker run: then it ends by itself after them."""
         if self._process is not None and not self._is_needed(worker):
-            self._process.terminate()
-            self._process.wait(_END)
+            self.end()
 
     def _is_needed(self, worker: str) -> bool:
         """Whether containers of a worker run; True where the engine does not say."""
@@ -87,5 +110,5 @@ async def keep(start: Callable[[], None]) -> None:
         await asyncio.sleep(_LOOK)
         try:
             await asyncio.to_thread(start)
-        except OSError as error:
+        except (*ENGINE_ERRORS, PrefectureError) as error:
             _log.warning("%s", in_short(error))

@@ -1,36 +1,35 @@
 """Program that passes connections of jobs' containers on, to the API and to hosts of a setting.
 
-    python -m work_pools.worker.network.relay ADDRESS PORT WORKER API [HOST:PORT ...]
+    python -m work_pools.worker.network.relay ADDRESS PORT WORKER API [HOST:PORT=OWN ...]
 
-ADDRESS is that of this host in the network of jobs. PORT is where it listens for the API, if that
-is free; it prints the port that it has. WORKER is a process: once that has ended, this program goes
-on while jobs that it has started use it, and ends after six hours without a connection. API is a
-host and a port too.
-
-For each further host it listens at that host's own port, as the relays of other workers do. Hosts
-with the same port are told apart by the name that a client of TLS sends first (RFC 6066, 3).
+ADDRESS is that of this host in the network of jobs, with the length of the network's prefix, such
+as 172.18.0.1/16: only connections from that network are taken. PORT is where it listens for the
+API, if that is free; it prints the port that it has. WORKER is a process: once that has ended, this
+program goes on while jobs that it has started use it, and ends after six hours without a
+connection. API is a host and a port too. For each further host it listens at the port OWN. Lines of
+its standard input name more of them.
 """
 
 import asyncio
 import contextlib
 import os
-import struct
 import sys
 import time
-from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
+from ipaddress import IPv4Address, IPv4Interface
 
-_PIECE = 2**16  # bytes
-_HELLO = 2**14 + 5  # bytes of the largest first message of TLS
-_PATIENCE = 30.0  # seconds for a client's first bytes, and to reach a host
+from work_pools.entrypoint.relaying import PIECE, pass_on
+
 _IDLE = 6 * 3600.0  # seconds without a connection, once the worker has ended
 _LOOK = 5.0  # seconds between two looks at the worker
 
 
 class Relay:
-    """Passes connections on, and counts them."""
+    """Passes connections on, and counts them. `here`: this host's address in the network whose
+    connections it takes: others could be routed to it."""
 
-    def __init__(self) -> None:
+    def __init__(self, here: IPv4Interface) -> None:
+        self._here = here
         self._open = 0
         self._used = time.monotonic()
         self._servers: list[asyncio.Server] = []
@@ -40,28 +39,28 @@ class Relay:
         """Seconds for which no connection has been open."""
         return 0 if self._open else time.monotonic() - self._used
 
-    async def serve(
-        self, address: str, port: int, to: Sequence[tuple[str, int]], *, shared: bool = False
-    ) -> int:
-        """Listen at a port (0: any), for the hosts `to`. Returns the port.
+    async def serve(self, port: int, to: tuple[str, int]) -> int:
+        """Listen at a port (0: any), for the host `to`. Returns the port.
 
-        `shared`: other relays of this user may listen there too, and get some of the connections.
         Raises OSError where it cannot listen there.
         """
 
         async def handle(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            peer = writer.get_extra_info("peername")
+            if peer is None or IPv4Address(peer[0]) not in self._here.network:
+                writer.close()
+                return
             self._open += 1
             try:
                 with contextlib.suppress(OSError, TimeoutError):
-                    await _pass_on(reader, writer, to)
+                    await pass_on(reader, writer, to)
             finally:
                 writer.close()
                 self._open -= 1
                 self._used = time.monotonic()
 
-        server = await asyncio.start_server(
-            handle, address, port, limit=_PIECE, backlog=512, reuse_port=shared
-        )
+        at = str(self._here.ip)
+        server = await asyncio.start_server(handle, at, port, limit=PIECE, backlog=512)
         self._servers.append(server)
         return int(server.sockets[0].getsockname()[1])
 
@@ -71,60 +70,6 @@ class Relay:
             server.close()
 
 
-async def _pass_on(
-    reader: asyncio.StreamReader, writer: asyncio.StreamWriter, to: Sequence[tuple[str, int]]
-) -> None:
-    first = b""
-    if len(to) > 1:
-        first = await asyncio.wait_for(_first_message(reader), _PATIENCE)
-        name = server_name(first)
-        to = [one for one in to if one[0] == name]
-        if not to:
-            return
-    there = await asyncio.wait_for(asyncio.open_connection(*to[0], limit=_PIECE), _PATIENCE)
-    try:
-        there[1].write(first)
-        # Where one side breaks the connection, its own copying ends it for both.
-        await asyncio.gather(_copy(reader, there[1]), _copy(there[0], writer))
-    finally:
-        there[1].close()
-
-
-async def _copy(source: asyncio.StreamReader, target: asyncio.StreamWriter) -> None:
-    while data := await source.read(_PIECE):
-        target.write(data)
-        await target.drain()
-    if target.can_write_eof():
-        target.write_eof()
-
-
-async def _first_message(reader: asyncio.StreamReader) -> bytes:
-    head = await reader.readexactly(5)
-    (length,) = struct.unpack_from(">H", head, 3)
-    return head + await reader.readexactly(min(length, _HELLO))
-
-
-def server_name(hello: bytes) -> str | None:
-    """The name of the server in a client's first message of TLS; None where there is none."""
-    with contextlib.suppress(struct.error, IndexError, UnicodeDecodeError):
-        if hello[0] != 22 or hello[5] != 1:  # a handshake's ClientHello: RFC 8446, 4.1.2
-            return None
-        at = 5 + 4 + 2 + 32
-        at += 1 + hello[at]  # the session's id
-        at += 2 + struct.unpack_from(">H", hello, at)[0]  # ciphers
-        at += 1 + hello[at]  # compressions
-        end = at + 2 + struct.unpack_from(">H", hello, at)[0]
-        at += 2
-        while at < end:
-            kind, length = struct.unpack_from(">HH", hello, at)
-            if kind == 0:
-                (size,) = struct.unpack_from(">H", hello, at + 7)
-                name = hello[at + 9 : at + 9 + size].decode("ascii").lower()
-                return name if len(name) == size else None
-            at += 4 + length
-    return None
-
-
 def _split(given: str) -> tuple[str, int]:
     host, _, port = given.rpartition(":")
     return host.strip("[]"), int(port)
@@ -132,20 +77,34 @@ def _split(given: str) -> tuple[str, int]:
 
 async def relay(address: str, port: int, worker: int, api: str, hosts: Sequence[str]) -> None:
     """Relay until the worker has ended and nothing is connected. Prints the port for the API."""
-    by_port: defaultdict[int, list[tuple[str, int]]] = defaultdict(list)
-    for host, its_port in map(_split, hosts):
-        by_port[its_port].append((host, its_port))
-    one = Relay()
-    for its_port, to in by_port.items():
-        # By those of other workers of this host, and by that of a worker before.
-        await one.serve(address, its_port, to, shared=True)
+    one = Relay(IPv4Interface(address))
+
+    async def reach(given: str) -> None:
+        host, _, own = given.partition("=")
+        try:
+            await one.serve(int(own), _split(host))
+        except OSError as error:
+            print(f"the relay cannot listen for {host}: {error}", file=sys.stderr, flush=True)
+
+    for given in hosts:
+        await reach(given)
     try:
-        own = await one.serve(address, port, [_split(api)])
+        own = await one.serve(port, _split(api))
     except OSError:
-        own = await one.serve(address, 0, [_split(api)])
+        own = await one.serve(0, _split(api))
     print(own, flush=True)
+    more = asyncio.create_task(_read_hosts(reach))
     while os.getppid() == worker or one.idle < _IDLE:  # noqa: ASYNC110  # no event says it
         await asyncio.sleep(_LOOK)
+    more.cancel()
+
+
+async def _read_hosts(reach: Callable[[str], Awaitable[None]]) -> None:
+    lines = asyncio.StreamReader()
+    protocol = asyncio.StreamReaderProtocol(lines)
+    await asyncio.get_running_loop().connect_read_pipe(lambda: protocol, sys.stdin)
+    while line := await lines.readline():
+        await reach(line.decode().strip())
 
 
 def main() -> None:

@@ -3,6 +3,7 @@
 import asyncio
 import json
 import os
+import socket
 import subprocess
 import sys
 import tempfile
@@ -161,6 +162,16 @@ async def test_many_made_up_tokens_at_once_are_refused(monkeypatch: pytest.Monke
         answers = await asyncio.gather(*map(known.of, made_up), return_exceptions=True)
     statuses = [one.status for one in answers if isinstance(one, Refused)]
     assert (statuses.count(403), statuses.count(429)) == (4, 16)
+
+
+async def test_a_token_that_is_not_known_is_asked_about_for_so_long(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(runs, "_LONGEST", 0.1)
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        known = RunsOfApi(f"http://127.0.0.1:{silent.getsockname()[1]}", False)
+        with pytest.raises(Refused, match="too many senders are not known yet: ask again later"):
+            await known.of({"prefecture-run": str(uuid4()), "authorization": "Basic x"})
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root makes namespaces of processes")
