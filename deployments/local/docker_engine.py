@@ -10,7 +10,7 @@ from typing import Any
 import docker
 import requests
 from docker.errors import APIError, DockerException, ImageNotFound, NotFound
-from docker.utils import exclude_paths
+from docker.utils import exclude_paths, tar
 
 from deployments.pools import TREE
 from tasks.errors import OperatorError, in_short
@@ -83,10 +83,12 @@ def ensure_image(
                 return _pull(client, tag)
         base = base_image(client, settings)
     say(f"building the image of jobs, {tag}, on {base} (a few minutes, once)")
+    context: Any = tar(TREE, exclude=_ignored())
     step, lines = "", list[str]()
     try:
         for event in client.api.build(
-            path=str(TREE),
+            fileobj=context,
+            custom_context=True,
             tag=tag,
             buildargs={"BASE_IMAGE": base},
             rm=True,
@@ -162,9 +164,16 @@ def _pull(client: docker.DockerClient, tag: str) -> str:
 
 
 def _image_files() -> list[Path]:
-    """The files of the build context of the image of jobs, as .dockerignore selects them."""
-    lines = (TREE / ".dockerignore").read_text().splitlines()
-    patterns = [line for line in lines if line and not line.startswith("#")]
-    return sorted(
-        path for name in exclude_paths(str(TREE), patterns) if (path := TREE / name).is_file()
-    )
+    """The files of the build context of the image of jobs."""
+    found = exclude_paths(str(TREE), _ignored())
+    return sorted(path for name in found if (path := TREE / name).is_file())
+
+
+def _ignored() -> list[str]:
+    """What is left out of that context.
+
+    BuildKit reads the same file, by its name; the classic builder reads none but .dockerignore,
+    which is that of Dockerfile.server.
+    """
+    lines = (TREE / "Dockerfile.dockerignore").read_text().splitlines()
+    return [line for line in lines if line and not line.startswith("#")]

@@ -54,7 +54,8 @@ def pytest_terminal_summary(
         terminalreporter.section("faults: what became of the jobs")
         for line in lines(rows):
             terminalreporter.write_line(line)
-        terminalreporter.write_line("seconds: from a death to the next attempt Running")
+        terminalreporter.write_line("median, max: from a death to the next attempt Running")
+        terminalreporter.write_line("normal: from the end of the fault to Running, of a new job")
 
 
 @pytest.fixture(scope="session")

@@ -19,16 +19,20 @@ class Row:
     slots: int = 0
     delays: list[float] = field(default_factory=list[float])
     note: str = ""
+    again: int | None = None
+    """Jobs that were notified twice; None where nobody was notified."""
+    normal: float | None = None
+    """Seconds from the end of the fault until a job submitted then is Running."""
 
 
 _HEAD = (
     *("fault", "pool", "jobs", "requeued", "lost", "twice", "partial", "orphans", "slots"),
-    *("median s", "max s", ""),
+    *("notified twice", "median s", "max s", "normal s", ""),
 )
 
 
 def lines(rows: list[Row]) -> list[str]:
-    """The table, in columns. The seconds are those from a death to the next attempt Running."""
+    """The table, in columns. Median and maximum: from a death to the next attempt Running."""
     cells = [_HEAD, *map(_cells, rows)]
     widths = [max(len(row[at]) for row in cells) for at in range(len(_HEAD))]
     return [
@@ -43,4 +47,6 @@ def lines(rows: list[Row]) -> list[str]:
 def _cells(row: Row) -> tuple[str, ...]:
     counts = (row.jobs, row.requeued, row.lost, row.twice, row.partial, row.orphans, row.slots)
     times = (f"{median(row.delays):.1f}", f"{max(row.delays):.1f}") if row.delays else ("-", "-")
-    return (row.fault, row.pool, *map(str, counts), *times, row.note)
+    again = "-" if row.again is None else str(row.again)
+    normal = "-" if row.normal is None else f"{row.normal:.1f}"
+    return (row.fault, row.pool, *map(str, counts), again, *times, normal, row.note)

@@ -1,129 +1,90 @@
-"""Two API servers and two hosts: a part that all need is away for a while, or a host is cut off.
+"""A part that all need is away for a while, each alone and all together.
 
-No healthy job crashes, none is lost or doubled, and the servers keep to the order of the queues.
+No healthy job crashes, none is lost or doubled, and none is notified twice.
 """
 
-import asyncio
-import base64
-import json
-from collections import Counter
-from collections.abc import Generator
-from contextlib import contextmanager, suppress
+import random
 from datetime import UTC, datetime
 from time import monotonic
-from typing import Any
-from uuid import UUID
 
-import httpx
-import psutil
 import pytest
-from prefect.settings import PREFECT_API_URL, temporary_settings
 
-from deployments.notifications.ledger import keep_subscribers, open_ledger
-from deployments.notifications.subscribers import Subscriber
-from tests.chaos.harness.choice import long
-from tests.chaos.harness.drill import Drill, rest
-from tests.chaos.harness.platforms import deploy_trial
-from tests.chaos.harness.results import publishers
+from tasks.contracts import WORKER_LABEL
+from tests.chaos.harness.drill import Drill
+from tests.chaos.harness.normal import seconds_to_normal
+from tests.chaos.harness.notified import (
+    each_is_notified_once,
+    notified,
+    subscribe,
+    wait_until_recorded,
+)
 from tests.chaos.harness.verdict import Check
-from tests.support.blocks import save_secret
-from tests.support.platform import PATIENCE, wait_until
-from tests.support.session.environment import PASSWORD
-from tests.support.several.topology import HOSTS, Topology, topology
-from tests.support.web.receiver import Receiver, receiver
+from tests.support.platform import wait_until
+from tests.support.several.parts import Part
+from tests.support.several.topology import HOSTS, Topology
+from tests.support.web.receiver import Receiver
 
-KEY = "whsec_" + base64.b64encode(bytes(range(32))).decode()
-SETTINGS = {"PREFECTURE_REQUEUE_BACKOFF": "1", "PREFECTURE_ALLOW_PRIVATE_WEBHOOKS": "true"}
-# A machine with much else to do takes minutes to start a job, which then is not lost.
-PATIENT = {"PREFECTURE_PENDING_LIMIT": "900", "PREFECTURE_AGENT_TIMEOUT": "300"}
 SHORT = 8.0  # seconds
 LONG = 60.0
-MANY = 500  # jobs that one request makes
-MOMENT = 10.0  # seconds, below the 20 s after which a host is lost
-HERE, ELSEWHERE = HOSTS
+PARTS = ("redis", "server-1", "postgres", "services", "proxy")
+HERE = HOSTS[0]
+OF_HERE = ("worker-1", "supervisor-1")
 FEW = 6  # jobs, where the time is short
 WAITS = "another notifier has the database: waiting until it is gone"
 QUEUES = ("high", "normal", "low")
 
 
-@pytest.fixture(scope="module")
-def several(
-    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
-) -> Generator[Topology]:
-    """Two API servers, two hosts, and the rest."""
-    settings = SETTINGS if request.config.getoption("--chaos") else SETTINGS | PATIENT
-    with topology(tmp_path_factory.mktemp("several"), settings) as running:
-        deploy_trial(running.platform)
-        yield running
+def submit_mixed(drill: Drill, count: int) -> None:
+    """Submit jobs to all queues, each with 2 s of work."""
+    for place in range(count):
+        drill.submit(1, QUEUES[place % len(QUEUES)], hold=2)
 
 
-@pytest.fixture
-def listener() -> Generator[Receiver]:
-    with receiver() as running:
-        yield running
+def let_pass(seconds: float) -> None:
+    """Wait for the time that a fault takes."""
+    until = monotonic() + seconds
+    wait_until(lambda: monotonic() > until, what="the time is over")
 
 
-def subscribe(several: Topology, drill: Drill, listener: Receiver) -> None:
-    with temporary_settings({PREFECT_API_URL: drill.platform.api}):
-        asyncio.run(save_secret("key", KEY))
-    to = {"webhook": {"url": listener.url, "secret": "secret/key"}}
-    wanted = {"name": "all", "jobs": {"tags": [drill.name]}, "to": to}
-    subscriber = Subscriber.model_validate(wanted)
-    asyncio.run(keep_subscribers(several.settings, [subscriber]))
+def leader_and_other(several: Topology) -> tuple[Part, Part]:
+    """The notifier that works, and the one that waits."""
+    both = [several["notifier-1"], several["notifier-2"]]
 
+    def who() -> tuple[Part, Part] | None:
+        waiting = [one for one in both if one.end_of_log().endswith(WAITS)]
+        leading = [one for one in both if one not in waiting]
+        return (leading[0], waiting[0]) if len(waiting) == 1 else None
 
-def fill(several: Topology, pool: str) -> str:
-    """Make a pool that no host serves, with many runs in `low` and one in `high`. Returns the
-    latter's id."""
-    flow = rest(several.platform, "POST", "/flows/", {"name": pool})["id"]
-    rest(several.platform, "POST", "/work_pools/", {"name": pool, "type": "process"})
-    made: list[str] = []
-    for priority, (queue, count) in enumerate({"high": 1, "low": MANY}.items(), 1):
-        body: dict[str, Any] = {"name": queue, "priority": priority}
-        rest(several.platform, "POST", f"/work_pools/{pool}/queues", body)
-        body = {"name": queue, "flow_id": flow, "work_pool_name": pool, "work_queue_name": queue}
-        path = f"/deployments/{rest(several.platform, 'POST', '/deployments/', body)['id']}"
-        keys = (f"{queue} {number}" for number in range(count))
-        jobs: list[Any] = [{"parameters": {}, "idempotency_key": key} for key in keys]
-        made += rest(several.platform, "POST", f"{path}/create_jobs", {"jobs": jobs})
-    return made[0]
-
-
-async def look(several: Topology, pool: str, times: int) -> list[list[str]]:
-    """Ask all API servers for the first run in a pool's queues, all at once. Returns the ids that
-    each of them answers."""
-    body = {"limit": 1, "scheduled_before": datetime.now(UTC).isoformat()}
-    path = f"/work_pools/{pool}/get_scheduled_flow_runs"
-    user, _, password = PASSWORD.partition(":")
-    async with httpx.AsyncClient(auth=(user, password), timeout=PATIENCE) as client:
-        asked = [
-            client.post(f"{api}{path}", json=body) for _ in range(times) for api in several.servers
-        ]
-        answers = await asyncio.gather(*asked)
-    return [[one["flow_run"]["id"] for one in answer.json()] for answer in answers]
-
-
-async def is_recorded(several: Topology) -> bool:
-    """Whether the ledger has the results of all deliveries that are due."""
-    async with open_ledger(several.settings) as ledger:
-        return not await ledger.due("all", 1)
-
-
-def told(listener: Receiver) -> Counter[UUID]:
-    """How often each job's end was notified."""
-    return Counter(UUID(json.loads(request.body)["data"]["job"]) for request in listener.requests)
+    return wait_until(who, what="one notifier waits")
 
 
 @pytest.mark.thorough
-def test_looks_at_two_servers_keep_to_the_order(several: Topology) -> None:
-    first = fill(several, "order")
-    found = asyncio.run(look(several, "order", 32))
-    assert [ids for ids in found if ids != [first]] == []
+def test_each_is_away_in_turn(several: Topology, listener: Receiver, check: Check) -> None:
+    drill = Drill(several.platform, f"each part away {SHORT:.0f} s, in turn")
+    subscribe(several, drill, listener)
+    held = drill.submit(2, gate="middle")
+    for job in held:
+        drill.wait_at("middle", {job})
+    for name in PARTS:
+        submit_mixed(drill, 2)
+        several[name].kill()
+        if name == "postgres":
+            drill.release(held[0])
+        let_pass(SHORT)
+        several[name].start()
+        several[name].wait()
+    normal = seconds_to_normal(drill, datetime.now(UTC))
+    drill.release(held[1])
+    row = check(drill, timeout=240)
+    row.normal = normal
+    assert row.requeued == 0, "a healthy job crashed"
+    each_is_notified_once(several, drill, listener, row)
+    assert several.gone() == []
 
 
-@pytest.mark.thorough
-@pytest.mark.parametrize("seconds", [SHORT, long(LONG)])
-@pytest.mark.parametrize("name", ["redis", "server-1", "postgres"])
+@pytest.mark.chaos
+@pytest.mark.parametrize("seconds", [SHORT, LONG])
+@pytest.mark.parametrize("name", PARTS)
 def test_away(
     several: Topology,
     listener: Receiver,
@@ -135,127 +96,111 @@ def test_away(
     drill = Drill(several.platform, f"{name} away {seconds:.0f} s")
     subscribe(several, drill, listener)
     held = drill.submit(2, gate="middle")
-    jobs = count if seconds == LONG else min(count, FEW)
-    for place in range(jobs - len(held)):
-        drill.submit(1, QUEUES[place % len(QUEUES)], hold=2)
+    submit_mixed(drill, count - len(held))
     for job in held:
         drill.wait_at("middle", {job})
     several[name].kill()
-    began = monotonic()
     drill.release(held[0])
-    wait_until(lambda: monotonic() > began + seconds, what="the time is over")
+    let_pass(seconds)
     several[name].start()
+    back = datetime.now(UTC)
+    normal = seconds_to_normal(drill, back)
     several[name].wait()
     drill.release(held[1])
     row = check(drill, timeout=240)
+    row.normal = normal
     assert row.requeued == 0, "a healthy job crashed"
+    each_is_notified_once(several, drill, listener, row)
     assert several.gone() == []
-    wait_until(lambda: set(told(listener)) == set(drill.jobs), what="every end is notified")
-    assert set(told(listener).values()) == {1}
 
 
 @pytest.mark.thorough
-def test_another_notifier_takes_over(several: Topology, listener: Receiver) -> None:
-    notifiers = [several["notifier-1"], several["notifier-2"]]
-    waiting = wait_until(
-        lambda: [one for one in notifiers if one.end_of_log().endswith(WAITS)], what="one waits"
-    )
-    (leader,) = (one for one in notifiers if one not in waiting)
-    drill = Drill(several.platform, "SIGKILL to a notifier")
+def test_another_notifier_takes_over(several: Topology, listener: Receiver, check: Check) -> None:
+    leader, _ = leader_and_other(several)
+    drill = Drill(several.platform, "SIGKILL to the notifier that works")
     subscribe(several, drill, listener)
     drill.submit(1)
     wait_until(lambda: len(listener.requests) == 1, what="the first notifies")
     # A notifier killed before it has recorded an answer notifies again.
-    wait_until(lambda: asyncio.run(is_recorded(several)), what="the first has recorded it")
+    wait_until_recorded(several)
     leader.kill()
+    began = monotonic()
     drill.submit(3)
-    wait_until(lambda: set(told(listener)) == set(drill.jobs), what="the second notifies")
+    wait_until(lambda: notified(listener).keys() == drill.jobs.keys(), what="the second notifies")
+    normal = monotonic() - began
     leader.start()
     wait_until(lambda: leader.end_of_log().endswith(WAITS), what="the first waits")
-    assert set(told(listener).values()) == {1}
+    row = check(drill)
+    row.normal = normal
+    each_is_notified_once(several, drill, listener, row)
+    assert len(listener.requests) == len(drill.jobs)
 
 
-def processes_of(run: UUID) -> list[psutil.Process]:
-    """The processes of an attempt, on whichever host."""
-    found: list[psutil.Process] = []
-    for process in psutil.process_iter():
-        with suppress(psutil.Error):
-            if process.environ().get("PREFECT__FLOW_RUN_ID") == str(run):
-                found.append(process)
-    return found
+def crashed_elsewhere(drill: Drill) -> list[str]:
+    """The attempts that crashed on another host than the one that was killed."""
+    before_last = (run for runs in drill.attempts().values() for run in runs[:-1])
+    lost = (None, HERE)  # none: taken by a worker, and not given to a process
+    return [run["id"] for run in before_last if run["labels"].get(WORKER_LABEL) not in lost]
 
 
-def prefecture(several: Topology, *words: str) -> None:
-    done = several.platform.command("prefecture", *words)
-    assert done.returncode == 0, done.stderr
+def kill_host(several: Topology, drill: Drill) -> None:
+    """End all that runs on a host, as a loss of power does."""
+    now = datetime.now(UTC)
+    dead = (run for run in drill.running() if run["labels"].get(WORKER_LABEL) == HERE)
+    drill.deaths |= {run["id"]: now for run in dead}
+    several.hosts[HERE].kill()
+    wait_until(lambda: not any(several[name].runs for name in OF_HERE), what="nothing runs there")
 
 
-@contextmanager
-def only_host(several: Topology, other: str) -> Generator[None]:
-    """While the block runs, the other host takes no job."""
-    prefecture(several, "drain", other)
-    try:
-        yield
-    finally:
-        prefecture(several, "drain", other, "--undo")
-
-
-@pytest.mark.thorough
-def test_a_job_of_a_host_has_no_password(several: Topology, check: Check) -> None:
-    """Nor that of a database: with a token it reports its states to the API."""
-    drill = Drill(several.platform, "no password for jobs")
-    (job,) = drill.submit(1, gate="middle")
-    drill.wait_at("middle", {job})
-    (process,) = processes_of(job)
-    has = process.environ()
-    secrets = (PASSWORD.partition(":")[2], "postgresql://", "redis://")
-    assert [name for name in has if any(secret in has[name] for secret in secrets)] == []
-    drill.release(job)
-    check(drill)
-
-
-@pytest.mark.thorough
-def test_a_host_is_cut_off_for_a_moment(several: Topology, check: Check) -> None:
-    drill = Drill(several.platform, "host cut off for a moment")
-    held = drill.submit(4, gate="middle")  # as many as there are slots
+@pytest.mark.chaos
+def test_a_host_is_killed(several: Topology, listener: Receiver, check: Check, count: int) -> None:
+    drill = Drill(several.platform, "host killed, and back")
+    subscribe(several, drill, listener)
+    submit_mixed(drill, count)
+    held = drill.submit(4, "high", gate="middle")
     for job in held:
         drill.wait_at("middle", {job})
-    with several.hosts[HERE].cut_off():
-        began = monotonic()
-        for job in held:
-            drill.release(job)
-        wait_until(lambda: monotonic() > began + MOMENT, what="the time is over")
+    kill_host(several, drill)
+    assert len(drill.deaths) == 2, "each host runs two jobs"
+    for job in held:
+        drill.release(job)
+    normal = seconds_to_normal(drill, datetime.now(UTC))
+    for name in OF_HERE:
+        several[name].start()
     row = check(drill, timeout=240)
-    assert row.requeued == 0, "a healthy job crashed"
+    row.normal = normal
+    assert row.requeued == 2
+    assert crashed_elsewhere(drill) == []
+    each_is_notified_once(several, drill, listener, row)
     assert several.gone() == []
 
 
 @pytest.mark.chaos
-def test_a_host_is_cut_off_and_back(several: Topology, listener: Receiver, check: Check) -> None:
-    drill = Drill(several.platform, "host cut off and back")
+@pytest.mark.timeout(7200)
+def test_all_together(several: Topology, listener: Receiver, check: Check, count: int) -> None:
+    """All parts, the notifier that works and a host are killed at once, `--jobs` times."""
+    drill = Drill(several.platform, f"all at once, {count} times")
     subscribe(several, drill, listener)
-    with only_host(several, ELSEWHERE):
-        (working,) = drill.submit(1, gate="middle")
-        (publishing,) = drill.submit(1, gate="publishing")
-        drill.wait_at("middle", {working})
-        drill.wait_at("publishing", {publishing})
-    with several.hosts[HERE].cut_off():
-        wait_until(lambda: not drill.unfinished(), what="both have run on the other host")
-        assert all(processes_of(job) for job in drill.jobs), "the old attempts go on"
-        drill.release(publishing)
-    for job in drill.jobs:
-        wait_until(lambda job=job: not processes_of(job), what="the old attempt is ended")
-    with only_host(several, ELSEWHERE):
-        (new,) = drill.submit(1)
-        run = several.platform.ended(new)
-    assert (run["state_type"], run["labels"]["prefect.worker.name"]) == ("COMPLETED", HERE)
-    row = check(drill)
-    assert row.requeued == 2
-    for job in (working, publishing):
-        (first, second) = drill.attempts()[job]
-        assert first["state"]["message"] == "lost: its host is gone"
-        assert publishers(several.platform.results, job) == {second["id"]}
+    slowest = 0.0
+    for _ in range(count):
+        submit_mixed(drill, FEW)
+        wait_until(lambda: len(drill.running()) >= len(HOSTS), what="jobs run on the hosts")
+        leader, _ = leader_and_other(several)
+        parts = [several[name] for name in PARTS] + [leader]
+        random.shuffle(parts)
+        kill_host(several, drill)
+        for part in parts:
+            part.kill()
+        let_pass(SHORT)
+        parts += [several[name] for name in OF_HERE]
+        for part in parts:
+            part.start()
+        slowest = max(slowest, seconds_to_normal(drill, datetime.now(UTC)))
+        for part in parts:
+            part.wait()
+        wait_until(lambda: not drill.unfinished(), what="all jobs of this time have ended")
+    row = check(drill, timeout=240)
+    row.normal = slowest
+    assert crashed_elsewhere(drill) == [], "a healthy job crashed"
+    each_is_notified_once(several, drill, listener, row)
     assert several.gone() == []
-    wait_until(lambda: told(listener).keys() == drill.jobs.keys(), what="all are notified")
-    wait_until(lambda: asyncio.run(is_recorded(several)), what="their deliveries are recorded")
-    assert set(told(listener).values()) == {1}

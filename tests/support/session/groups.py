@@ -12,7 +12,7 @@ _GROUP = pytest.StashKey[str]()
 # Those that take longest come first, so that none is left to be waited for at the end.
 _PLATFORMS = (
     *("docker_trials", "docker_platform", "process_platform", "process_trials"),
-    *("second_engine", "stock_api"),
+    *("several", "second_engine", "stock_api"),
 )
 # One process would need longer for all that run on one platform than the others for all the rest.
 _PARTS = {

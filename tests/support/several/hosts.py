@@ -5,9 +5,10 @@ The disk is that of the machine: hosts share one file system for inputs and resu
 
 import os
 import random
+import signal
 import subprocess
 import sys
-from collections.abc import Generator
+from collections.abc import Generator, Sequence
 from contextlib import contextmanager, suppress
 from ipaddress import IPv4Network
 from pathlib import Path
@@ -16,7 +17,6 @@ from tests.support.platform import PATIENCE, ends_with_us, wait_until
 
 # Addresses for the tests of network devices (RFC 2544): nobody else has them.
 _NETWORKS = list(IPv4Network("198.18.0.0/15").subnets(new_prefix=30))
-_INSIDE = "eth0"  # a host's own interface
 _NOBODY = "02:00:00:00:00:01"  # what is sent to this interface is dropped, and nobody is told
 
 _NEW = 0x20000 | 0x20000000 | 0x40000000  # CLONE_NEWNS | CLONE_NEWPID | CLONE_NEWNET
@@ -64,16 +64,62 @@ os.waitpid(child, 0)
 """
 
 
-class Host:
-    """A host, connected with this machine by a cable of two interfaces."""
+class Cable:
+    """Two interfaces, one of this machine and one of a host, whose first process is `first`."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, first: str, name: str) -> None:
         network = random.choice(_NETWORKS)  # two test runs at once hardly meet
         outer, inner = network.hosts()
-        self.address = str(outer)
+        self.here = str(outer)
         """The address of this machine, as the host reaches it."""
-        self._own = str(inner)
+        self.there = str(inner)
+        """The address of the host."""
         self._outside = f"pf{int(network.network_address) >> 2:x}"
+        self._first, self._inside = first, name
+        peer = ["peer", "name", name, "netns", first]
+        _run("ip", "link", "add", self._outside, "type", "veth", *peer)
+        _run("ip", "address", "add", f"{self.here}/30", "dev", self._outside)
+        _run("ip", "link", "set", self._outside, "up")
+        self._run_inside("ip", "link", "set", "lo", "up")
+        self._run_inside("ip", "address", "add", f"{self.there}/30", "dev", name)
+        self._run_inside("ip", "link", "set", name, "up")
+        self._to_here = Path(f"/sys/class/net/{self._outside}/address").read_text().strip()
+        self._to_there = self._run_inside("ip", "-brief", "link", "show", name).split()[2]
+        self._mend()
+        wait_until(self._is_connected, what=f"{self.there} answers")
+
+    @contextmanager
+    def cut(self, *, to: bool = True, back: bool = True) -> Generator[None]:
+        """While the block runs, packets to the host, and back from it, are dropped."""
+        self._address(self._to_here if not back else _NOBODY, self._to_there if not to else _NOBODY)
+        try:
+            yield
+        finally:
+            self._mend()
+
+    def _mend(self) -> None:
+        self._address(self._to_here, self._to_there)
+
+    def _address(self, to_here: str, to_there: str) -> None:
+        """Say to which interface each side sends. Neither asks (ARP), so none learns of a cut."""
+        neighbour = ["ip", "neighbour", "replace"]
+        _run(*neighbour, self.there, "lladdr", to_there, "dev", self._outside, "nud", "permanent")
+        inside = [self.here, "lladdr", to_here, "dev", self._inside, "nud", "permanent"]
+        self._run_inside(*neighbour, *inside)
+
+    def _is_connected(self) -> bool:
+        state = Path(f"/sys/class/net/{self._outside}/operstate").read_text().strip()
+        return state == "up"
+
+    def _run_inside(self, *words: str) -> str:
+        return _run("nsenter", "--target", self._first, "--net", *words)
+
+
+class Host:
+    """A host, connected with this machine by one cable or several."""
+
+    def __init__(self, folder: Path, cables: Sequence[str] = ("eth0",)) -> None:
+        """`cables`: the names of its interfaces."""
         self._log = folder / "host.log"
         with self._log.open("wb") as log:
             self._process = subprocess.Popen(
@@ -83,60 +129,38 @@ class Host:
         self._first = self._process.stdout.readline().decode().strip()
         assert self._first, self._log.read_text()
         try:
-            self._connect()
+            self.cables = {name: Cable(self._first, name) for name in cables}
         except BaseException:
             self.stop()
             raise
+
+    @property
+    def cable(self) -> Cable:
+        """Its first cable."""
+        return next(iter(self.cables.values()))
+
+    @property
+    def address(self) -> str:
+        """The address of this machine, as the host reaches it by its first cable."""
+        return self.cable.here
 
     def command(self, *words: str) -> list[str]:
         """A command that runs another one on this host."""
         return [sys.executable, "-c", _ENTER, self._first, *words]
 
-    @contextmanager
-    def cut_off(self) -> Generator[None]:
-        """While the block runs, all packets from and to the host are dropped."""
-        self._address_cable(_NOBODY, _NOBODY)
-        try:
-            yield
-        finally:
-            self._address_cable(*self._hardware)
+    def kill(self) -> None:
+        """Kill all that runs on it, as a loss of power does. It can be used again."""
+        # All processes that it sees but itself and the first one.
+        end = f"import os; os.kill(-1, {int(signal.SIGKILL)})"
+        _run(*self.command(sys.executable, "-c", end))
 
     def stop(self) -> None:
-        """Kill all that runs on it."""
+        """Kill all that runs on it, and remove it."""
         with suppress(ProcessLookupError):
             os.kill(int(self._first or self._process.pid), 9)
         assert self._process.stdout
         self._process.stdout.close()
         self._process.wait(PATIENCE)
-
-    def _connect(self) -> None:
-        peer = ["peer", "name", _INSIDE, "netns", self._first]
-        _run("ip", "link", "add", self._outside, "type", "veth", *peer)
-        _run("ip", "address", "add", f"{self.address}/30", "dev", self._outside)
-        _run("ip", "link", "set", self._outside, "up")
-        self._run_inside("ip", "link", "set", "lo", "up")
-        self._run_inside("ip", "address", "add", f"{self._own}/30", "dev", _INSIDE)
-        self._run_inside("ip", "link", "set", _INSIDE, "up")
-        show = f"/sys/class/net/{self._outside}/address"
-        outer = Path(show).read_text().strip()
-        inner = self._run_inside("ip", "-brief", "link", "show", _INSIDE).split()[2]
-        self._hardware = outer, inner
-        self._address_cable(outer, inner)
-        wait_until(self._is_connected, what=f"{self._own} answers")
-
-    def _address_cable(self, outer: str, inner: str) -> None:
-        """Say to which interface each side sends. Neither asks (ARP), so none learns of a cut."""
-        neighbour = ["ip", "neighbour", "replace"]
-        _run(*neighbour, self._own, "lladdr", inner, "dev", self._outside, "nud", "permanent")
-        inside = [self.address, "lladdr", outer, "dev", _INSIDE, "nud", "permanent"]
-        self._run_inside(*neighbour, *inside)
-
-    def _is_connected(self) -> bool:
-        state = Path(f"/sys/class/net/{self._outside}/operstate").read_text().strip()
-        return state == "up"
-
-    def _run_inside(self, *words: str) -> str:
-        return _run("nsenter", "--target", self._first, "--net", *words)
 
 
 def _run(*words: str) -> str:

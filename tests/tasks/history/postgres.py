@@ -41,8 +41,11 @@ def is_answering(port: int) -> bool:
     return subprocess.run(ready, capture_output=True, check=False).returncode == 0
 
 
-def initialized(folder: Path, port: int) -> list[str]:
-    """Make an empty PostgreSQL in a folder. Returns the command that serves it at a port."""
+def initialized(folder: Path, port: int, address: str | None = None) -> list[str]:
+    """Make an empty PostgreSQL in a folder. Returns the command that serves it at a port.
+
+    `address`: another one of this machine at which it listens, besides 127.0.0.1.
+    """
     programs = need_postgres()
     data = folder / "data"
     # PostgreSQL refuses root: it runs as the user whom Debian's package makes for it.
@@ -52,7 +55,15 @@ def initialized(folder: Path, port: int) -> list[str]:
         shutil.chown(folder, _USER, _USER)
     make = ["--pgdata", str(data), "--auth", "trust", "--username", _USER, "--no-sync"]
     subprocess.run([*runner, str(programs / "initdb"), *make], check=True, capture_output=True)
-    options = {"fsync": "off", "listen_addresses": "127.0.0.1", "unix_socket_directories": ""}
+    listens = ["127.0.0.1", *([address] if address else [])]
+    if address:
+        with (data / "pg_hba.conf").open("a") as file:
+            file.write(f"host all all {address}/30 trust\n")
+    options = {
+        "fsync": "off",
+        "listen_addresses": ",".join(listens),
+        "unix_socket_directories": "",
+    }
     settings = [part for name, value in options.items() for part in ("-c", f"{name}={value}")]
     return [*runner, str(programs / "postgres"), "-D", str(data), "-p", str(port), *settings]
 
