@@ -99,7 +99,9 @@ def _failed(request: Request, error: Exception) -> Response:
             return problem(_UNPROCESSABLE, str(error))
         case ServerUnavailable() | StorageUnavailable() | OperatorError() | httpx.HTTPError():
             # Its text is for the operator: it names addresses and variables of the host.
-            _log.warning("%s %s: %s", request.method, request.url.path, error)
+            # Some errors of httpx, such as PoolTimeout, have no text.
+            text = str(error) or type(error).__name__
+            _log.warning("%s %s: %s", request.method, request.url.path, text)
             return problem(_UNAVAILABLE, _AWAY, **{"Retry-After": PAUSE})
         case _:
             return problem(_CONFLICT, str(error))

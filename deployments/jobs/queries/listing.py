@@ -65,7 +65,8 @@ async def list_jobs(
                 place = place.reached(run)
     finally:
         if counting is not None:
-            counting.cancel()
+            # Not cancelled: of a request that is cancelled in httpx the connection may stay taken
+            # for ever (httpcore 1.0.9), and Prefect's client has 16 of them.
             await gather(counting, return_exceptions=True)
     return Listing(list(jobs.values()), is_all=True, total=None if after else len(jobs))
 
