@@ -10,10 +10,11 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Callable
-from functools import partial
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
+from prefect.settings import PREFECT_API_URL
 from pydantic import Field
 
 from tasks.contracts import Payload, Receipt, ResultsDirectory
@@ -28,7 +29,7 @@ class Hostile(Payload):
     published: str = Field(description="a file of another job's result, below the results root")
     secret: str = Field(description="a file that is none of its business")
     process: int = Field(description="a process of the host, or the first of the container")
-    ports: list[int] = Field(description="TCP ports of this host to connect to")
+    port: int = Field(description="a TCP port of this host to connect to")
 
 
 def outcome(attempt: Callable[[], Any]) -> str:
@@ -40,8 +41,14 @@ def outcome(attempt: Callable[[], Any]) -> str:
     return "done"
 
 
-def connect(port: int) -> None:
-    socket.create_connection(("127.0.0.1", port), 10).close()
+def connect(host: str, port: int) -> None:
+    socket.create_connection((host, port), 10).close()
+
+
+def connect_to_the_server() -> None:
+    address = urlsplit(PREFECT_API_URL.value() or "")
+    assert address.hostname and address.port
+    connect(address.hostname, address.port)
 
 
 def listen() -> None:
@@ -84,7 +91,8 @@ async def hostile(payload: Hostile, results_directory: ResultsDirectory) -> Rece
             "environment": outcome(lambda: (process / "environ").read_bytes()),
             "memory": outcome(lambda: (process / "mem").open("rb")),
             "listen": outcome(listen),
-            "connect": {str(port): outcome(partial(connect, port)) for port in payload.ports},
+            "connect": outcome(lambda: connect("127.0.0.1", payload.port)),
+            "connect to the server": outcome(connect_to_the_server),
             "temporary file": outcome(lambda: tempfile.TemporaryFile().close()),
         }
         return await job.publish(found)
