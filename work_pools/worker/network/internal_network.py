@@ -23,11 +23,10 @@ from tasks.settings import REACHED_VARIABLE
 from work_pools.worker.containers.companion import keep
 from work_pools.worker.containers.engine_broker import has_engine
 from work_pools.worker.mixin import WorkerMixin
-from work_pools.worker.network.job_network import NAME, JobNetwork
+from work_pools.worker.network.job_network import NAME, JobNetwork, host_of
 
 _CREDENTIALS = "PREFECTURE_S3_CREDENTIALS"  # in a job's environment
 _FRESH = 60.0  # seconds for which an endpoint that the server has told counts
-_PORTS = {"http": 80, "https": 443}
 _AT_AWS = (
     "the block {name} has no endpoint, and the names of buckets at AWS are not known beforehand: "
     "set PREFECTURE_JOB_NETWORK=internal and list those that jobs use in PREFECTURE_JOB_HOSTS"
@@ -132,9 +131,7 @@ class InternalNetwork(WorkerMixin):
         endpoint: str | None = parameters.get("endpoint_url")
         try:
             if endpoint:
-                address = urlsplit(endpoint)
-                port = address.port or _PORTS[address.scheme]
-                await asyncio.to_thread(self._network.reach, f"{address.hostname}:{port}")
+                await asyncio.to_thread(self._network.reach, host_of(urlsplit(endpoint)))
                 self._outside.discard(name)
                 return
             reason: Exception = OperatorError(_AT_AWS.format(name=name))

@@ -6,7 +6,7 @@ import socket
 import zlib
 from collections.abc import Iterable
 from typing import Any
-from urllib.parse import urlsplit, urlunsplit
+from urllib.parse import SplitResult, urlsplit, urlunsplit
 
 import docker
 from docker.errors import APIError
@@ -102,7 +102,7 @@ class JobNetwork:
                 client.close()
             if self.gateway != before:
                 self._relay.end()
-        api = f"{self._api.hostname}:{self._api.port or _PORTS[self._api.scheme]}"
+        api = host_of(self._api)
         port = self._relay.start(
             [
                 f"{self.gateway}/{self._subnet.partition('/')[2]}",
@@ -201,6 +201,11 @@ class JobNetwork:
                 )
         finally:
             found.remove(force=True)
+
+
+def host_of(address: SplitResult) -> str:
+    """The HOST:PORT of an address. Raises KeyError, ValueError where it has no port."""
+    return f"{address.hostname}:{address.port or _PORTS[address.scheme]}"
 
 
 def _check_name(host: str) -> None:
