@@ -14,7 +14,7 @@ import pytest
 
 from tests.chaos.harness.choice import long
 from tests.chaos.harness.drill import Drill
-from tests.chaos.harness.normal import seconds_to_normal
+from tests.chaos.harness.normal import let_pass, seconds_to_normal
 from tests.chaos.harness.notified import each_is_notified_once, subscribe
 from tests.chaos.harness.results import publishers
 from tests.chaos.harness.verdict import Check
@@ -83,7 +83,7 @@ def test_a_host_is_cut_off_for_a_moment(several: Topology, check: Check, cut: st
         began = monotonic()
         for job in held:
             drill.release(job)
-        wait_until(lambda: monotonic() > began + MOMENT, what="the time is over")
+        let_pass(MOMENT, began)
     normal = seconds_to_normal(drill, datetime.now(UTC))
     row = check(drill, timeout=240)
     row.normal = normal
@@ -121,7 +121,7 @@ def test_an_api_server_is_cut_off(
         for job in held:
             drill.release(job)
         drill.submit(2)
-        wait_until(lambda: monotonic() > began + seconds, what="the time is over")
+        let_pass(seconds, began)
     normal = seconds_to_normal(drill, datetime.now(UTC))
     row = check(drill, timeout=240)
     row.normal = normal

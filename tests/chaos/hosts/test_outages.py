@@ -11,7 +11,7 @@ import pytest
 
 from tasks.contracts import WORKER_LABEL
 from tests.chaos.harness.drill import Drill
-from tests.chaos.harness.normal import seconds_to_normal
+from tests.chaos.harness.normal import let_pass, seconds_to_normal
 from tests.chaos.harness.notified import (
     each_is_notified_once,
     notified,
@@ -38,12 +38,6 @@ def submit_mixed(drill: Drill, count: int) -> None:
     """Submit jobs to all queues, each with 2 s of work."""
     for place in range(count):
         drill.submit(1, QUEUES[place % len(QUEUES)], hold=2)
-
-
-def let_pass(seconds: float) -> None:
-    """Wait for the time that a fault takes."""
-    until = monotonic() + seconds
-    wait_until(lambda: monotonic() > until, what="the time is over")
 
 
 def leader_and_other(several: Topology) -> tuple[Part, Part]:
